@@ -1,0 +1,64 @@
+"""The `cloister` command: one module per subcommand, imported only when it is asked for.
+
+A subcommand module defines `build_parser(parser)`, which fills an `argparse.ArgumentParser`, and
+`run(args) -> int`, which returns the exit code. `run` may raise `CloisterError`; it is printed here.
+"""
+
+import argparse
+import importlib
+import sys
+
+from cloister import __version__
+from cloister.errors import CloisterError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, str] = {
+    "run": "run a program in the software enclave",
+    "prove": "controlled experiment: is the program's secret readable by the administrator?",
+    "lab": "the exercise, end to end, with an HTML report",
+    "dump": "dump what is readable of a running process tree: ELF core and JSON map",
+    "scan": "look for a known secret in a process, core or file",
+    "trace": "list the system calls of a program and what they reveal",
+    "doctor": "what this machine offers for confidential computing, and what is missing",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand and return its exit code (documented in `cloister.errors`)."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] not in COMMANDS:
+        overview().parse_args(words)
+        overview().print_help(sys.stderr)
+        return 2
+    module = importlib.import_module(f"cloister.cli.{words[0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"cloister {words[0]}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.build_parser(parser)
+    try:
+        return int(module.run(parser.parse_args(words[1:])))
+    except CloisterError as error:
+        print(f"cloister {words[0]}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def overview() -> argparse.ArgumentParser:
+    """The parser behind `cloister --help`: lists the subcommands without importing them."""
+    listing = "\n".join(f"  {name:<8} {summary}" for name, summary in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="cloister",
+        description="Run a program where even the machine's administrator cannot read its secrets,\n"
+        "prove that to others, and see it for yourself.",
+        epilog=f"commands:\n{listing}\n\n`cloister COMMAND --help` explains each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"cloister {__version__}")
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="one of the commands below")
+    return parser

@@ -1,0 +1,1 @@
+"""Launching: a program becomes a running software enclave."""
