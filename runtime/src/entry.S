@@ -1,0 +1,191 @@
+/* Entry points and the gate: every `syscall` instruction of the runtime stands between gate_start and gate_end. */
+#define SYS_rt_sigreturn 15
+#define SYS_clone 56
+#define SYS_exit 60
+#define SYS_futex 202
+#define SYS_set_tid_address 218
+#define FUTEX_WAKE_PRIVATE 129
+
+    .section .gate, "ax", @progbits
+    .globl gate_start
+gate_start:
+
+/* long rt_syscall(long number, u64 a, b, c, d, e, f) */
+    .globl rt_syscall
+    .type rt_syscall, @function
+rt_syscall:
+    mov %rdi, %rax
+    mov %rsi, %rdi
+    mov %rdx, %rsi
+    mov %rcx, %rdx
+    mov %r8, %r10
+    mov %r9, %r8
+    mov 8(%rsp), %r9
+    syscall
+    ret
+
+/* The SA_RESTORER of the SIGSYS handler. */
+    .globl rt_sigreturn
+rt_sigreturn:
+    mov $SYS_rt_sigreturn, %eax
+    syscall
+
+/* noreturn rt_thread_exit(int *clear_tid, long status): what the kernel does for CLONE_CHILD_CLEARTID, which it cannot
+ * do itself on secret memory (a shared futex there is EFAULT). No stack: the joiner may unmap it once *clear_tid is 0. */
+    .globl rt_thread_exit
+rt_thread_exit:
+    mov %rdi, %r12
+    mov %rsi, %r13
+    xor %edi, %edi
+    mov $SYS_set_tid_address, %eax
+    syscall
+    test %r12, %r12
+    jz 1f
+    movl $0, (%r12)
+    mov %r12, %rdi
+    mov $FUTEX_WAKE_PRIVATE, %esi
+    mov $0x7fffffff, %edx
+    mov $SYS_futex, %eax
+    syscall
+1:  mov %r13, %rdi
+    mov $SYS_exit, %eax
+    syscall
+    hlt
+
+/* long rt_clone_on(u64 flags, void *stack_top, int *parent_tid, void (*child)(void *), void *arg): clone whose child runs
+ * child(arg) on its own stack and never returns; the parent gets the child's pid or a negative errno. */
+    .globl rt_clone_on
+    .type rt_clone_on, @function
+rt_clone_on:
+    mov %rcx, %r9
+    xor %r10d, %r10d
+    mov $SYS_clone, %eax
+    syscall
+    test %rax, %rax
+    jz 1f
+    ret
+1:  xor %ebp, %ebp
+    mov %r8, %rdi
+    call *%r9
+    hlt
+
+/* Replays a system call with substituted arguments after the SIGSYS handler has returned, so that a blocking call runs with
+ * the program's own signal mask. struct replay_frame (trap.c) stands at %rsp; `ret $128` steps over the red zone. */
+    .globl rt_replay
+rt_replay:
+    syscall
+    mov 0(%rsp), %rdi
+    mov 8(%rsp), %rsi
+    mov 16(%rsp), %rdx
+    mov 24(%rsp), %r10
+    mov 32(%rsp), %r8
+    mov 40(%rsp), %r9
+    lea 80(%rsp), %rsp
+    ret $128
+
+    .globl gate_end
+gate_end:
+
+    .text
+    .globl _start
+_start:
+    mov %rsp, %rdi
+    xor %ebp, %ebp
+    and $-16, %rsp
+    call start_main
+    hlt
+
+/* noreturn rt_enter_program(void *stack, void *entry): rdx = 0 means "no function to register at exit" (psABI). */
+    .globl rt_enter_program
+rt_enter_program:
+    mov %rdi, %rsp
+    mov %rsi, %rax
+    xor %edx, %edx
+    xor %ebx, %ebx
+    xor %ebp, %ebp
+    xor %ecx, %ecx
+    xor %edi, %edi
+    xor %esi, %esi
+    xor %r8d, %r8d
+    xor %r9d, %r9d
+    xor %r10d, %r10d
+    xor %r11d, %r11d
+    xor %r12d, %r12d
+    xor %r13d, %r13d
+    xor %r14d, %r14d
+    xor %r15d, %r15d
+    jmp *%rax
+
+/* noreturn rt_switch_stack(void *stack_top, void (*fn)(void *), void *arg) */
+    .globl rt_switch_stack
+rt_switch_stack:
+    mov %rdi, %rsp
+    and $-16, %rsp
+    xor %ebp, %ebp
+    mov %rdx, %rdi
+    call *%rsi
+    hlt
+
+/* long rt_save(struct context *): 0 now, 1 when rt_resume comes back to it (in the child of a fork). */
+    .globl rt_save
+    .type rt_save, @function
+rt_save:
+    mov %rbx, 0(%rdi)
+    mov %rbp, 8(%rdi)
+    mov %r12, 16(%rdi)
+    mov %r13, 24(%rdi)
+    mov %r14, 32(%rdi)
+    mov %r15, 40(%rdi)
+    lea 8(%rsp), %rax
+    mov %rax, 48(%rdi)
+    mov (%rsp), %rax
+    mov %rax, 56(%rdi)
+    xor %eax, %eax
+    ret
+
+    .globl rt_resume
+rt_resume:
+    mov 0(%rdi), %rbx
+    mov 8(%rdi), %rbp
+    mov 16(%rdi), %r12
+    mov 24(%rdi), %r13
+    mov 32(%rdi), %r14
+    mov 40(%rdi), %r15
+    mov 48(%rdi), %rsp
+    mov $1, %eax
+    jmp *56(%rdi)
+
+/* SIGSYS lands here: (int signal, siginfo *, ucontext *). */
+    .globl rt_sigsys_entry
+rt_sigsys_entry:
+    jmp trap_handler
+
+/* A patched system-call site comes here through its stub, with the system-call registers as at the site. All registers but
+ * rax, rcx and r11 must survive, as they do across `syscall`. The pushed words are struct direct_frame (trap.c). */
+    .globl rt_direct_entry
+rt_direct_entry:
+    push %r9
+    push %r8
+    push %r10
+    push %rdx
+    push %rsi
+    push %rdi
+    push %rax
+    push %rbx
+    mov %rsp, %rbx
+    lea 8(%rsp), %rdi
+    and $-16, %rsp
+    cld
+    call direct_handler
+    mov %rbx, %rsp
+    pop %rbx
+    lea 8(%rsp), %rsp
+    pop %rdi
+    pop %rsi
+    pop %rdx
+    pop %r10
+    pop %r8
+    pop %r9
+    ret
+
+    .section .note.GNU-stack, "", @progbits

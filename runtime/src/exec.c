@@ -1,0 +1,145 @@
+/* execve(2): the kernel executes this runtime, which loads the program. What the kernel would refuse is refused before, for
+ * after that there is no way back. May run in a vfork child, on a small stack shared with nobody but in memory shared with the
+ * parent: no state is written, and stack is used sparingly. */
+#include <asm/stat.h>
+#include <linux/mman.h>
+
+#include "call.h"
+#include "image.h"
+#include "program.h"
+#include "secret.h"
+#include "state.h"
+
+enum { OWN_WORDS = 6, ON_STACK = 256, SET_MASK = 2 };
+
+static u64 count_words(char *const *list) {
+    u64 n = 0;
+    while (list && list[n]) n++;
+    return n;
+}
+
+static bool is_this_runtime(int fd) {
+    struct stat target, own;
+    if (failed(SYS2(__NR_fstat, fd, &target)) || failed(SYS2(__NR_stat, "/proc/self/exe", &own))) return false;
+    return target.st_dev == own.st_dev && target.st_ino == own.st_ino;
+}
+
+/* Tried by link first: it is this very file even if the path now leads to another. */
+static long execute_runtime(char *const *words, char *const *environment) {
+    long error = SYS3(__NR_execve, "/proc/self/exe", words, environment);
+    return error == -ENOENT ? SYS3(__NR_execve, state.runtime, words, environment) : error;
+}
+
+static char *option(char *buffer, const char *name, const char *value) {
+    append(buffer, append(buffer, 0, OPTION_SIZE + 32, name), OPTION_SIZE + 32, value);
+    return buffer;
+}
+
+static u64 fill_words(char **words, char *checkpoint, char *report, char *program_fd, const char *path, char *const *arguments) {
+    u64 n = 0;
+    words[n++] = (char *)"cloister-enclave";
+    if (state.checkpoint[0]) words[n++] = option(checkpoint, CLOISTER_OPTION_CHECKPOINT, state.checkpoint);
+    if (state.report[0]) words[n++] = option(report, CLOISTER_OPTION_REPORT, state.report);
+    if (state.unsafe_no_guard) words[n++] = (char *)CLOISTER_OPTION_UNSAFE_NO_GUARD;
+    if (program_fd) words[n++] = program_fd;
+    words[n++] = (char *)"--";
+    words[n++] = (char *)path;
+    if (!arguments || !arguments[0]) words[n++] = (char *)"";
+    for (; arguments && *arguments; arguments++) words[n++] = *arguments;
+    words[n] = NULL;
+    return n;
+}
+
+static long execute_with(char **words, char *program_fd, const char *path, char *const *arguments, char *const *environment) {
+    char checkpoint[OPTION_SIZE + 32], report[OPTION_SIZE + 32];
+    fill_words(words, checkpoint, report, program_fd, path, arguments);
+    return execute_runtime(words, environment);
+}
+
+static long execute_without_observer(char **words, char *program_fd, const char *path, char *const *arguments, char *const *environment) {
+    fill_words(words, NULL, NULL, program_fd, path, arguments);
+    return execute_runtime(words, environment);
+}
+
+static long execute_words(char **words, char *program_fd, const char *path, char *const *arguments, char *const *environment) {
+    bool observed = state.checkpoint[0] || state.report[0];
+    return observed ? execute_with(words, program_fd, path, arguments, environment)
+                    : execute_without_observer(words, program_fd, path, arguments, environment);
+}
+
+static long execute_program(char *program_fd, const char *path, char *const *arguments, char *const *environment) {
+    u64 size = (count_words(arguments) + OWN_WORDS + 4) * sizeof(char *);
+    if (size <= ON_STACK * sizeof(char *)) {
+        char **words = __builtin_alloca(size);
+        return execute_words(words, program_fd, path, arguments, environment);
+    }
+    /* In a vfork child this mapping stays with the parent: the price for long argument lists. */
+    long words = secret_map(0, page_up(size), PROT_READ | PROT_WRITE, 0);
+    if (failed(words)) return -E2BIG;
+    long error = execute_words(ptr_of((u64)words), program_fd, path, arguments, environment);
+    SYS2(__NR_munmap, words, page_up(size));
+    return error;
+}
+
+/* The new program inherits the signal mask, so the program's own must be in force, not the handler's. */
+static void use_program_mask(const struct call *call) {
+    if (!call->frame) return;
+    u64 mask = call->frame->signals & ~SIGSYS_BIT;
+    SYS4(__NR_rt_sigprocmask, SET_MASK, &mask, 0, 8);
+}
+
+static void use_handler_mask(const struct call *call) {
+    u64 all = ~SIGSYS_BIT;
+    if (call->frame) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, 0, 8);
+}
+
+long execute(struct call *call) {
+    const char *path = ptr_of(call->arg[0]);
+    char *const *arguments = ptr_of(call->arg[1]), *const *environment = ptr_of(call->arg[2]);
+    if (!path) return -EFAULT;
+    if (path_is_own_exe(path)) path = state.program;
+    long fd = program_open(path);
+    if (failed(fd)) return fd;
+    bool runtime = is_this_runtime((int)fd);
+    long error = program_check((int)fd);
+    SYS1(__NR_close, fd);
+    if (failed(error)) return error;
+    use_program_mask(call);
+    error = runtime ? SYS3(__NR_execve, path, arguments, environment) : execute_program(NULL, path, arguments, environment);
+    use_handler_mask(call);
+    return error;
+}
+
+/* fexecve(3): the file may have no path any more, so the new image gets a descriptor that stays open until it has read it. */
+static long execute_descriptor(struct call *call, int file) {
+    char number[40], path[40];
+    long fd = SYS3(__NR_fcntl, file, 0 /* F_DUPFD */, 3);
+    if (failed(fd)) return fd;
+    long error = program_check((int)fd);
+    append_number(number, append(number, 0, sizeof number, CLOISTER_OPTION_PROGRAM_FD), sizeof number, (u64)fd);
+    append_number(path, append(path, 0, sizeof path, "/dev/fd/"), sizeof path, (u64)file);
+    use_program_mask(call);
+    if (!failed(error)) error = execute_program(number, path, ptr_of(call->arg[2]), ptr_of(call->arg[3]));
+    use_handler_mask(call);
+    SYS1(__NR_close, fd);
+    return error;
+}
+
+long execute_at(struct call *call) {
+    const char *path = ptr_of(call->arg[1]);
+    int directory = (int)call->arg[0];
+    u64 flags = call->arg[4];
+    if (!path) return -EFAULT;
+    if (!*path && flags & AT_EMPTY) return execute_descriptor(call, directory);
+    if (*path == '/' || directory == AT_HERE) {
+        struct call plain = *call;
+        plain.number = __NR_execve;
+        memcpy(plain.arg, call->arg + 1, 3 * sizeof(u64));
+        return execute(&plain);
+    }
+    long fd = SYS3(__NR_openat, directory, path, READ_ONLY | CLOSE_ON_EXEC);
+    if (failed(fd)) return fd;
+    long error = execute_descriptor(call, (int)fd);
+    SYS1(__NR_close, fd);
+    return error;
+}

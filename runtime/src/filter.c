@@ -1,0 +1,181 @@
+#include "filter.h"
+
+#include <linux/audit.h>
+#include <linux/fcntl.h>
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+
+#include "fail.h"
+
+enum test {
+    ALWAYS,   /* intercept */
+    ANSWER,   /* do not make the call; the result is -value */
+    IF_SET,   /* intercept if argument `arg` has any bit of `value` */
+    UNLESS_SET,
+    IF_POINTER, /* intercept if argument `arg` is not NULL */
+    ANSWER_IF_EQUAL, /* argument `arg` == value: do not make the call, the result is 0 */
+};
+
+struct rule {
+    u16 number;
+    u8 test, arg;
+    u32 value;
+};
+
+/* Calls not listed go to the kernel; for those the kernel caches "allow" by number, so they cost almost nothing. Rules for one
+ * number are tried in order, and the last one decides. */
+static const struct rule rules[] = {
+    /* Memory: what the program maps must be secret. */
+    {__NR_mmap, ALWAYS, 0, 0},
+    {__NR_mprotect, ALWAYS, 0, 0},
+    {__NR_munmap, ALWAYS, 0, 0},
+    {__NR_brk, ALWAYS, 0, 0},
+    {__NR_mremap, ALWAYS, 0, 0},
+    {__NR_madvise, ALWAYS, 0, 0},
+    {__NR_msync, ALWAYS, 0, 0},
+    {__NR_pkey_mprotect, ALWAYS, 0, 0},
+    {__NR_shmat, ALWAYS, 0, 0}, /* counted: ordinary shared memory */
+    /* Secret memory is locked for good and cannot be pinned, so these have nothing left to do. */
+    {__NR_mlock, ANSWER, 0, 0},
+    {__NR_mlock2, ANSWER, 0, 0},
+    {__NR_munlock, ANSWER, 0, 0},
+    {__NR_mlockall, ANSWER, 0, 0},
+    {__NR_munlockall, ANSWER, 0, 0},
+    {__NR_remap_file_pages, ANSWER, 0, ENOSYS},
+    {__NR_userfaultfd, ANSWER, 0, ENOSYS},
+    {453 /* map_shadow_stack */, ANSWER, 0, ENOSYS},
+    {__NR_pkey_alloc, ANSWER, 0, ENOSPC}, /* programs then do without protection keys */
+    /* Direct I/O cannot reach secret pages. */
+    {__NR_open, IF_SET, 1, O_DIRECT & ~O_DIRECTORY},
+    {__NR_openat, IF_SET, 2, O_DIRECT & ~O_DIRECTORY},
+    /* Processes: children are enclaved too, with memory of their own. Threads and vfork share memory: the kernel's business. */
+    {__NR_fork, ALWAYS, 0, 0},
+    {__NR_clone, IF_SET, 0, CLONE_UNTRACED}, /* would escape the guard */
+    {__NR_clone, UNLESS_SET, 0, CLONE_VM},
+    {__NR_clone3, ANSWER, 0, ENOSYS}, /* its flags stand in memory, where a filter cannot see them; libc falls back to clone */
+    {__NR_execve, ALWAYS, 0, 0},
+    {__NR_execveat, ALWAYS, 0, 0},
+    {__NR_exit, ALWAYS, 0, 0}, /* clears and wakes the tid word, which the kernel cannot in secret memory */
+    {__NR_rseq, ANSWER, 0, ENOSYS}, /* the kernel writes its area after the thread's stack may be gone */
+    /* Signals: SIGSYS is the runtime's. */
+    {__NR_rt_sigaction, IF_POINTER, 1, 0},
+    {__NR_rt_sigprocmask, IF_POINTER, 1, 0},
+    {__NR_rt_sigsuspend, ALWAYS, 0, 0},
+    {__NR_ppoll, IF_POINTER, 3, 0},
+    {__NR_pselect6, IF_POINTER, 5, 0},
+    {__NR_epoll_pwait, IF_POINTER, 4, 0},
+    {__NR_epoll_pwait2, IF_POINTER, 4, 0},
+    /* Shared futexes on secret memory fail in the kernel. */
+    {__NR_futex, UNLESS_SET, 1, FUTEX_PRIVATE_FLAG},
+    /* Names. */
+    {__NR_readlink, ALWAYS, 0, 0},
+    {__NR_readlinkat, ALWAYS, 0, 0},
+    /* Protection that the program must not take back: core dumps hold registers, a named tracer could attach. */
+    {__NR_prctl, ANSWER_IF_EQUAL, 0, PR_SET_DUMPABLE},
+    {__NR_prctl, ANSWER_IF_EQUAL, 0, PR_SET_PTRACER},
+    {CLOISTER_FILTER_PROBE_NR, ANSWER, 0, CLOISTER_FILTER_PROBE_BASE + CLOISTER_ABI_VERSION},
+};
+
+static const struct rule exit_rule = {__NR_exit_group, ALWAYS, 0, 0};
+
+enum { PROGRAM_MAX = 512, RULES = sizeof rules / sizeof rules[0] };
+
+static struct sock_filter program[PROGRAM_MAX];
+static u16 length;
+
+static void emit(u16 code, u8 jump_true, u8 jump_false, u32 value) {
+    program[length++] = (struct sock_filter){code, jump_true, jump_false, value};
+}
+
+static void load(u32 offset) { emit(BPF_LD | BPF_W | BPF_ABS, 0, 0, offset); }
+static void give(u32 verdict) { emit(BPF_RET | BPF_K, 0, 0, verdict); }
+static void jump_if_equal(u32 value, u8 yes, u8 no) { emit(BPF_JMP | BPF_JEQ | BPF_K, yes, no, value); }
+static void jump_if_any(u32 bits, u8 yes, u8 no) { emit(BPF_JMP | BPF_JSET | BPF_K, yes, no, bits); }
+
+static u32 low_word_of(u8 arg) { return (u32)(offsetof(struct seccomp_data, args) + 8UL * arg); }
+
+/* The gate's own calls are let through, all others are intercepted. Gate addresses fit one upper word (linker script). */
+static void emit_intercept(void) {
+    u64 start = addr_of(gate_start), stop = addr_of(gate_end);
+    load(offsetof(struct seccomp_data, instruction_pointer) + 4);
+    jump_if_equal((u32)(start >> 32), 0, 4);
+    load(offsetof(struct seccomp_data, instruction_pointer));
+    emit(BPF_JMP | BPF_JGE | BPF_K, 0, 2, (u32)start);
+    emit(BPF_JMP | BPF_JGT | BPF_K, 1, 0, (u32)stop);
+    give(SECCOMP_RET_ALLOW);
+    give(SECCOMP_RET_TRAP);
+}
+
+enum { INTERCEPT_SIZE = 7 };
+
+static void emit_answer(u32 error) { give(SECCOMP_RET_ERRNO | error); }
+
+/* What follows the test of the number. Each body ends in a verdict or falls through to the next rule with the number lost. */
+static void emit_body(const struct rule *rule) {
+    switch ((enum test)rule->test) {
+    case ALWAYS: emit_intercept(); return;
+    case ANSWER: emit_answer(rule->value); return;
+    case IF_SET:
+        load(low_word_of(rule->arg));
+        jump_if_any(rule->value, 0, INTERCEPT_SIZE);
+        emit_intercept();
+        return;
+    case UNLESS_SET:
+        load(low_word_of(rule->arg));
+        jump_if_any(rule->value, INTERCEPT_SIZE, 0);
+        emit_intercept();
+        return;
+    case IF_POINTER:
+        load(low_word_of(rule->arg));
+        jump_if_equal(0, 0, 2);
+        load(low_word_of(rule->arg) + 4);
+        jump_if_equal(0, INTERCEPT_SIZE, 0);
+        emit_intercept();
+        return;
+    case ANSWER_IF_EQUAL:
+        load(low_word_of(rule->arg));
+        jump_if_equal(rule->value, 0, 1);
+        emit_answer(0);
+        return;
+    }
+}
+
+static void emit_rule(const struct rule *rule) {
+    u16 test_at = length;
+    jump_if_equal(rule->number, 0, 0);
+    emit_body(rule);
+    load(offsetof(struct seccomp_data, nr));
+    program[test_at].jf = (u8)(length - test_at - 1);
+}
+
+static void build(bool observed) {
+    load(offsetof(struct seccomp_data, arch));
+    jump_if_equal(AUDIT_ARCH_X86_64, 1, 0);
+    give(SECCOMP_RET_KILL_PROCESS); /* 32-bit system calls would bypass the rules */
+    load(offsetof(struct seccomp_data, nr));
+    emit(BPF_JMP | BPF_JGE | BPF_K, 0, 1, 0x40000000); /* x32 */
+    emit_answer(ENOSYS);
+    for (size_t i = 0; i < RULES; i++) emit_rule(&rules[i]);
+    if (observed) emit_rule(&exit_rule);
+    give(SECCOMP_RET_ALLOW);
+}
+
+bool filter_is_installed(void) {
+    return SYS0(CLOISTER_FILTER_PROBE_NR) == -(CLOISTER_FILTER_PROBE_BASE + CLOISTER_ABI_VERSION);
+}
+
+void filter_install(bool observed) {
+    build(observed);
+    struct {
+        u16 length;
+        struct sock_filter *program;
+    } wanted = {length, program};
+    SYS5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    long error = SYS3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &wanted);
+    if (failed(error))
+        fail(CLOISTER_EXIT_CANNOT_PROTECT, "a seccomp filter could not be installed", error,
+             "use a kernel with CONFIG_SECCOMP_FILTER; in a container: --security-opt seccomp=unconfined");
+}

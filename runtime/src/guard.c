@@ -1,0 +1,224 @@
+/* Who does what, in order:
+ *
+ *   program   middle    guard 1    guard 2
+ *     clone ----->
+ *     .         clone ----->                  middle ends at once, so the guards are nobody's children here
+ *     allow guard 1 to trace, say "go" -->
+ *     .                  own memory, clone -->
+ *     .                  seize guard 2 <----> seize guard 1
+ *     .                  seize program
+ *     <----------------- "held"
+ *     runs                answers stops, until no traced process is left
+ *
+ * PTRACE_O_EXITKILL: when a guard dies, the kernel kills what it traces: the other guard and every process of the program.
+ * All signals are blocked in the guards: a SIGCHLD stop of one while it waits for the other would deadlock them. */
+#include "guard.h"
+
+#include <linux/close_range.h>
+#include <linux/prctl.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/wait.h>
+
+#include "fail.h"
+#include "guard_table.h"
+#include "process.h"
+#include "secret.h"
+#include "state.h"
+
+long rt_clone_on(u64 flags, void *stack_top, int *parent_tid, void (*child)(void *), void *arg);
+__attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void *), void *arg);
+
+enum {
+    STACK_SIZE = 32 << 10,
+    CHILD_SIGNAL = 17,
+    STOP = 19,
+    TRACE_FAMILY = PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC,
+};
+
+/* Told to the program by guard 1. */
+enum verdict { HELD = 1, PROGRAM_IS_TRACED, GUARD_IS_TRACED };
+
+static u8 middle_stack[STACK_SIZE] __attribute__((aligned(16)));
+static u8 first_stack[STACK_SIZE] __attribute__((aligned(16)));
+
+struct guard {
+    int channel; /* to the program, and between the guards */
+    long program, first, second;
+    u64 kernel_stack;
+};
+
+static void say(int channel, u32 word) { SYS3(__NR_write, channel, &word, sizeof word); }
+
+static u32 hear(int channel) {
+    u32 word = 0;
+    while (SYS3(__NR_read, channel, &word, sizeof word) == -EINTR) continue;
+    return word; /* 0 if the other side is gone */
+}
+
+static __attribute__((noreturn)) void end(void) {
+    SYS1(__NR_exit_group, 0);
+    __builtin_unreachable();
+}
+
+static void allow_tracer(long pid) { SYS2(__NR_prctl, PR_SET_PTRACER, pid); }
+
+static bool seize(long pid, u64 options) { return !failed(SYS4(__NR_ptrace, PTRACE_SEIZE, pid, 0, options)); }
+
+static void leave_the_world(const struct guard *guard) {
+    SYS0(__NR_setsid);
+    SYS1(__NR_chdir, "/");
+    if (guard->channel) SYS3(__NR_close_range, 0, guard->channel - 1, 0);
+    SYS3(__NR_close_range, guard->channel + 1, ~0U, 0);
+    SYS2(__NR_prctl, PR_SET_NAME, CLOISTER_COMM_GUARD);
+    process_drop_stack(guard->kernel_stack);
+}
+
+static void go_on(long tid, long request, u64 signal) { SYS4(__NR_ptrace, request, tid, 0, signal); }
+
+/* A guard that root stops goes on: the stop signal is not delivered. */
+static void answer_guard_stop(long tid) { go_on(tid, PTRACE_CONT, 0); }
+
+static void note_new_thread(long tid) {
+    u64 new_tid = 0;
+    SYS4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &new_tid);
+    guard_table_announced((u32)new_tid);
+}
+
+/* The thread that executed takes over the leader's id; its former id is gone without a word. */
+static void note_exec(long tid) {
+    u64 former = 0;
+    SYS4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &former);
+    if ((long)former != tid) guard_table_ended((u32)former);
+}
+
+static void answer_stop(long tid, int status) {
+    int signal = (status >> 8) & 0xff, event = status >> 16;
+    guard_table_seen((u32)tid);
+    switch (event) {
+    case 0: go_on(tid, PTRACE_CONT, (u64)signal); return;
+    case PTRACE_EVENT_STOP: go_on(tid, signal == 5 /* SIGTRAP */ ? PTRACE_CONT : PTRACE_LISTEN, 0); return;
+    case PTRACE_EVENT_FORK:
+    case PTRACE_EVENT_VFORK:
+    case PTRACE_EVENT_CLONE: note_new_thread(tid); break;
+    case PTRACE_EVENT_EXEC: note_exec(tid); break;
+    }
+    go_on(tid, PTRACE_CONT, 0);
+}
+
+static bool has_stopped(int status) { return (status & 0xff) == 0x7f; }
+
+static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
+    guard_table_announced((u32)guard->program);
+    while (guard_table_live()) {
+        int status = 0;
+        long tid = SYS4(__NR_wait4, -1, &status, __WALL, 0);
+        if (failed(tid)) break;
+        if (tid == guard->second) {
+            if (!has_stopped(status)) break; /* the other guard was killed */
+            answer_guard_stop(tid);
+        } else if (has_stopped(status)) answer_stop(tid, status);
+        else guard_table_ended((u32)tid);
+    }
+    end();
+}
+
+static void second_main(void *arg) {
+    struct guard *guard = arg;
+    process_own_runtime_state();
+    bool held = hear(guard->channel) == HELD && seize(guard->first, PTRACE_O_EXITKILL);
+    say(guard->channel, held ? HELD : GUARD_IS_TRACED);
+    SYS3(__NR_close_range, 0, ~0U, 0);
+    for (;;) {
+        int status = 0;
+        long tid = SYS4(__NR_wait4, -1, &status, __WALL, 0);
+        if (failed(tid) || !has_stopped(status)) end();
+        answer_guard_stop(tid);
+    }
+}
+
+/* Guard 2 is a clone of guard 1 with its own memory; they talk over a socket pair until both hold each other. */
+static bool start_second(struct guard *guard) {
+    int pair[2];
+    long stack = secret_map(0, STACK_SIZE, 3, 0);
+    if (failed(stack) || failed(SYS4(__NR_socketpair, 1, 1, 0, pair))) return false;
+    struct guard second = *guard;
+    second.channel = pair[1];
+    second.first = SYS0(__NR_getpid);
+    guard->second = rt_clone_on(CHILD_SIGNAL, ptr_of((u64)stack + STACK_SIZE), NULL, second_main, &second);
+    if (failed(guard->second)) return false;
+    allow_tracer(guard->second);
+    SYS1(__NR_close, pair[1]);
+    say(pair[0], HELD);
+    bool held = hear(pair[0]) == HELD && seize(guard->second, PTRACE_O_EXITKILL);
+    SYS1(__NR_close, pair[0]);
+    return held;
+}
+
+/* Runs on a stack of guard 1's own. */
+static void first_on_own_stack(void *arg) {
+    struct guard guard = *(struct guard *)arg;
+    process_own_runtime_state();
+    leave_the_world(&guard);
+    if (hear(guard.channel) != HELD) end();
+    if (!start_second(&guard)) {
+        say(guard.channel, GUARD_IS_TRACED);
+        end();
+    }
+    bool held = seize(guard.program, TRACE_FAMILY);
+    say(guard.channel, held ? HELD : PROGRAM_IS_TRACED);
+    if (!held) end();
+    SYS1(__NR_close, guard.channel);
+    watch_program(&guard);
+}
+
+static void first_main(void *arg) {
+    long stack = secret_map(0, STACK_SIZE, 3, 0);
+    if (failed(stack)) end();
+    rt_switch_stack(ptr_of((u64)stack + STACK_SIZE), first_on_own_stack, arg);
+}
+
+static void middle_main(void *arg) {
+    struct guard *guard = arg;
+    guard->first = rt_clone_on(CHILD_SIGNAL, first_stack + STACK_SIZE, NULL, first_main, guard);
+    end();
+}
+
+static __attribute__((noreturn)) void refuse(u32 verdict) {
+    if (verdict == PROGRAM_IS_TRACED)
+        fail(CLOISTER_EXIT_CANNOT_PROTECT, "another process already traces this one, so its memory cannot be guarded", 0,
+             "end the debugger or tracer, or start the program outside it");
+    fail(CLOISTER_EXIT_CANNOT_PROTECT, "ptrace is not available, so the program cannot be guarded", 0,
+         "in a container: --cap-add SYS_PTRACE; on the host: sysctl kernel.yama.ptrace_scope=1");
+}
+
+void guard_start(u64 kernel_stack) {
+    static struct guard guard; /* shared with the middle process, which reports guard 1's pid in it */
+    int pair[2], status;
+    u64 all = ~0UL, before;
+    require(SYS4(__NR_socketpair, 1, 1, 0, pair), "no socket pair for the guards");
+    guard = (struct guard){.channel = pair[1], .program = SYS0(__NR_getpid), .kernel_stack = kernel_stack};
+    SYS4(__NR_rt_sigprocmask, 2, &all, &before, 8);
+    long middle = rt_clone_on(CHILD_SIGNAL, middle_stack + STACK_SIZE, NULL, middle_main, &guard);
+    require(middle, "the guards could not be started");
+    while (SYS4(__NR_wait4, middle, &status, __WALL, 0) == -EINTR) continue;
+    SYS1(__NR_close, pair[1]);
+    if (guard.first > 0) allow_tracer(guard.first);
+    say(pair[0], HELD);
+    u32 verdict = hear(pair[0]);
+    SYS1(__NR_close, pair[0]);
+    SYS4(__NR_rt_sigprocmask, 2, &before, 0, 8);
+    if (verdict != HELD) refuse(verdict);
+}
+
+void guard_require(void) {
+    char status[1024];
+    static const char field[] = "\nTracerPid:\t";
+    long fd = SYS3(__NR_open, "/proc/self/status", READ_ONLY | CLOSE_ON_EXEC, 0);
+    long n = failed(fd) ? 0 : SYS3(__NR_read, fd, status, sizeof status - 1);
+    SYS1(__NR_close, fd);
+    status[n > 0 ? n : 0] = 0;
+    for (const char *at = status; *at; at++)
+        if (starts_with(at, field) && at[sizeof field - 1] != '0') return;
+    fail(CLOISTER_EXIT_CANNOT_PROTECT, "this process should be guarded, but nothing traces it", 0, NULL);
+}

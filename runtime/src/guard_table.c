@@ -1,0 +1,41 @@
+#include "guard_table.h"
+
+enum { TID_LIMIT = 1 << 22, BITS = 64 }; /* PID_MAX_LIMIT of 64-bit kernels (linux/threads.h) */
+
+/* unannounced: seen, its creator's report is still to come. ended_early: ended, its creator's report is still to come. */
+static u64 live[TID_LIMIT / BITS], unannounced[TID_LIMIT / BITS], ended_early[TID_LIMIT / BITS];
+static u64 live_count;
+
+static bool has(const u64 *set, u32 tid) { return set[tid / BITS] >> (tid % BITS) & 1; }
+static void add(u64 *set, u32 tid) { set[tid / BITS] |= 1UL << (tid % BITS); }
+static void take(u64 *set, u32 tid) { set[tid / BITS] &= ~(1UL << (tid % BITS)); }
+
+static void enter(u32 tid) {
+    add(live, tid);
+    live_count++;
+}
+
+void guard_table_seen(u32 tid) {
+    if (tid >= TID_LIMIT || has(live, tid)) return;
+    enter(tid);
+    add(unannounced, tid);
+    take(ended_early, tid); /* left over from a thread whose creator was killed before it could report */
+}
+
+void guard_table_announced(u32 tid) {
+    if (tid >= TID_LIMIT) return;
+    if (has(ended_early, tid)) take(ended_early, tid);
+    else if (has(live, tid)) take(unannounced, tid);
+    else enter(tid);
+}
+
+void guard_table_ended(u32 tid) {
+    if (tid >= TID_LIMIT) return;
+    if (!has(live, tid) || has(unannounced, tid)) add(ended_early, tid);
+    if (!has(live, tid)) return;
+    take(live, tid);
+    take(unannounced, tid);
+    live_count--;
+}
+
+bool guard_table_live(void) { return live_count > 0; }

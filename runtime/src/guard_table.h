@@ -1,0 +1,13 @@
+/* Which threads of the program live, as guard 1 hears of them: a clone's parent and the new thread report in either order, and
+ * the new thread may be dead before its parent's report is read. */
+#ifndef CLOISTER_GUARD_TABLE_H
+#define CLOISTER_GUARD_TABLE_H
+
+#include "rt.h"
+
+void guard_table_seen(u32 tid);      /* the thread itself has stopped */
+void guard_table_announced(u32 tid); /* its creator reports it */
+void guard_table_ended(u32 tid);
+NODISCARD bool guard_table_live(void);
+
+#endif

@@ -1,0 +1,146 @@
+#include "image.h"
+
+#include <asm/stat.h>
+#include <linux/fcntl.h>
+#include <linux/memfd.h>
+#include <linux/mman.h>
+
+#include "areas.h"
+#include "patch.h"
+#include "state.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U /* Linux 6.3 */
+#endif
+
+struct known_image {
+    u64 start, length, device, inode;
+};
+
+enum { KNOWN_IMAGES = 32 };
+static struct known_image known[KNOWN_IMAGES];
+static size_t next_known;
+static struct elf_file scratch; /* owned by whoever holds the lock */
+
+static long create(u64 size) {
+    long fd = SYS2(__NR_memfd_create, CLOISTER_MEMFD_TEXT, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (fd == -EINVAL) fd = SYS2(__NR_memfd_create, CLOISTER_MEMFD_TEXT, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (failed(fd)) return fd;
+    long error = SYS2(__NR_ftruncate, fd, size);
+    if (!failed(error)) return fd;
+    SYS1(__NR_close, fd);
+    return error;
+}
+
+/* Fails with EBUSY if anyone else has the memfd mapped writable: then the content cannot be trusted. */
+static long seal(long fd) {
+    return SYS3(__NR_fcntl, fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+}
+
+static long close_with(long fd, long error) {
+    SYS1(__NR_close, fd);
+    return error;
+}
+
+static long copy_segments(int file, const struct elf_file *elf, u64 at) {
+    for (u16 i = 0; i < elf->header.e_phnum; i++) {
+        const Elf64_Phdr *segment = &elf->segment[i];
+        if (segment->p_type != PT_LOAD || segment->p_flags & PF_W) continue;
+        u64 start = page_down(segment->p_offset);
+        long n = read_available(file, at + start, segment->p_offset + segment->p_filesz - start, start);
+        if (failed(n)) return n;
+    }
+    return 0;
+}
+
+static void patch_segments(const struct elf_file *elf, u64 at, u64 span, bool linear) {
+    struct patch_target target = {.stubs = at + span, .stubs_from_base = span};
+    for (u16 i = 0; i < elf->header.e_phnum; i++) {
+        const Elf64_Phdr *segment = &elf->segment[i];
+        bool text = segment->p_type == PT_LOAD && segment->p_flags & PF_X && !(segment->p_flags & PF_W);
+        u64 from_base = segment->p_vaddr - elf->low;
+        if (!text || (linear && from_base != segment->p_offset)) continue;
+        target.text = at + segment->p_offset;
+        target.text_from_base = from_base;
+        target.length = segment->p_filesz;
+        patch_sites(&target);
+    }
+}
+
+static u64 file_extent(const struct elf_file *elf) {
+    u64 extent = 0;
+    for (u16 i = 0; i < elf->header.e_phnum; i++) {
+        const Elf64_Phdr *segment = &elf->segment[i];
+        if (segment->p_type == PT_LOAD && !(segment->p_flags & PF_W))
+            extent = max_u64(extent, page_up(segment->p_offset + segment->p_filesz));
+    }
+    return extent;
+}
+
+long image_build(int file, const struct elf_file *elf, u64 span, bool linear) {
+    if (file_extent(elf) > span) return -ELIBBAD;
+    long fd = create(span + PAGE);
+    if (failed(fd)) return fd;
+    long at = SYS6(__NR_mmap, 0, span + PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (failed(at)) return close_with(fd, at);
+    long error = copy_segments(file, elf, (u64)at);
+    if (!failed(error)) patch_segments(elf, (u64)at, span, linear);
+    SYS2(__NR_munmap, at, span + PAGE);
+    if (!failed(error)) error = seal(fd);
+    return failed(error) ? close_with(fd, error) : fd;
+}
+
+long image_map_piece(u64 address, u64 length, int protection, int extra_flags, int file, u64 offset) {
+    long fd = create(length);
+    if (failed(fd)) return fd;
+    long at = SYS6(__NR_mmap, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (failed(at)) return close_with(fd, at);
+    long error = read_available(file, (u64)at, length, offset);
+    SYS2(__NR_munmap, at, length);
+    if (!failed(error)) error = seal(fd);
+    if (failed(error)) return close_with(fd, error);
+    return close_with(fd, SYS6(__NR_mmap, address, length, protection, MAP_SHARED | extra_flags, fd, 0));
+}
+
+bool is_elf(int file) {
+    char magic[SELFMAG];
+    return !failed(read_exactly(file, magic, sizeof magic, 0)) && memcmp(magic, ELFMAG, SELFMAG) == 0;
+}
+
+static void remember(u64 start, u64 length, const struct stat *file) {
+    known[next_known++ % KNOWN_IMAGES] =
+        (struct known_image){.start = start, .length = length, .device = file->st_dev, .inode = file->st_ino};
+}
+
+long image_map_whole(u64 length, int protection, int file) {
+    struct stat info;
+    long error = SYS2(__NR_fstat, file, &info);
+    if (!failed(error)) error = elf_read(file, &scratch);
+    if (failed(error)) return error;
+    u64 span = max_u64(page_up(length), file_extent(&scratch));
+    long fd = image_build(file, &scratch, span, true);
+    if (failed(fd)) return fd;
+    long at = SYS6(__NR_mmap, 0, span + PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    SYS1(__NR_close, fd);
+    if (failed(at)) return at;
+    SYS3(__NR_mprotect, at, length, protection);
+    areas_put((u64)at, (u64)at + length, AREA_SEALED, protection);
+    remember((u64)at, length, &info);
+    return at;
+}
+
+bool image_reuse(u64 address, u64 length, int protection, int file, u64 offset) {
+    struct stat info;
+    if (failed(SYS2(__NR_fstat, file, &info))) return false;
+    for (size_t i = 0; i < KNOWN_IMAGES; i++) {
+        const struct known_image *image = &known[i];
+        if (image->device != info.st_dev || image->inode != info.st_ino) continue;
+        if (address - image->start != offset || offset + length > image->length) continue;
+        const struct area *area = areas_find(address);
+        if (!area || area->kind != AREA_SEALED || area->end < address + length) continue;
+        if (failed(SYS3(__NR_mprotect, address, length, protection))) continue;
+        areas_protect(address, address + length, protection);
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,136 @@
+#include <linux/mman.h>
+
+#include "memory.h"
+#include "secret.h"
+#include "state.h"
+#include "window.h"
+
+static long unmap_outside(u64 start, u64 end) {
+    if (start >= end) return 0;
+    long error = SYS2(__NR_munmap, start, end - start);
+    if (!failed(error)) areas_drop(start, end);
+    return error;
+}
+
+static long unmap_inside(u64 start, u64 end) { return start < end ? window_release(start, end - start) : 0; }
+
+long memory_unmap(u64 address, u64 length) {
+    u64 end = address + page_up(length);
+    if (address % PAGE || !length || end <= address) return -EINVAL;
+    if (!areas_have_room(4)) return -ENOMEM;
+    long error = unmap_outside(address, min_u64(end, window_start()));
+    if (!failed(error)) error = unmap_inside(max_u64(address, window_start()), min_u64(end, window_end()));
+    if (!failed(error)) error = unmap_outside(max_u64(address, window_end()), end);
+    return error;
+}
+
+/* Replaces [start, end) by `at`, a mapping of the same length that holds a copy of its bytes. */
+static long substitute(u64 start, u64 end, u64 at, enum area_kind kind, int protection) {
+    long error = SYS3(__NR_mprotect, at, end - start, protection);
+    if (!failed(error)) error = SYS5(__NR_mremap, at, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+    if (failed(error)) return error;
+    areas_put(start, end, kind, protection);
+    return 0;
+}
+
+static bool make_readable(u64 start, u64 end) { return !failed(SYS3(__NR_mprotect, start, end - start, PROT_READ)); }
+
+/* Secret memory cannot be executed: what a program generates and then runs becomes ordinary memory, and is counted. */
+static long become_jit(u64 start, u64 end, int protection) {
+    long at = SYS6(__NR_mmap, 0, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (failed(at)) return at;
+    if (!make_readable(start, end)) return -EACCES;
+    secret_copy((u64)at, start, end - start, state.residency);
+    state.counters.jit++;
+    return substitute(start, end, (u64)at, AREA_JIT, protection);
+}
+
+/* What was mapped to be read is to be written: the private copy that the kernel would make on write, made now. */
+static long become_secret(u64 start, u64 end, int protection) {
+    long at = secret_map(0, end - start, PROT_READ | PROT_WRITE, 0);
+    if (failed(at)) return at;
+    if (!make_readable(start, end)) return -EACCES;
+    memcpy(ptr_of((u64)at), ptr_of(start), end - start);
+    return substitute(start, end, (u64)at, AREA_SECRET, protection);
+}
+
+static long protect_area(const struct area *area, u64 start, u64 end, int protection) {
+    if (area->kind == AREA_SECRET && protection & PROT_EXEC) return become_jit(start, end, protection);
+    if (area->kind == AREA_SEALED && protection & PROT_WRITE) return become_secret(start, end, protection);
+    if (area->kind == AREA_SECRET && in_window(start)) return window_protect(start, end - start, protection);
+    long error = SYS3(__NR_mprotect, start, end - start, protection);
+    if (error == -EACCES && area->kind == AREA_FILE) return become_secret(start, end, protection);
+    if (!failed(error)) areas_protect(start, end, protection);
+    return error;
+}
+
+/* Goes area by area, as mprotect(2) goes from mapping to mapping: an error leaves the earlier ones changed. */
+long memory_protect(u64 address, u64 length, int protection) {
+    u64 end = address + page_up(length);
+    protection &= 7;
+    if (address % PAGE || end < address) return -EINVAL;
+    if (!areas_have_room(4)) return -ENOMEM;
+    if (!areas_any(address, end) && !window_meets(address, end)) return SYS3(__NR_mprotect, address, length, protection);
+    while (address < end) {
+        const struct area *found = areas_find(address);
+        if (!found) return -ENOMEM;
+        struct area area = *found;
+        u64 stop = min_u64(area.end, end);
+        long error = protect_area(&area, address, stop, protection);
+        if (failed(error)) return error;
+        address = stop;
+    }
+    return 0;
+}
+
+static long grow_in_place(u64 old, u64 old_end, u64 more, int protection) {
+    if (!in_window(old) || old_end + more > window_end() || areas_any(old_end, old_end + more)) return -ENOMEM;
+    window_take_at(old_end, more);
+    long error = window_protect(old_end, more, protection);
+    return failed(error) ? error : (long)old;
+}
+
+/* Moves by copying the pages that exist: pages of a slot cannot leave their place in its inode. */
+static long move_secret(const struct area *area, u64 old, u64 old_length, u64 new_length, u64 target) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (target ? MAP_FIXED : 0);
+    int accessible = PROT_READ | PROT_WRITE, protection = area->protection;
+    long at = memory_map(target, new_length, accessible, flags, -1, 0);
+    if (failed(at)) return at;
+    if (!(protection & PROT_READ) && failed(SYS3(__NR_mprotect, old, old_length, PROT_READ))) return -EFAULT;
+    secret_copy((u64)at, old, min_u64(old_length, new_length), state.residency);
+    long error = memory_unmap(old, old_length);
+    if (!failed(error) && protection != accessible) error = memory_protect((u64)at, new_length, protection);
+    return failed(error) ? error : at;
+}
+
+static long move_native(const struct area *area, u64 old, u64 old_length, u64 new_length, int flags, u64 target) {
+    long at = SYS5(__NR_mremap, old, old_length, new_length, flags, target);
+    if (failed(at)) return at;
+    if ((u64)at != old) areas_drop(old, old + old_length);
+    if (new_length < old_length) areas_drop((u64)at + new_length, (u64)at + old_length);
+    areas_put((u64)at, (u64)at + new_length, area->kind, area->protection);
+    return at;
+}
+
+long memory_remap(u64 old, u64 old_length, u64 new_length, int flags, u64 target) {
+    old_length = page_up(old_length);
+    new_length = page_up(new_length);
+    const struct area *found = areas_find(old);
+    if (old % PAGE || !new_length || flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) return -EINVAL;
+    if (!found || !old_length) return found ? -EINVAL : -EFAULT;
+    if (!areas_have_room(4)) return -ENOMEM;
+    struct area area = *found;
+    if (area.end < old + old_length) return -EFAULT;
+    bool fixed = flags & MREMAP_FIXED;
+    if (fixed && (target % PAGE || !(flags & MREMAP_MAYMOVE))) return -EINVAL;
+    if (fixed && target < old + old_length && old < target + new_length) return -EINVAL;
+    if (area.kind != AREA_SECRET) return move_native(&area, old, old_length, new_length, flags, target);
+    if (fixed) return move_secret(&area, old, old_length, new_length, target);
+    if (new_length <= old_length) {
+        long error = new_length < old_length ? memory_unmap(old + new_length, old_length - new_length) : 0;
+        return failed(error) ? error : (long)old;
+    }
+    long at = grow_in_place(old, old + old_length, new_length - old_length, area.protection);
+    if (at != -ENOMEM || !(flags & MREMAP_MAYMOVE)) return at;
+    return move_secret(&area, old, old_length, new_length, 0);
+}

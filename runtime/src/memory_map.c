@@ -1,0 +1,121 @@
+#include <linux/mman.h>
+
+#include "image.h"
+#include "memory.h"
+#include "secret.h"
+#include "state.h"
+#include "window.h"
+
+struct request {
+    u64 address, length, offset;
+    int protection, flags, fd;
+};
+
+static int placement(const struct request *r) { return r->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT); }
+static bool is_fixed(const struct request *r) { return (r->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0; }
+static bool is_shared(const struct request *r) { return (r->flags & MAP_TYPE) == MAP_SHARED || (r->flags & MAP_TYPE) == MAP_SHARED_VALIDATE; }
+
+/* A hint (no MAP_FIXED) is ignored: one window, recycled, keeps existing pages in use. */
+static u64 wanted_address(const struct request *r) { return is_fixed(r) ? r->address : 0; }
+
+/* Records what the kernel mapped. An area inside the window replaces whatever stood there. */
+static long record(const struct request *r, long at, enum area_kind kind) {
+    if (!failed(at)) areas_put((u64)at, (u64)at + r->length, kind, r->protection);
+    return at;
+}
+
+static long map_native(const struct request *r, int flags, enum area_kind kind) {
+    return record(r, SYS6(__NR_mmap, wanted_address(r), r->length, r->protection, flags, r->fd, r->offset), kind);
+}
+
+/* Secret memory outside the window: at a fixed address, or below 2 GB for MAP_32BIT. */
+static long map_secret_outside(const struct request *r, enum area_kind kind) {
+    return record(r, secret_map(wanted_address(r), r->length, r->protection, placement(r)), kind);
+}
+
+static long map_secret_at(const struct request *r) {
+    if (!in_window(r->address)) return map_secret_outside(r, AREA_SECRET);
+    if (r->flags & MAP_FIXED_NOREPLACE && areas_any(r->address, r->address + r->length)) return -EEXIST;
+    long error = window_release(r->address, r->length);
+    if (failed(error)) return error;
+    window_take_at(r->address, r->length);
+    error = window_protect(r->address, r->length, r->protection);
+    return failed(error) ? error : (long)r->address;
+}
+
+static long map_secret(const struct request *r) {
+    if (is_fixed(r)) return map_secret_at(r);
+    if (r->flags & MAP_32BIT) return map_secret_outside(r, AREA_SECRET);
+    u64 at = window_take(r->length);
+    if (!at) return -ENOMEM;
+    if (r->protection == PROT_NONE) return (long)at;
+    long error = window_protect(at, r->length, r->protection);
+    if (!failed(error)) return (long)at;
+    if (failed(window_release(at, r->length))) return -ENOMEM;
+    return error;
+}
+
+/* A private mapping the program may write to: a copy of the file's bytes in secret memory. */
+static long map_secret_copy(const struct request *r) {
+    struct request writable = *r;
+    writable.protection = PROT_READ | PROT_WRITE;
+    long at = map_secret(&writable);
+    if (failed(at)) return at;
+    long n = read_available(r->fd, (u64)at, r->length, r->offset);
+    if (failed(n)) {
+        if (failed(memory_unmap((u64)at, r->length))) return -ENOMEM;
+        return n == -ESPIPE || n == -EINVAL ? -ENODEV : n == -EBADF ? -EACCES : n;
+    }
+    if (r->protection == writable.protection) return at;
+    long error = memory_protect((u64)at, r->length, r->protection);
+    return failed(error) ? error : at;
+}
+
+/* A private mapping that is only read: for program files a sealed copy, else the file's own pages. A shared read-only mapping
+ * cannot be written through /proc/PID/mem, a private one can. */
+static long map_read_only(const struct request *r) {
+    bool program = is_elf(r->fd);
+    if (program && !is_fixed(r) && r->offset == 0) {
+        long at = image_map_whole(r->length, r->protection, r->fd);
+        if (!failed(at) || at == -ENOMEM) return at;
+    }
+    if (program && is_fixed(r) && image_reuse(r->address, r->length, r->protection, r->fd, r->offset)) return (long)r->address;
+    if (program || r->protection & PROT_EXEC)
+        return record(r, image_map_piece(wanted_address(r), r->length, r->protection, placement(r), r->fd, r->offset), AREA_SEALED);
+    long at = map_native(r, MAP_SHARED | placement(r), AREA_FILE);
+    return at == -EACCES || at == -ENODEV ? map_secret_copy(r) : at;
+}
+
+static long map_file(const struct request *r) {
+    if (r->offset % PAGE) return -EINVAL;
+    if (failed(SYS2(__NR_fcntl, r->fd, 1 /* F_GETFD */))) return -EBADF;
+    if (!is_shared(r)) return r->protection & PROT_WRITE ? map_secret_copy(r) : map_read_only(r);
+    if (r->protection & PROT_WRITE) state.counters.open_files++;
+    return map_native(r, r->flags & ~(is_fixed(r) ? 0 : MAP_FIXED), r->protection & PROT_WRITE ? AREA_OPEN_FILE : AREA_FILE);
+}
+
+static long map_anonymous(const struct request *r) {
+    if (r->protection & PROT_EXEC) { /* secret memory cannot be executable: mounted noexec by the kernel */
+        state.counters.jit++;
+        return map_native(r, r->flags & ~MAP_HUGETLB, AREA_JIT);
+    }
+    return is_shared(r) ? map_secret_outside(r, AREA_SHARED_SECRET) : map_secret(r);
+}
+
+/* What a fixed mapping is about to cover must be given up in the model first: wiped if it is the window's. */
+static long clear_way(const struct request *r, bool secret) {
+    if (!(r->flags & MAP_FIXED) || r->flags & MAP_FIXED_NOREPLACE || secret) return 0;
+    return window_meets(r->address, r->address + r->length) ? memory_unmap(r->address, r->length) : 0;
+}
+
+long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 offset) {
+    if (!length || (flags & MAP_TYPE) == 0) return -EINVAL;
+    if (length > WINDOW_SIZE || !areas_have_room(4)) return -ENOMEM;
+    struct request r = {address, page_up(length), offset, protection & 7, flags & ~MAP_GROWSDOWN, fd};
+    if (is_fixed(&r) && r.address % PAGE) return -EINVAL;
+    bool anonymous = flags & MAP_ANONYMOUS;
+    bool secret = !is_shared(&r) && !(r.protection & PROT_EXEC) && (anonymous || r.protection & PROT_WRITE);
+    long error = clear_way(&r, secret);
+    if (failed(error)) return error;
+    return anonymous ? map_anonymous(&r) : map_file(&r);
+}

@@ -1,0 +1,62 @@
+#include "patch.h"
+
+#include "state.h"
+
+extern const char rt_direct_entry[];
+
+enum { STUB_SIZE = 32, SITE_SIZE = 7, STUBS_MAX = PAGE / STUB_SIZE - 1 };
+
+/* Calls that only the runtime can answer and that programs make often; none of them blocks. */
+static bool worth_patching(u32 number) {
+    switch (number) {
+    case __NR_mmap:
+    case __NR_mprotect:
+    case __NR_munmap:
+    case __NR_brk:
+    case __NR_mremap:
+    case __NR_madvise:
+    case __NR_rt_sigaction:
+    case __NR_rt_sigprocmask:
+    case __NR_execve:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void put_u32(u8 *at, u64 value) { memcpy(at, &value, 4); }
+
+/* lea -128(%rsp),%rsp / mov $number,%eax / call *entry(%rip) / lea 128(%rsp),%rsp / jmp back. The red zone is the caller's. */
+static void write_stub(u8 *stub, u64 stub_from_base, u64 entry_from_base, u32 number, u64 back_from_base) {
+    static const u8 code[] = {0x48, 0x8d, 0x64, 0x24, 0x80, 0xb8, 0, 0, 0, 0, 0xff, 0x15, 0,   0, 0,
+                              0,    0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0, 0xe9, 0,   0,    0, 0};
+    memcpy(stub, code, sizeof code);
+    put_u32(stub + 6, number);
+    put_u32(stub + 12, entry_from_base - (stub_from_base + 16));
+    put_u32(stub + 25, back_from_base - (stub_from_base + 29));
+}
+
+static void patch_one(struct patch_target *target, u64 offset, u32 number) {
+    u64 stub_offset = (target->used + 1) * STUB_SIZE; /* the first place holds the entry's address */
+    u8 *site = ptr_of(target->text + offset);
+    u64 site_from_base = target->text_from_base + offset;
+    u64 stub_from_base = target->stubs_from_base + stub_offset;
+    write_stub(ptr_of(target->stubs + stub_offset), stub_from_base, target->stubs_from_base, number,
+               site_from_base + SITE_SIZE);
+    site[0] = 0xe9;
+    put_u32(site + 1, stub_from_base - (site_from_base + 5));
+    site[5] = site[6] = 0x90;
+    target->used++;
+    state.counters.patched++;
+}
+
+void patch_sites(struct patch_target *target) {
+    const u8 *text = ptr_of(target->text);
+    u64 entry = addr_of(rt_direct_entry);
+    memcpy(ptr_of(target->stubs), &entry, sizeof entry);
+    for (u64 i = SITE_SIZE - 2; i + 1 < target->length && target->used < STUBS_MAX; i++) {
+        if (text[i] != 0x0f || text[i + 1] != 0x05 || text[i - 5] != 0xb8) continue;
+        if (text[i - 3] | text[i - 2] | text[i - 1]) continue; /* the number fits 8 bits for all we patch */
+        if (worth_patching(text[i - 4])) patch_one(target, i - 5, text[i - 4]);
+    }
+}

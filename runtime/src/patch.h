@@ -1,0 +1,20 @@
+/* Load-time patching: `mov $number, %eax; syscall` becomes a jump to a stub that calls the runtime.
+ *
+ * A SIGSYS under the guard costs 30-50 us, since every signal is a stop of the tracer; a patched site costs some ns. What is
+ * not patched still works through SIGSYS. */
+#ifndef CLOISTER_PATCH_H
+#define CLOISTER_PATCH_H
+
+#include "rt.h"
+
+struct patch_target {
+    u64 text, length;   /* where the writable copy of the text stands now */
+    u64 stubs;          /* where the writable page of stubs stands now */
+    u64 text_from_base; /* where both will be mapped, relative to the image's base */
+    u64 stubs_from_base;
+    u64 used;           /* stubs used so far; the caller starts with 0 and passes the same target for each segment */
+};
+
+void patch_sites(struct patch_target *target);
+
+#endif

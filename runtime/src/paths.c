@@ -1,0 +1,27 @@
+/* /proc/self/exe is the runtime to the kernel and the program to itself. */
+#include "call.h"
+#include "state.h"
+
+static bool names_own_exe(const char *path) {
+    char own[32];
+    size_t at = append(own, 0, sizeof own, "/proc/");
+    at = append_number(own, at, sizeof own, (u64)SYS0(__NR_getpid));
+    append(own, at, sizeof own, "/exe");
+    return same_string(path, own);
+}
+
+bool path_is_own_exe(const char *path) {
+    if (!starts_with(path, "/proc/")) return false;
+    return same_string(path, "/proc/self/exe") || same_string(path, "/proc/thread-self/exe") || names_own_exe(path);
+}
+
+long path_readlink(struct call *call) {
+    const u64 *a = call->arg;
+    bool at_form = call->number == __NR_readlinkat;
+    const char *path = ptr_of(at_form ? a[1] : a[0]);
+    u64 size = at_form ? a[3] : a[2];
+    if (!path || !path_is_own_exe(path) || (int)size <= 0) return SYS4((long)call->number, a[0], a[1], a[2], a[3]);
+    u64 length = min_u64(strlen(state.program), size);
+    memcpy(ptr_of(at_form ? a[2] : a[1]), state.program, length);
+    return (long)length;
+}

@@ -1,0 +1,77 @@
+#include "process.h"
+
+#include <linux/elf.h>
+#include <linux/fcntl.h>
+#include <linux/memfd.h>
+#include <linux/mman.h>
+
+#include "fail.h"
+#include "secret.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+
+extern const Elf64_Ehdr __ehdr_start;
+
+static const Elf64_Phdr *own_segments(void) { return ptr_of(addr_of(&__ehdr_start) + __ehdr_start.e_phoff); }
+
+/* Puts a sealed copy of [start, start + length) over itself: private mappings can be written through /proc/PID/mem. */
+static long seal_over(u64 start, u64 length, int protection) {
+    long fd = SYS2(__NR_memfd_create, CLOISTER_MEMFD_TEXT, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (fd == -EINVAL) fd = SYS2(__NR_memfd_create, CLOISTER_MEMFD_TEXT, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (failed(fd)) return fd;
+    long result = 0;
+    for (u64 done = 0; done < length && !failed(result); done += (u64)result)
+        result = SYS3(__NR_write, fd, start + done, length - done);
+    if (!failed(result)) result = SYS3(__NR_fcntl, fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+    if (!failed(result)) result = SYS6(__NR_mmap, start, length, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+    SYS1(__NR_close, fd);
+    return result;
+}
+
+static void move_to_secret(u64 start, u64 end, u64 initialised) {
+    long at = secret_map(0, end - start, PROT_READ | PROT_WRITE, 0);
+    if (failed(at)) fail_secret_memory(at);
+    memcpy(ptr_of((u64)at), ptr_of(start), initialised);
+    require(SYS5(__NR_mremap, at, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start),
+            "the runtime's data could not be moved into secret memory");
+}
+
+static void seal_vdso(u64 vdso) {
+    const Elf64_Ehdr *header = ptr_of(vdso);
+    u64 length = page_up(header->e_shoff + (u64)header->e_shnum * header->e_shentsize);
+    require(seal_over(vdso, length, PROT_READ | PROT_EXEC), "the vDSO could not be sealed");
+}
+
+void process_harden(u64 vdso) {
+    const Elf64_Phdr *segment = own_segments();
+    for (u16 i = 0; i < __ehdr_start.e_phnum; i++, segment++) {
+        if (segment->p_type != PT_LOAD) continue;
+        u64 start = page_down(segment->p_vaddr), end = page_up(segment->p_vaddr + segment->p_memsz);
+        if (segment->p_flags & PF_W) move_to_secret(start, end, segment->p_vaddr + segment->p_filesz - start);
+        else
+            require(seal_over(start, end - start, segment->p_flags & PF_X ? PROT_READ | PROT_EXEC : PROT_READ),
+                    "the runtime's own text could not be sealed (is vm.memfd_noexec 2?)");
+    }
+    if (vdso) seal_vdso(vdso);
+}
+
+void process_own_runtime_state(void) {
+    u8 residency[PAGES_AT_ONCE];
+    const Elf64_Phdr *segment = own_segments();
+    for (u16 i = 0; i < __ehdr_start.e_phnum; i++, segment++) {
+        if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_W)) continue;
+        u64 start = page_down(segment->p_vaddr), length = page_up(segment->p_vaddr + segment->p_memsz) - start;
+        long at = secret_map(0, length, PROT_READ | PROT_WRITE, 0);
+        if (failed(at)) fail_secret_memory(at);
+        secret_copy((u64)at, start, length, residency);
+        require(SYS5(__NR_mremap, at, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, start), "the runtime's state could not be copied");
+    }
+}
+
+void process_drop_stack(u64 stack_pointer) {
+    u64 below = 1UL << 20, above = 8UL << 20; /* more than the strings of an execve can take */
+    u64 start = page_down(stack_pointer) - below, end = min_u64(stack_pointer + above, 0x7ffffffff000UL);
+    SYS2(__NR_munmap, start, page_down(end) - start);
+}

@@ -1,0 +1,14 @@
+/* This process's own pieces: the runtime's data and text, the vDSO, the kernel's initial stack. */
+#ifndef CLOISTER_PROCESS_H
+#define CLOISTER_PROCESS_H
+
+#include "rt.h"
+
+/* Puts the runtime's writable data into secret memory and its text, and the vDSO, behind sealed copies. Exits if it cannot. */
+void process_harden(u64 vdso);
+/* Gives this process (a fork or clone) its own copy of the runtime's data. Only the calling thread may exist in it. */
+void process_own_runtime_state(void);
+/* Removes the kernel's initial stack of a guard process. */
+void process_drop_stack(u64 stack_pointer);
+
+#endif

@@ -1,0 +1,22 @@
+/* Finding what to load: the program's file, through `#!` lines, as execve(2) would. */
+#ifndef CLOISTER_PROGRAM_H
+#define CLOISTER_PROGRAM_H
+
+#include "rt.h"
+
+enum { SCRIPT_LINE = 256, SCRIPT_DEPTH = 4 }; /* BINPRM_BUF_SIZE; the kernel follows five interpreters at most */
+
+struct script_line {
+    char text[SCRIPT_LINE];
+    const char *interpreter, *argument; /* into text; argument is NULL if there is none */
+};
+
+/* Opens `path` if it may be executed: a descriptor, or what execve(2) would return. */
+NODISCARD long program_open(const char *path);
+/* 1 if the file begins with a `#!` line (then *line is filled), 0 if not, or -errno. */
+NODISCARD long program_script(int fd, struct script_line *line);
+/* 0 if execve(2) of this open file would succeed as far as its format and interpreters go. Does not close it. */
+NODISCARD long program_check(int fd);
+NODISCARD bool program_is_elf64(int fd);
+
+#endif

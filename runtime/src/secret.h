@@ -1,0 +1,20 @@
+/* Secret memory: memfd_secret(2) pages, which no one but this process's own instructions and system calls can read. */
+#ifndef CLOISTER_SECRET_H
+#define CLOISTER_SECRET_H
+
+#include "rt.h"
+
+enum { PAGES_AT_ONCE = 4096 }; /* how many pages one mincore(2) call asks about */
+
+/* All return an address, or -errno as the kernel does (test with failed()). */
+NODISCARD long secret_open(void);
+NODISCARD long secret_map(u64 address, u64 length, int protection, int extra_flags);
+NODISCARD long secret_map_from(int fd, u64 address, u64 length, int protection, int extra_flags, u64 offset);
+
+/* Zeroes the pages of [start, start+length) that exist, without bringing absent ones into being (22 us each). The range must
+ * be readable and writable. `residency` has room for PAGES_AT_ONCE bytes. */
+void secret_wipe(u64 start, u64 length, u8 *residency);
+/* Copies the pages that exist; both ranges must be accessible, the target must be zero. */
+void secret_copy(u64 to, u64 from, u64 length, u8 *residency);
+
+#endif

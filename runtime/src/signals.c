@@ -1,0 +1,76 @@
+/* Signal calls. SIGSYS is the runtime's: a program must not block it (the kernel would kill it at its next intercepted call),
+ * handle it or see that it is handled. Everything else goes to the kernel unchanged. */
+#include "call.h"
+#include "state.h"
+
+enum { MASK_SIZE = 8, BLOCK = 0, UNBLOCK = 1, SET = 2 };
+
+struct kernel_action {
+    u64 handler, flags, restorer, mask;
+};
+
+static struct kernel_action sigsys_action; /* what the program believes it has set for SIGSYS */
+
+static long swap_sigsys_action(const struct kernel_action *new, struct kernel_action *old) {
+    struct kernel_action previous = sigsys_action;
+    if (new) sigsys_action = *new;
+    if (old) *old = previous;
+    return 0;
+}
+
+long signal_action(struct call *call) {
+    const u64 *a = call->arg;
+    const struct kernel_action *new = ptr_of(a[1]);
+    if (a[0] == SIGSYS_NUMBER && a[3] == MASK_SIZE) return swap_sigsys_action(new, ptr_of(a[2]));
+    if (!new) return SYS4(__NR_rt_sigaction, a[0], 0, a[2], a[3]);
+    struct kernel_action action = *new;
+    action.mask &= ~SIGSYS_BIT;
+    return SYS4(__NR_rt_sigaction, a[0], &action, a[2], a[3]);
+}
+
+/* In the SIGSYS handler the program's mask is the one the kernel saved; it takes effect when the handler returns. */
+static long change_saved_mask(u64 *saved, u64 how, const u64 *set, u64 *old) {
+    u64 before = *saved, bits = set ? *set & ~SIGSYS_BIT : 0;
+    if (set && how > SET) return -EINVAL;
+    if (set) *saved = how == BLOCK ? before | bits : how == UNBLOCK ? before & ~bits : bits;
+    if (old) *old = before;
+    return 0;
+}
+
+long signal_mask(struct call *call) {
+    const u64 *a = call->arg, *set = ptr_of(a[1]);
+    if (a[3] != MASK_SIZE) return -EINVAL;
+    if (call->frame) return change_saved_mask(&call->frame->signals, a[0], set, ptr_of(a[2]));
+    u64 bits = set ? *set & ~SIGSYS_BIT : 0;
+    return SYS4(__NR_rt_sigprocmask, a[0], set ? &bits : NULL, a[2], MASK_SIZE);
+}
+
+/* Calls that wait under a mask of their own: a handler that interrupts them runs under it, so SIGSYS must not be in it. */
+void signal_wait(struct call *call) {
+    u64 a[6];
+    memcpy(a, call->arg, sizeof a);
+    if (call->number == __NR_pselect6) { /* arg[5] points to {const sigset *, size} */
+        const u64 *pair = ptr_of(a[5]);
+        u64 mask = pair[0] ? *(const u64 *)ptr_of(pair[0]) & ~SIGSYS_BIT : 0;
+        u64 data[3] = {0, pair[1], mask};
+        call_replay(call, a, 5, data, sizeof data);
+        u64 *copied = ptr_of(call->frame->r9);
+        copied[0] = pair[0] ? addr_of(&copied[2]) : 0;
+        return;
+    }
+    int at = call->number == __NR_rt_sigsuspend ? 0 : call->number == __NR_ppoll ? 3 : 4;
+    u64 mask = *(const u64 *)ptr_of(a[at]) & ~SIGSYS_BIT;
+    call_replay(call, a, at, &mask, sizeof mask);
+}
+
+/* A SIGSYS that somebody sent: the program's own action for it, as far as it has one. */
+void signal_foreign_sigsys(int signal, void *info, struct trap_frame *frame) {
+    if (sigsys_action.handler == 1) return; /* SIG_IGN */
+    if (sigsys_action.handler > 1) {
+        ((void (*)(int, void *, struct trap_frame *))ptr_of(sigsys_action.handler))(signal, info, frame);
+        return;
+    }
+    struct kernel_action standard = {0};
+    SYS4(__NR_rt_sigaction, signal, &standard, 0, MASK_SIZE);
+    SYS2(__NR_kill, SYS0(__NR_getpid), signal);
+}

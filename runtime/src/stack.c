@@ -1,0 +1,140 @@
+/* The program's initial stack. Strings come first, from the top down; their pointers are kept in lists of the runtime's until
+ * everything is known, then laid out below them. */
+#include <linux/auxvec.h>
+#include <linux/mman.h>
+#include <linux/resource.h>
+
+#include "fail.h"
+#include "start.h"
+#include "state.h"
+#include "window.h"
+
+enum { STACK_DEFAULT = 8 << 20, STACK_LIMIT = 1 << 30, ARGUMENTS_MAX = 1 << 18, ROOM_BELOW = 256 << 10 };
+
+static char *argument_list[ARGUMENTS_MAX], *environment_list[ARGUMENTS_MAX];
+
+static u64 wanted_size(void) {
+    struct {
+        u64 now, most;
+    } limit = {STACK_DEFAULT, 0};
+    SYS2(__NR_getrlimit, RLIMIT_STACK, &limit);
+    if (limit.now > STACK_LIMIT) return STACK_DEFAULT; /* "unlimited" would be taken at its word */
+    return max_u64(page_up(limit.now), 1 << 20);
+}
+
+void stack_create(struct program_stack *stack) {
+    u64 size = wanted_size(), at = window_take(size + PAGE); /* the lowest page stays inaccessible */
+    long error = at ? window_protect(at + PAGE, size, PROT_READ | PROT_WRITE) : -ENOMEM;
+    if (failed(error)) fail_secret_memory(error);
+    stack->low = at + PAGE;
+    stack->top = at + PAGE + size;
+    stack->arguments = (struct words){.word = argument_list};
+    stack->environment = (struct words){.word = environment_list};
+}
+
+static void make_room(struct program_stack *stack, u64 size) {
+    if (stack->top - stack->low < size + ROOM_BELOW)
+        fail(CLOISTER_EXIT_NOT_EXECUTABLE, "arguments and environment do not fit the stack", E2BIG, "ulimit -s unlimited");
+    stack->top -= size;
+}
+
+const char *stack_push(struct program_stack *stack, const void *bytes, size_t size) {
+    make_room(stack, size + 1);
+    memcpy(ptr_of(stack->top), bytes, size);
+    *(char *)ptr_of(stack->top + size) = 0;
+    return ptr_of(stack->top);
+}
+
+static void add_word(struct program_stack *stack, struct words *list, const char *word) {
+    if (list->count >= ARGUMENTS_MAX) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments or variables", E2BIG, NULL);
+    list->word[list->count++] = (char *)(uintptr_t)stack_push(stack, word, strlen(word));
+}
+
+/* Reads straight into the program's stack: the bytes stand nowhere else in this process. */
+static void read_all(int fd, void *to, u64 size) {
+    for (u64 done = 0; done < size;) {
+        long n = SYS3(__NR_read, fd, addr_of(to) + done, size - done);
+        if (n == -EINTR) continue;
+        if (n <= 0) fail(CLOISTER_EXIT_INTERNAL, "the start block ended early", n, NULL);
+        done += (u64)n;
+    }
+}
+
+static u32 read_number(int fd, u32 most) {
+    u32 value;
+    read_all(fd, &value, sizeof value);
+    if (value > most) fail(CLOISTER_EXIT_INTERNAL, "the start block is damaged", 0, NULL);
+    return value;
+}
+
+static void read_words(struct program_stack *stack, struct words *list, int fd, u32 count) {
+    for (u32 i = 0; i < count; i++) {
+        u32 size = read_number(fd, CLOISTER_START_MAX_BYTES);
+        make_room(stack, size + 1UL);
+        read_all(fd, ptr_of(stack->top), size);
+        *(char *)ptr_of(stack->top + size) = 0;
+        list->word[list->count++] = ptr_of(stack->top);
+    }
+}
+
+static void read_block(struct program_stack *stack, int fd) {
+    u32 arguments = read_number(fd, CLOISTER_START_MAX_STRINGS), variables = read_number(fd, CLOISTER_START_MAX_STRINGS);
+    if (!arguments) fail(CLOISTER_EXIT_INTERNAL, "the start block names no program", 0, NULL);
+    read_words(stack, &stack->arguments, fd, arguments);
+    read_words(stack, &stack->environment, fd, variables);
+    SYS1(__NR_close, fd);
+}
+
+void stack_take_words(struct program_stack *stack, const struct options *options, const struct words *environment) {
+    if (options->start_fd >= 0) {
+        read_block(stack, options->start_fd);
+        return;
+    }
+    for (u64 i = 0; i < options->arguments.count; i++) add_word(stack, &stack->arguments, options->arguments.word[i]);
+    for (u64 i = 0; i < environment->count; i++) add_word(stack, &stack->environment, environment->word[i]);
+}
+
+void stack_insert_script(struct program_stack *stack, const char *interpreter, const char *argument, const char *script) {
+    u64 extra = argument ? 2 : 1;
+    struct words *list = &stack->arguments;
+    if (list->count + extra >= ARGUMENTS_MAX) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments", E2BIG, NULL);
+    for (u64 i = list->count; i-- > 1;) list->word[i + extra] = list->word[i];
+    list->count += extra;
+    list->word[0] = (char *)(uintptr_t)stack_push(stack, interpreter, strlen(interpreter));
+    list->word[extra] = (char *)(uintptr_t)stack_push(stack, script, strlen(script));
+    if (argument) list->word[1] = (char *)(uintptr_t)stack_push(stack, argument, strlen(argument));
+}
+
+static u64 *lay_words(u64 *at, const struct words *list) {
+    for (u64 i = 0; i < list->count; i++) *at++ = addr_of(list->word[i]);
+    *at++ = 0;
+    return at;
+}
+
+static u64 overridden(u64 key, u64 value, const u64 (*overrides)[2], size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (overrides[i][0] == key) return overrides[i][1];
+    return value;
+}
+
+static u64 auxiliary_count(const u64 *auxiliary) {
+    u64 n = 0;
+    while (auxiliary[2 * n] != AT_NULL) n++;
+    return n + 1;
+}
+
+u64 stack_finish(struct program_stack *stack, const u64 *auxiliary, const u64 (*overrides)[2], size_t override_count) {
+    u64 pairs = auxiliary_count(auxiliary);
+    u64 words = 1 + stack->arguments.count + 1 + stack->environment.count + 1 + 2 * pairs;
+    make_room(stack, words * 8 + 32);
+    u64 pointer = stack->top & ~15UL;
+    u64 *at = ptr_of(pointer);
+    *at++ = stack->arguments.count;
+    at = lay_words(at, &stack->arguments);
+    at = lay_words(at, &stack->environment);
+    for (u64 i = 0; i < pairs; i++, auxiliary += 2) {
+        *at++ = auxiliary[0];
+        *at++ = overridden(auxiliary[0], auxiliary[1], overrides, override_count);
+    }
+    return pointer;
+}

@@ -1,0 +1,229 @@
+/* From the kernel's entry to the program's, in this order, so that no secret is in memory before it is protected:
+ *
+ * 1. The runtime's data goes into secret memory, its text behind a seal; it goes on on a stack of its own.
+ * 2. Options are read.
+ * 3. The guards take hold (in a program executed from an enclave they hold already).
+ * 4. Arguments and environment move into secret memory; the observer may look; the kernel's copy is wiped.
+ * 5. Program and interpreter are loaded.
+ * 6. The SIGSYS handler and the filter are installed, and the program is entered.
+ */
+#include "start.h"
+
+#include <linux/auxvec.h>
+#include <linux/mman.h>
+#include <linux/prctl.h>
+#include <linux/resource.h>
+
+#include "call.h"
+#include "fail.h"
+#include "filter.h"
+#include "guard.h"
+#include "load.h"
+#include "memory.h"
+#include "observer.h"
+#include "process.h"
+#include "program.h"
+#include "state.h"
+#include "window.h"
+
+extern const char rt_sigsys_entry[], rt_sigreturn[];
+__attribute__((noreturn)) void rt_enter_program(u64 stack, u64 entry);
+__attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void *), void *arg);
+
+#ifndef AT_RSEQ_FEATURE_SIZE
+#define AT_RSEQ_FEATURE_SIZE 27 /* Linux 6.3 */
+#endif
+
+enum { START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000, RANDOM_BYTES = 16 };
+
+static u8 start_stack[START_STACK] __attribute__((aligned(16)));
+static struct elf_file program_elf, interpreter_elf;
+
+static struct words words_at(char **list) {
+    struct words words = {.word = list};
+    while (list[words.count]) words.count++;
+    return words;
+}
+
+static struct kernel_stack read_kernel_stack(u64 *pointer) {
+    struct kernel_stack stack = {.pointer = addr_of(pointer)};
+    stack.arguments = (struct words){.count = pointer[0], .word = (char **)(pointer + 1)};
+    stack.environment = words_at((char **)(pointer + 1 + pointer[0] + 1));
+    stack.auxiliary = (u64 *)(stack.environment.word + stack.environment.count + 1);
+    return stack;
+}
+
+static u64 auxiliary_value(const u64 *auxiliary, u64 key) {
+    for (; auxiliary[0] != AT_NULL; auxiliary += 2)
+        if (auxiliary[0] == key) return auxiliary[1];
+    return 0;
+}
+
+/* Children that give up their capabilities must still be able to have secret memory. */
+static void lift_memory_limit(void) {
+    const u64 unlimited[2] = {~0UL, ~0UL};
+    u64 limit[2];
+    if (!failed(SYS2(__NR_setrlimit, RLIMIT_MEMLOCK, unlimited))) return;
+    if (failed(SYS2(__NR_getrlimit, RLIMIT_MEMLOCK, limit))) return;
+    limit[0] = limit[1];
+    SYS2(__NR_setrlimit, RLIMIT_MEMLOCK, limit);
+}
+
+/* A core file would hold registers. Not dumpable is the whole answer, but takes /proc/self away from ordinary users; for them
+ * a limit of one byte stops core files and core_pattern pipes alike (core(5)). */
+static void forbid_core_dumps(void) {
+    const u64 one_byte[2] = {1, 1};
+    if (SYS0(__NR_geteuid) == 0) SYS2(__NR_prctl, PR_SET_DUMPABLE, 0);
+    else {
+        SYS2(__NR_prctl, PR_SET_DUMPABLE, 1); /* file capabilities took it away */
+        SYS2(__NR_setrlimit, RLIMIT_CORE, one_byte);
+    }
+}
+
+static void resolve_link(const char *link, char *to) {
+    long n = SYS3(__NR_readlink, link, to, PATH_SIZE - 1);
+    to[failed(n) ? 0 : n] = 0;
+}
+
+static void resolve_descriptor(int fd, char *to) {
+    char link[40];
+    append_number(link, append(link, 0, sizeof link, "/proc/self/fd/"), sizeof link, (u64)fd);
+    resolve_link(link, to);
+}
+
+static __attribute__((noreturn)) void refuse_program(const char *path, long error) {
+    if (error == -ENOENT || error == -ENOTDIR) fail_program(CLOISTER_EXIT_NOT_FOUND, path, "not found", NULL);
+    if (error == -ENOEXEC)
+        fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "not a 64-bit x86 ELF program or a #! script, so it cannot be enclaved",
+                     "file PROGRAM says what it is; 32-bit programs are not supported");
+    if (error == -ELIBBAD) fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its ELF headers contradict each other", NULL);
+    if (error == -ENOMEM || error == -EAGAIN) fail_secret_memory(error);
+    fail_program(CLOISTER_EXIT_NOT_EXECUTABLE, path, "may not be read and executed", "chmod a+rx PROGRAM");
+}
+
+static int open_elf(const char *path, int given_fd, struct elf_file *elf) {
+    long fd = given_fd >= 0 ? given_fd : program_open(path);
+    long error = failed(fd) ? fd : elf_read((int)fd, elf);
+    if (failed(error)) refuse_program(path, error);
+    return (int)fd;
+}
+
+/* Follows `#!` lines, adding what they say to the arguments. Returns the path of the program proper. */
+static const char *follow_scripts(struct program_stack *stack, const char *path, int *fd) {
+    for (int depth = 0;; depth++) {
+        struct script_line line;
+        long opened = *fd >= 0 ? *fd : program_open(path);
+        long script = failed(opened) ? opened : program_script((int)opened, &line);
+        if (failed(script)) refuse_program(path, script);
+        if (script == 0) {
+            *fd = (int)opened;
+            return path;
+        }
+        if (depth > SCRIPT_DEPTH) refuse_program(path, -ENOEXEC);
+        stack_insert_script(stack, line.interpreter, line.argument, path);
+        path = stack->arguments.word[0];
+        SYS1(__NR_close, opened);
+        *fd = -1;
+    }
+}
+
+static void set_name(const char *path) {
+    const char *base = path;
+    for (const char *at = path; *at; at++)
+        if (*at == '/') base = at + 1;
+    SYS2(__NR_prctl, PR_SET_NAME, base);
+}
+
+static u64 load_program(struct program_stack *stack, const char *path, int fd, const u64 *auxiliary) {
+    struct loaded program, interpreter = {0};
+    open_elf(path, fd, &program_elf);
+    resolve_descriptor(fd, state.program);
+    long error = load_image(fd, &program_elf, &program);
+    if (failed(error)) refuse_program(path, error);
+    SYS1(__NR_close, fd);
+    if (program_elf.interpreter[0]) {
+        int loader = open_elf(program_elf.interpreter, -1, &interpreter_elf);
+        error = load_image(loader, &interpreter_elf, &interpreter);
+        if (failed(error)) refuse_program(program_elf.interpreter, error);
+        SYS1(__NR_close, loader);
+    }
+    u8 random[RANDOM_BYTES];
+    require(SYS3(__NR_getrandom, random, sizeof random, 0), "no random bytes");
+    const u64 overrides[][2] = {
+        {AT_PHDR, program.headers},     {AT_PHNUM, program.header_count},
+        {AT_ENTRY, program.entry},      {AT_BASE, interpreter.base},
+        {AT_EXECFN, addr_of(stack_push(stack, path, strlen(path)))},
+        {AT_PLATFORM, addr_of(stack_push(stack, "x86_64", 6))},
+        {AT_RANDOM, addr_of(stack_push(stack, random, sizeof random))},
+        {AT_SECURE, 0}, /* set when file capabilities raised the runtime; the program itself gained nothing */
+        {AT_RSEQ_FEATURE_SIZE, 0}, /* rseq(2) is not offered: filter.c */
+    };
+    u64 pointer = stack_finish(stack, auxiliary, overrides, sizeof overrides / sizeof overrides[0]);
+    stack->top = pointer;
+    return interpreter.entry ? interpreter.entry : program.entry;
+}
+
+/* Argument 0 stays, so that ps(1) shows what runs; arguments, variables and the auxiliary vector go. */
+static void wipe_kernel_stack(const struct kernel_stack *stack, const char *name) {
+    const struct words *last = stack->environment.count ? &stack->environment : &stack->arguments;
+    char *start = stack->arguments.word[0], *final = last->word[last->count - 1];
+    u64 end = addr_of(final) + strlen(final);
+    u64 length = end - addr_of(start), kept = min_u64(strlen(name), length);
+    u64 low = stack->pointer;
+    memset(start, 0, length);
+    memcpy(start, name, kept);
+    memset(ptr_of(low), 0, addr_of(start) - low);
+}
+
+static void install_handler(void) {
+    const u64 action[4] = {addr_of(rt_sigsys_entry), SIGINFO | RESTORER | ON_STACK | NO_DEFER, addr_of(rt_sigreturn), ~SIGSYS_BIT};
+    const u64 unblock = SIGSYS_BIT;
+    require(SYS4(__NR_rt_sigaction, SIGSYS_NUMBER, action, 0, 8), "no SIGSYS handler");
+    SYS4(__NR_rt_sigprocmask, 1, &unblock, 0, 8);
+}
+
+static void prepare_memory(void) {
+    require(window_reserve(), "no address space for the program's memory (ulimit -v?)");
+    require(memory_start_break(), "no address space for the heap");
+    long words = SYS6(__NR_mmap, 0, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    require(words, "no shared page for futexes");
+    state.shared_words = ptr_of((u64)words);
+}
+
+/* Steps 2 to 6. */
+static void start_program(void *arg) {
+    struct kernel_stack kernel = read_kernel_stack(arg);
+    struct options options;
+    struct program_stack stack;
+    bool executed = filter_is_installed();
+    options_parse(&kernel, &options);
+    resolve_link("/proc/self/exe", state.runtime);
+    lift_memory_limit();
+    forbid_core_dumps();
+    if (!state.unsafe_no_guard) {
+        if (executed) guard_require();
+        else guard_start(kernel.pointer);
+    }
+    prepare_memory();
+    stack_create(&stack);
+    stack_take_words(&stack, &options, &kernel.environment);
+    const char *path = stack_push(&stack, options.program, strlen(options.program));
+    set_name(path);
+    copy_bounded(state.program, PATH_SIZE, path);
+    observer_checkpoint("start");
+    int fd = options.program_fd;
+    path = follow_scripts(&stack, path, &fd);
+    u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
+    wipe_kernel_stack(&kernel, stack.arguments.word[0]);
+    install_handler();
+    if (!executed) filter_install(state.checkpoint[0] || state.report[0]);
+    rt_enter_program(stack.top, entry);
+}
+
+void start_main(u64 *kernel_stack); /* called by _start */
+
+__attribute__((used)) void start_main(u64 *kernel_stack) {
+    struct kernel_stack kernel = read_kernel_stack(kernel_stack);
+    process_harden(auxiliary_value(kernel.auxiliary, AT_SYSINFO_EHDR));
+    rt_switch_stack(start_stack + START_STACK, start_program, kernel_stack);
+}

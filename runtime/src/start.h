@@ -1,0 +1,40 @@
+/* What the runtime was asked to do, and what the kernel told it. */
+#ifndef CLOISTER_START_H
+#define CLOISTER_START_H
+
+#include "rt.h"
+
+struct words {
+    u64 count;
+    char **word;
+};
+
+struct kernel_stack { /* as execve(2) leaves it (psABI 3.4.1) */
+    u64 pointer;
+    struct words arguments, environment;
+    u64 *auxiliary;
+};
+
+struct options {
+    int start_fd, program_fd; /* -1 if not given */
+    const char *program;
+    struct words arguments; /* argv[0] included */
+};
+
+/* Parses the runtime's own command line; exits with a usage message if it is wrong. Writes paths into `state`. */
+void options_parse(const struct kernel_stack *stack, struct options *out);
+
+/* The program's stack: argv and environment in secret memory, from `stack` or from the start block on start_fd. */
+struct program_stack {
+    u64 low, top; /* top: where strings begin */
+    struct words arguments, environment;
+};
+void stack_create(struct program_stack *stack);
+void stack_take_words(struct program_stack *stack, const struct options *options, const struct words *environment);
+/* Inserts words before argv[1..] (what a `#!` line asks for) and replaces argv[0]. */
+void stack_insert_script(struct program_stack *stack, const char *interpreter, const char *argument, const char *script);
+/* Lays out argc, argv, envp and the auxiliary vector; returns the stack pointer to enter the program with. */
+u64 stack_finish(struct program_stack *stack, const u64 *auxiliary, const u64 (*overrides)[2], size_t override_count);
+const char *stack_push(struct program_stack *stack, const void *bytes, size_t size);
+
+#endif

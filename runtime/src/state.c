@@ -1,0 +1,23 @@
+#include "state.h"
+
+enum { SET_MASK = 2, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129 };
+
+struct state state;
+static u32 lock_word; /* 0 free, 1 held, 2 held and waited for */
+
+void lock_take(struct lock_guard *guard, bool signals_are_blocked) {
+    guard->blocked = !signals_are_blocked;
+    u64 all = ~0UL;
+    if (guard->blocked) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, &guard->signals, 8);
+    u32 expected = 0;
+    if (__atomic_compare_exchange_n(&lock_word, &expected, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
+    while (__atomic_exchange_n(&lock_word, 2, __ATOMIC_ACQUIRE)) SYS4(__NR_futex, &lock_word, WAIT_PRIVATE, 2, 0);
+}
+
+void lock_give(struct lock_guard *guard) {
+    if (__atomic_exchange_n(&lock_word, 0, __ATOMIC_RELEASE) == 2) SYS3(__NR_futex, &lock_word, WAKE_PRIVATE, 1);
+    if (guard->blocked) SYS4(__NR_rt_sigprocmask, SET_MASK, &guard->signals, 0, 8);
+}
+
+/* The forking thread held the lock; in the child nobody else exists. */
+void lock_reset_in_child(void) { lock_word = 1; }

@@ -1,0 +1,42 @@
+/* The runtime's own mutable state. It stands in secret memory like everything writable, and a forked child gets a copy. */
+#ifndef CLOISTER_STATE_H
+#define CLOISTER_STATE_H
+
+#include "secret.h"
+
+enum { PATH_SIZE = 4096, OPTION_SIZE = 512 };
+
+struct counters {
+    u64 traps;        /* system calls that came through SIGSYS */
+    u64 direct;       /* system calls that came through a patched site */
+    u64 jit;          /* mappings that are ordinary memory because they are executable */
+    u64 open_files;   /* writable shared file mappings and SysV segments */
+    u64 forks;
+    u64 patched;      /* system-call sites patched at load time */
+};
+
+struct state {
+    char program[PATH_SIZE];           /* absolute path of the running program: /proc/self/exe as it would be natively */
+    char runtime[PATH_SIZE];           /* absolute path of this runtime, for exec where /proc is not mounted */
+    char checkpoint[OPTION_SIZE];      /* "" if no observer listens */
+    char report[OPTION_SIZE];          /* "" if no report is wanted */
+    bool unsafe_no_guard;
+    u64 vdso;                          /* AT_SYSINFO_EHDR */
+    u32 *shared_words;                 /* ordinary shared memory: see futex.c */
+    struct counters counters;
+    u8 residency[PAGES_AT_ONCE];       /* owned by whoever holds the lock */
+};
+
+extern struct state state;
+
+/* One lock guards the areas, the window and `state`. Signals are blocked while it is held, for a handler of the program that
+ * maps memory would wait for its own thread. */
+struct lock_guard {
+    u64 signals;
+    bool blocked;
+};
+void lock_take(struct lock_guard *guard, bool signals_are_blocked);
+void lock_give(struct lock_guard *guard);
+void lock_reset_in_child(void);
+
+#endif

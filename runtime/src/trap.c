@@ -1,0 +1,138 @@
+/* Where intercepted system calls arrive: by SIGSYS from the filter, or from a patched site. */
+#include <linux/fcntl.h>
+
+#include "call.h"
+#include "memory.h"
+#include "observer.h"
+#include "state.h"
+
+extern const char rt_replay[];
+
+enum { SYS_SECCOMP_CODE = 1, RED_ZONE = 128, REPLAY_DATA = 32 };
+
+/* What rt_replay (entry.S) finds on the stack. */
+struct replay_frame {
+    u64 rdi, rsi, rdx, r10, r8, r9;
+    u8 data[REPLAY_DATA];
+    u64 back;
+};
+_Static_assert(offsetof(struct replay_frame, back) == 80, "entry.S steps over the arguments and data");
+
+void call_replay(struct call *call, const u64 arg[6], int data_arg, const void *data, size_t data_size) {
+    struct trap_frame *f = call->frame;
+    struct replay_frame *replay = ptr_of(f->rsp - RED_ZONE - sizeof(struct replay_frame));
+    replay->rdi = f->rdi, replay->rsi = f->rsi, replay->rdx = f->rdx;
+    replay->r10 = f->r10, replay->r8 = f->r8, replay->r9 = f->r9;
+    replay->back = f->rip;
+    memcpy(replay->data, data, data_size);
+    u64 actual[6];
+    memcpy(actual, arg, sizeof actual);
+    if (data_arg >= 0) actual[data_arg] = addr_of(replay->data);
+    f->rdi = actual[0], f->rsi = actual[1], f->rdx = actual[2];
+    f->r10 = actual[3], f->r8 = actual[4], f->r9 = actual[5];
+    f->rax = call->number;
+    f->rsp = addr_of(replay);
+    f->rip = addr_of(rt_replay);
+}
+
+static long memory_call(const struct call *call) {
+    const u64 *a = call->arg;
+    switch (call->number) {
+    case __NR_mmap: return memory_map(a[0], a[1], (int)a[2], (int)a[3], (int)a[4], a[5]);
+    case __NR_munmap: return memory_unmap(a[0], a[1]);
+    case __NR_mprotect: return memory_protect(a[0], a[1], (int)a[2]);
+    case __NR_pkey_mprotect: return (int)a[3] == -1 ? memory_protect(a[0], a[1], (int)a[2]) : -EINVAL;
+    case __NR_mremap: return memory_remap(a[0], a[1], a[2], (int)a[3], a[4]);
+    case __NR_madvise: return memory_advise(a[0], a[1], (int)a[2]);
+    case __NR_msync: return memory_sync(a[0], a[1], (int)a[2]);
+    case __NR_brk: return memory_break(a[0]);
+    default: return -ENOSYS;
+    }
+}
+
+static long locked_memory_call(const struct call *call) {
+    struct lock_guard lock;
+    lock_take(&lock, call->frame != NULL);
+    long result = memory_call(call);
+    lock_give(&lock);
+    return result;
+}
+
+/* The kernel cannot do direct I/O into secret pages (EFAULT); buffered I/O reads and writes the same bytes. */
+static long open_buffered(const struct call *call) {
+    const u64 *a = call->arg;
+    if (call->number == __NR_open) return SYS3(__NR_open, a[0], a[1] & ~(u64)O_DIRECT, a[2]);
+    return SYS4(__NR_openat, a[0], a[1], a[2] & ~(u64)O_DIRECT, a[3]);
+}
+
+static long attach_segment(const struct call *call) {
+    state.counters.open_files++;
+    return SYS3(__NR_shmat, call->arg[0], call->arg[1], call->arg[2]);
+}
+
+/* Answers the call. `*replayed` is set if the kernel will answer it instead, after the handler has returned. */
+static long answer(struct call *call, bool *replayed) {
+    switch (call->number) {
+    case __NR_fork:
+    case __NR_clone: return fork_process(call);
+    case __NR_execve: return execute(call);
+    case __NR_execveat: return execute_at(call);
+    case __NR_rt_sigaction: return signal_action(call);
+    case __NR_rt_sigprocmask: return signal_mask(call);
+    case __NR_readlink:
+    case __NR_readlinkat: return path_readlink(call);
+    case __NR_open:
+    case __NR_openat: return open_buffered(call);
+    case __NR_shmat: return attach_segment(call);
+    case __NR_exit: thread_exit((long)call->arg[0]);
+    case __NR_exit_group:
+        observer_exit();
+        return SYS1(__NR_exit_group, call->arg[0]);
+    case __NR_futex:
+        *replayed = true;
+        futex_call(call);
+        return 0;
+    case __NR_rt_sigsuspend:
+    case __NR_ppoll:
+    case __NR_pselect6:
+    case __NR_epoll_pwait:
+    case __NR_epoll_pwait2:
+        *replayed = true;
+        signal_wait(call);
+        return 0;
+    default: return locked_memory_call(call);
+    }
+}
+
+/* Called by entry.S. */
+struct direct_frame {
+    u64 number;
+    u64 arg[6];
+};
+void trap_handler(int signal, void *info, struct trap_frame *f);
+long direct_handler(struct direct_frame *frame);
+
+__attribute__((used)) void trap_handler(int signal, void *info, struct trap_frame *f) {
+    const int *si_code = (const int *)info + 2;
+    if (*si_code != SYS_SECCOMP_CODE) {
+        signal_foreign_sigsys(signal, info, f);
+        return;
+    }
+    state.counters.traps++;
+    struct call call = {.number = f->rax, .arg = {f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9}, .frame = f};
+    bool replayed = false;
+    long result = answer(&call, &replayed);
+    if (!replayed) f->rax = (u64)result;
+}
+
+__attribute__((used)) long direct_handler(struct direct_frame *frame) {
+    struct call call = {.number = frame->number, .frame = NULL};
+    memcpy(call.arg, frame->arg, sizeof call.arg);
+    state.counters.direct++;
+    switch (call.number) {
+    case __NR_execve: return execute(&call);
+    case __NR_rt_sigaction: return signal_action(&call);
+    case __NR_rt_sigprocmask: return signal_mask(&call);
+    default: return locked_memory_call(&call);
+    }
+}

@@ -1,0 +1,95 @@
+"""From a program and its arguments to the command line that starts it in the software enclave."""
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloister.errors import NotExecutable, NotFound, UsageError
+from cloister.launch import _abi
+from cloister.launch.runtime_file import runtime_path
+
+__all__ = ["RuntimeOptions", "enclave_command", "find_program", "start_block"]
+
+_UNIX_PATH_MAX = 107  # sockaddr_un.sun_path without its NUL, unix(7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions:
+    """What the runtime is asked for besides running the program (runtime/include/cloister_abi.h).
+
+    start_fd: descriptor from which the runtime reads argv and environment (see `start_block`).
+    checkpoint: unix socket on which an observer wants to be asked before a process starts and ends.
+    report: file to which each process appends one JSON line of counters when it ends.
+    unsafe_no_guard: leave ptrace open to root and the same user, so that tools like strace can attach.
+    """
+
+    start_fd: int | None = None
+    checkpoint: Path | None = None
+    report: Path | None = None
+    unsafe_no_guard: bool = False
+
+    def words(self) -> list[str]:
+        """The options as the runtime's command line spells them."""
+        words = []
+        if self.start_fd is not None:
+            words.append(f"{_abi.OPTION_START_FD}{self.start_fd}")
+        if self.checkpoint is not None:
+            words.append(_abi.OPTION_CHECKPOINT + _socket_path(self.checkpoint))
+        if self.report is not None:
+            words.append(f"{_abi.OPTION_REPORT}{self.report.absolute()}")
+        if self.unsafe_no_guard:
+            words.append(_abi.OPTION_UNSAFE_NO_GUARD)
+        return words
+
+
+def _socket_path(path: Path) -> str:
+    if len(os.fsencode(path)) > _UNIX_PATH_MAX:
+        raise UsageError(f"{path}: a socket path has at most {_UNIX_PATH_MAX} bytes; use a shorter directory")
+    return str(path)
+
+
+def find_program(name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The path that execvp(3) would execute for `name`: as given if it has a slash, else looked up in PATH.
+
+    Raises `NotFound`, or `NotExecutable` if something is there but may not be executed.
+    """
+    candidates = [name] if "/" in name else [os.path.join(place or ".", name) for place in os.get_exec_path(environment)]
+    refused = None
+    for path in candidates:
+        if _is_executable(path):
+            return path
+        if os.path.exists(path):
+            refused = refused or path
+    if refused is not None:
+        raise NotExecutable(f"{refused}: found, but it is not an executable file; chmod +x makes it one")
+    raise NotFound(f"{name}: program not found" + ("" if "/" in name else " in PATH"))
+
+
+def _is_executable(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.X_OK, effective_ids=True)
+    except OSError:
+        return False
+
+
+def enclave_command(program: str, args: Sequence[str], options: RuntimeOptions | None = None) -> list[str]:
+    """The argument list that starts `program` with `args` (without argv[0]) in the software enclave."""
+    path = find_program(program)
+    return [str(runtime_path()), *(options or RuntimeOptions()).words(), "--", path, program, *args]
+
+
+def start_block(argv: Sequence[str], environment: Mapping[str, str]) -> bytes:
+    """The bytes that `RuntimeOptions.start_fd` delivers: u32 argc, u32 envc, then u32 length + bytes for each, little-endian.
+
+    Raises `UsageError` for a string the kernel could not pass either (a NUL in it) or for more than the runtime reads.
+    """
+    strings = [os.fsencode(word) for word in argv]
+    strings += [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in environment.items()]
+    if any(b"\0" in text for text in strings):
+        raise UsageError("an argument or environment variable contains a NUL byte")
+    if len(strings) > _abi.START_MAX_STRINGS or sum(map(len, strings)) > _abi.START_MAX_BYTES:
+        raise UsageError("arguments and environment are larger than a start block may be")
+    head = len(argv).to_bytes(4, "little") + len(environment).to_bytes(4, "little")
+    return head + b"".join(len(text).to_bytes(4, "little") + text for text in strings)
