@@ -1,4 +1,5 @@
 # `make lab` runs the exercise end to end; `make test` runs the whole test suite. Both set everything up first.
+# What they need: Python 3.11 or later with its venv module, gcc and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,24 +8,29 @@ BIN := $(VENV)/bin
 lab: setup
 	$(BIN)/cloister lab --report lab-report.html
 
-test: setup packages lint
+test: packages setup lint
 	$(BIN)/pytest
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache --no-logo
 
 setup: $(VENV)/.installed runtime
 
 runtime:
-	$(MAKE) -s -C runtime
+	@$(MAKE) -s -C runtime
 
+packages:
+	@scripts/install-test-programs
+
+# Installing into the virtual environment needs the network (PyPI), once.
 $(VENV)/.installed: pyproject.toml runtime/hatch_build.py
+	@scripts/check-build-tools $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist

@@ -163,16 +163,18 @@ static u64 load_program(struct program_stack *stack, const char *path, int fd, c
     return interpreter.entry ? interpreter.entry : program.entry;
 }
 
-/* Argument 0 stays, so that ps(1) shows what runs; arguments, variables and the auxiliary vector go. */
+/* Argument 0 stays, so that ps(1) shows what runs; arguments, variables and the auxiliary vector go. This thread has left that
+ * stack for one of its own. */
 static void wipe_kernel_stack(const struct kernel_stack *stack, const char *name) {
     const struct words *last = stack->environment.count ? &stack->environment : &stack->arguments;
     char *start = stack->arguments.word[0], *final = last->word[last->count - 1];
     u64 end = addr_of(final) + strlen(final);
     u64 length = end - addr_of(start), kept = min_u64(strlen(name), length);
-    u64 low = stack->pointer;
     memset(start, 0, length);
     memcpy(start, name, kept);
-    memset(ptr_of(low), 0, addr_of(start) - low);
+    u64 page = page_down(addr_of(start)), below = page_down(stack->pointer) - (1UL << 20);
+    memset(ptr_of(page), 0, addr_of(start) - page);
+    SYS2(__NR_munmap, below, page - below);
 }
 
 static void install_handler(void) {

@@ -6,12 +6,13 @@ A subcommand module defines `build_parser(parser)`, which fills an `argparse.Arg
 
 import argparse
 import importlib
+import os
 import sys
 
 from cloister import __version__
 from cloister.errors import CloisterError
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "command_parser", "main"]
 
 COMMANDS: dict[str, str] = {
     "run": "run a program in the software enclave",
@@ -23,32 +24,53 @@ COMMANDS: dict[str, str] = {
     "doctor": "what this machine offers for confidential computing, and what is missing",
 }
 
+INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand and return its exit code (documented in `cloister.errors`)."""
+    """Run one subcommand and return its exit code (docs/exit-codes.md). --help and wrong usage raise SystemExit."""
     words = sys.argv[1:] if argv is None else argv
-    if not words or words[0] not in COMMANDS:
-        overview().parse_args(words)
-        overview().print_help(sys.stderr)
+    if not words:
+        _overview().print_help(sys.stderr)
         return 2
-    module = importlib.import_module(f"cloister.cli.{words[0]}")
+    if words[0] not in COMMANDS:
+        _overview().parse_args(words)
+    try:
+        parser = command_parser(words[0])
+        code = _run(words[0], parser.parse_args(words[1:]))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout has gone; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The complete parser of one subcommand, a key of `COMMANDS`."""
+    module = importlib.import_module(f"cloister.cli.{name}")
     parser = argparse.ArgumentParser(
-        prog=f"cloister {words[0]}",
+        prog=f"cloister {name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     module.build_parser(parser)
+    return parser
+
+
+def _run(name: str, args: argparse.Namespace) -> int:
     try:
-        return int(module.run(parser.parse_args(words[1:])))
+        return int(importlib.import_module(f"cloister.cli.{name}").run(args))
     except CloisterError as error:
-        print(f"cloister {words[0]}: {error}", file=sys.stderr)
+        print(f"cloister {name}: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
 
 
-def overview() -> argparse.ArgumentParser:
+def _overview() -> argparse.ArgumentParser:
     """The parser behind `cloister --help`: lists the subcommands without importing them."""
     listing = "\n".join(f"  {name:<8} {summary}" for name, summary in COMMANDS.items())
     parser = argparse.ArgumentParser(

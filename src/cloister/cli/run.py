@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command
 
 __all__ = ["build_parser", "run"]
@@ -33,7 +34,9 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `cloister run`."""
     parser.epilog = EPILOG
     parser.usage = "cloister run [options] [--] PROGRAM [ARGS...]"
-    parser.add_argument("--report", type=Path, metavar="FILE", help="append counters of each process to FILE, one JSON line each")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="append counters of each process to FILE, one JSON line each"
+    )
     parser.add_argument(
         "--start-fd",
         type=int,
@@ -49,8 +52,12 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         help="do not guard against ptrace: root can then force the program to write out its memory",
     )
     parser.add_argument("--quiet", action="store_true", help="no notice on the terminal")
-    parser.add_argument("program", metavar="PROGRAM", help="path, or name to look up in PATH")
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="passed on unchanged")
+    parser.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="PROGRAM [ARGS...]",
+        help="path, or name to look up in PATH, and its arguments, passed on unchanged",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,12 +65,15 @@ def run(args: argparse.Namespace) -> int:
     options = RuntimeOptions(
         start_fd=args.start_fd, checkpoint=args.checkpoint, report=args.report, unsafe_no_guard=args.unsafe_no_guard
     )
-    command = enclave_command(args.program, args.args, options)
+    words = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not words:
+        raise UsageError("no program given; for example: cloister run -- redis-server --port 7000")
+    command = enclave_command(words[0], words[1:], options)
     if not args.quiet and sys.stderr.isatty():
         print(notice(guarded=not args.unsafe_no_guard), file=sys.stderr, flush=True)
     if args.start_fd is not None:
         os.set_inheritable(args.start_fd, True)
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - this process becomes the program; a shell has no part in it
 
 
 def notice(*, guarded: bool) -> str:

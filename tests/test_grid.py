@@ -1,0 +1,67 @@
+"""The grid: the same file name in every stage means the same TEE; every hole is declared, with its reason."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "cloister"
+
+STAGES = ("evidence", "endorse", "verify", "appraise", "measure", "emulate", "launch", "observe")
+TEES = ("software", "sgx", "tdx", "snp", "sev", "cca", "keystone", "tpm")
+
+WHOLE = {
+    ("launch", "software"): "launch/ starts the software enclave and nothing else so far",
+    ("observe", "software"): "observe/ looks at processes from outside, whatever runs in them",
+}
+"""Cells filled by the whole package instead of one file."""
+
+NOT_YET = {
+    "evidence": "attestation is not built yet",
+    "endorse": "attestation is not built yet",
+    "verify": "attestation is not built yet",
+    "appraise": "attestation is not built yet",
+    "measure": "attestation is not built yet",
+    "emulate": "the emulated machines are not built yet",
+    "launch": "nothing but the software enclave can be launched yet",
+    "observe": "emulated and hardware TEEs cannot be launched yet, so there is nothing to look at",
+}
+"""Why a stage's other cells are empty. An entry goes when its column is full."""
+
+
+def filled(stage: str, tee: str) -> bool:
+    if (stage, tee) in WHOLE:
+        return (PACKAGE / stage / "__init__.py").exists()
+    return (PACKAGE / stage / f"{tee}.py").exists()
+
+
+def grid() -> str:
+    """The table as it stands in ARCHITECTURE.md."""
+    rows = [f"| {tee} | {' | '.join(cell(stage, tee) for stage in STAGES)} |" for tee in TEES]
+    return "\n".join([f"| | {' | '.join(STAGES)} |", f"|---|{'---|' * len(STAGES)}", *rows])
+
+
+def cell(stage: str, tee: str) -> str:
+    if not filled(stage, tee):
+        return "·"
+    return f"{stage}/" if (stage, tee) in WHOLE else f"{tee}.py"
+
+
+def test_every_hole_is_declared() -> None:
+    print(grid())  # noqa: T201 - shown when the test fails, or with -s
+    holes = [(stage, tee) for stage in STAGES for tee in TEES if not filled(stage, tee)]
+    assert not [hole for hole in holes if hole[0] not in NOT_YET]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_declaration_is_stale(stage: str) -> None:
+    full = all(filled(stage, tee) for tee in TEES)
+    assert full != (stage in NOT_YET), "a full column needs no reason, an incomplete one does"
+
+
+def test_whole_packages_exist() -> None:
+    assert all(filled(stage, tee) for stage, tee in WHOLE)
+
+
+def test_architecture_page_shows_the_grid() -> None:
+    assert grid() in (ROOT / "ARCHITECTURE.md").read_text(), f"put this into ARCHITECTURE.md:\n{grid()}"
