@@ -10,7 +10,7 @@
 #include "secret.h"
 #include "state.h"
 
-enum { OWN_WORDS = 6, ON_STACK = 256, SET_MASK = 2 };
+enum { OWN_WORDS = 8, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
 
 static u64 count_words(char *const *list) {
     u64 n = 0;
@@ -31,15 +31,16 @@ static long execute_runtime(char *const *words, char *const *environment) {
 }
 
 static char *option(char *buffer, const char *name, const char *value) {
-    append(buffer, append(buffer, 0, OPTION_SIZE + 32, name), OPTION_SIZE + 32, value);
+    append(buffer, append(buffer, 0, OPTION_ROOM, name), OPTION_ROOM, value);
     return buffer;
 }
 
-static u64 fill_words(char **words, char *checkpoint, char *report, char *program_fd, const char *path, char *const *arguments) {
+/* argv of the runtime's new image. `room` holds two options; it is not used if nobody observes. */
+static void fill_words(char **words, char *room, char *program_fd, const char *path, char *const *arguments) {
     u64 n = 0;
     words[n++] = (char *)"cloister-enclave";
-    if (state.checkpoint[0]) words[n++] = option(checkpoint, CLOISTER_OPTION_CHECKPOINT, state.checkpoint);
-    if (state.report[0]) words[n++] = option(report, CLOISTER_OPTION_REPORT, state.report);
+    if (state.checkpoint[0]) words[n++] = option(room, CLOISTER_OPTION_CHECKPOINT, state.checkpoint);
+    if (state.report[0]) words[n++] = option(room + OPTION_ROOM, CLOISTER_OPTION_REPORT, state.report);
     if (state.unsafe_no_guard) words[n++] = (char *)CLOISTER_OPTION_UNSAFE_NO_GUARD;
     if (program_fd) words[n++] = program_fd;
     words[n++] = (char *)"--";
@@ -47,28 +48,17 @@ static u64 fill_words(char **words, char *checkpoint, char *report, char *progra
     if (!arguments || !arguments[0]) words[n++] = (char *)"";
     for (; arguments && *arguments; arguments++) words[n++] = *arguments;
     words[n] = NULL;
-    return n;
-}
-
-static long execute_with(char **words, char *program_fd, const char *path, char *const *arguments, char *const *environment) {
-    char checkpoint[OPTION_SIZE + 32], report[OPTION_SIZE + 32];
-    fill_words(words, checkpoint, report, program_fd, path, arguments);
-    return execute_runtime(words, environment);
-}
-
-static long execute_without_observer(char **words, char *program_fd, const char *path, char *const *arguments, char *const *environment) {
-    fill_words(words, NULL, NULL, program_fd, path, arguments);
-    return execute_runtime(words, environment);
 }
 
 static long execute_words(char **words, char *program_fd, const char *path, char *const *arguments, char *const *environment) {
     bool observed = state.checkpoint[0] || state.report[0];
-    return observed ? execute_with(words, program_fd, path, arguments, environment)
-                    : execute_without_observer(words, program_fd, path, arguments, environment);
+    char *room = __builtin_alloca(observed ? 2 * OPTION_ROOM : 1);
+    fill_words(words, room, program_fd, path, arguments);
+    return execute_runtime(words, environment);
 }
 
 static long execute_program(char *program_fd, const char *path, char *const *arguments, char *const *environment) {
-    u64 size = (count_words(arguments) + OWN_WORDS + 4) * sizeof(char *);
+    u64 size = (count_words(arguments) + OWN_WORDS + 1) * sizeof(char *);
     if (size <= ON_STACK * sizeof(char *)) {
         char **words = __builtin_alloca(size);
         return execute_words(words, program_fd, path, arguments, environment);

@@ -1,5 +1,6 @@
-/* The program's initial stack. Strings come first, from the top down; their pointers are kept in lists of the runtime's until
- * everything is known, then laid out below them. */
+/* The program's initial stack. Strings come first, from the top down; their pointers are kept in two lists at its low end until
+ * everything is known, then laid out below the strings. The kernel gives strings and pointers a quarter of the stack
+ * (execve(2)), so the lists are long enough for what it accepted. */
 #include <linux/auxvec.h>
 #include <linux/mman.h>
 #include <linux/resource.h>
@@ -9,9 +10,9 @@
 #include "state.h"
 #include "window.h"
 
-enum { STACK_DEFAULT = 8 << 20, STACK_LIMIT = 1 << 30, ARGUMENTS_MAX = 1 << 18, ROOM_BELOW = 256 << 10 };
+enum { STACK_DEFAULT = 8 << 20, STACK_LIMIT = 1 << 30, ROOM_BELOW = 256 << 10 };
 
-static char *argument_list[ARGUMENTS_MAX], *environment_list[ARGUMENTS_MAX];
+static u64 list_limit; /* words in each list */
 
 static u64 wanted_size(void) {
     struct {
@@ -28,8 +29,9 @@ void stack_create(struct program_stack *stack) {
     if (failed(error)) fail_secret_memory(error);
     stack->low = at + PAGE;
     stack->top = at + PAGE + size;
-    stack->arguments = (struct words){.word = argument_list};
-    stack->environment = (struct words){.word = environment_list};
+    list_limit = size / 4 / sizeof(char *);
+    stack->arguments = (struct words){.word = ptr_of(stack->low)};
+    stack->environment = (struct words){.word = ptr_of(stack->low + size / 4)};
 }
 
 static void make_room(struct program_stack *stack, u64 size) {
@@ -46,7 +48,7 @@ const char *stack_push(struct program_stack *stack, const void *bytes, size_t si
 }
 
 static void add_word(struct program_stack *stack, struct words *list, const char *word) {
-    if (list->count >= ARGUMENTS_MAX) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments or variables", E2BIG, NULL);
+    if (list->count >= list_limit) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments or variables", E2BIG, NULL);
     list->word[list->count++] = (char *)(uintptr_t)stack_push(stack, word, strlen(word));
 }
 
@@ -68,6 +70,7 @@ static u32 read_number(int fd, u32 most) {
 }
 
 static void read_words(struct program_stack *stack, struct words *list, int fd, u32 count) {
+    if (count > list_limit) fail(CLOISTER_EXIT_INTERNAL, "the start block does not fit the stack", E2BIG, "ulimit -s unlimited");
     for (u32 i = 0; i < count; i++) {
         u32 size = read_number(fd, CLOISTER_START_MAX_BYTES);
         make_room(stack, size + 1UL);
@@ -97,7 +100,7 @@ void stack_take_words(struct program_stack *stack, const struct options *options
 void stack_insert_script(struct program_stack *stack, const char *interpreter, const char *argument, const char *script) {
     u64 extra = argument ? 2 : 1;
     struct words *list = &stack->arguments;
-    if (list->count + extra >= ARGUMENTS_MAX) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments", E2BIG, NULL);
+    if (list->count + extra >= list_limit) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments", E2BIG, NULL);
     for (u64 i = list->count; i-- > 1;) list->word[i + extra] = list->word[i];
     list->count += extra;
     list->word[0] = (char *)(uintptr_t)stack_push(stack, interpreter, strlen(interpreter));
@@ -136,5 +139,7 @@ u64 stack_finish(struct program_stack *stack, const u64 *auxiliary, const u64 (*
         *at++ = auxiliary[0];
         *at++ = overridden(auxiliary[0], auxiliary[1], overrides, override_count);
     }
+    memset(stack->arguments.word, 0, stack->arguments.count * sizeof(char *));
+    memset(stack->environment.word, 0, stack->environment.count * sizeof(char *));
     return pointer;
 }

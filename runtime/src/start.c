@@ -215,8 +215,9 @@ static void start_program(void *arg) {
     observer_checkpoint("start");
     int fd = options.program_fd;
     path = follow_scripts(&stack, path, &fd);
+    const char *name = stack.arguments.word[0];
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
-    wipe_kernel_stack(&kernel, stack.arguments.word[0]);
+    wipe_kernel_stack(&kernel, name);
     install_handler();
     if (!executed) filter_install(state.checkpoint[0] || state.report[0]);
     rt_enter_program(stack.top, entry);

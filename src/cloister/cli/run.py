@@ -6,6 +6,7 @@ protect the program, it is not run.
 """
 
 import argparse
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -44,7 +45,10 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         help="read the program's argv and environment from descriptor N instead of from this process",
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="SOCKET", help="ask the observer on this unix socket before each start and exit"
+        "--checkpoint",
+        type=Path,
+        metavar="SOCKET",
+        help="ask the observer on this unix socket before each start and exit",
     )
     parser.add_argument(
         "--unsafe-no-guard",
@@ -72,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet and sys.stderr.isatty():
         print(notice(guarded=not args.unsafe_no_guard), file=sys.stderr, flush=True)
     if args.start_fd is not None:
-        os.set_inheritable(args.start_fd, True)
-    os.execv(command[0], command)  # noqa: S606 - this process becomes the program; a shell has no part in it
+        fcntl.fcntl(args.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
+    os.execv(command[0], command)
 
 
 def notice(*, guarded: bool) -> str:

@@ -55,15 +55,14 @@ def find_program(name: str, environment: Mapping[str, str] = os.environ) -> str:
 
     Raises `NotFound`, or `NotExecutable` if something is there but may not be executed.
     """
-    candidates = [name] if "/" in name else [os.path.join(place or ".", name) for place in os.get_exec_path(environment)]
-    refused = None
+    places = [""] if "/" in name else [f"{place or '.'}/" for place in os.get_exec_path(environment)]
+    candidates = [place + name for place in places]
     for path in candidates:
         if _is_executable(path):
             return path
-        if os.path.exists(path):
-            refused = refused or path
-    if refused is not None:
-        raise NotExecutable(f"{refused}: found, but it is not an executable file; chmod +x makes it one")
+    for path in candidates:
+        if Path(path).exists():
+            raise NotExecutable(f"{path}: found, but it is not an executable file; chmod +x makes it one")
     raise NotFound(f"{name}: program not found" + ("" if "/" in name else " in PATH"))
 
 
@@ -81,8 +80,9 @@ def enclave_command(program: str, args: Sequence[str], options: RuntimeOptions |
 
 
 def start_block(argv: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """The bytes that `RuntimeOptions.start_fd` delivers: u32 argc, u32 envc, then u32 length + bytes for each, little-endian.
+    """The bytes that `RuntimeOptions.start_fd` delivers: u32 argc, u32 envc, then u32 length + bytes for each string.
 
+    All numbers are little-endian; strings of the environment are NAME=VALUE.
     Raises `UsageError` for a string the kernel could not pass either (a NUL in it) or for more than the runtime reads.
     """
     strings = [os.fsencode(word) for word in argv]
