@@ -38,10 +38,16 @@ static void move_to_secret(u64 start, u64 end, u64 initialised) {
             "the runtime's data could not be moved into secret memory");
 }
 
+static void require_seal(long result) {
+    if (failed(result))
+        fail(CLOISTER_EXIT_CANNOT_PROTECT, "text could not be put behind a seal (memfd_create, F_ADD_SEALS)", result,
+             "sysctl vm.memfd_noexec=0; in a container: --security-opt seccomp=unconfined");
+}
+
 static void seal_vdso(u64 vdso) {
     const Elf64_Ehdr *header = ptr_of(vdso);
     u64 length = page_up(header->e_shoff + (u64)header->e_shnum * header->e_shentsize);
-    require(seal_over(vdso, length, PROT_READ | PROT_EXEC), "the vDSO could not be sealed");
+    require_seal(seal_over(vdso, length, PROT_READ | PROT_EXEC));
 }
 
 void process_harden(u64 vdso) {
@@ -51,8 +57,7 @@ void process_harden(u64 vdso) {
         u64 start = page_down(segment->p_vaddr), end = page_up(segment->p_vaddr + segment->p_memsz);
         if (segment->p_flags & PF_W) move_to_secret(start, end, segment->p_vaddr + segment->p_filesz - start);
         else
-            require(seal_over(start, end - start, segment->p_flags & PF_X ? PROT_READ | PROT_EXEC : PROT_READ),
-                    "the runtime's own text could not be sealed (is vm.memfd_noexec 2?)");
+            require_seal(seal_over(start, end - start, segment->p_flags & PF_X ? PROT_READ | PROT_EXEC : PROT_READ));
     }
     if (vdso) seal_vdso(vdso);
 }

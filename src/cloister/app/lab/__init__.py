@@ -1,0 +1,1 @@
+"""The class exercise: a C program's secret, dumped natively and in the software enclave."""

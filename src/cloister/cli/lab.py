@@ -1,0 +1,128 @@
+"""Run the class exercise: a C program holds a secret; dump its memory natively and in the software enclave.
+
+The program is compiled with this machine's compiler and run both ways. While it waits with the secret in memory,
+its memory is dumped, its system calls are traced and the administrator's tools are tried; everything is put
+side by side in an HTML report.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from cloister.app.lab.experiment import run_lab
+from cloister.app.lab.interactive import Stopped, walk
+from cloister.errors import UsageError
+from cloister.observe.report import ArmRecord, LabRecord, Verdict, as_json, human_size, render
+
+__all__ = ["EXIT_CODES", "build_parser", "run"]
+
+EXIT_CODES = {Verdict.PROTECTED: 0, Verdict.LEAKED: 10, Verdict.INCONCLUSIVE: 16}
+
+EPILOG = """examples:
+  sudo cloister lab                          the whole exercise; writes lab-report.html
+  sudo cloister lab --report /tmp/lab.html   the same, report elsewhere
+  sudo cloister lab --json > lab.json        the observations as data as well
+  cloister lab --interactive                 do it yourself, in two terminals, step by step
+
+exit codes:
+   0  protected: the secret was found natively and not in the enclave, and the hash was right both times
+  10  leaked: the secret was read out of the enclave
+  16  inconclusive: the experiment shows nothing; the reason and the fix are printed
+   2  the command line is wrong, or the report cannot be written
+"""
+
+
+def build_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `cloister lab`."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path("lab-report.html"),
+        metavar="FILE",
+        help="where to write the report (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="also print everything that was observed as JSON on stdout")
+    parser.add_argument(
+        "--interactive",
+        action="store_true",
+        help="walk through the exercise in two terminals; makes ./cloister-lab, writes no report",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the lab and return its exit code."""
+    if args.interactive:
+        if args.json:
+            raise UsageError("--interactive talks to a person and has no JSON; leave one of the two out")
+        return EXIT_CODES[walk(Path("cloister-lab"), Person())]
+    record = run_lab(ProgressLine())
+    print(file=sys.stderr)
+    write_report(args.report, record)
+    print(summary(record, args.report), file=sys.stderr)
+    if args.json:
+        json.dump(as_json(record), sys.stdout, indent=2)
+        print()
+    return EXIT_CODES[record.verdict]
+
+
+class ProgressLine:
+    """Shows the current step: on a terminal one line that is written over, elsewhere a line per step."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._head, self._end = ("\r\x1b[K", "") if sys.stderr.isatty() else ("", "\n")
+
+    def __call__(self, step: str) -> None:
+        """Show `step` and the seconds since the start."""
+        seconds = time.monotonic() - self._started
+        print(f"{self._head}[{seconds:4.1f} s] {step} …", end=self._end, file=sys.stderr, flush=True)
+
+
+class Person:
+    """The person at this terminal. Prose goes to standard error, as everywhere in Cloister."""
+
+    def say(self, *lines: str) -> None:
+        """Show lines of text."""
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+    def ask(self, prompt: str) -> None:
+        """Wait for Enter; Stopped on `q` or the end of input."""
+        print(f"> {prompt} (or q to stop): ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line or line.strip() == "q":
+            raise Stopped
+
+
+def write_report(path: Path, record: LabRecord) -> None:
+    """Write the HTML report; UsageError if that is not possible."""
+    try:
+        path.write_text(render(record), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the report to {path}: {error.strerror}; name another file with --report"
+        ) from error
+
+
+def summary(record: LabRecord, report: Path) -> str:
+    """What a person wants to know at the end, in a few lines."""
+    return "\n".join(
+        [
+            arm_line(record.native),
+            arm_line(record.enclaved),
+            "",
+            f"{record.verdict.value.upper()} (mode: {record.mode}): {record.reason}",
+            f"Report: {report.absolute()}",
+        ]
+    )
+
+
+def arm_line(arm: ArmRecord) -> str:
+    """One arm in one line: hash, copies found, bytes looked at."""
+    if arm.absent:
+        return f"  {arm.name:<17} did not run: {arm.absent}"
+    found = f"found {len(arm.hits)} times" if arm.hits else "not found"
+    searched = f"{human_size(arm.read_bytes)} readable, {human_size(arm.unreadable_bytes)} unreadable"
+    return f"  {arm.name:<17} hash {arm.hash_shown or '(none)'}   secret {found:<15} {searched}"

@@ -1,0 +1,238 @@
+"""Find out whether the administrator can read the secret that a program holds: an experiment with a verdict.
+
+The program runs twice, natively and in the software enclave, each time with a fresh random secret. All its processes
+are searched all the time: memory, arguments, environment, open files, pipes, core files, every file they write. The
+native secret must be found (or the search proves nothing), a value planted nowhere must not be, and the enclaved one
+is a leak wherever it is found.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from cloister.app.prove import prove
+from cloister.errors import UsageError
+from cloister.observe.prove.plan import (
+    AfterDelay,
+    Comparison,
+    Ending,
+    Feed,
+    FeedArgument,
+    FeedEnvironment,
+    FeedFile,
+    FeedSend,
+    FeedStdin,
+    FinishInput,
+    OnOutput,
+    OnPort,
+    Plan,
+    Readiness,
+    StopSignal,
+)
+from cloister.observe.prove.render import as_json, as_text
+from cloister.observe.prove.secret import decode_escapes
+
+__all__ = ["build_parser", "plan_of", "run"]
+
+LAST_PORT = 65535
+DAY = 86400.0
+
+EPILOG = r"""
+examples:
+  cloister prove ./app                                        feed the secret as a line on standard input
+  cloister prove --finish '\n' -- ./app                       and let it exit by itself at a newline
+  cloister prove --feed env:TOKEN -- python3 server.py        environment variable
+  cloister prove --feed arg -- ./job --key '{secret}'         argument
+  cloister prove --feed file -- ./job --key-file '{file}'     file, mode 0600, made for the experiment
+  cloister prove --send 127.0.0.1:6379 'SET k {secret}\r\n' --expect OK -- redis-server --save ''
+
+what is fed:    {secret} in a template or argument becomes the secret: 28 random letters and digits, new in each arm.
+                Escapes in templates: \n \r \t \0 \e \xHH \\
+readiness:      by default 0.5 seconds after the feed (stdin, env, arg, file), or when the port is open (--send)
+
+exit codes:
+   0  protected: every control held, and the secret was found in no sample of the enclaved program
+  10  leaked: each place is named
+  16  inconclusive: a control did not hold, and which
+   2  the command line cannot work
+"""
+
+
+def build_parser(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister prove`."""
+    parser.epilog = EPILOG
+    parser.usage = "cloister prove [options] [--] PROGRAM [ARGS ...]"
+    feeding = parser.add_argument_group("feeding the secret")
+    feeding.add_argument("--feed", metavar="HOW", help="stdin (default), env:NAME, arg, file, file:PATH, send")
+    feeding.add_argument(
+        "--template", metavar="TEXT", help=r"what is fed around the secret, such as 'password={secret}\n'"
+    )
+    feeding.add_argument("--eof", action="store_true", help="close standard input after feeding it")
+    feeding.add_argument("--unlink", action="store_true", help="remove the feed file once the program is ready")
+    feeding.add_argument("--send", nargs=2, metavar=("HOST:PORT", "TEXT"), help="send TEXT to a TCP port")
+    feeding.add_argument("--expect", metavar="REGEX", help="what the reply must match (default: any byte)")
+    course = parser.add_argument_group("course of each arm")
+    ready = course.add_mutually_exclusive_group()
+    ready.add_argument("--ready-pattern", metavar="REGEX", help="ready when its output matches")
+    ready.add_argument("--ready-port", metavar="HOST:PORT", help="ready when this port is open")
+    ready.add_argument("--ready-delay", type=seconds, metavar="SECONDS", help="ready this long after the start or feed")
+    course.add_argument(
+        "--ready-timeout", type=seconds, default=30.0, metavar="SECONDS", help="give up after this (30)"
+    )
+    course.add_argument("--hold", type=seconds, default=2.0, metavar="SECONDS", help="sample this long once ready (2)")
+    end = course.add_mutually_exclusive_group()
+    end.add_argument("--stop", metavar="SIGNAL", default="TERM", help="end the program with this signal (TERM)")
+    end.add_argument("--finish", metavar="TEXT", help="end it by writing TEXT to its standard input and closing it")
+    course.add_argument(
+        "--grace", type=seconds, default=10.0, metavar="SECONDS", help="then wait this long, then KILL (10)"
+    )
+    judging = parser.add_argument_group("judging and printing")
+    judging.add_argument(
+        "--compare",
+        choices=[comparison.value for comparison in Comparison],
+        default=Comparison.SHAPE.value,
+        help="how the outputs of both arms are compared: words without digits (shape), byte for byte, not at all",
+    )
+    judging.add_argument(
+        "--unsafe-ignore-output",
+        action="store_true",
+        help="do not count the secret in the program's own output as a leak",
+    )
+    judging.add_argument("--json", action="store_true", help="print the whole result as JSON on standard output")
+    parser.add_argument("program", metavar="PROGRAM", help="the program to examine")
+    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the experiment, print its result, return the verdict's exit code."""
+    with tempfile.TemporaryDirectory(prefix="cloister-feed-") as directory:
+        Path(directory).chmod(0o711)
+        experiment = prove(plan_of(args, Path(directory)), show_progress if sys.stderr.isatty() else no_progress)
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    sys.stderr.write(as_text(experiment))
+    if args.json:
+        json.dump(as_json(experiment), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    return experiment.verdict.outcome.exit_code
+
+
+def plan_of(args: argparse.Namespace, directory: Path) -> Plan:
+    """The plan that the options describe; `directory` takes the feed file if no path is given. UsageError."""
+    feed = feed_of(args, directory)
+    return Plan(
+        words=(args.program, *args.args),
+        feed=feed,
+        readiness=readiness_of(args, feed),
+        ending=ending_of(args),
+        cwd=Path.cwd(),
+        environment=dict(os.environ),
+        hold=args.hold,
+        ready_timeout=args.ready_timeout,
+        grace=args.grace,
+        comparison=Comparison(args.compare),
+        unsafe_ignore_output=args.unsafe_ignore_output,
+    )
+
+
+def feed_of(args: argparse.Namespace, directory: Path) -> Feed:
+    """--feed, --send and --template as a Feed; an option that the feed does not use is an error, not ignored."""
+    how, _, detail = (args.feed or ("send" if args.send else "stdin")).partition(":")
+    refuse(args.send is not None and how != "send", f"--send does not go with --feed {how}")
+    refuse(args.expect is not None and how != "send", "--expect goes with --send")
+    refuse(args.eof and how != "stdin", "--eof goes with --feed stdin")
+    refuse(args.unlink and how != "file", "--unlink goes with --feed file")
+    refuse(args.template is not None and how in {"arg", "send"}, f"--template does not go with --feed {how}")
+    template = {} if args.template is None else {"template": decode_escapes(args.template)}
+    if how == "stdin":
+        return FeedStdin(close=args.eof, **template)
+    if how == "env" and detail:
+        return FeedEnvironment(name=detail, **template)
+    if how == "arg":
+        return FeedArgument()
+    if how == "file":
+        return FeedFile(
+            path=Path(detail).absolute() if detail else directory / "secret", unlink=args.unlink, **template
+        )
+    if how == "send" and args.send:
+        return send_of(args)
+    raise UsageError(f"--feed {args.feed}: use stdin, env:NAME, arg, file, file:PATH, or --send HOST:PORT TEXT")
+
+
+def send_of(args: argparse.Namespace) -> FeedSend:
+    """--send and --expect."""
+    host, port = host_and_port(args.send[0])
+    template = decode_escapes(args.send[1])
+    if args.expect is None:
+        return FeedSend(host=host, port=port, template=template)
+    return FeedSend(host=host, port=port, template=template, expect=pattern(args.expect))
+
+
+def readiness_of(args: argparse.Namespace, feed: Feed) -> Readiness:
+    """The --ready option given, or the default of the feed."""
+    if args.ready_pattern is not None:
+        return OnOutput(pattern=pattern(args.ready_pattern))
+    if args.ready_port is not None:
+        host, port = host_and_port(args.ready_port)
+        return OnPort(host=host, port=port)
+    if args.ready_delay is not None:
+        return AfterDelay(seconds=args.ready_delay)
+    return OnPort(host=feed.host, port=feed.port) if isinstance(feed, FeedSend) else AfterDelay()
+
+
+def ending_of(args: argparse.Namespace) -> Ending:
+    """--finish or --stop."""
+    if args.finish is not None:
+        return FinishInput(data=decode_escapes(args.finish))
+    name = args.stop.upper()
+    try:
+        return StopSignal(number=signal.Signals[name if name.startswith("SIG") else f"SIG{name}"])
+    except KeyError as error:
+        raise UsageError(f"--stop {args.stop}: no such signal; use a name such as TERM, INT or QUIT") from error
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """HOST:PORT, with brackets around an IPv6 address."""
+    host, _, port = text.rpartition(":")
+    refuse(
+        not host or not port.isdecimal() or not 0 < int(port) <= LAST_PORT,
+        f"{text}: use HOST:PORT, such as 127.0.0.1:6379",
+    )
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def pattern(text: str) -> re.Pattern[bytes]:
+    """A regular expression over bytes."""
+    try:
+        return re.compile(text.encode())
+    except re.error as error:
+        raise UsageError(f"{text!r} is not a regular expression: {error}") from error
+
+
+def seconds(text: str) -> float:
+    """A duration: not negative, at most a day. ValueError otherwise, which argparse reports."""
+    value = float(text)
+    if not 0 <= value <= DAY:
+        raise ValueError(text)
+    return value
+
+
+def refuse(condition: object, message: str) -> None:
+    """Raise UsageError if options contradict one another."""
+    if condition:
+        raise UsageError(message)
+
+
+def show_progress(text: str) -> None:
+    """One line that overwrites itself."""
+    sys.stderr.write(f"\r\x1b[K{text}")
+    sys.stderr.flush()
+
+
+def no_progress(text: str) -> None:
+    """Nothing: standard error is a file or pipe, where a line per sample would only be noise."""

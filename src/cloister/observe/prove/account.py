@@ -1,0 +1,128 @@
+"""The record of an arm, drawn up once nothing of it is left running."""
+
+import os
+
+from cloister.observe.prove.book import Book
+from cloister.observe.prove.compare import reduce_output
+from cloister.observe.prove.files import core_directory
+from cloister.observe.prove.plan import Arm, FeedFile, FeedSend, Plan
+from cloister.observe.prove.program import Program
+from cloister.observe.prove.record import ArmRecord, Check, Exclusion, SampleCounts, Surface, Trigger
+from cloister.observe.prove.sampler import Sampler
+from cloister.observe.prove.setting import Setting
+
+__all__ = ["not_run", "record"]
+
+OUTPUT_PATIENCE = 2.0  # seconds for the output streams to end once every process has
+LAUNCH_CODES = {120, 121, 125, 126, 127}  # cloister.errors: the enclave could not be started
+TAIL = 600  # bytes of standard error quoted in a reason
+
+
+def record(setting: Setting, program: Program, sampler: Sampler, *, fed: Check, ready: Check) -> ArmRecord:
+    """Everything observed of an arm whose program ran."""
+    complete = [capture.finish(OUTPUT_PATIENCE) for capture in (program.stdout, program.stderr)]
+    enter_output(sampler, program)
+    book, watch, arm = sampler.book, setting.watch, setting.arm
+    return ArmRecord(
+        name=arm.name,
+        secret_label=arm.secret.label,
+        started=started(program, sampler, ready=ready),
+        fed=fed,
+        ready=ready,
+        access=access(book),
+        harness=harness(sampler, output_complete=all(complete)),
+        status=program.status,
+        samples=book.counts,
+        read_bytes=book.coverage.read_bytes,
+        unreadable=dict(book.unreadable),
+        places=book.listed(),
+        exclusions=exclusions(setting, sampler),
+        notes=(*watch.notes, *core_note(setting.plan), f"{watch.files} files written meanwhile were searched"),
+        output=reduce_output(bytes(program.stdout.kept), bytes(program.stderr.kept), arm.secret),
+    )
+
+
+def not_run(arm: Arm, reason: str) -> ArmRecord:
+    """The record of an arm whose program never ran."""
+    no = Check(holds=False, detail=reason)
+    return ArmRecord(
+        name=arm.name,
+        secret_label=arm.secret.label,
+        started=no,
+        fed=no,
+        ready=no,
+        access=no,
+        harness=no,
+        status="did not run",
+        samples=SampleCounts(),
+        read_bytes=0,
+        unreadable={},
+    )
+
+
+def enter_output(sampler: Sampler, program: Program) -> None:
+    """The program's own output is a place: whoever started it, or traces it, reads it."""
+    moment = sampler.moment(Trigger.AFTER)
+    for name, capture in (("standard output", program.stdout), ("standard error", program.stderr)):
+        for label, encoding in capture.found:
+            sampler.book.enter_place(label, encoding, Surface.OUTPUT, f"{program.pid} (program)", name, moment)
+
+
+def started(program: Program, sampler: Sampler, *, ready: Check) -> Check:
+    """Whether the program ran at all; the runtime's refusals have exit codes of their own."""
+    code = program.process.poll()
+    if code in LAUNCH_CODES and not ready.holds:
+        tail = bytes(program.stderr.kept[-TAIL:]).decode("utf-8", "replace").strip()
+        reason = "what it printed holds the secret" if program.stderr.found else tail or "no message"
+        return Check(
+            holds=False, detail=f"could not be started, exit code {code}: {sampler.book.wanted.redact(reason)}"
+        )
+    return Check(holds=True, detail=f"pid {program.pid}")
+
+
+def access(book: Book) -> Check:
+    """Whether nothing was refused for want of privilege, and nothing failed."""
+    if not book.doubts:
+        return Check(holds=True, detail="nothing was refused for want of privilege")
+    first = next(iter(book.doubts.values()))
+    more = f" and {len(book.doubts) - 1} more" if len(book.doubts) > 1 else ""
+    where = book.wanted.redact(f"{first.where}: {first.reason.value} {first.detail}".rstrip())
+    return Check(holds=False, detail=f"{where}{more}; run the experiment as root")
+
+
+def harness(sampler: Sampler, *, output_complete: bool) -> Check:
+    """Whether the prover did its own part."""
+    if sampler.failure:
+        return Check(holds=False, detail=f"the sampler failed: {sampler.book.wanted.redact(sampler.failure)}")
+    if sampler.watch.skipped:
+        return Check(holds=False, detail=f"{sampler.watch.skipped} files the program wrote are too large to search")
+    if not sampler.watch.sees_everything:
+        return Check(holds=False, detail="written files could not be watched: no fanotify, and too many to compare")
+    if not output_complete:
+        return Check(holds=False, detail="something still holds the program's output open: not all of it was searched")
+    return Check(holds=True, detail="every sample completed")
+
+
+def exclusions(setting: Setting, sampler: Sampler) -> tuple[Exclusion, ...]:
+    """Who holds the secret by right, or is looked at in another way."""
+    feed = setting.plan.feed
+    fixed = [
+        Exclusion(
+            what=f"process {os.getpid()} (the prover)", why="it made the secret; not part of the program's family"
+        ),
+        Exclusion(what="pipe to standard input", why="the feed itself"),
+        Exclusion(what="pipes from standard output and error", why="searched whole as the program's output"),
+    ]
+    if setting.arm.start_pipe >= 0:
+        fixed.append(Exclusion(what="pipe with arguments and environment", why="the feed itself"))
+    if isinstance(feed, FeedFile):
+        fixed.append(Exclusion(what=f"file {feed.path}", why="the feed itself: an administrator can read it"))
+    if isinstance(feed, FeedSend):
+        fixed.append(Exclusion(what=f"prover's end of {feed.host}:{feed.port}", why="the feed itself"))
+    return (*fixed, *sorted(sampler.surfaces.exclusions, key=str))
+
+
+def core_note(plan: Plan) -> tuple[str, ...]:
+    """A note when core files go to a program, where they cannot be searched."""
+    target = core_directory(plan.cwd)
+    return (f"core dumps are piped to {target} and were not searched",) if isinstance(target, str) else ()

@@ -1,0 +1,170 @@
+"""What an experiment is going to do, as data: how the secret is fed, what readiness is, how the program ends."""
+
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from cloister.observe.prove.secret import Secret
+
+__all__ = [
+    "AfterDelay",
+    "Arm",
+    "ArmName",
+    "Comparison",
+    "Ending",
+    "Feed",
+    "FeedArgument",
+    "FeedEnvironment",
+    "FeedFile",
+    "FeedSend",
+    "FeedStdin",
+    "FinishInput",
+    "OnOutput",
+    "OnPort",
+    "Plan",
+    "Readiness",
+    "StopSignal",
+]
+
+
+class ArmName(StrEnum):
+    """The two arms that run the program; the canary is searched in both."""
+
+    NATIVE = "native"
+    ENCLAVED = "enclaved"
+
+
+class Comparison(StrEnum):
+    """How the standard output of the two arms is compared (`cloister.observe.prove.compare`)."""
+
+    SHAPE = "shape"
+    EXACT = "exact"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedStdin:
+    """The secret is written to standard input; `close` gives end of file right after it."""
+
+    template: bytes = b"{secret}\n"
+    close: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedEnvironment:
+    """The secret is the value of one environment variable."""
+
+    name: str
+    template: bytes = b"{secret}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedArgument:
+    """The secret replaces `{secret}` in the program's arguments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedFile:
+    """The secret stands in a file (mode 0600) whose path replaces `{file}` in the arguments.
+
+    `unlink` removes it once the program is ready. The file is the feed: reported, and not a leak of the program.
+    """
+
+    path: Path
+    template: bytes = b"{secret}\n"
+    unlink: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedSend:
+    """The secret is sent to a TCP port; the reply must match `expect` (a pattern over bytes; any byte by default)."""
+
+    host: str
+    port: int
+    template: bytes
+    expect: re.Pattern[bytes] = field(default_factory=lambda: re.compile(rb"(?s)."))
+
+
+Feed = FeedStdin | FeedEnvironment | FeedArgument | FeedFile | FeedSend
+
+
+@dataclass(frozen=True, kw_only=True)
+class AfterDelay:
+    """Ready when this many seconds after the feed the program is alive, or has ended by itself with status 0."""
+
+    seconds: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnOutput:
+    """Ready when standard output or standard error matches."""
+
+    pattern: re.Pattern[bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPort:
+    """Ready when a TCP connection is accepted there."""
+
+    host: str
+    port: int
+
+
+Readiness = AfterDelay | OnOutput | OnPort
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopSignal:
+    """End the program with a signal to its pid; SIGKILL follows if it is still there after the grace time."""
+
+    number: signal.Signals = signal.SIGTERM
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishInput:
+    """Write this to standard input and close it: the program is expected to exit by itself."""
+
+    data: bytes = b"\n"
+
+
+Ending = StopSignal | FinishInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One experiment. Times are seconds; `words` is the program and its arguments with placeholders in place."""
+
+    words: tuple[str, ...]
+    feed: Feed
+    readiness: Readiness
+    ending: Ending = field(default_factory=StopSignal)
+    cwd: Path
+    environment: Mapping[str, str] = field(repr=False)
+    hold: float = 2.0
+    ready_timeout: float = 30.0
+    grace: float = 10.0
+    comparison: Comparison = Comparison.SHAPE
+    unsafe_ignore_output: bool = False
+    """The secret in the program's own output is not counted as a leak (a program whose job is to print it)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One run of the program: the exact command, and through what it may be told its secret.
+
+    With `checkpoints`, the program is expected to connect to `checkpoint` when it starts, and samples taken before that
+    do not count. `inherit` are descriptors the child gets under the same numbers, closed in the prover when the arm is
+    over; `start_pipe` is the one among them that carries argv and environment (-1: none).
+    """
+
+    name: ArmName
+    command: tuple[str, ...] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    secret: Secret
+    checkpoint: Path
+    checkpoints: bool
+    inherit: tuple[int, ...] = ()
+    start_pipe: int = -1

@@ -1,0 +1,112 @@
+"""Runs one arm from before its start to after its end, and returns what was observed."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cloister.observe.prove.account import not_run, record
+from cloister.observe.prove.book import Book
+from cloister.observe.prove.deliver import Delivery, wait_until_ready
+from cloister.observe.prove.descriptors import DescriptorReader
+from cloister.observe.prove.offspring import Offspring
+from cloister.observe.prove.plan import Arm, FeedFile, FeedSend, Plan
+from cloister.observe.prove.program import Program
+from cloister.observe.prove.record import ArmRecord, Check
+from cloister.observe.prove.sampler import Sampler
+from cloister.observe.prove.secret import Secret
+from cloister.observe.prove.setting import Setting, busy_port, prepared
+from cloister.observe.prove.surfaces import Surfaces
+
+__all__ = ["run_arm"]
+
+STEP = 0.02  # seconds between two looks at whether the program is alive
+ENOUGH_SAMPLES = 5  # samples with the secret inside before the program is ended
+SAMPLING_PATIENCE = 60.0  # seconds beyond the hold time that these may take
+PATIENCE = 2.0  # seconds that guards and daemons get to follow the program before they are ended
+
+
+def run_arm(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], None]) -> ArmRecord:
+    """Run and sample one arm. What goes wrong is in the record, except a feed file that exists: UsageError."""
+    busy = busy_port(plan)
+    with prepared(plan, arm, canary, progress) as setting:
+        if busy:
+            return not_run(arm, busy)
+        try:
+            program = Program.start(arm, plan, setting.wanted)
+        except OSError as error:
+            return not_run(arm, f"could not be started: {error}")
+        try:
+            delivery = Delivery(
+                feed=plan.feed,
+                secret=arm.secret,
+                program=program,
+                start_pipe=arm.start_pipe,
+                feed_file=setting.feed_file,
+            )
+            sampler = sampler_of(setting, program, delivery)
+            ready = sampled(setting, program, sampler, delivery)
+            return record(setting, program, sampler, fed=delivery.taken(), ready=ready)
+        finally:
+            program.close()
+
+
+def sampler_of(setting: Setting, program: Program, delivery: Delivery) -> Sampler:
+    """The sampler of one arm with everything it looks at."""
+    offspring = Offspring(root=program.pid, others=setting.others)
+    book = Book(own_label=setting.arm.secret.label, wanted=setting.wanted)
+    setting.watch.foreign = lambda pid: Path(f"/proc/{pid}").exists() and pid not in book.pids | offspring.alive()
+    surfaces = Surfaces(
+        wanted=setting.wanted,
+        descriptors=DescriptorReader(wanted=setting.wanted, excluded=setting.feeds | program.streams()),
+        feed_path=setting.feed_path,
+    )
+    return Sampler(
+        offspring=offspring,
+        surfaces=surfaces,
+        checkpoint=setting.checkpoint,
+        watch=setting.watch,
+        book=book,
+        progress=lambda text: setting.progress(f"{setting.arm.name}: {text}"),
+        fed=lambda: delivery.taken().holds,
+        awaited=setting.arm.checkpoints,
+    )
+
+
+def sampled(setting: Setting, program: Program, sampler: Sampler, delivery: Delivery) -> Check:
+    """Conduct the program's run while it is sampled, until nothing of it is left; whether it became ready."""
+    sampler.start()
+    try:
+        ready = conduct(setting.plan, program, sampler, delivery)
+        left = sampler.offspring.end(PATIENCE)
+    finally:
+        sampler.stop()
+    if left:
+        setting.watch.notes.append(f"{left} processes outlived the program and were ended")
+    return ready
+
+
+def conduct(plan: Plan, program: Program, sampler: Sampler, delivery: Delivery) -> Check:
+    """Feed, wait until ready, hold, end. A port must be open first; every other feed is there from the start."""
+    if isinstance(plan.feed, FeedSend):
+        ready = wait_until_ready(plan, program)
+        if ready.holds:
+            delivery.deliver()
+    else:
+        delivery.deliver()
+        taken = delivery.wait(plan.ready_timeout)
+        ready = wait_until_ready(plan, program) if taken.holds else taken
+    if ready.holds and isinstance(plan.feed, FeedFile) and plan.feed.unlink:
+        plan.feed.path.unlink(missing_ok=True)
+    if ready.holds:
+        hold(program, sampler, plan.hold)
+    program.end(plan.ending, plan.grace)
+    return ready
+
+
+def hold(program: Program, sampler: Sampler, seconds: float) -> None:
+    """Let the program run on for `seconds`, and until enough samples were taken; no longer than it lives."""
+    begun = time.monotonic()
+    while program.alive and (passed := time.monotonic() - begun) < seconds + SAMPLING_PATIENCE:
+        if passed >= seconds and (sampler.book.counts.fed >= ENOUGH_SAMPLES or sampler.failure):
+            return
+        time.sleep(STEP)

@@ -1,0 +1,378 @@
+"""Engine B: the kernel's own record of system calls (raw_syscalls tracepoints), while the program keeps running.
+
+It needs no ptrace, so it works on a software enclave whose guard holds ptrace, and shows what an administrator
+still sees there: which calls, their register values, times and results. Contents are then looked for with
+process_vm_readv, names in /proc/PID/fd and /proc/PID/net, as an administrator would.
+
+    1. make a private trace instance, follow the program's tasks and all they fork, start recording;
+    2. read each CPU's buffer up to a moment, put the events in order of time;
+    3. decode them, aware of what later events say (see `backlog`);
+    4. until every task has ended; then remove the instance.
+"""
+
+import contextlib
+import math
+import os
+import select
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cloister.errors import ObservationError
+from cloister.observe.trace.backlog import Backlog, Seen
+from cloister.observe.trace.engine import Outcome, Stop
+from cloister.observe.trace.numbers import NUMBERS, name_of
+from cloister.observe.trace.processes import blocked_in, is_guard, process_of, threads, tree
+from cloister.observe.trace.record import EngineName, NameKind, Unfinished
+from cloister.observe.trace.recorder import Recorder
+from cloister.observe.trace.ring import Format, RawEvent, lost_events, page_events
+from cloister.observe.trace.signatures import SIGNATURES
+from cloister.observe.trace.starting import Gated, Program, start_gated
+from cloister.observe.trace.tracefs import Instance, open_instance
+
+__all__ = ["TracepointEngine"]
+
+PAGE = 4096
+PAUSE_MS = 20
+HURRY = -15
+# Decoding is put off while events arrive, so that new descriptors are looked at while they are still open; but not
+# beyond this many events.
+BACKLOG_MAX = 50_000
+BUDGET = 0.0002
+RETURNING_FD = {NUMBERS[name] for name, signature in SIGNATURES.items() if signature.returns == "fd"}
+REAP_SECONDS = 2.0
+KILLED = 128
+CLONE_THREAD = 0x10000
+REGISTERS = struct.Struct("<6Q")
+LATE = (
+    "contents and names were looked for after each call, beside the running program, as an administrator would:"
+    " a buffer may have changed, and a file closed at once may have no name"
+)
+NAMES = {
+    "enter": "raw_syscalls/sys_enter",
+    "leave": "raw_syscalls/sys_exit",
+    "fork": "sched/sched_process_fork",
+    "exec": "sched/sched_process_exec",
+    "exit": "sched/sched_process_exit",
+    "signal": "signal/signal_deliver",
+}
+
+
+@dataclass(kw_only=True)
+class TracepointEngine:
+    """Follows a program it starts, or a process tree that runs. Exactly one of `program` and `attach` is set."""
+
+    recorder: Recorder
+    backlog: Backlog
+    program: Program | None = None
+    attach: int = 0
+    name: EngineName = EngineName.TRACEPOINTS
+    _pid: int = 0
+    _gated: Gated | None = None
+    _stop: Stop | None = None
+    _formats: dict[int, tuple[str, Format]] = field(default_factory=dict)
+    _later: list[Seen] = field(default_factory=list)
+    _members: dict[int, int] = field(default_factory=dict)
+    _guards: set[int] = field(default_factory=set)
+    _alive: set[int] = field(default_factory=set)
+    _visible: bool = True
+    _executed: bool = True
+    _failure: Exception | None = None
+    _lost: bool = False
+    _left_out: int = 0
+    _epoch: float = 0.0
+    _outcome: Outcome = field(default_factory=lambda: Outcome(status=Unfinished(reason="only its parent learns it")))
+
+    @property
+    def pid(self) -> int:
+        """The main process; 0 before it was started."""
+        return self._pid
+
+    def stop(self, how: Stop) -> None:
+        """Make `run` end within a few hundredths of a second."""
+        self._stop = how
+
+    def run(self) -> Outcome:
+        """Observe until every task has ended, or until stopped."""
+        self._epoch = time.time() - time.monotonic()
+        with open_instance() as instance, contextlib.closing(self):
+            formats = {kind: instance.format(event) for kind, event in NAMES.items()}
+            self._formats = {layout.number: (kind, layout) for kind, layout in formats.items()}
+            buffers = instance.open_buffers()
+            try:
+                self.begin(instance)
+                self.watch(buffers)
+            finally:
+                for buffer in buffers:
+                    os.close(buffer)
+        self.remark()
+        return self._outcome
+
+    def close(self) -> None:
+        """A program that this engine started and that nobody let go does not outlive it."""
+        if self.program is not None and self._stop is not Stop.DETACH and self._pid:
+            self.kill_all()
+        if self._gated is not None:
+            if self.program is not None and not self._executed and self._stop is None and self._gated.report >= 0:
+                self._failure = self._gated.failure(self.program)
+            self._gated.close()
+
+    def kill_all(self) -> None:
+        """End every process of the program; its guards end by themselves then."""
+        for pid in {self._members[tid] for tid in self._alive} - self._guards:
+            kill(pid)
+        self.reap()
+
+    def begin(self, instance: Instance) -> None:
+        """Follow the tasks, start recording, let a new program go."""
+        if self.program is not None:
+            self._visible = self._executed = False
+            self._gated = start_gated(self.program)
+            self._pid = self._gated.pid
+        else:
+            self._pid = self.attach
+        tids = {tid: pid for pid in tree(self._pid) for tid in threads(pid)}
+        if not tids:
+            raise ObservationError(f"process {self._pid} does not exist or has just ended; check the number with `ps`")
+        for tid, pid in tids.items():
+            self.member(tid, pid)
+        instance.follow(tids)
+        for tid in tids if self.program is None else ():
+            waiting = blocked_in(tid)
+            if waiting:
+                self.recorder.entered(tid, name_of(waiting[0]), waiting[1:], time.time())
+        instance.record()
+        # This thread alone, after the child was made: files are only named while they are open, so be quick to look.
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, HURRY)
+        if self._gated is not None:
+            self._gated.go()
+
+    def member(self, tid: int, pid: int) -> None:
+        """Take up a task."""
+        self._members[tid] = pid
+        self._alive.add(tid)
+        self.recorder.member(tid, pid)
+
+    def watch(self, buffers: list[int]) -> None:
+        """Read and decode until it is over, and once more for what was still in the buffers."""
+        poll = select.poll()
+        for buffer in buffers:
+            poll.register(buffer, select.POLLIN)
+        while self._alive and self._stop is None:
+            poll.poll(0 if self.backlog.queue else PAUSE_MS)
+            self.round(buffers, BUDGET)
+            self.prune()
+        if self._stop is Stop.KILL:
+            self.kill_all()
+        self.round(buffers, math.inf)
+        self.round(buffers, math.inf)
+
+    def round(self, buffers: list[int], budget: float) -> None:
+        """Read everything up to this moment; decode what was read in the round before, for `budget` seconds.
+
+        One round of delay shows what was closed while names were looked up.
+        """
+        until = time.monotonic_ns()
+        seen = [*self._later, *(event for buffer in buffers for event in self.drain(buffer))]
+        seen.sort(key=lambda event: event.time)
+        ready = [event for event in seen if event.time <= until]
+        self._later = seen[len(ready) :]
+        known = len(self.backlog.queue)
+        self.backlog.add([looked_up(event) for event in ready])
+        if not ready or known > BACKLOG_MAX or budget == math.inf:
+            self.decode(known, time.monotonic() + budget)
+
+    def decode(self, count: int, deadline: float) -> None:
+        """Tell the recorder of up to `count` events, until the deadline."""
+        while count and time.monotonic() < deadline:
+            event = self.backlog.take()
+            if event is None:
+                break
+            self.handle(event)
+            count -= 1
+
+    def drain(self, buffer: int) -> Iterator[Seen]:
+        """The events that one CPU's buffer holds now."""
+        while True:
+            try:
+                page = os.read(buffer, PAGE)
+            except BlockingIOError:
+                return
+            if not page:
+                return
+            self._lost = self._lost or lost_events(page)
+            for event in page_events(page):
+                seen = self.understood(event)
+                if seen is not None:
+                    yield seen
+
+    def understood(self, event: RawEvent) -> Seen | None:
+        """One event by the layouts that the kernel gave; None for a kind that was not asked for."""
+        kind, layout = self._formats.get(int.from_bytes(event.data[:2], "little"), ("", None))
+        if layout is None:
+            return None
+        tid = layout.fields["common_pid"].number(event.data)
+        values, text = VALUES[kind](layout, event.data)
+        return Seen(time=event.time, kind=kind, tid=tid, pid=self.process(tid), values=values, text=text)
+
+    def process(self, tid: int) -> int:
+        """The process of a task, asked once."""
+        if tid not in self._members:
+            self._members[tid] = process_of(tid)
+        return self._members[tid]
+
+    def handle(self, event: Seen) -> None:
+        """Tell the recorder what one event means."""
+        moment = self._epoch + event.time / 1e9
+        if event.kind == "fork":
+            self.forked(event.tid, event.values[0])
+        elif event.kind == "exit":
+            self.ended(event.tid, moment)
+        elif self.skipped(event):
+            self._left_out += event.kind == "enter"
+        elif event.kind == "enter" and self._visible:
+            self.recorder.entered(event.tid, name_of(event.values[0]), event.values[1:], moment)
+        elif event.kind == "leave" and self._visible:
+            self.promise(event)
+            self.recorder.returned(event.tid, event.values[1], moment)
+        elif event.kind == "signal":
+            detail = f"{{si_signo={event.values[0]}, si_code={event.values[1]}}}"
+            self.recorder.signalled(event.tid, event.values[0], detail, moment)
+        elif event.kind == "exec":
+            self._executed = True
+            self.recorder.learned(event.values[0], NameKind.PROGRAM, event.text)
+            self.recorder.executed(event.tid, event.values[0])
+
+    def promise(self, event: Seen) -> None:
+        """Tell what a returned descriptor was found to be, if it was still the same when it was looked at."""
+        fd = event.values[1]
+        if event.text and not self.backlog.closed_before(event.pid, fd, event.looked):
+            self.recorder.eyes.descriptors.promise(event.pid, fd, event.text)
+
+    def skipped(self, event: Seen) -> bool:
+        """True for calls of a guard, and for those of the child before it executes the program."""
+        if event.kind == "enter":
+            name = name_of(event.values[0])
+            self._visible = self._visible or (event.tid == self._pid and name == "execve")
+        elif event.kind == "leave" and name_of(event.values[0]) in ("prctl", "execve") and is_guard(event.pid):
+            self.leave_out(event.pid)
+        return event.pid in self._guards
+
+    def forked(self, parent: int, child: int) -> None:
+        """A task made another one: a thread of the same process, or a process."""
+        pid = process_of(child)
+        pending = self.recorder.task(parent).pending
+        gone = pid == child and not threads(child)
+        if (
+            gone
+            and pending is not None
+            and pending.look.signature.name == "clone"
+            and pending.look.raws[0] & CLONE_THREAD
+        ):
+            pid = self.process(parent)
+        self.member(child, pid)
+        if is_guard(pid):
+            self.leave_out(pid)
+
+    def leave_out(self, pid: int) -> None:
+        """A process turned out to be a guard: it is not part of the program."""
+        self._guards.add(pid)
+        self.recorder.drop(pid)
+
+    def ended(self, tid: int, moment: float) -> None:
+        """A task ended. Exit codes go to parents only, so only that of a program started here is known."""
+        self._alive.discard(tid)
+        if tid == self._pid and self._gated is not None:
+            self.reap()
+        status = self._outcome.status if tid == self._pid else Unfinished(reason="only its parent learns it")
+        if self._visible and self.process(tid) not in self._guards:
+            self.recorder.ended(tid, status, moment)
+
+    def prune(self) -> None:
+        """Forget guards and tasks that ended unseen: the trace is over when the program is."""
+        gone = {tid for tid in self._alive if not Path(f"/proc/{tid}").exists()}
+        guards = {tid for tid in self._alive if self._members[tid] in self._guards}
+        self._alive -= gone | guards
+
+    def reap(self) -> None:
+        """Collect the program that this engine started, and learn its exit code."""
+        if not isinstance(self._outcome.status, Unfinished):
+            return
+        deadline = time.monotonic() + REAP_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid:
+                self._outcome.status = os.WEXITSTATUS(status) if os.WIFEXITED(status) else KILLED + os.WTERMSIG(status)
+                return
+            time.sleep(0.001)
+
+    def remark(self) -> None:
+        """What a reader must know to judge this trace; raises when the program could not be executed."""
+        failure = self._failure
+        if failure is not None:
+            raise failure
+        self._outcome.notes.append(LATE)
+        if self._lost:
+            self._outcome.notes.append(
+                "the kernel dropped events because they came faster than they were read: calls are missing"
+            )
+        if self._left_out:
+            self._outcome.notes.append(f"{self._left_out} calls of the software enclave's guard were left out")
+
+
+Values = tuple[tuple[int, ...], str]
+
+
+def entry_values(layout: Format, data: bytes) -> Values:
+    """Call number and six registers."""
+    start = layout.fields["args"].offset
+    return (layout.fields["id"].number(data), *REGISTERS.unpack_from(data, start)), ""
+
+
+def numbers(*names: str) -> Callable[[Format, bytes], Values]:
+    """The named fields as numbers."""
+
+    def values(layout: Format, data: bytes) -> Values:
+        """Read them."""
+        return tuple(layout.fields[name].number(data) for name in names), ""
+
+    return values
+
+
+def exec_values(layout: Format, data: bytes) -> Values:
+    """The former task id, and the file that the kernel executes."""
+    return (layout.fields["old_pid"].number(data),), layout.fields["filename"].text(data)
+
+
+VALUES: dict[str, Callable[[Format, bytes], Values]] = {
+    "enter": entry_values,
+    "leave": numbers("id", "ret"),
+    "fork": numbers("child_pid"),
+    "exec": exec_values,
+    "exit": numbers("pid"),
+    "signal": numbers("sig", "code"),
+}
+
+
+def looked_up(event: Seen) -> Seen:
+    """The event; if a call returned a descriptor, with what that is now."""
+    if event.kind != "leave" or event.values[0] not in RETURNING_FD or event.values[1] < 0:
+        return event
+    try:
+        target = os.readlink(f"/proc/{event.pid}/fd/{event.values[1]}")
+    except OSError:
+        return event
+    return replace(event, text=target, looked=time.monotonic_ns())
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, if the process is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

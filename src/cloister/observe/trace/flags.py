@@ -1,0 +1,214 @@
+"""Names of flag bits and enumerations, as data.
+
+Source: the headers under `include/uapi/` of Linux 6.18 (x86-64 values). A `Table` with a `mask` reads the bits
+under the mask as one enumerated value and every other bit as a flag, as open(2) and socket(2) want it.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["TABLES", "Table", "text_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Names by value. `mask` covers the enumerated part: 0 for pure flags, all ones for a pure enumeration."""
+
+    values: dict[int, str]
+    flags: tuple[tuple[int, str], ...]
+    mask: int
+
+
+ALL_BITS = (1 << 64) - 1
+
+
+def table(*, values: str = "", flags: str = "", mask: int | None = None) -> Table:
+    """Build a table from `NAME=VALUE` words."""
+    chosen = (ALL_BITS if values and not flags else 0) if mask is None else mask
+    # Bits that contain other bits go first: O_SYNC includes O_DSYNC.
+    bits = sorted(pairs(flags), key=lambda item: -item[0].bit_count())
+    return Table(values=dict(pairs(values)), flags=tuple(bits), mask=chosen)
+
+
+def pairs(words: str) -> list[tuple[int, str]]:
+    """`A=1 B=0x2` as [(1, "A"), (2, "B")]."""
+    split = [word.partition("=") for word in words.split()]
+    return [(int(value, 0), name) for name, _, value in split]
+
+
+def text_of(name: str, raw: int) -> str:
+    """A value as its names joined by `|`; bits without a name stay hexadecimal."""
+    chosen = TABLES[name]
+    parts, rest = [], raw & ~chosen.mask
+    if chosen.mask:
+        part = raw & chosen.mask
+        named = chosen.values.get(part)
+        if named is not None:
+            parts.append(named)
+        elif part or chosen.mask == ALL_BITS:
+            parts.append(str(part) if part < 1 << 31 else str(part - (1 << 64)) if part >> 63 else hex(part))
+    for bits, flag in chosen.flags:
+        if bits and rest & bits == bits:
+            parts.append(flag)
+            rest &= ~bits
+    if rest:
+        parts.append(hex(rest))
+    return "|".join(parts) or chosen.values.get(0, "0")
+
+
+TABLES: dict[str, Table] = {
+    "access": table(values="F_OK=0", flags="R_OK=4 W_OK=2 X_OK=1", mask=0),
+    "at": table(
+        flags="AT_SYMLINK_NOFOLLOW=0x100 AT_REMOVEDIR=0x200 AT_SYMLINK_FOLLOW=0x400 AT_NO_AUTOMOUNT=0x800"
+        " AT_EMPTY_PATH=0x1000 AT_STATX_FORCE_SYNC=0x2000 AT_STATX_DONT_SYNC=0x4000 AT_RECURSIVE=0x8000",
+    ),
+    "arch_prctl": table(
+        values="ARCH_SET_GS=0x1001 ARCH_SET_FS=0x1002 ARCH_GET_FS=0x1003 ARCH_GET_GS=0x1004 ARCH_GET_CPUID=0x1011"
+        " ARCH_SET_CPUID=0x1012 ARCH_GET_XCOMP_SUPP=0x1021 ARCH_GET_XCOMP_PERM=0x1022 ARCH_REQ_XCOMP_PERM=0x1023"
+        " ARCH_CET_STATUS=0x3001 ARCH_SHSTK_ENABLE=0x5001 ARCH_SHSTK_DISABLE=0x5002 ARCH_SHSTK_STATUS=0x5005",
+    ),
+    "clock": table(
+        values="CLOCK_REALTIME=0 CLOCK_MONOTONIC=1 CLOCK_PROCESS_CPUTIME_ID=2 CLOCK_THREAD_CPUTIME_ID=3"
+        " CLOCK_MONOTONIC_RAW=4 CLOCK_REALTIME_COARSE=5 CLOCK_MONOTONIC_COARSE=6 CLOCK_BOOTTIME=7"
+        " CLOCK_REALTIME_ALARM=8 CLOCK_BOOTTIME_ALARM=9 CLOCK_TAI=11",
+    ),
+    "clone": table(
+        values="SIGCHLD=17",
+        flags="CLONE_VM=0x100 CLONE_FS=0x200 CLONE_FILES=0x400 CLONE_SIGHAND=0x800 CLONE_PIDFD=0x1000"
+        " CLONE_PTRACE=0x2000 CLONE_VFORK=0x4000 CLONE_PARENT=0x8000 CLONE_THREAD=0x10000 CLONE_NEWNS=0x20000"
+        " CLONE_SYSVSEM=0x40000 CLONE_SETTLS=0x80000 CLONE_PARENT_SETTID=0x100000 CLONE_CHILD_CLEARTID=0x200000"
+        " CLONE_DETACHED=0x400000 CLONE_UNTRACED=0x800000 CLONE_CHILD_SETTID=0x1000000 CLONE_NEWCGROUP=0x2000000"
+        " CLONE_NEWUTS=0x4000000 CLONE_NEWIPC=0x8000000 CLONE_NEWUSER=0x10000000 CLONE_NEWPID=0x20000000"
+        " CLONE_NEWNET=0x40000000 CLONE_IO=0x80000000 CLONE_CLEAR_SIGHAND=0x100000000"
+        " CLONE_INTO_CGROUP=0x200000000",
+        mask=0xFF,
+    ),
+    "close_range": table(flags="CLOSE_RANGE_UNSHARE=2 CLOSE_RANGE_CLOEXEC=4"),
+    "domain": table(
+        values="AF_UNSPEC=0 AF_UNIX=1 AF_INET=2 AF_AX25=3 AF_INET6=10 AF_KEY=15 AF_NETLINK=16 AF_PACKET=17"
+        " AF_CAN=29 AF_BLUETOOTH=31 AF_ALG=38 AF_VSOCK=40 AF_XDP=44",
+    ),
+    "epoll_ctl": table(values="EPOLL_CTL_ADD=1 EPOLL_CTL_DEL=2 EPOLL_CTL_MOD=3"),
+    "epoll": table(
+        flags="EPOLLIN=1 EPOLLPRI=2 EPOLLOUT=4 EPOLLERR=8 EPOLLHUP=0x10 EPOLLRDNORM=0x40 EPOLLRDBAND=0x80"
+        " EPOLLWRNORM=0x100 EPOLLWRBAND=0x200 EPOLLMSG=0x400 EPOLLRDHUP=0x2000 EPOLLEXCLUSIVE=0x10000000"
+        " EPOLLWAKEUP=0x20000000 EPOLLONESHOT=0x40000000 EPOLLET=0x80000000",
+    ),
+    "eventfd": table(flags="EFD_SEMAPHORE=1 EFD_NONBLOCK=0x800 EFD_CLOEXEC=0x80000"),
+    "cloexec": table(flags="O_NONBLOCK=0x800 O_DIRECT=0x4000 O_CLOEXEC=0x80000"),
+    "fcntl": table(
+        values="F_DUPFD=0 F_GETFD=1 F_SETFD=2 F_GETFL=3 F_SETFL=4 F_GETLK=5 F_SETLK=6 F_SETLKW=7 F_SETOWN=8"
+        " F_GETOWN=9 F_SETSIG=10 F_GETSIG=11 F_SETOWN_EX=15 F_GETOWN_EX=16 F_OFD_GETLK=36 F_OFD_SETLK=37"
+        " F_OFD_SETLKW=38 F_SETLEASE=1024 F_GETLEASE=1025 F_NOTIFY=1026 F_DUPFD_CLOEXEC=1030 F_SETPIPE_SZ=1031"
+        " F_GETPIPE_SZ=1032 F_ADD_SEALS=1033 F_GET_SEALS=1034",
+    ),
+    "flock": table(flags="LOCK_SH=1 LOCK_EX=2 LOCK_NB=4 LOCK_UN=8"),
+    "futex": table(
+        values="FUTEX_WAIT=0 FUTEX_WAKE=1 FUTEX_FD=2 FUTEX_REQUEUE=3 FUTEX_CMP_REQUEUE=4 FUTEX_WAKE_OP=5"
+        " FUTEX_LOCK_PI=6 FUTEX_UNLOCK_PI=7 FUTEX_TRYLOCK_PI=8 FUTEX_WAIT_BITSET=9 FUTEX_WAKE_BITSET=10"
+        " FUTEX_WAIT_REQUEUE_PI=11 FUTEX_CMP_REQUEUE_PI=12 FUTEX_LOCK_PI2=13",
+        flags="FUTEX_PRIVATE_FLAG=0x80 FUTEX_CLOCK_REALTIME=0x100",
+        mask=0x7F,
+    ),
+    "getrandom": table(flags="GRND_NONBLOCK=1 GRND_RANDOM=2 GRND_INSECURE=4"),
+    "itimer": table(values="ITIMER_REAL=0 ITIMER_VIRTUAL=1 ITIMER_PROF=2"),
+    "ioctl": table(
+        values="TCGETS=0x5401 TCSETS=0x5402 TCSETSW=0x5403 TCSETSF=0x5404 TCSBRK=0x5409 TCXONC=0x540a TCFLSH=0x540b"
+        " TIOCSCTTY=0x540e TIOCGPGRP=0x540f TIOCSPGRP=0x5410 TIOCOUTQ=0x5411 TIOCSTI=0x5412 TIOCGWINSZ=0x5413"
+        " TIOCSWINSZ=0x5414 FIONREAD=0x541b FIONBIO=0x5421 TIOCNOTTY=0x5422 TIOCGSID=0x5429 TIOCGPTN=0x80045430"
+        " TIOCSPTLCK=0x40045431 TIOCGPTPEER=0x5441 FIONCLEX=0x5450 FIOCLEX=0x5451 FIOASYNC=0x5452 SIOCGIFCONF=0x8912"
+        " SIOCGIFFLAGS=0x8913 SIOCGIFADDR=0x8915 SIOCGIFINDEX=0x8933 FICLONE=0x40049409",
+    ),
+    "madvise": table(
+        values="MADV_NORMAL=0 MADV_RANDOM=1 MADV_SEQUENTIAL=2 MADV_WILLNEED=3 MADV_DONTNEED=4 MADV_FREE=8"
+        " MADV_REMOVE=9 MADV_DONTFORK=10 MADV_DOFORK=11 MADV_MERGEABLE=12 MADV_UNMERGEABLE=13 MADV_HUGEPAGE=14"
+        " MADV_NOHUGEPAGE=15 MADV_DONTDUMP=16 MADV_DODUMP=17 MADV_WIPEONFORK=18 MADV_KEEPONFORK=19 MADV_COLD=20"
+        " MADV_PAGEOUT=21 MADV_POPULATE_READ=22 MADV_POPULATE_WRITE=23 MADV_COLLAPSE=25 MADV_GUARD_INSTALL=102"
+        " MADV_GUARD_REMOVE=103",
+    ),
+    "map": table(
+        values="MAP_SHARED=1 MAP_PRIVATE=2 MAP_SHARED_VALIDATE=3",
+        flags="MAP_FIXED=0x10 MAP_ANONYMOUS=0x20 MAP_32BIT=0x40 MAP_GROWSDOWN=0x100 MAP_DENYWRITE=0x800"
+        " MAP_EXECUTABLE=0x1000 MAP_LOCKED=0x2000 MAP_NORESERVE=0x4000 MAP_POPULATE=0x8000 MAP_NONBLOCK=0x10000"
+        " MAP_STACK=0x20000 MAP_HUGETLB=0x40000 MAP_SYNC=0x80000 MAP_FIXED_NOREPLACE=0x100000",
+        mask=0xF,
+    ),
+    "memfd": table(
+        flags="MFD_CLOEXEC=1 MFD_ALLOW_SEALING=2 MFD_HUGETLB=4 MFD_NOEXEC_SEAL=8 MFD_EXEC=0x10",
+    ),
+    "memfd_secret": table(flags="O_CLOEXEC=0x80000"),
+    "mlockall": table(flags="MCL_CURRENT=1 MCL_FUTURE=2 MCL_ONFAULT=4"),
+    "mremap": table(flags="MREMAP_MAYMOVE=1 MREMAP_FIXED=2 MREMAP_DONTUNMAP=4"),
+    "msg": table(
+        flags="MSG_OOB=1 MSG_PEEK=2 MSG_DONTROUTE=4 MSG_CTRUNC=8 MSG_TRUNC=0x20 MSG_DONTWAIT=0x40 MSG_EOR=0x80"
+        " MSG_WAITALL=0x100 MSG_CONFIRM=0x800 MSG_ERRQUEUE=0x2000 MSG_NOSIGNAL=0x4000 MSG_MORE=0x8000"
+        " MSG_WAITFORONE=0x10000 MSG_ZEROCOPY=0x4000000 MSG_FASTOPEN=0x20000000 MSG_CMSG_CLOEXEC=0x40000000",
+    ),
+    "msync": table(flags="MS_ASYNC=1 MS_INVALIDATE=2 MS_SYNC=4"),
+    "open": table(
+        values="O_RDONLY=0 O_WRONLY=1 O_RDWR=2",
+        flags="O_CREAT=0x40 O_EXCL=0x80 O_NOCTTY=0x100 O_TRUNC=0x200 O_APPEND=0x400 O_NONBLOCK=0x800 O_DSYNC=0x1000"
+        " O_ASYNC=0x2000 O_DIRECT=0x4000 O_LARGEFILE=0x8000 O_DIRECTORY=0x10000 O_NOFOLLOW=0x20000 O_NOATIME=0x40000"
+        " O_CLOEXEC=0x80000 O_SYNC=0x101000 O_PATH=0x200000 O_TMPFILE=0x410000",
+        mask=3,
+    ),
+    "poll": table(
+        flags="POLLIN=1 POLLPRI=2 POLLOUT=4 POLLERR=8 POLLHUP=0x10 POLLNVAL=0x20 POLLRDNORM=0x40 POLLRDBAND=0x80"
+        " POLLWRNORM=0x100 POLLWRBAND=0x200 POLLRDHUP=0x2000",
+    ),
+    "prctl": table(
+        values="PR_SET_PDEATHSIG=1 PR_GET_PDEATHSIG=2 PR_GET_DUMPABLE=3 PR_SET_DUMPABLE=4 PR_GET_KEEPCAPS=7"
+        " PR_SET_KEEPCAPS=8 PR_SET_NAME=15 PR_GET_NAME=16 PR_GET_SECCOMP=21 PR_SET_SECCOMP=22 PR_CAPBSET_READ=23"
+        " PR_CAPBSET_DROP=24 PR_SET_TIMERSLACK=29 PR_SET_MM=35 PR_SET_CHILD_SUBREAPER=36 PR_GET_CHILD_SUBREAPER=37"
+        " PR_SET_NO_NEW_PRIVS=38 PR_GET_NO_NEW_PRIVS=39 PR_SET_THP_DISABLE=41 PR_CAP_AMBIENT=47"
+        " PR_GET_SPECULATION_CTRL=52 PR_SET_SPECULATION_CTRL=53 PR_SET_SYSCALL_USER_DISPATCH=59"
+        " PR_SET_MDWE=65 PR_SET_PTRACER=0x59616d61 PR_SET_VMA=0x53564d41",
+    ),
+    "prot": table(
+        values="PROT_NONE=0",
+        flags="PROT_READ=1 PROT_WRITE=2 PROT_EXEC=4 PROT_SEM=8 PROT_GROWSDOWN=0x1000000 PROT_GROWSUP=0x2000000",
+        mask=0,
+    ),
+    "ptrace": table(
+        values="PTRACE_TRACEME=0 PTRACE_PEEKTEXT=1 PTRACE_PEEKDATA=2 PTRACE_PEEKUSER=3 PTRACE_POKETEXT=4"
+        " PTRACE_POKEDATA=5 PTRACE_CONT=7 PTRACE_KILL=8 PTRACE_GETREGS=12 PTRACE_SETREGS=13 PTRACE_ATTACH=16"
+        " PTRACE_DETACH=17 PTRACE_SYSCALL=24 PTRACE_SETOPTIONS=0x4200 PTRACE_GETEVENTMSG=0x4201"
+        " PTRACE_GETSIGINFO=0x4202 PTRACE_GETREGSET=0x4204 PTRACE_SEIZE=0x4206 PTRACE_INTERRUPT=0x4207"
+        " PTRACE_LISTEN=0x4208 PTRACE_GET_SYSCALL_INFO=0x420e",
+    ),
+    "rename": table(flags="RENAME_NOREPLACE=1 RENAME_EXCHANGE=2 RENAME_WHITEOUT=4"),
+    "rlimit": table(
+        values="RLIMIT_CPU=0 RLIMIT_FSIZE=1 RLIMIT_DATA=2 RLIMIT_STACK=3 RLIMIT_CORE=4 RLIMIT_RSS=5 RLIMIT_NPROC=6"
+        " RLIMIT_NOFILE=7 RLIMIT_MEMLOCK=8 RLIMIT_AS=9 RLIMIT_LOCKS=10 RLIMIT_SIGPENDING=11 RLIMIT_MSGQUEUE=12"
+        " RLIMIT_NICE=13 RLIMIT_RTPRIO=14 RLIMIT_RTTIME=15",
+    ),
+    "rusage": table(values="RUSAGE_SELF=0 RUSAGE_THREAD=1 RUSAGE_CHILDREN=0xffffffffffffffff"),
+    "seccomp": table(
+        values="SECCOMP_SET_MODE_STRICT=0 SECCOMP_SET_MODE_FILTER=1 SECCOMP_GET_ACTION_AVAIL=2"
+        " SECCOMP_GET_NOTIF_SIZES=3",
+    ),
+    "shutdown": table(values="SHUT_RD=0 SHUT_WR=1 SHUT_RDWR=2"),
+    "sigprocmask": table(values="SIG_BLOCK=0 SIG_UNBLOCK=1 SIG_SETMASK=2"),
+    "socklevel": table(
+        values="SOL_IP=0 SOL_SOCKET=1 SOL_TCP=6 SOL_UDP=17 SOL_IPV6=41 SOL_RAW=255 SOL_NETLINK=270 SOL_TLS=282",
+    ),
+    "sockopt": table(
+        values="SO_DEBUG=1 SO_REUSEADDR=2 SO_TYPE=3 SO_ERROR=4 SO_DONTROUTE=5 SO_BROADCAST=6 SO_SNDBUF=7 SO_RCVBUF=8"
+        " SO_KEEPALIVE=9 SO_OOBINLINE=10 SO_PRIORITY=12 SO_LINGER=13 SO_REUSEPORT=15 SO_PASSCRED=16 SO_PEERCRED=17"
+        " SO_RCVLOWAT=18 SO_SNDLOWAT=19 SO_RCVTIMEO=20 SO_SNDTIMEO=21 SO_BINDTODEVICE=25 SO_ATTACH_FILTER=26"
+        " SO_PEERNAME=28 SO_TIMESTAMP=29 SO_ACCEPTCONN=30 SO_PEERSEC=31 SO_MARK=36 SO_PROTOCOL=38 SO_DOMAIN=39"
+        " SO_INCOMING_CPU=49 SO_ZEROCOPY=60",
+    ),
+    "socktype": table(
+        values="SOCK_STREAM=1 SOCK_DGRAM=2 SOCK_RAW=3 SOCK_RDM=4 SOCK_SEQPACKET=5 SOCK_DCCP=6 SOCK_PACKET=10",
+        flags="SOCK_NONBLOCK=0x800 SOCK_CLOEXEC=0x80000",
+        mask=0xF,
+    ),
+    "splice": table(flags="SPLICE_F_MOVE=1 SPLICE_F_NONBLOCK=2 SPLICE_F_MORE=4 SPLICE_F_GIFT=8"),
+    "timer": table(flags="TIMER_ABSTIME=1"),
+    "wait": table(
+        flags="WNOHANG=1 WUNTRACED=2 WEXITED=4 WCONTINUED=8 WNOWAIT=0x1000000 __WNOTHREAD=0x20000000"
+        " __WALL=0x40000000 __WCLONE=0x80000000",
+    ),
+    "waitid": table(values="P_ALL=0 P_PID=1 P_PGID=2 P_PIDFD=3"),
+    "whence": table(values="SEEK_SET=0 SEEK_CUR=1 SEEK_END=2 SEEK_DATA=3 SEEK_HOLE=4"),
+}
