@@ -25,7 +25,7 @@ ANY = -1
 class Seen:
     """One event of the kernel's trace: which task, when (nanoseconds, CLOCK_MONOTONIC), what.
 
-    For a call that returned a descriptor, `text` is what /proc said of it at the time `looked`.
+    For a call that returned or connected a `descriptor`, `text` is what /proc said of it at the time `looked`.
     """
 
     time: int
@@ -34,6 +34,7 @@ class Seen:
     pid: int
     values: tuple[int, ...] = ()
     text: str = ""
+    descriptor: int = -1
     looked: int = 0
 
 

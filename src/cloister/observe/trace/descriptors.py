@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cloister.observe.trace.redact import Redactor
 from cloister.observe.trace.sockets import describe
 
-__all__ = ["Descriptors"]
+__all__ = ["SOCKET", "Descriptors"]
 
 SOCKET = re.compile(r"socket:\[(\d+)\]")
 CURRENT_DIRECTORY = -100

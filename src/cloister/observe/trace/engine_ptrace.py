@@ -112,7 +112,7 @@ class PtraceEngine:
             ptrace.seize(tid, kill_with_tracer=self.program is not None)
         except PermissionError as error:
             raise ObservationError(
-                f"ptrace refused task {tid}: {error.strerror}; another tracer holds it, or you need to be its owner or root"
+                f"ptrace refused task {tid}: {error.strerror}; another tracer holds it, or only root may"
             ) from error
         self._tasks.add(tid)
         self.recorder.member(tid, pid)

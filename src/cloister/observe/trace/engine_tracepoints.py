@@ -13,22 +13,20 @@ process_vm_readv, names in /proc/PID/fd and /proc/PID/net, as an administrator w
 import contextlib
 import math
 import os
-import select
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloister.errors import ObservationError
 from cloister.observe.trace.backlog import Backlog, Seen
 from cloister.observe.trace.engine import Outcome, Stop
+from cloister.observe.trace.kernel_events import KernelEvents
 from cloister.observe.trace.numbers import NUMBERS, name_of
 from cloister.observe.trace.processes import blocked_in, is_guard, process_of, threads, tree
 from cloister.observe.trace.record import EngineName, NameKind, Unfinished
 from cloister.observe.trace.recorder import Recorder
-from cloister.observe.trace.ring import Format, RawEvent, lost_events, page_events
 from cloister.observe.trace.signatures import SIGNATURES
 from cloister.observe.trace.starting import Gated, Program, start_gated
 from cloister.observe.trace.tracefs import Instance, open_instance
@@ -51,14 +49,6 @@ LATE = (
     "contents and names were looked for after each call, beside the running program, as an administrator would:"
     " a buffer may have changed, and a file closed at once may have no name"
 )
-NAMES = {
-    "enter": "raw_syscalls/sys_enter",
-    "leave": "raw_syscalls/sys_exit",
-    "fork": "sched/sched_process_fork",
-    "exec": "sched/sched_process_exec",
-    "exit": "sched/sched_process_exit",
-    "signal": "signal/signal_deliver",
-}
 
 
 @dataclass(kw_only=True)
@@ -73,8 +63,6 @@ class TracepointEngine:
     _pid: int = 0
     _gated: Gated | None = None
     _stop: Stop | None = None
-    _formats: dict[int, tuple[str, Format]] = field(default_factory=dict)
-    _later: list[Seen] = field(default_factory=list)
     _members: dict[int, int] = field(default_factory=dict)
     _guards: set[int] = field(default_factory=set)
     _alive: set[int] = field(default_factory=set)
@@ -98,16 +86,14 @@ class TracepointEngine:
     def run(self) -> Outcome:
         """Observe until every task has ended, or until stopped."""
         self._epoch = time.time() - time.monotonic()
-        with open_instance() as instance, contextlib.closing(self):
-            formats = {kind: instance.format(event) for kind, event in NAMES.items()}
-            self._formats = {layout.number: (kind, layout) for kind, layout in formats.items()}
-            buffers = instance.open_buffers()
-            try:
-                self.begin(instance)
-                self.watch(buffers)
-            finally:
-                for buffer in buffers:
-                    os.close(buffer)
+        with (
+            open_instance() as instance,
+            contextlib.closing(self),
+            contextlib.closing(KernelEvents(instance, self.process)) as events,
+        ):
+            self.begin(instance)
+            self.watch(events)
+            self._lost = events.lost
         self.remark()
         return self._outcome
 
@@ -157,32 +143,25 @@ class TracepointEngine:
         self._alive.add(tid)
         self.recorder.member(tid, pid)
 
-    def watch(self, buffers: list[int]) -> None:
+    def watch(self, events: KernelEvents) -> None:
         """Read and decode until it is over, and once more for what was still in the buffers."""
-        poll = select.poll()
-        for buffer in buffers:
-            poll.register(buffer, select.POLLIN)
         while self._alive and self._stop is None:
-            poll.poll(0 if self.backlog.queue else PAUSE_MS)
-            self.round(buffers, BUDGET)
+            events.wait(0 if self.backlog.queue else PAUSE_MS)
+            self.round(events, BUDGET)
             self.prune()
         if self._stop is Stop.KILL:
             self.kill_all()
-        self.round(buffers, math.inf)
-        self.round(buffers, math.inf)
+        self.round(events, math.inf)
+        self.round(events, math.inf)
 
-    def round(self, buffers: list[int], budget: float) -> None:
+    def round(self, events: KernelEvents, budget: float) -> None:
         """Read everything up to this moment; decode what was read in the round before, for `budget` seconds.
 
         One round of delay shows what was closed while names were looked up.
         """
-        until = time.monotonic_ns()
-        seen = [*self._later, *(event for buffer in buffers for event in self.drain(buffer))]
-        seen.sort(key=lambda event: event.time)
-        ready = [event for event in seen if event.time <= until]
-        self._later = seen[len(ready) :]
+        ready = events.read()
         known = len(self.backlog.queue)
-        self.backlog.add([looked_up(event) for event in ready])
+        self.backlog.add(ready)
         if not ready or known > BACKLOG_MAX or budget == math.inf:
             self.decode(known, time.monotonic() + budget)
 
@@ -194,30 +173,6 @@ class TracepointEngine:
                 break
             self.handle(event)
             count -= 1
-
-    def drain(self, buffer: int) -> Iterator[Seen]:
-        """The events that one CPU's buffer holds now."""
-        while True:
-            try:
-                page = os.read(buffer, PAGE)
-            except BlockingIOError:
-                return
-            if not page:
-                return
-            self._lost = self._lost or lost_events(page)
-            for event in page_events(page):
-                seen = self.understood(event)
-                if seen is not None:
-                    yield seen
-
-    def understood(self, event: RawEvent) -> Seen | None:
-        """One event by the layouts that the kernel gave; None for a kind that was not asked for."""
-        kind, layout = self._formats.get(int.from_bytes(event.data[:2], "little"), ("", None))
-        if layout is None:
-            return None
-        tid = layout.fields["common_pid"].number(event.data)
-        values, text = VALUES[kind](layout, event.data)
-        return Seen(time=event.time, kind=kind, tid=tid, pid=self.process(tid), values=values, text=text)
 
     def process(self, tid: int) -> int:
         """The process of a task, asked once."""
@@ -249,9 +204,8 @@ class TracepointEngine:
 
     def promise(self, event: Seen) -> None:
         """Tell what a returned descriptor was found to be, if it was still the same when it was looked at."""
-        fd = event.values[1]
-        if event.text and not self.backlog.closed_before(event.pid, fd, event.looked):
-            self.recorder.eyes.descriptors.promise(event.pid, fd, event.text)
+        if event.text and not self.backlog.closed_before(event.pid, event.descriptor, event.looked):
+            self.recorder.eyes.descriptors.promise(event.pid, event.descriptor, event.text)
 
     def skipped(self, event: Seen) -> bool:
         """True for calls of a guard, and for those of the child before it executes the program."""
@@ -325,51 +279,6 @@ class TracepointEngine:
             )
         if self._left_out:
             self._outcome.notes.append(f"{self._left_out} calls of the software enclave's guard were left out")
-
-
-Values = tuple[tuple[int, ...], str]
-
-
-def entry_values(layout: Format, data: bytes) -> Values:
-    """Call number and six registers."""
-    start = layout.fields["args"].offset
-    return (layout.fields["id"].number(data), *REGISTERS.unpack_from(data, start)), ""
-
-
-def numbers(*names: str) -> Callable[[Format, bytes], Values]:
-    """The named fields as numbers."""
-
-    def values(layout: Format, data: bytes) -> Values:
-        """Read them."""
-        return tuple(layout.fields[name].number(data) for name in names), ""
-
-    return values
-
-
-def exec_values(layout: Format, data: bytes) -> Values:
-    """The former task id, and the file that the kernel executes."""
-    return (layout.fields["old_pid"].number(data),), layout.fields["filename"].text(data)
-
-
-VALUES: dict[str, Callable[[Format, bytes], Values]] = {
-    "enter": entry_values,
-    "leave": numbers("id", "ret"),
-    "fork": numbers("child_pid"),
-    "exec": exec_values,
-    "exit": numbers("pid"),
-    "signal": numbers("sig", "code"),
-}
-
-
-def looked_up(event: Seen) -> Seen:
-    """The event; if a call returned a descriptor, with what that is now."""
-    if event.kind != "leave" or event.values[0] not in RETURNING_FD or event.values[1] < 0:
-        return event
-    try:
-        target = os.readlink(f"/proc/{event.pid}/fd/{event.values[1]}")
-    except OSError:
-        return event
-    return replace(event, text=target, looked=time.monotonic_ns())
 
 
 def kill(pid: int) -> None:

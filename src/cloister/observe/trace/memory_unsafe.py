@@ -13,9 +13,10 @@ from cloister.errors import ObservationError
 from cloister.observe.maps import MappingKind, read_maps
 from cloister.observe.trace.record import Unreadable
 
-__all__ = ["SECRET_MEMORY", "Memory", "ProcessMemory"]
+__all__ = ["NOT_AN_ADDRESS", "SECRET_MEMORY", "Memory", "ProcessMemory"]
 
 SECRET_MEMORY = "secret memory"  # noqa: S105 - a reason, not a password
+NOT_AN_ADDRESS = "not an address"
 USER_TOP = 1 << 47
 
 
@@ -60,7 +61,7 @@ class ProcessMemory:
         if size <= 0:
             return b""
         if not 0 < address < USER_TOP:
-            return Unreadable(reason="not an address")
+            return Unreadable(reason=NOT_AN_ADDRESS)
         try:
             return self._read(pid, address, min(size, USER_TOP - address))
         except OSError as error:

@@ -224,22 +224,24 @@ def revealed(look: Look, arguments: tuple[Argument, ...]) -> None:
     memory is closed to him.
     """
     hidden = any(isinstance(argument.contents, Unreadable) for argument in arguments)
-    if look.result < 0 or not hidden:
+    if look.result < 0 or not (hidden or look.eyes.late):
         return
-    descriptors = look.eyes.descriptors
+    descriptors, names = look.eyes.descriptors, look.clues.names
     if look.signature.returns == "fd" and look.signature.name.startswith(("open", "creat")):
-        add(look, NameKind.FILE, descriptors.name(look.pid, look.result))
+        opened = descriptors.name(look.pid, look.result)
+        if opened:
+            # What the kernel opened beats what the program's memory says it asked for.
+            names[:] = [name for name in names if name.kind is not NameKind.FILE]
+            names.append(Name(kind=NameKind.FILE, text=opened))
     elif any(param.kind.startswith("sockaddr") for param in look.signature.params):
         fd = look.result if look.signature.returns == "fd" else signed(look.raws[0], 32)
-        add(look, NameKind.DESTINATION, peer(descriptors.name(look.pid, fd)))
-
-
-def add(look: Look, kind: NameKind, text: str) -> None:
-    """Note a name, which the descriptor table has already redacted."""
-    if text:
-        look.clues.names.append(Name(kind=kind, text=text))
+        other = peer(descriptors.name(look.pid, fd))
+        if other and not any(name.kind is NameKind.DESTINATION for name in names):
+            names.append(Name(kind=NameKind.DESTINATION, text=other))
 
 
 def peer(name: str) -> str:
-    """The other end in `TCP a->b`; the socket's own name when it has no other end."""
+    """The other end in `TCP a->b`; the socket's own name when it has no other end; empty for an unknown one."""
+    if name.startswith("socket:["):
+        return ""
     return name.partition("->")[2] or name.partition(" ")[2] or name

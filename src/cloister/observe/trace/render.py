@@ -23,7 +23,8 @@ def call_line(call: Call, *, task: bool = False, times: bool = False) -> str:
     arguments = ", ".join(argument.text for argument in call.arguments)
     took = f" <{call.duration:.6f}>" if times and isinstance(call.result, int) else ""
     marks = "".join(f"  <== carries {item.label} ({item.encoding})" for item in call.carried)
-    return f"{prefix(call.tid, call.time, task=task, times=times)}{call.name}({arguments}) = {call.result_text}{took}{marks}"
+    start = prefix(call.tid, call.time, task=task, times=times)
+    return f"{start}{call.name}({arguments}) = {call.result_text}{took}{marks}"
 
 
 def event_line(event: Event, *, task: bool = False, times: bool = False) -> str:
@@ -85,7 +86,8 @@ def carried_lines(summary: Summary) -> Iterator[str]:
     for item in summary.carried[:LISTED]:
         where = f" on {item.channel}" if item.channel else ""
         pieces = ", completed here" if item.carried.pieces else ""
-        yield f"  call {item.call} {item.name}: {item.carried.label} as {item.carried.encoding} in `{item.carried.argument}`{where}{pieces}"
+        what = f"{item.carried.label} as {item.carried.encoding} in `{item.carried.argument}`"
+        yield f"  call {item.call} {item.name}: {what}{where}{pieces}"
     yield from more(len(summary.carried))
     for reason, count in sorted(summary.unreadable.items()):
         yield f"arguments whose contents were unreadable: {count} ({reason})"

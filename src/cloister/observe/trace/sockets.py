@@ -15,7 +15,7 @@ FAMILIES = (("TCP", "tcp"), ("TCP", "tcp6"), ("UDP", "udp"), ("UDP", "udp6"), ("
 
 
 def describe(pid: int, inode: str) -> str:
-    """One line for a socket: `TCP a->b`, `TCP a (listening)`, `unix:/path`; `socket:[N]` when /proc does not list it."""
+    """One line for a socket: `TCP a->b`, `TCP a (listening)`, `unix:/path`; `socket:[N]` when it is not listed."""
     for protocol, table in FAMILIES:
         for fields in rows(pid, table):
             if len(fields) > 9 and fields[9] == inode:

@@ -199,6 +199,7 @@ def assemble(
         descriptors=Descriptors(redactor, backlog.volatile),
         redactor=redactor,
         limit=options.shown,
+        late=late,
     )
     sink = Sink(keep=options.keep, on_call=options.on_call, on_event=options.on_event)
     recorder = Recorder(eyes=eyes, on_call=sink.call, on_event=sink.event)

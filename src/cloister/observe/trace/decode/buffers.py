@@ -20,8 +20,10 @@ FLOWS = {"in": Direction.IN, "out": Direction.OUT}
 
 def buffer(look: Look, param: Param, raw: int) -> Decoded:
     """A buffer whose length the signature names; part of a flow when the call moves bytes through a descriptor."""
-    direction = FLOWS.get(look.signature.returns)
-    return look.content(param, raw, look.length(param.detail), direction)
+    refused = look.refused(param.detail)
+    if raw and refused:
+        return pointer(raw, refused), refused
+    return look.content(param, raw, look.length(param.detail), FLOWS.get(look.signature.returns))
 
 
 def scatter(look: Look, param: Param, raw: int) -> Decoded:
@@ -56,7 +58,7 @@ def scattered(look: Look, param: Param, address: int, count: int, moved: int | N
 def path(look: Look, param: Param, raw: int) -> Decoded:
     """A file name."""
     data, decoded = look.string(param, raw)
-    if data:
+    if believable(look, data):
         look.named(NameKind.FILE, full_path(look, data))
     return decoded
 
@@ -64,9 +66,14 @@ def path(look: Look, param: Param, raw: int) -> Decoded:
 def program(look: Look, param: Param, raw: int) -> Decoded:
     """The file name of a program to execute."""
     data, decoded = look.string(param, raw)
-    if data:
+    if believable(look, data):
         look.named(NameKind.PROGRAM, full_path(look, data))
     return decoded
+
+
+def believable(look: Look, data: bytes) -> bool:
+    """Whether a string is a name to report. Read late, memory that was used again shows as unprintable bytes."""
+    return bool(data) and (not look.eyes.late or os.fsdecode(data).isprintable())
 
 
 def full_path(look: Look, data: bytes) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cloister.observe.trace.descriptors import Descriptors
-from cloister.observe.trace.memory_unsafe import Memory
+from cloister.observe.trace.memory_unsafe import NOT_AN_ADDRESS, Memory
 from cloister.observe.trace.record import Clues, Contents, Direction, Name, NameKind, Scalar, Seen, Unreadable
 from cloister.observe.trace.redact import Redactor, quote
 from cloister.observe.trace.signatures import Param, Signature
@@ -21,12 +21,16 @@ Decoded = tuple[str, Contents]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eyes:
-    """What every decoder sees with. `limit` is how many bytes of a buffer are shown (not: searched)."""
+    """What every decoder sees with. `limit` is how many bytes of a buffer are shown (not: searched).
+
+    `late` tells that memory is read after the call, so that it may already hold something else.
+    """
 
     memory: Memory
     descriptors: Descriptors
     redactor: Redactor
     limit: int
+    late: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +59,13 @@ class Look:
             data = self.eyes.memory.read(self.pid, self.value(detail[1:]), 4)
             return 0 if isinstance(data, Unreadable) else int.from_bytes(data, "little")
         return max(signed(self.value(detail), 64), 0)
+
+    def refused(self, detail: str) -> Unreadable | None:
+        """Why a length behind a pointer cannot be read, if that is so: then what it measures cannot be either."""
+        if not detail.startswith("*"):
+            return None
+        data = self.eyes.memory.read(self.pid, self.value(detail[1:]), 4)
+        return data if isinstance(data, Unreadable) and data.reason != NOT_AN_ADDRESS else None
 
     def channel(self) -> str:
         """What the first descriptor among the parameters refers to; empty when there is none."""

@@ -28,7 +28,10 @@ def address_in(look: Look, param: Param, raw: int) -> Decoded:
 
 def address_out(look: Look, param: Param, raw: int) -> Decoded:
     """An address that the kernel stored; its length stands behind a pointer."""
-    return at_pointer(look, param, raw, look.length(param.detail))
+    refused = look.refused(param.detail)
+    return (
+        (pointer(raw, refused), refused) if raw and refused else at_pointer(look, param, raw, look.length(param.detail))
+    )
 
 
 def at_pointer(look: Look, param: Param, raw: int, length: int) -> Decoded:
