@@ -81,7 +81,8 @@ def dump_script(target: Target) -> Attempt:
     output = _run([sys.executable, "-I", str(target.directory / DUMP_SCRIPT), str(target.pid)])
     count = output.count(target.secret)
     if b"\nEND" not in output:
-        return _attempt("root", "the exercise's dump script", command, Outcome.NOT_TRIED, "the script did not finish")
+        outcome = Outcome.REFUSED if COMPLAINT.search(_complaint(output)) else Outcome.NOT_TRIED
+        return _attempt("root", "the exercise's dump script", command, outcome, _complaint(output))
     outcome = Outcome.READ if count else Outcome.NOTHING_FOUND
     return _attempt("root", "the exercise's dump script", command, outcome, f"{count} lines from grep")
 
@@ -125,7 +126,12 @@ def core_dump(target: Target, terminal: Terminal) -> Attempt:
     pattern = Path("/proc/sys/kernel/core_pattern").read_text(encoding="utf-8").strip()
     if pattern.startswith(("|", "/")):
         return _untried("root", "core dump by the kernel", command, f"core files go to {pattern!r} here")
-    resource.prlimit(target.pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        resource.prlimit(target.pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except OSError as error:
+        return _attempt(
+            "root", "core dump by the kernel", command, Outcome.REFUSED, f"raising its limit: {_words(error)}"
+        )
     terminal.end(signal.SIGSEGV)
     cores = sorted(target.directory.glob("core*"))
     missing = b"the kernel wrote no core file"

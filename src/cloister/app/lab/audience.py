@@ -18,8 +18,8 @@ def audience(native: Sequence[Attempt], enclaved: Sequence[Attempt], *, as_root:
     return tuple(
         AudienceRow(
             adversary=adversary.who,
-            native=_cell(adversary, NATIVE, _of(adversary, native, as_root=as_root)),
-            software_enclave=_cell(adversary, SOFTWARE, _of(adversary, enclaved, as_root=as_root)),
+            native=_cell(adversary, NATIVE, native, as_root=as_root),
+            software_enclave=_cell(adversary, SOFTWARE, enclaved, as_root=as_root),
             emulated_tee=_declared(adversary, EMULATED),
             hardware_tee=_declared(adversary, HARDWARE),
         )
@@ -36,22 +36,23 @@ def _of(adversary: Adversary, attempts: Sequence[Attempt], *, as_root: bool) -> 
     return [one for one in attempts if one.adversary in keys and one.outcome is not Outcome.NOT_TRIED]
 
 
-def _cell(adversary: Adversary, mode: int, made: Sequence[Attempt]) -> Cell:
+def _cell(adversary: Adversary, mode: int, attempts: Sequence[Attempt], *, as_root: bool) -> Cell:
+    made = _of(adversary, attempts, as_root=as_root)
     if not made:
         tryable = adversary.key in {"user", "root"}
         note = "run the lab as root to try this: sudo cloister lab" if tryable else ""
         return Cell(answer=adversary.reads[mode], basis=Basis.NOT_TRIED if tryable else Basis.DECLARED, note=note)
     answer = "reads" if any(one.outcome in OPEN for one in made) else "stopped"
-    return Cell(answer=answer, basis=Basis.OBSERVED, note=_note(adversary, made))
+    return Cell(answer=answer, basis=Basis.OBSERVED, note=_note(adversary, made, as_root=as_root))
 
 
-def _note(adversary: Adversary, made: Sequence[Attempt]) -> str:
+def _note(adversary: Adversary, made: Sequence[Attempt], *, as_root: bool) -> str:
     """How many attempts got through; for users, another user's apart from the same user's."""
     if adversary.key != "user":
         return _tally(made)
     others = [one for one in made if one.adversary == "user"]
     same = [one for one in made if one.adversary != "user"]
-    parts = (("another user", others), ("same user", same))
+    parts = (("another user", others), ("same user, who is root here" if as_root else "same user", same))
     return "; ".join(f"{who}: {_tally(attempts)}" for who, attempts in parts if attempts)
 
 

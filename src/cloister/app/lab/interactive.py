@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from cloister.app.lab.memory import input_address
+from cloister.app.lab.memory import input_address, wait_for_input
 from cloister.app.lab.program import DUMP_SCRIPT, EXPECTED_HASH, SECRET, compile_program
 from cloister.observe.family import GUARD_COMM
 from cloister.observe.report.record import Verdict
+from cloister.observe.trace.processes import comm, tracer_of
 
 __all__ = ["Conversation", "Stopped", "walk"]
 
 Result = TypeVar("Result")
 
-ENCLAVE_EXE = "cloister-enclave"
+PROGRAM = "app"
 REFUSED = b"Input/output error"
 
 
@@ -42,30 +43,27 @@ class NotYet(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One half of the walk: how the program is started, what its executable is called, where its logs go."""
+    """One half of the walk: how the program is started, and what its log and its trace must show."""
 
     title: str
     start: str
-    executable: str
     log: str
-    expect_found: bool
+    enclaved: bool
     expect_traced: str
 
 
 NATIVE = Scene(
     title="natively",
     start="./app",
-    executable="app",
     log="native.log",
-    expect_found=True,
-    expect_traced=f'The read() that took your input shows it: read(0, "{SECRET}\\n", 1024) = 7',
+    enclaved=False,
+    expect_traced=f'The read() that takes your input shows its bytes, "{SECRET}\\n".',
 )
 ENCLAVED = Scene(
     title="in the software enclave",
     start="cloister run ./app",
-    executable=ENCLAVE_EXE,
     log="enclave.log",
-    expect_found=False,
+    enclaved=True,
     expect_traced="The same read() shows a pointer into memory that the tracer cannot read.",
 )
 
@@ -96,7 +94,7 @@ def half(scene: Scene, directory: Path, person: Conversation) -> int:
     person.say(f"    sudo python3 {DUMP_SCRIPT} {pid} > {scene.log}", f"    grep -ao {SECRET} {scene.log}")
     log = directory / scene.log
     count, refused = until_done(person, "Press Enter here when grep is done", lambda: judge_dump(scene, log, pid))
-    mark = "ok" if bool(count) is scene.expect_found else "LEAK"
+    mark = "ok" if bool(count) is not scene.enclaved else "LEAK"
     person.say(f"  {mark}: {SECRET} stands {count} times in {log.name}; {refused} mappings refused the read.")
     person.say("Terminal 1: press Enter; the program ends.")
     until_done(person, "Press Enter here when it has ended", lambda: check_ended(pid))
@@ -133,20 +131,38 @@ def find_process(scene: Scene, directory: Path) -> int:
         raise NotYet(f"nothing runs that was started with `{scene.start}` in {directory}; is terminal 1 there?")
     if len(found) > 1:
         raise NotYet(f"there are {len(found)} of them ({', '.join(map(str, found))}); end all but one")
-    if not input_address(found[0]):
+    if not waits(found[0]):
         raise NotYet(f"process {found[0]} does not wait for input")
     return found[0]
 
 
 def belongs(pid: int, scene: Scene, directory: Path) -> bool:
-    """Whether `pid` is the scene's program. Guards share its working directory and executable, but not its name."""
+    """Whether `pid` is the scene's program: by its name, by whether a guard traces it, and by where it was started.
+
+    Only root may see where an enclaved process was started, so for others that is left out there.
+    """
     try:
         proc = Path(f"/proc/{pid}")
-        here = (proc / "cwd").readlink() == directory
-        executable = (proc / "exe").readlink().name
-        return here and executable == scene.executable and (proc / "comm").read_text().strip() != GUARD_COMM
+        guarded = comm(tracer_of(pid)) == GUARD_COMM
+        if comm(pid) != PROGRAM or guarded is not scene.enclaved:
+            return False
+        return (proc / "cwd").readlink() == directory
+    except PermissionError:
+        return scene.enclaved
     except OSError:
         return False
+
+
+def waits(pid: int) -> bool:
+    """Whether the program waits for input. True where only root may know: the dump, made as root, will show."""
+    try:
+        Path(f"/proc/{pid}/syscall").read_text(encoding="ascii")
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    wait_for_input(pid)
+    return input_address(pid) != 0
 
 
 def judge_dump(scene: Scene, log: Path, pid: int) -> tuple[int, int]:
@@ -157,7 +173,7 @@ def judge_dump(scene: Scene, log: Path, pid: int) -> tuple[int, int]:
     if not data.endswith(b"\nEND\n"):
         raise NotYet(f"{log} has no END: the script still runs, or stopped early; did it run as root (sudo)?")
     count = data.count(SECRET.encode())
-    if scene.expect_found and not count:
+    if not scene.enclaved and not count:
         raise NotYet(f"{SECRET} is not in {log.name}, so it was not typed in terminal 1; type q and begin again")
     return count, data.count(REFUSED)
 

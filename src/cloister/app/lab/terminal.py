@@ -40,8 +40,8 @@ class Screen:
         deadline = time.monotonic() + seconds
         while not re.search(pattern, self.transcript):
             if not self._read_more(deadline - time.monotonic()):
-                seen = f"it {self.state()}, and printed {self.transcript!r}"
-                raise ObservationError(f"the program did not print {pattern!r}; {seen}")
+                shown = " ".join(self.transcript.split()) or "(nothing)"
+                raise ObservationError(f"the program {self.state()} without printing {pattern!r}; it printed: {shown}")
 
     def enter(self, line: str) -> None:
         """Type a line and Enter."""

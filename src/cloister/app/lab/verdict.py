@@ -52,7 +52,7 @@ def _search_doubts(native: ArmRecord, enclaved: ArmRecord) -> Iterator[str]:
     if not native.hits:
         yield f"{SECRET} was not found natively, so not finding it in the enclave proves nothing; run the lab as root"
     if not enclaved.read_bytes:
-        yield "nothing of the enclaved process could be read, not even its program code; run the lab as root"
+        yield "this user may not look into the enclaved process at all, which says nothing of root; sudo cloister lab"
     if not enclaved.unreadable_bytes:
         yield "no memory of the enclaved process refused to be read: it is not in secret memory; run cloister doctor"
     if any(attempt.outcome is Outcome.ATTACHED for attempt in enclaved.attempts):
