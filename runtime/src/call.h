@@ -44,6 +44,7 @@ void signal_foreign_sigsys(int signal, void *info, struct trap_frame *frame);
 void futex_call(struct call *call);
 __attribute__((noreturn)) void thread_exit(long status);
 long path_readlink(struct call *call);
+long identity_change(struct call *call);
 bool path_is_own_exe(const char *path);
 
 #endif

@@ -32,6 +32,7 @@ static long check_header(const Elf64_Ehdr *header) {
     if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_machine != EM_X86_64) return -ENOEXEC;
     if (header->e_type != ET_EXEC && header->e_type != ET_DYN) return -ENOEXEC;
     if (header->e_phentsize != sizeof(Elf64_Phdr)) return -ELIBBAD;
+    if (header->e_phoff >= address_limit) return -ELIBBAD;
     if (header->e_phnum == 0 || header->e_phnum > ELF_SEGMENTS_MAX) return -ELIBBAD;
     return 0;
 }
@@ -46,7 +47,7 @@ static long check_load(const Elf64_Phdr *segment, u64 previous_end) {
 }
 
 static long read_interpreter(int fd, const Elf64_Phdr *segment, char *to) {
-    if (segment->p_filesz < 2 || segment->p_filesz > INTERPRETER_SIZE) return -ELIBBAD;
+    if (segment->p_filesz < 2 || segment->p_filesz > INTERPRETER_SIZE || segment->p_offset >= address_limit) return -ELIBBAD;
     long error = read_exactly(fd, to, segment->p_filesz, segment->p_offset);
     if (failed(error)) return error;
     return to[segment->p_filesz - 1] == 0 ? 0 : -ELIBBAD;

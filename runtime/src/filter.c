@@ -80,6 +80,11 @@ static const struct rule rules[] = {
 };
 
 static const struct rule exit_rule = {__NR_exit_group, ALWAYS, 0, 0};
+static const struct rule identity_rules[] = {
+    {__NR_setuid, ALWAYS, 0, 0},
+    {__NR_setreuid, ALWAYS, 0, 0},
+    {__NR_setresuid, ALWAYS, 0, 0},
+};
 
 enum { PROGRAM_MAX = 512, RULES = sizeof rules / sizeof rules[0] };
 
@@ -151,7 +156,7 @@ static void emit_rule(const struct rule *rule) {
     program[test_at].jf = (u8)(length - test_at - 1);
 }
 
-static void build(bool observed) {
+static void build(struct filter_wishes wishes) {
     load(offsetof(struct seccomp_data, arch));
     jump_if_equal(AUDIT_ARCH_X86_64, 1, 0);
     give(SECCOMP_RET_KILL_PROCESS); /* 32-bit system calls would bypass the rules */
@@ -159,7 +164,8 @@ static void build(bool observed) {
     emit(BPF_JMP | BPF_JGE | BPF_K, 0, 1, 0x40000000); /* x32 */
     emit_answer(ENOSYS);
     for (size_t i = 0; i < RULES; i++) emit_rule(&rules[i]);
-    if (observed) emit_rule(&exit_rule);
+    if (wishes.observed) emit_rule(&exit_rule);
+    for (size_t i = 0; wishes.memory_limited && i < 3; i++) emit_rule(&identity_rules[i]);
     give(SECCOMP_RET_ALLOW);
 }
 
@@ -167,8 +173,8 @@ bool filter_is_installed(void) {
     return SYS0(CLOISTER_FILTER_PROBE_NR) == -(CLOISTER_FILTER_PROBE_BASE + CLOISTER_ABI_VERSION);
 }
 
-void filter_install(bool observed) {
-    build(observed);
+void filter_install(struct filter_wishes wishes) {
+    build(wishes);
     struct {
         u16 length;
         struct sock_filter *program;

@@ -6,7 +6,11 @@
 
 /* True if this process already stands under a filter of this ABI version (it was executed from an enclave). */
 NODISCARD bool filter_is_installed(void);
-/* Installs it; exits if it cannot. `observed`: exit_group is intercepted too, for checkpoints and reports. */
-void filter_install(bool observed);
+struct filter_wishes {
+    bool observed;       /* intercept exit_group, for checkpoints and reports */
+    bool memory_limited; /* intercept setuid and its kind: identity.c */
+};
+/* Installs it; exits if it cannot. */
+void filter_install(struct filter_wishes wishes);
 
 #endif

@@ -54,6 +54,7 @@ long memory_advise(u64 address, u64 length, int advice) {
 
 /* msync(2) of secret memory is EINVAL from the kernel; there is no file to write to. */
 long memory_sync(u64 address, u64 length, int flags) {
+    if (address % PAGE || flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) return -EINVAL;
     const struct area *area = areas_find(address);
     bool secret = area && (area->kind == AREA_SECRET || area->kind == AREA_SHARED_SECRET);
     return secret ? 0 : SYS3(__NR_msync, address, length, flags);

@@ -64,7 +64,8 @@ static void lift_memory_limit(void) {
     const u64 unlimited[2] = {~0UL, ~0UL};
     u64 limit[2];
     if (!failed(SYS2(__NR_setrlimit, RLIMIT_MEMLOCK, unlimited))) return;
-    if (failed(SYS2(__NR_getrlimit, RLIMIT_MEMLOCK, limit))) return;
+    if (failed(SYS2(__NR_getrlimit, RLIMIT_MEMLOCK, limit)) || limit[1] == ~0UL) return;
+    state.memory_limited = true;
     limit[0] = limit[1];
     SYS2(__NR_setrlimit, RLIMIT_MEMLOCK, limit);
 }
@@ -219,7 +220,8 @@ static void start_program(void *arg) {
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
     wipe_kernel_stack(&kernel, name);
     install_handler();
-    if (!executed) filter_install(state.checkpoint[0] || state.report[0]);
+    struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited};
+    if (!executed) filter_install(wishes);
     rt_enter_program(stack.top, entry);
 }
 

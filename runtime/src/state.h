@@ -21,6 +21,7 @@ struct state {
     char checkpoint[OPTION_SIZE];      /* "" if no observer listens */
     char report[OPTION_SIZE];          /* "" if no report is wanted */
     bool unsafe_no_guard;
+    bool memory_limited;               /* RLIMIT_MEMLOCK holds as soon as CAP_IPC_LOCK is gone */
     u64 vdso;                          /* AT_SYSINFO_EHDR */
     u32 *shared_words;                 /* ordinary shared memory: see futex.c */
     struct counters counters;

@@ -8,6 +8,7 @@ protect the program, it is not run.
 import argparse
 import fcntl
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -77,7 +78,19 @@ def run(args: argparse.Namespace) -> int:
         print(notice(guarded=not args.unsafe_no_guard), file=sys.stderr, flush=True)
     if args.start_fd is not None:
         fcntl.fcntl(args.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
+    undo_interpreter_start()
     os.execv(command[0], command)
+
+
+def undo_interpreter_start() -> None:
+    """Take back what the Python interpreter changed of this process at its start, so that the program starts as natively.
+
+    It ignores SIGPIPE and SIGXFSZ (Python/pylifecycle.c), and sets LC_CTYPE where no locale is given (PEP 538).
+    """
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    if os.environ.get("LC_CTYPE") == "C.UTF-8" and b"LC_CTYPE=" not in Path("/proc/self/environ").read_bytes():
+        del os.environ["LC_CTYPE"]
 
 
 def notice(*, guarded: bool) -> str:

@@ -55,6 +55,8 @@ def find_program(name: str, environment: Mapping[str, str] = os.environ) -> str:
 
     Raises `NotFound`, or `NotExecutable` if something is there but may not be executed.
     """
+    if not name:
+        raise NotFound("the program's name is empty")  # execvp(3): ENOENT
     places = [""] if "/" in name else [f"{place or '.'}/" for place in os.get_exec_path(environment)]
     candidates = [place + name for place in places]
     for path in candidates:

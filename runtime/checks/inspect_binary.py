@@ -1,0 +1,184 @@
+"""Inspects the built runtime as a stranger would: from its bytes alone.
+
+1. No segment is writable and executable; the stack is not executable; nothing is relocated or loaded dynamically.
+2. The kernel is entered only from the gate (entry.S): every `syscall`, hidden ones included, stands between the symbols
+   gate_start and gate_end. The seccomp filter exempts exactly that range, so an entry elsewhere would be trapped, and one more
+   inside it would be a way around the filter.
+3. No other way into the kernel (`int`, `sysenter`), and no vector, mask or floating-point register: the runtime runs between
+   two instructions of a program, whose registers it does not save.
+4. The entry point is text, and the whole stays small enough to read.
+
+What it does not do: prove that the gate is called with the right arguments. Sources: System V ABI, ELF-64 object file format;
+Intel SDM volume 2 for encodings.
+
+usage: python3 inspect_binary.py RUNTIME      exit status: 0 nothing found, 1 findings on standard output, 2 usage
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+SIZE_LIMIT = 128 << 10
+"""Bytes of the file, symbols included. Reaching it is no fault in itself; it asks for a look at what grew."""
+
+READ, WRITE, EXECUTE = 4, 2, 1
+SYSCALL = b"\x0f\x05"
+DYNAMIC_SECTIONS = {"SHT_REL", "SHT_RELA", "SHT_RELR", "SHT_DYNAMIC", "SHT_DYNSYM", "SHT_HASH", "SHT_GNU_HASH"}
+DYNAMIC_SEGMENTS = {"PT_DYNAMIC", "PT_INTERP", "PT_TLS"}
+INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(?:(?:lock|rep|repz|repnz|bnd|notrack|data16|cs|ds|es|ss) )*([a-z0-9().]+)(.*)")
+OTHER_ENTRIES = re.compile(r"(int|int1|int3|into|sysenter|sysexit|sysret[lq]?|iret[wlq]?|lcall|ljmp|vmcall|vmmcall)")
+VECTOR_REGISTER = re.compile(r"%(?:[xyz]?mm\d+|st\b|st\(\d\)|k[0-7]\b|tmm\d)")
+VECTOR_STATE = re.compile(r"f[a-z0-9]+|v[a-z0-9]+|emms|xsave\w*|xrstor\w*|ldmxcsr|stmxcsr|wait")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruction:
+    """One line of the disassembly."""
+
+    address: int
+    mnemonic: str
+    operands: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """One executable segment's bytes as the file holds them."""
+
+    address: int
+    data: bytes
+
+    def holds(self, address: int) -> bool:
+        """Whether `address` stands in it."""
+        return self.address <= address < self.address + len(self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binary:
+    """What is inspected. `gate` is [start, end), empty if the file has no gate symbols."""
+
+    size: int
+    entry: int
+    segments: list[tuple[str, int]]  # p_type, p_flags
+    sections: list[str]  # sh_type
+    texts: list[Text]
+    gate: range
+    instructions: list[Instruction]
+
+
+def read_binary(path: Path) -> Binary:
+    """Read and disassemble `path`; ELFError if it is no ELF file."""
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        segments = list(elf.iter_segments())
+        loads = [s for s in segments if s["p_type"] == "PT_LOAD" and s["p_flags"] & EXECUTE]
+        return Binary(
+            size=path.stat().st_size,
+            entry=elf["e_entry"],
+            segments=[(s["p_type"], s["p_flags"]) for s in segments],
+            sections=[s["sh_type"] for s in elf.iter_sections()],
+            texts=[Text(address=s["p_vaddr"], data=s.data()) for s in loads],
+            gate=gate_of(elf),
+            instructions=disassemble(path),
+        )
+
+
+def gate_of(elf: ELFFile) -> range:
+    """The addresses between the gate's two symbols."""
+    table = elf.get_section_by_name(".symtab")
+    if not isinstance(table, SymbolTableSection):
+        return range(0)
+    at = {s.name: s["st_value"] for s in table.iter_symbols() if s.name in {"gate_start", "gate_end"}}
+    return range(at["gate_start"], at["gate_end"]) if len(at) == 2 else range(0)
+
+
+def disassemble(path: Path) -> list[Instruction]:
+    """Every instruction of the executable sections, by objdump."""
+    command = ["objdump", "--disassemble", "--no-show-raw-insn", "--wide", str(path)]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = (INSTRUCTION.match(line) for line in listing.splitlines())
+    return [Instruction(address=int(m[1], 16), mnemonic=m[2], operands=m[3].strip()) for m in found if m]
+
+
+def layout_findings(binary: Binary) -> Iterator[str]:
+    """Segments and sections that must not be there."""
+    for kind, flags in binary.segments:
+        if kind == "PT_LOAD" and flags & WRITE and flags & EXECUTE:
+            yield "a segment is writable and executable"
+        if kind == "PT_GNU_STACK" and flags & EXECUTE:
+            yield "the stack is executable"
+        if kind in DYNAMIC_SEGMENTS:
+            yield f"a {kind} segment: the kernel or another program would take part in loading"
+    if not any(kind == "PT_GNU_STACK" for kind, _ in binary.segments):
+        yield "no PT_GNU_STACK segment, so the stack is executable"
+    for kind in sorted(DYNAMIC_SECTIONS & set(binary.sections)):
+        yield f"a {kind} section: there is something to relocate or to resolve"
+    if not any(text.holds(binary.entry) for text in binary.texts):
+        yield f"the entry point {binary.entry:#x} is not in text"
+    if binary.size > SIZE_LIMIT:
+        yield f"{binary.size} bytes are more than {SIZE_LIMIT}"
+
+
+def raw_places(binary: Binary, pattern: bytes) -> Iterator[int]:
+    """Every address of the executable segments where these bytes stand, instruction or not."""
+    for text in binary.texts:
+        at = text.data.find(pattern)
+        while at >= 0:
+            yield text.address + at
+            at = text.data.find(pattern, at + 1)
+
+
+def entry_findings(binary: Binary) -> Iterator[str]:
+    """Ways into the kernel that are not the gate's."""
+    if not binary.gate:
+        yield "no gate_start and gate_end symbols, so the gate cannot be found"
+    declared = {i.address for i in binary.instructions if i.mnemonic == "syscall"}
+    for address in raw_places(binary, SYSCALL):
+        if address not in binary.gate:
+            how = "a syscall instruction" if address in declared else "the bytes of a syscall inside another instruction"
+            yield f"{address:#x}: {how} outside the gate"
+        elif address not in declared:
+            yield f"{address:#x}: the bytes of a syscall inside another instruction of the gate"
+    for address in sorted(declared - set(raw_places(binary, SYSCALL))):
+        yield f"{address:#x}: a syscall instruction outside every loaded executable segment"
+    for address in raw_places(binary, b"\xcd\x80"):
+        yield f"{address:#x}: the bytes of int $0x80"
+    for address in raw_places(binary, b"\x0f\x34"):
+        yield f"{address:#x}: the bytes of sysenter"
+    for one in binary.instructions:
+        if OTHER_ENTRIES.fullmatch(one.mnemonic):
+            yield f"{one.address:#x}: {one.mnemonic} {one.operands}".rstrip()
+        if "(bad)" in one.mnemonic:
+            yield f"{one.address:#x}: bytes in text that are no instruction"
+
+
+def register_findings(binary: Binary) -> Iterator[str]:
+    """Uses of registers that the runtime does not save."""
+    for one in binary.instructions:
+        if VECTOR_REGISTER.search(one.operands) or VECTOR_STATE.fullmatch(one.mnemonic):
+            yield f"{one.address:#x}: {one.mnemonic} {one.operands}: a vector or floating-point register"
+
+
+def findings(path: Path) -> list[str]:
+    """Everything wrong with the runtime at `path`; empty if it is as it must be."""
+    binary = read_binary(path)
+    return [*layout_findings(binary), *entry_findings(binary), *register_findings(binary)]
+
+
+def main(words: list[str]) -> int:
+    """Print what is wrong with the runtime named on the command line."""
+    if len(words) != 2:
+        print("usage: inspect_binary.py RUNTIME", file=sys.stderr)
+        return 2
+    found = findings(Path(words[1]))
+    print("\n".join(found) or f"{words[1]}: as it must be")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
