@@ -5,43 +5,81 @@
 #include "state.h"
 #include "window.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
+
 /* Room for the heap; it costs address space only. */
 static const u64 break_room = 1UL << 36;
 static u64 break_start, break_now;
 
 /* "The next access sees zeroes": the pages themselves cannot be given back one by one. */
-static long discard(u64 start, u64 end, int protection) {
+static long discard_backed(u64 start, u64 end, int protection) {
     int writable = PROT_READ | PROT_WRITE;
-    if (protection == PROT_NONE && in_window(start) && !slot_is_backed((start - window_start()) / SLOT_SIZE)) return 0;
     if (protection != writable && failed(SYS3(__NR_mprotect, start, end - start, writable))) return -EINVAL;
     secret_wipe(start, end - start, state.residency);
     if (protection != writable) return SYS3(__NR_mprotect, start, end - start, protection);
     return 0;
 }
 
-/* Advice that secret memory cannot follow and that changes nothing a program could see is taken and ignored. */
+/* Memory that was only reserved so far is zero already, and must not be backed for this. */
+static long discard(u64 start, u64 end, int protection) {
+    long error = 0;
+    while (start < end && !failed(error)) {
+        u64 stop = in_window(start) ? min_u64(end, slot_start(slot_of(start)) + SLOT_SIZE) : end;
+        if (!in_window(start) || slot_is_backed(slot_of(start))) error = discard_backed(start, stop, protection);
+        start = stop;
+    }
+    return error;
+}
+
+/* Advice that secret memory cannot follow and that changes nothing a program could see is taken and ignored; the rest is
+ * refused, for callers have another way (a guard page by mprotect instead of MADV_GUARD_INSTALL, a pid check instead of
+ * MADV_WIPEONFORK). */
 static long advise_secret(const struct area *area, u64 start, u64 end, int advice) {
     switch (advice) {
     case MADV_DONTNEED:
-    case MADV_FREE:
-        return area->kind == AREA_SECRET ? discard(start, end, area->protection) : 0;
-    case MADV_REMOVE:
-        return area->kind == AREA_SHARED_SECRET ? discard(start, end, area->protection) : -EINVAL;
-    case MADV_WIPEONFORK: /* would need a copy at fork that is not one; libraries fall back to a pid check */
-    case MADV_KEEPONFORK:
-        return -EINVAL;
-    default:
-        return 0;
+    case MADV_DONTNEED_LOCKED:
+    case MADV_FREE: return area->kind == AREA_SECRET ? discard(start, end, area->protection) : 0;
+    case MADV_REMOVE: return area->kind == AREA_SHARED_SECRET ? discard(start, end, area->protection) : -EINVAL;
+    case MADV_NORMAL:
+    case MADV_RANDOM:
+    case MADV_SEQUENTIAL:
+    case MADV_WILLNEED:
+    case MADV_DONTFORK:
+    case MADV_DOFORK:
+    case MADV_MERGEABLE:
+    case MADV_UNMERGEABLE:
+    case MADV_HUGEPAGE:
+    case MADV_NOHUGEPAGE:
+    case MADV_DONTDUMP:
+    case MADV_DODUMP:
+    case MADV_COLD:
+    case MADV_PAGEOUT:
+    case MADV_POPULATE_READ:
+    case MADV_POPULATE_WRITE:
+    case MADV_COLLAPSE: return 0;
+    default: return -EINVAL;
     }
 }
 
 long memory_advise(u64 address, u64 length, int advice) {
     u64 end = address + page_up(length);
     if (address % PAGE || end < address) return -EINVAL;
+    if (!areas_any(address, end) && !window_meets(address, end)) return SYS3(__NR_madvise, address, length, advice);
+    long hole = 0; /* madvise(2) advises what is mapped and reports the hole at the end */
     while (address < end) {
-        const struct area *found = areas_find(address);
-        if (!found) return window_meets(address, end) ? -ENOMEM : SYS3(__NR_madvise, address, end - address, advice);
-        struct area area = *found;
+        size_t next = areas_first_ending_after(address);
+        u64 mapped = next < areas_count() ? min_u64(areas_get(next)->start, end) : end;
+        if (mapped > address) {
+            hole = -ENOMEM;
+            address = mapped;
+            continue;
+        }
+        struct area area = *areas_get(next);
         u64 stop = min_u64(area.end, end);
         bool secret = area.kind == AREA_SECRET || area.kind == AREA_SHARED_SECRET;
         long error = secret ? advise_secret(&area, address, stop, advice)
@@ -49,7 +87,7 @@ long memory_advise(u64 address, u64 length, int advice) {
         if (failed(error)) return error;
         address = stop;
     }
-    return 0;
+    return hole;
 }
 
 /* msync(2) of secret memory is EINVAL from the kernel; there is no file to write to. */

@@ -103,12 +103,23 @@ static long move_secret(const struct area *area, u64 old, u64 old_length, u64 ne
     return failed(error) ? error : at;
 }
 
+/* What the kernel has already unmapped is given up in the model; the window gets clean memory in its place. */
+static long given_up(u64 start, u64 end) {
+    if (start >= end) return 0;
+    if (in_window(start)) return window_release(start, end - start);
+    areas_drop(start, end);
+    return 0;
+}
+
 static long move_native(const struct area *area, u64 old, u64 old_length, u64 new_length, int flags, u64 target) {
-    long at = SYS5(__NR_mremap, old, old_length, new_length, flags, target);
+    struct area moved = *area;
+    long error = flags & MREMAP_FIXED ? memory_unmap(target, new_length) : 0;
+    long at = failed(error) ? error : SYS5(__NR_mremap, old, old_length, new_length, flags, target);
     if (failed(at)) return at;
-    if ((u64)at != old) areas_drop(old, old + old_length);
-    if (new_length < old_length) areas_drop((u64)at + new_length, (u64)at + old_length);
-    areas_put((u64)at, (u64)at + new_length, area->kind, area->protection);
+    u64 kept = (u64)at == old ? min_u64(old_length, new_length) : 0;
+    error = given_up(old + kept, old + old_length);
+    if (failed(error)) return error;
+    areas_put((u64)at, (u64)at + new_length, moved.kind, moved.protection);
     return at;
 }
 

@@ -98,6 +98,9 @@ static __attribute__((noreturn)) void refuse_program(const char *path, long erro
         fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "not a 64-bit x86 ELF program or a #! script, so it cannot be enclaved",
                      "file PROGRAM says what it is; 32-bit programs are not supported");
     if (error == -ELIBBAD) fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its ELF headers contradict each other", NULL);
+    if (error == -EEXIST)
+        fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its fixed addresses are taken (by the runtime itself, for one)",
+                     "build it position-independent: cc -fPIE -pie");
     if (error == -ENOMEM || error == -EAGAIN) fail_secret_memory(error);
     fail_program(CLOISTER_EXIT_NOT_EXECUTABLE, path, "may not be read and executed", "chmod a+rx PROGRAM");
 }

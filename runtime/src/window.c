@@ -19,7 +19,7 @@ bool in_window(u64 address) { return address >= base && address < base + WINDOW_
 bool window_meets(u64 start, u64 end) { return start < window_end() && end > base; }
 bool slot_is_backed(u64 slot) { return backed[slot]; }
 u64 slot_start(u64 slot) { return base + slot * SLOT_SIZE; }
-static u64 slot_of(u64 address) { return (address - base) / SLOT_SIZE; }
+u64 slot_of(u64 address) { return (address - base) / SLOT_SIZE; }
 
 static long reserve(u64 address, u64 length, int extra_flags) {
     return SYS6(__NR_mmap, address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra_flags, -1, 0);

@@ -30,5 +30,6 @@ NODISCARD long window_release(u64 start, u64 length);
 #define SLOT_COUNT (WINDOW_SIZE / SLOT_SIZE)
 NODISCARD bool slot_is_backed(u64 slot);
 u64 slot_start(u64 slot);
+u64 slot_of(u64 address); /* of the window */
 
 #endif
