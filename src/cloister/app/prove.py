@@ -52,7 +52,7 @@ def prove(plan: Plan, progress: Callable[[str], None], enclose: Enclose = enclav
 def unprotected(report: Path) -> tuple[str, ...]:
     """What the runtime itself says it could not put into secret memory, the largest figure of any process."""
     if not report.exists():
-        return ("the runtime left no report",)
+        return ("the runtime left no report: the program was killed, not ended",)
     try:
         lines = [json.loads(line) for line in report.read_text(errors="replace").splitlines()]
     except ValueError:

@@ -110,6 +110,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the experiment, print its result, return the verdict's exit code."""
+    signal.signal(signal.SIGTERM, interrupted)
     with tempfile.TemporaryDirectory(prefix="cloister-feed-") as directory:
         Path(directory).chmod(0o711)
         experiment = prove(plan_of(args, Path(directory)), show_progress if sys.stderr.isatty() else no_progress)
@@ -226,6 +227,11 @@ def refuse(condition: object, message: str) -> None:
     """Raise UsageError if options contradict one another."""
     if condition:
         raise UsageError(message)
+
+
+def interrupted(number: int, _frame: object) -> None:
+    """End as Ctrl-C does: the program under examination is ended and its feed removed on the way out."""
+    raise SystemExit(128 + number)
 
 
 def show_progress(text: str) -> None:

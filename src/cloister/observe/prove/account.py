@@ -95,7 +95,10 @@ def harness(sampler: Sampler, *, output_complete: bool) -> Check:
     if sampler.failure:
         return Check(holds=False, detail=f"the sampler failed: {sampler.book.wanted.redact(sampler.failure)}")
     if sampler.watch.skipped:
-        return Check(holds=False, detail=f"{sampler.watch.skipped} files the program wrote are too large to search")
+        return Check(
+            holds=False,
+            detail=f"{sampler.watch.skipped} files the program wrote could not be searched: too large, or unreadable",
+        )
     if not sampler.watch.sees_everything:
         return Check(holds=False, detail="written files could not be watched: no fanotify, and too many to compare")
     if not output_complete:

@@ -3,28 +3,29 @@
 Nothing is consumed: pipes are copied with tee(2), sockets are read with MSG_PEEK.
 """
 
+import errno
 import os
 import re
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloister.errors import ObservationError
 from cloister.observe.findings import Absent, Reason
 from cloister.observe.prove.kernel_unsafe import copy_descriptor, tee_pipe
 from cloister.observe.prove.record import Surface
-from cloister.observe.prove.wanted import Wanted, spell
-from cloister.observe.scan import scan_file
+from cloister.observe.prove.wanted import Wanted
 
 __all__ = ["DescriptorReader", "FileId", "Hit", "file_id"]
 
 FileId = tuple[int, int]
 """Device and inode."""
 PIPE_LIMIT = 1 << 20
-FILE_LIMIT = 64 << 20
+FILE_LIMIT = 256 << 20
+CLOCK_GRAIN = 10**9  # nanoseconds: file times may lag behind the clock by a tick, on some file systems a second
 SECRET_LINK = re.compile(r"(/secretmem|anon_inode:\[?secretmem\]?).*")
 
 
@@ -46,10 +47,15 @@ def file_id(descriptor: int) -> FileId:
 
 @dataclass(kw_only=True)
 class DescriptorReader:
-    """Reads every descriptor of a process. Files that did not change since the last look are not read again."""
+    """Reads every descriptor of a process.
+
+    Files that did not change since the last look are not read again, and those that did not change since the secret
+    was made (`since`, nanoseconds of the epoch) not at all: they cannot hold it.
+    """
 
     wanted: Wanted
     excluded: frozenset[FileId]
+    since: int = field(default_factory=time.time_ns)
     seen: dict[tuple[int, ...], tuple[Hit, ...]] = field(default_factory=dict)
 
     def look(self, pid: int) -> tuple[list[Hit], list[Absent]]:
@@ -61,7 +67,7 @@ class DescriptorReader:
                 hits.extend(self.look_at(pid, number))
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            except (OSError, ObservationError) as error:
+            except OSError as error:
                 reason = Reason.DENIED if isinstance(error, PermissionError) else Reason.FAILED
                 absences.append(Absent(where=f"fd {number} of {pid}", reason=reason, detail=str(error)))
         return hits, absences
@@ -80,6 +86,10 @@ class DescriptorReader:
         if (status.st_dev, status.st_ino) in self.excluded:
             return
         if stat.S_ISREG(status.st_mode):
+            if not changes_unseen(where) and max(status.st_mtime_ns, status.st_ctime_ns) < self.since - CLOCK_GRAIN:
+                return
+            if status.st_size > FILE_LIMIT:
+                raise OSError(errno.EFBIG, f"{where} is larger than {FILE_LIMIT} bytes and was not searched")
             yield from self.look_in_file(link, where, status)
         elif stat.S_ISFIFO(status.st_mode):
             yield from self.named(self.wanted.search(peek_pipe(link)), Surface.PIPE, where)
@@ -90,8 +100,7 @@ class DescriptorReader:
         """The hits in a regular file, deleted and memory files included."""
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if key not in self.seen or changes_unseen(where):
-            findings = scan_file(link, self.wanted.needles).findings if status.st_size <= FILE_LIMIT else ()
-            found = {spell(finding.label, finding.encoding) for finding in findings}
+            found = self.wanted.search_file(link)
             self.seen[key] = tuple(self.named(found, Surface.DESCRIPTOR, where))
         return self.seen[key]
 

@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloister.errors import ObservationError
 from cloister.observe.prove.descriptors import FileId
 from cloister.observe.prove.kernel_unsafe import mark_mount, open_fanotify
 from cloister.observe.prove.record import Surface
-from cloister.observe.prove.wanted import Wanted, spell
-from cloister.observe.scan import scan_file
+from cloister.observe.prove.wanted import Wanted
 
 __all__ = ["FileHit", "FileWatch", "Tree", "core_directory", "watched_directories"]
 
@@ -41,6 +39,7 @@ STORED = {
 PUBLIC = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 -- looked at, nothing is created there
 TREE_LIMIT = 50_000
 FOREIGN_LIMIT = 1 << 20
+EVENTS_AT_ONCE = 64  # each event is an open descriptor, and the prover may have 1024
 FILE_LIMIT = 256 << 20
 
 
@@ -116,7 +115,7 @@ def watched_directories(cwd: Path, environment_tmp: str | None) -> tuple[Path, .
 
 @dataclass(kw_only=True)
 class FileWatch:
-    """Watches from `start` to `finish`; `foreign` tells whether a pid is alive and outside the program's family."""
+    """Watches from `start` to `finish`; `foreign` tells whether a pid is outside the program's family."""
 
     wanted: Wanted
     directories: tuple[Path, ...]
@@ -154,9 +153,15 @@ class FileWatch:
         """The hits in files closed after writing since the last call."""
         while self.group >= 0:
             try:
-                events = os.read(self.group, 65536)
+                events = os.read(self.group, EVENTS_AT_ONCE * EVENT.size)
             except BlockingIOError:
                 return
+            except (
+                OSError
+            ) as error:  # the kernel could not open the file of the event for us: nobody knows whose it was
+                self.skipped += 1
+                self.notes.append(f"a written file could not be opened ({error})")
+                continue
             for *_, descriptor, pid in EVENT.iter_unpack(events):
                 if descriptor >= 0:
                     try:
@@ -181,9 +186,16 @@ class FileWatch:
             self.skipped += stat.S_ISREG(status.st_mode) and limit == FILE_LIMIT
             return
         surface = Surface.CORE if is_core(source) else Surface.FILE
-        for finding in scan_file(Path(source), self.wanted.needles).findings:
-            label, encoding = spell(finding.label, finding.encoding)
+        for label, encoding in self.read(Path(source), limit):
             yield FileHit(label=label, encoding=encoding, surface=surface, path=path, pid=pid)
+
+    def read(self, path: Path, limit: int) -> set[tuple[str, str]]:
+        """What is found in one file; one of the program's own that cannot be read is counted, and leaves a doubt."""
+        try:
+            return self.wanted.search_file(path)
+        except OSError:
+            self.skipped += limit == FILE_LIMIT
+            return set()
 
     def finish(self) -> Iterator[FileHit]:
         """The last events, then everything that changed in the trees."""
@@ -194,7 +206,7 @@ class FileWatch:
         for path in after.changed_since(self.before):
             try:
                 yield from self.look_at_changed(path)
-            except (OSError, ObservationError):
+            except OSError:
                 continue
 
     def look_at_changed(self, path: str) -> Iterator[FileHit]:

@@ -155,11 +155,15 @@ class Program:
             self.process.kill()
             self.process.wait()
 
-    def close(self) -> None:
-        """Kill what is left and release the descriptors."""
+    def kill(self) -> None:
+        """Kill the program if it has not ended."""
         if self.alive:
             self.process.kill()
             self.process.wait()
+
+    def close(self) -> None:
+        """Kill what is left and release the descriptors."""
+        self.kill()
         self.close_input()
         os.close(self.input_reader)
         for capture in (self.stdout, self.stderr):

@@ -44,7 +44,8 @@ def sentence(experiment: Experiment) -> str:
             f"in none of {enclaved.samples.fed} samples of the enclaved program"
         )
     if verdict.outcome is Outcome.LEAKED:
-        return f"leaked: the enclaved program's secret was readable in {len(verdict.leaks)} places"
+        found = f"{len(verdict.leaks)} findings, the first: {verdict.leaks[0]}"
+        return f"leaked: the enclaved program's secret was readable: {found}"
     return "inconclusive: " + "; ".join(f"{control.name}: {control.detail}" for control in verdict.failed)
 
 
@@ -83,7 +84,15 @@ def unreadable_lines(experiment: Experiment) -> Iterator[str]:
     for arm in experiment.arms:
         for reason, size in sorted(arm.unreadable.items(), key=lambda item: -item[1]):
             if size:
-                yield f"  {arm.name}, unreadable: {size:,} bytes: {reason}"
+                yield f"  {arm.name}, unreadable: {human(size)}: {reason}"
+
+
+def human(size: int) -> str:
+    """A size in bytes with a unit."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} bytes"
 
 
 def place_lines(title: str, places: tuple[Place, ...]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from cloister.observe.prove.account import not_run, record
 from cloister.observe.prove.book import Book
@@ -54,7 +53,7 @@ def sampler_of(setting: Setting, program: Program, delivery: Delivery) -> Sample
     """The sampler of one arm with everything it looks at."""
     offspring = Offspring(root=program.pid, others=setting.others)
     book = Book(own_label=setting.arm.secret.label, wanted=setting.wanted)
-    setting.watch.foreign = lambda pid: Path(f"/proc/{pid}").exists() and pid not in book.pids | offspring.alive()
+    setting.watch.foreign = lambda pid: pid not in book.pids and pid not in offspring.alive()
     surfaces = Surfaces(
         wanted=setting.wanted,
         descriptors=DescriptorReader(wanted=setting.wanted, excluded=setting.feeds | program.streams()),
@@ -77,8 +76,9 @@ def sampled(setting: Setting, program: Program, sampler: Sampler, delivery: Deli
     sampler.start()
     try:
         ready = conduct(setting.plan, program, sampler, delivery)
+    finally:  # interrupted or not, nothing stays behind
+        program.kill()
         left = sampler.offspring.end(PATIENCE)
-    finally:
         sampler.stop()
     if left:
         setting.watch.notes.append(f"{left} processes outlived the program and were ended")
@@ -98,15 +98,19 @@ def conduct(plan: Plan, program: Program, sampler: Sampler, delivery: Delivery) 
     if ready.holds and isinstance(plan.feed, FeedFile) and plan.feed.unlink:
         plan.feed.path.unlink(missing_ok=True)
     if ready.holds:
-        hold(program, sampler, plan.hold)
+        hold(program, sampler, plan)
     program.end(plan.ending, plan.grace)
     return ready
 
 
-def hold(program: Program, sampler: Sampler, seconds: float) -> None:
-    """Let the program run on for `seconds`, and until enough samples were taken; no longer than it lives."""
+def hold(program: Program, sampler: Sampler, plan: Plan) -> None:
+    """Let the program run on for the hold time, and until enough samples were taken; no longer than it lives.
+
+    A runtime that has not checked in after the grace time will not do so: no sample will ever count.
+    """
     begun = time.monotonic()
-    while program.alive and (passed := time.monotonic() - begun) < seconds + SAMPLING_PATIENCE:
-        if passed >= seconds and (sampler.book.counts.fed >= ENOUGH_SAMPLES or sampler.failure):
+    while program.alive and (passed := time.monotonic() - begun) < plan.hold + SAMPLING_PATIENCE:
+        hopeless = sampler.failure or (sampler.awaited and passed >= plan.hold + plan.grace)
+        if passed >= plan.hold and (sampler.book.counts.fed >= ENOUGH_SAMPLES or hopeless):
             return
         time.sleep(STEP)

@@ -7,15 +7,18 @@ overwritten is still a leak. A process name holds 15 characters: there any run o
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cloister.observe.needles import Needles
 from cloister.observe.prove.secret import Secret
+from cloister.observe.search import Searcher
 
 __all__ = ["Wanted"]
 
 HALVES = (" (first half)", " (second half)")
 HALF_ENCODINGS = {"raw", "utf-16le"}
 NAME_WINDOW = 8
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +45,52 @@ class Wanted:
         """(label, encoding) of every pattern in `data`; the encoding names the half, if it is one."""
         return {spell(needle.label, needle.encoding) for needle in self.needles.needles if needle.pattern in data}
 
+    def search_file(self, path: Path) -> set[tuple[str, str]]:
+        """(label, encoding) of every pattern in a regular file, whatever its format. OSError when it cannot be read."""
+        searcher = Searcher(self.needles)
+        found: set[tuple[str, str]] = set()
+        with path.open("rb") as file:
+            offset = 0
+            while chunk := file.read(CHUNK_BYTES):
+                hits = searcher.feed(offset, memoryview(chunk))
+                found |= {spell(hit.needle.label, hit.needle.encoding) for hit in hits}
+                offset += len(chunk)
+        return found
+
     def search_name(self, name: bytes) -> set[tuple[str, str]]:
         """(label, encoding) of every secret of which 8 characters in a row stand in a process or thread name."""
         windows = [name[start : start + NAME_WINDOW] for start in range(len(name) - NAME_WINDOW + 1)]
         return {(secret.label, "raw (part)") for secret in self.secrets if any(w in secret.value for w in windows)}
 
     def redact(self, text: str) -> str:
-        """The text with every form of the secrets replaced by its label; a name that holds a part of one, altogether.
+        """The text with every form of a secret, and every run of 8 or more of its characters, replaced by its label.
 
         For names, paths and messages that go into a report.
         """
         data = os.fsencode(text)
-        for needle in sorted(self.needles.needles, key=lambda needle: -len(needle.pattern)):
-            data = data.replace(needle.pattern, f"<{needle.label}>".encode())
-        return "<a name with a part of the secret>" if self.search_name(data) else os.fsdecode(data)
+        for needle in self.needles.needles:
+            if needle.encoding != "raw":
+                data = data.replace(needle.pattern, f"<{needle.label}>".encode())
+        for secret in self.secrets:
+            data = hide(data, secret)
+        return os.fsdecode(data)
+
+
+def hide(data: bytes, secret: Secret) -> bytes:
+    """Replace each run of characters that also stand together in the secret, if 8 or longer."""
+    shown = bytearray()
+    start = 0
+    while start < len(data):
+        end = start + NAME_WINDOW
+        if data[start:end] not in secret.value or end > len(data):
+            shown.append(data[start])
+            start += 1
+            continue
+        while end < len(data) and data[start : end + 1] in secret.value:
+            end += 1
+        shown += f"<{secret.label}>".encode()
+        start = end
+    return bytes(shown)
 
 
 def split(secret: Secret) -> tuple[tuple[str, bytes], tuple[str, bytes]]:

@@ -1,0 +1,203 @@
+"""The pure parts of the experiment: secrets, searching, output shapes, checkpoint records, the command line."""
+
+import argparse
+import base64
+import signal
+from pathlib import Path
+
+import pytest
+
+from cloister.cli import prove as command
+from cloister.errors import ObservationError, UsageError
+from cloister.observe.family import Member
+from cloister.observe.findings import Coverage, Scan
+from cloister.observe.prove.book import Book
+from cloister.observe.prove.checkpoint import parse_record
+from cloister.observe.prove.compare import compare_outputs, reduce_output
+from cloister.observe.prove.descriptors import Hit
+from cloister.observe.prove.files import Tree, core_directory
+from cloister.observe.prove.plan import (
+    AfterDelay,
+    Comparison,
+    FeedArgument,
+    FeedEnvironment,
+    FeedFile,
+    FeedSend,
+    FeedStdin,
+    FinishInput,
+    OnOutput,
+    OnPort,
+    Plan,
+    StopSignal,
+)
+from cloister.observe.prove.record import Moment, Surface, Trigger
+from cloister.observe.prove.secret import Secret, decode_escapes, fill
+from cloister.observe.prove.surfaces import Look
+from cloister.observe.prove.wanted import Wanted
+
+SECRET = Secret(label="it", value=b"Qm7xK2pLw9ZtR4vYc8NbJ3hGs6Df")
+WANTED = Wanted.of((SECRET,))
+
+
+def test_secrets_are_fresh_and_do_not_show() -> None:
+    first, second = Secret.fresh("a"), Secret.fresh("a")
+    assert first.value != second.value
+    assert first.text.isalnum()
+    assert first.text not in repr(first)
+
+
+def test_escapes() -> None:
+    assert decode_escapes(r"a\n\r\t\0\e\x41\\n{secret}é") == b"a\n\r\t\0\x1bA\\n{secret}" + "é".encode()
+    for wrong in (r"\q", r"\x4", r"\x", "end\\"):
+        with pytest.raises(UsageError):
+            decode_escapes(wrong)
+
+
+def test_fill() -> None:
+    assert fill(b"password={secret}\n", SECRET) == b"password=" + SECRET.value + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"..." + SECRET.value + b"...", ("it", "raw")),
+        (SECRET.value[:14], ("it", "raw (first half)")),
+        (SECRET.value[14:], ("it", "raw (second half)")),
+        (base64.b64encode(b"xx" + SECRET.value + b"yy"), ("it", "base64@2")),
+        (SECRET.value.hex().encode(), ("it", "hex")),
+    ],
+)
+def test_search(data: bytes, found: tuple[str, str]) -> None:
+    assert found in WANTED.search(data)
+
+
+def test_search_finds_nothing_in_other_data() -> None:
+    assert WANTED.search(Secret.fresh("other").value * 50) == set()
+    assert WANTED.search(SECRET.value[:13]) == set()
+
+
+def test_a_process_name_holds_fifteen_characters() -> None:
+    assert WANTED.search_name(SECRET.value[3:18]) == {("it", "raw (part)")}
+    assert WANTED.search_name(b"python3\n") == set()
+
+
+def test_redaction_leaves_no_eight_characters_in_a_row() -> None:
+    for shown in (SECRET.text, SECRET.text[5:20], SECRET.value.hex(), base64.b64encode(SECRET.value).decode()):
+        redacted = WANTED.redact(f"/tmp/x-{shown}.txt")
+        assert "<it" in redacted
+        assert not WANTED.search(redacted.encode())
+        assert not WANTED.search_name(redacted.encode())
+    assert WANTED.redact("/tmp/plain.txt") == "/tmp/plain.txt"
+
+
+def test_shapes_ignore_numbers_and_the_secret() -> None:
+    first = reduce_output(b"Enter: Hash of your input: 2084933351\nkey " + SECRET.value + b"\n", b"", SECRET)
+    second = reduce_output(b"Enter: Hash of your input: 7\nkey abc1\n", b"", SECRET)
+    assert compare_outputs(first, second, Comparison.SHAPE).holds
+    assert not compare_outputs(first, second, Comparison.EXACT).holds
+    third = reduce_output(b"Enter: Hash of your input: 7\nkey missing\n", b"", SECRET)
+    check = compare_outputs(first, third, Comparison.SHAPE)
+    assert not check.holds
+    assert "line 2" in check.detail
+    assert compare_outputs(first, third, Comparison.NONE).holds
+    assert not compare_outputs(first, reduce_output(b"", b"", SECRET), Comparison.SHAPE).holds
+
+
+def test_checkpoint_records() -> None:
+    assert parse_record(b'{"pid":7,"exe":"/bin/true","at":"start"}\n') is Trigger.START
+    assert parse_record(b'{"pid":7,"exe":"/bin/true","at":"exit"}\n') is Trigger.EXIT
+    for wrong in (b"", b"[]", b'{"at":"later"}', b"\xff", b'{"pid":7}', b'{"at":["start"]}'):
+        with pytest.raises(ObservationError):
+            parse_record(wrong)
+
+
+def test_trees_tell_what_is_new_or_changed(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("1")
+    (tmp_path / "below").mkdir()
+    before = Tree.read((tmp_path,))
+    (tmp_path / "old").write_text("12")
+    (tmp_path / "below" / "new").write_text("x")
+    changed = Tree.read((tmp_path,)).changed_since(before)
+    assert {Path(path).name for path in changed} >= {"old", "new"}
+    assert before.complete
+
+
+def test_core_directory_is_a_directory_or_a_program(tmp_path: Path) -> None:
+    assert isinstance(core_directory(tmp_path), Path | str)
+
+
+def test_book_counts_and_drops_halves_of_what_was_found_whole() -> None:
+    book = Book(own_label="it", wanted=WANTED)
+    hits = tuple(
+        Hit(label="it", encoding=encoding, surface=Surface.MEMORY, where="[heap]")
+        for encoding in ("raw", "raw (first half)", "raw (second half)")
+    )
+    member = Member(pid=7, comm="app", role="program")
+    look = Look(member=member, hits=hits, memory=Scan(coverage=Coverage(read_bytes=10)), absences=())
+    for number, fed in enumerate((False, True, True), 1):
+        book.enter([look], Moment(sample=number, seconds=0.1, trigger=Trigger.LOOP), fed=fed)
+    book.enter([look], Moment(sample=4, seconds=0.1, trigger=Trigger.START), fed=True)
+    assert (book.counts.total, book.counts.fed, book.counts.hits, book.counts.checkpoints) == (4, 2, 2, 1)
+    assert [(place.encoding, place.samples) for place in book.listed()] == [("raw", 4)]
+
+
+def plan(*words: str) -> Plan:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    command.build_parser(parser)
+    return command.plan_of(parser.parse_args(words), Path("/somewhere"))
+
+
+def test_defaults() -> None:
+    made = plan("./app")
+    assert made.words == ("./app",)
+    assert made.feed == FeedStdin()
+    assert made.readiness == AfterDelay()
+    assert made.ending == StopSignal(number=signal.SIGTERM)
+
+
+def test_program_and_its_own_options_are_untouched() -> None:
+    assert plan("--hold", "1", "--", "prog", "--hold", "--json", "-x").words == ("prog", "--hold", "--json", "-x")
+    assert plan("prog", "-c", "x", "--", "y").words == ("prog", "-c", "x", "--", "y")
+
+
+def test_feeds() -> None:
+    assert plan("--feed", "env:TOKEN", "p").feed == FeedEnvironment(name="TOKEN")
+    assert plan("--feed", "arg", "p", "{secret}").feed == FeedArgument()
+    assert plan("--feed", "file", "p", "{file}").feed == FeedFile(path=Path("/somewhere/secret"))
+    assert plan("--feed", "file:/x/y", "--unlink", "p").feed == FeedFile(path=Path("/x/y"), unlink=True)
+    assert plan("--template", r"a={secret}\n", "--eof", "p").feed == FeedStdin(template=b"a={secret}\n", close=True)
+    sent = plan("--send", "[::1]:99", r"SET k {secret}\r\n", "--expect", "OK", "p")
+    assert isinstance(sent.feed, FeedSend)
+    assert (sent.feed.host, sent.feed.port, sent.feed.expect.pattern) == ("::1", 99, b"OK")
+    assert sent.readiness == OnPort(host="::1", port=99)
+
+
+def test_readiness_and_end() -> None:
+    assert isinstance(plan("--ready-pattern", "Hash", "p").readiness, OnOutput)
+    assert plan("--ready-port", "127.0.0.1:5", "p").readiness == OnPort(host="127.0.0.1", port=5)
+    assert plan("--ready-delay", "2", "p").readiness == AfterDelay(seconds=2)
+    assert plan("--finish", r"\n", "p").ending == FinishInput(data=b"\n")
+    assert plan("--stop", "quit", "p").ending == StopSignal(number=signal.SIGQUIT)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--feed", "env:", "p"),
+        ("--feed", "mail", "p"),
+        ("--feed", "send", "p"),
+        ("--feed", "arg", "--template", "x{secret}", "p"),
+        ("--eof", "--feed", "arg", "p"),
+        ("--unlink", "p"),
+        ("--expect", "x", "p"),
+        ("--send", "nowhere", "x", "p"),
+        ("--send", "127.0.0.1:70000", "x", "p"),
+        ("--send", "127.0.0.1:7", "x", "--feed", "stdin", "p"),
+        ("--ready-pattern", "(", "p"),
+        ("--stop", "NOTHING", "p"),
+        ("--template", r"\q{secret}", "p"),
+    ],
+)
+def test_contradictions_are_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        plan(*words)
