@@ -87,7 +87,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--secret-hex", metavar="HEX", action=SecretOption, help="search these bytes; visible too")
     parser.add_argument("--label", metavar="NAME", action=SecretOption, help="call the secret before this NAME")
     parser.add_argument(
-        "--aes-keys", action="store_true", help="find expanded AES keys too; about 20 times slower (0.1 GB/s)"
+        "--aes-keys", action="store_true", help="find expanded AES keys too; about 30 times slower (0.1 GB/s)"
     )
     parser.add_argument(
         "--memory-only", action="store_true", help="leave out environment, arguments, names and open files"

@@ -113,7 +113,6 @@ class CoreWriter:
         now = self.growing
         if now is not None:
             self.headers.append(header(now.mapping, now.address, now.offset, now.stored, now.stored))
-            self.position = round_up(self.position, PAGE)
         self.growing = None
 
     def finish(self) -> None:

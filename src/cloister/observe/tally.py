@@ -68,7 +68,7 @@ class Tally:
         """Untouched memory: zeros, of which only the first and last can belong to a needle."""
         self.untouched_bytes += size
         edge = min(size, len(self.zeros))
-        for start in {address, address + size - edge}:
+        for start in sorted({address, address + size - edge}):
             for hit in self.searcher.feed(start, self.zeros[:edge]):
                 self.found(hit)
 

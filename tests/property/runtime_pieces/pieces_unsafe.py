@@ -1,0 +1,176 @@
+"""Builds the runtime's pure C files for this process (a shared library, or a program with sanitizers) and describes them to ctypes."""
+
+import atexit
+import ctypes
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RUNTIME = HERE.parents[2] / "runtime"
+FLAGS = ["-std=gnu11", "-g", "-w", f"-I{RUNTIME / 'include'}", f"-I{RUNTIME / 'src'}"]
+FREESTANDING = ["-O2", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns", "-fPIC", "-shared"]
+PURE = ["areas.c", "guard_table.c", "text.c", "elf_file.c", "patch.c", "state.c", "fail.c"]
+
+Word = ctypes.c_uint64
+
+
+class Area(ctypes.Structure):
+    """struct area (areas.h)."""
+
+    _fields_ = [  # noqa: RUF012  ctypes reads a plain list
+        ("start", Word),
+        ("end", Word),
+        ("protection", ctypes.c_uint8),
+        ("kind", ctypes.c_uint8),
+        ("unused", ctypes.c_uint8 * 6),
+    ]
+
+
+class PatchTarget(ctypes.Structure):
+    """struct patch_target (patch.h)."""
+
+    _fields_ = [  # noqa: RUF012
+        (name, Word) for name in ("text", "length", "stubs", "text_from_base", "stubs_from_base", "used")
+    ]
+
+
+class ScriptLine(ctypes.Structure):
+    """struct script_line (program.h)."""
+
+    _fields_ = [("text", ctypes.c_char * 256), ("interpreter", ctypes.c_void_p), ("argument", ctypes.c_void_p)]  # noqa: RUF012
+
+
+class Instruction(ctypes.Structure):
+    """struct sock_filter (linux/filter.h)."""
+
+    _fields_ = [  # noqa: RUF012
+        ("code", ctypes.c_uint16),
+        ("jt", ctypes.c_uint8),
+        ("jf", ctypes.c_uint8),
+        ("k", ctypes.c_uint32),
+    ]
+
+
+class RuleRecord(ctypes.Structure):
+    """struct rule (filter.c)."""
+
+    _fields_ = [  # noqa: RUF012
+        ("number", ctypes.c_uint16),
+        ("test", ctypes.c_uint8),
+        ("arg", ctypes.c_uint8),
+        ("value", ctypes.c_uint32),
+    ]
+
+
+Text = ctypes.c_char_p
+SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "areas_have_room": (ctypes.c_bool, [Word]),
+    "areas_count": (Word, []),
+    "areas_get": (ctypes.POINTER(Area), [Word]),
+    "areas_first_ending_after": (Word, [Word]),
+    "areas_put": (None, [Word, Word, ctypes.c_int, ctypes.c_int]),
+    "areas_drop": (None, [Word, Word]),
+    "areas_protect": (None, [Word, Word, ctypes.c_int]),
+    "areas_cover": (ctypes.c_bool, [Word, Word]),
+    "areas_any": (ctypes.c_bool, [Word, Word]),
+    "areas_find": (ctypes.POINTER(Area), [Word]),
+    "guard_table_seen": (None, [ctypes.c_uint32]),
+    "guard_table_announced": (None, [ctypes.c_uint32]),
+    "guard_table_ended": (None, [ctypes.c_uint32]),
+    "guard_table_live": (ctypes.c_bool, []),
+    "append": (Word, [Text, Word, Word, Text]),
+    "append_number": (Word, [Text, Word, Word, Word]),
+    "copy_bounded": (Word, [Text, Word, Text]),
+    "strlen": (Word, [Text]),
+    "memcmp": (ctypes.c_int, [Text, Text, Word]),
+    "memcpy": (ctypes.c_void_p, [Text, Text, Word]),
+    "memset": (ctypes.c_void_p, [Text, ctypes.c_int, Word]),
+    "same_string": (ctypes.c_bool, [Text, Text]),
+    "starts_with": (ctypes.c_bool, [Text, Text]),
+    "patch_sites": (None, [ctypes.POINTER(PatchTarget)]),
+    "pieces_cut_line": (ctypes.c_long, [Text, Word, ctypes.POINTER(ScriptLine)]),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One line of the filter's table."""
+
+    number: int
+    test: str
+    arg: int
+    value: int
+
+
+@functools.cache
+def build_directory() -> Path:
+    """A directory that goes when the tests end."""
+    path = Path(tempfile.mkdtemp(prefix="cloister-pieces-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def compile_c(output: str, sources: list[Path], flags: list[str]) -> Path:
+    """Compile `sources` into `output`; the compiler's complaints are the test's failure."""
+    path = build_directory() / output
+    command = ["cc", *FLAGS, *flags, "-o", str(path), *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@functools.cache
+def pieces() -> ctypes.CDLL:
+    """The pure files as one library; its own memcpy and strlen are used, not libc's."""
+    sources = [HERE / "hosted.c", *(RUNTIME / "src" / name for name in PURE)]
+    library = ctypes.CDLL(str(compile_c("pieces.so", sources, [*FREESTANDING, "-Wl,-Bsymbolic"])))
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    library.pieces_filter.restype = ctypes.POINTER(Instruction)
+    library.pieces_rules.restype = ctypes.POINTER(RuleRecord)
+    return library
+
+
+def address_of(symbol: str) -> int:
+    """Where a symbol of the library stands."""
+    return ctypes.addressof(ctypes.c_char.in_dll(pieces(), symbol))
+
+
+def filter_program(*, observed: bool) -> list[tuple[int, int, int, int]]:
+    """The generated BPF program as (code, jt, jf, k)."""
+    size = ctypes.c_uint16()
+    program = pieces().pieces_filter(observed, ctypes.byref(size))
+    return [(program[i].code, program[i].jt, program[i].jf, program[i].k) for i in range(size.value)]
+
+
+def filter_rules(tests: list[str]) -> list[Rule]:
+    """The rule table, in order; `tests` are the names of its `enum test`. The last rule is exit_group's."""
+    count = Word()
+    table = pieces().pieces_rules(ctypes.byref(count))
+    return [
+        Rule(number=table[i].number, test=tests[table[i].test], arg=table[i].arg, value=table[i].value)
+        for i in range(count.value)
+    ]
+
+
+def elf_reader() -> Path:
+    """The program that reads ELF files under the address and undefined-behaviour sanitizers."""
+    sources = [HERE / "elf_reader.c", RUNTIME / "src" / "elf_file.c", HERE / "gate.c"]
+    flags = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    return compile_c("elf-reader", sources, flags)
+
+
+@functools.cache
+def kernel_constants() -> dict[str, int]:
+    """The kernel headers' own numbers: `__NR_mmap`, `CLONE_VM`, `PR_SET_DUMPABLE`, `O_DIRECT`."""
+    headers = "".join(f"#include <{name}>\n" for name in ("asm/unistd_64.h", "linux/sched.h", "linux/prctl.h", "linux/fcntl.h"))
+    command = ["cc", "-E", "-dM", "-x", "c", "-"]
+    text = subprocess.run(command, input=headers, capture_output=True, text=True, check=True).stdout
+    return {name: int(value, 0) for name, value in re.findall(r"#define (\w+) (0x[0-9a-fA-F]+|[1-9]\d*|0)\b", text)}

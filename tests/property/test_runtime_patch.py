@@ -1,0 +1,100 @@
+"""patch.c: patched sites lead through a stub to the runtime and back; every other byte stays as it was."""
+
+import ctypes
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.property.runtime_pieces.pieces_unsafe import PatchTarget, address_of, pieces
+
+PAGE = 4096
+STUB, SITE = 32, 7
+PATCHED = {9, 10, 11, 12, 25, 28, 13, 14, 59}  # mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve
+TEXT_AT, STUBS_AT = 0x21000, 0x90000
+
+
+def site(number: int) -> bytes:
+    return b"\xb8" + struct.pack("<I", number) + b"\x0f\x05"
+
+
+filler = st.binary(max_size=24).map(lambda code: code.replace(b"\x0f\x05", b"\x90\x90"))
+numbers = st.one_of(st.sampled_from(sorted(PATCHED)), st.integers(0, 470))
+codes = st.lists(st.one_of(filler, numbers.map(site), st.just(b"\x31\xc0\x0f\x05"), st.just(b"\x0f\x05")), max_size=30).map(b"".join)
+
+
+def patch(text: bytes, used: int = 0) -> tuple[bytes, bytes, int]:
+    """The text and the stubs after patching, and how many stubs are used."""
+    room = ctypes.create_string_buffer(text, max(len(text), 1))
+    stubs = ctypes.create_string_buffer(PAGE)
+    target = PatchTarget(
+        text=ctypes.addressof(room),
+        length=len(text),
+        stubs=ctypes.addressof(stubs),
+        text_from_base=TEXT_AT,
+        stubs_from_base=STUBS_AT,
+        used=used,
+    )
+    pieces().patch_sites(ctypes.byref(target))
+    return room.raw[: len(text)], stubs.raw, target.used
+
+
+def sites_in(text: bytes) -> list[int]:
+    found = [i for i in range(len(text) - SITE + 1) if any(text.startswith(site(number), i) for number in PATCHED)]
+    return found
+
+
+def relative(code: bytes, at: int, base: int) -> int:
+    """Where a rel32 that ends at offset at + 4 leads, relative to the image."""
+    (distance,) = struct.unpack_from("<i", code, at)
+    return base + at + 4 + int(distance)
+
+
+@given(codes)
+def test_each_site_goes_through_its_stub_and_back(text: bytes) -> None:
+    patched, stubs, used = patch(text)
+    sites = sites_in(text)
+    assert used == len(sites)
+    assert struct.unpack_from("<Q", stubs)[0] == address_of("rt_direct_entry")
+    for at in sites:
+        assert patched[at] == 0xE9
+        stub_at = relative(patched, at + 1, TEXT_AT) - STUBS_AT
+        stub = stubs[stub_at : stub_at + STUB]
+        assert stub_at % STUB == 0
+        assert 0 < stub_at < PAGE
+        assert stub[:5] == bytes.fromhex("488d642480")  # lea -128(%rsp),%rsp: the red zone is the caller's
+        assert stub[5:10] == b"\xb8" + text[at + 1 : at + 5]  # mov $number,%eax
+        assert stub[10:12] == b"\xff\x15"  # call *entry(%rip)
+        assert relative(stub, 12, STUBS_AT + stub_at) == STUBS_AT
+        assert stub[16:24] == bytes.fromhex("488da42480000000")  # lea 128(%rsp),%rsp
+        assert stub[24] == 0xE9
+        assert relative(stub, 25, STUBS_AT + stub_at) == TEXT_AT + at + SITE
+
+
+@given(codes)
+def test_nothing_else_changes(text: bytes) -> None:
+    patched, _, _ = patch(text)
+    inside = {at + i for at in sites_in(text) for i in range(SITE)}
+    assert all(patched[i] == text[i] for i in range(len(text)) if i not in inside)
+    assert len(patched) == len(text)
+
+
+@given(st.integers(0, 140), st.integers(0, 140))
+def test_stubs_run_out_without_harm(before: int, sites: int) -> None:
+    most = PAGE // STUB - 1
+    used_before = min(before, most)
+    patched, _, used = patch(site(9) * sites, used_before)
+    expected = min(sites, most - used_before)
+    assert used == used_before + expected
+    assert patched[expected * SITE :] == site(9) * (sites - expected)
+
+
+def test_a_site_cut_by_the_end_is_left_alone() -> None:
+    for missing in range(1, SITE):
+        text = b"\x90" * 5 + site(9)[:-missing]
+        assert patch(text)[0] == text
+
+
+def test_other_calls_are_left_alone() -> None:
+    for number in (0, 1, 60, 202, 231, 9 + 256, 0x0900):
+        assert patch(site(number))[0] == site(number)
