@@ -7,7 +7,7 @@ extern const char rt_direct_entry[];
 enum { STUB_SIZE = 32, SITE_SIZE = 7, STUBS_MAX = PAGE / STUB_SIZE - 1 };
 
 /* Calls that only the runtime can answer and that programs make often; none of them blocks. */
-static bool worth_patching(u32 number) {
+static bool worth_patching(u8 number) {
     switch (number) {
     case __NR_mmap:
     case __NR_mprotect:
@@ -50,13 +50,25 @@ static void patch_one(struct patch_target *target, u64 offset, u32 number) {
     state.counters.patched++;
 }
 
+/* Whether any of 8 bytes is 0x05, the second byte of `syscall`: the usual test for a zero byte, after an exclusive or. */
+static bool may_hold_syscall(const u8 *at) {
+    typedef u64 __attribute__((may_alias, aligned(1))) loose_word;
+    u64 word = *(const loose_word *)at ^ 0x0505050505050505UL;
+    return ((word - 0x0101010101010101UL) & ~word & 0x8080808080808080UL) != 0;
+}
+
+/* `mov $number, %eax; syscall` that ends at `end`; all we patch have numbers below 256. */
+static bool is_site(const u8 *end) {
+    return end[-1] == 0x05 && end[-2] == 0x0f && end[-7] == 0xb8 && !(end[-5] | end[-4] | end[-3]) && worth_patching(end[-6]);
+}
+
 void patch_sites(struct patch_target *target) {
     const u8 *text = ptr_of(target->text);
     u64 entry = addr_of(rt_direct_entry);
     memcpy(ptr_of(target->stubs), &entry, sizeof entry);
-    for (u64 i = SITE_SIZE - 2; i + 1 < target->length && target->used < STUBS_MAX; i++) {
-        if (text[i] != 0x0f || text[i + 1] != 0x05 || text[i - 5] != 0xb8) continue;
-        if (text[i - 3] | text[i - 2] | text[i - 1]) continue; /* the number fits 8 bits for all we patch */
-        if (worth_patching(text[i - 4])) patch_one(target, i - 5, text[i - 4]);
+    for (u64 i = 0; i + 8 <= target->length; i += 8) {
+        if (!may_hold_syscall(text + i)) continue;
+        for (u64 end = max_u64(i + 1, SITE_SIZE); end <= i + 8 && target->used < STUBS_MAX; end++)
+            if (is_site(text + end)) patch_one(target, end - SITE_SIZE, text[end - 6]);
     }
 }
