@@ -6,12 +6,47 @@
 #include "call.h"
 #include "state.h"
 
-enum { WORDS = 1024 };
+extern const char rt_replay_bounded[];
+
+enum { WORDS = 1024, A_TENTH = 100 * 1000 * 1000, A_SECOND = 1000 * 1000 * 1000 };
 
 /* For memory that processes share: a counter in ordinary shared memory stands for the futex, chosen by address (which is the
  * same in all of them, for they are forks of one another). A wake bumps it, so a waiter that looked before cannot sleep
  * through; two addresses on one word cost spurious wake-ups, which every caller must expect anyway (futex(2)). */
 static u32 *shared_word(u64 address) { return &state.shared_words[(address >> 2) % WORDS]; }
+
+struct moment { /* struct timespec */
+    u64 seconds, nanoseconds;
+};
+
+static bool earlier(const struct moment *a, const struct moment *b) {
+    return a->seconds != b->seconds ? a->seconds < b->seconds : a->nanoseconds < b->nanoseconds;
+}
+
+/* A tenth of a second, as this call counts time: FUTEX_WAIT from now on, FUTEX_WAIT_BITSET as a point in time. */
+static struct moment soon(int operation) {
+    struct moment when = {0, 0};
+    if ((operation & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET)
+        SYS2(__NR_clock_gettime, operation & FUTEX_CLOCK_REALTIME ? 0 : 1, &when);
+    when.nanoseconds += A_TENTH;
+    if (when.nanoseconds < A_SECOND) return when;
+    return (struct moment){when.seconds + 1, when.nanoseconds - A_SECOND};
+}
+
+/* When the owner of a robust mutex dies, the kernel marks the word and wakes its waiters with a shared futex, which fails in
+ * secret memory; so waiters look again ten times a second. To them it is a spurious wake-up, which futex(2) allows. */
+static void replay_wait(struct call *call, u64 arg[6]) {
+    const struct moment *limit = ptr_of(call->arg[3]);
+    struct moment check = soon((int)call->arg[1]);
+    bool bounded = !limit || earlier(&check, limit);
+    call_replay(call, arg, bounded ? 3 : -1, &check, sizeof check);
+    if (bounded) call->frame->rip = addr_of(rt_replay_bounded);
+}
+
+static bool is_wait(const struct call *call) {
+    int command = (int)call->arg[1] & FUTEX_CMD_MASK;
+    return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+}
 
 static void wait_shared(struct call *call) {
     u64 a[6];
@@ -25,7 +60,7 @@ static void wait_shared(struct call *call) {
     a[0] = addr_of(word);
     a[2] = seen;
     a[5] = FUTEX_BITSET_MATCH_ANY;
-    call_replay(call, a, -1, NULL, 0);
+    replay_wait(call, a);
 }
 
 static long wake_shared(u64 address, u64 most) {
@@ -58,12 +93,13 @@ static int kind_at(u64 address) {
 
 void futex_call(struct call *call) {
     int kind = kind_at(call->arg[0]);
-    if (kind == AREA_SHARED_SECRET) {
+    if (kind == AREA_SHARED_SECRET && call->arg[0] % sizeof(u32) == 0) {
         shared_call(call);
         return;
     }
     u64 a[6];
     memcpy(a, call->arg, sizeof a);
     if (kind == AREA_SECRET) a[1] |= FUTEX_PRIVATE_FLAG;
-    call_replay(call, a, -1, NULL, 0);
+    if (kind == AREA_SECRET && is_wait(call)) replay_wait(call, a);
+    else call_replay(call, a, -1, NULL, 0);
 }

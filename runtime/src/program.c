@@ -28,12 +28,13 @@ static char *word_end(char *at) {
 }
 
 /* Cuts the line as fs/binfmt_script.c does: an interpreter and at most one argument, which may contain blanks. */
-static long cut_line(struct script_line *line) {
+static long cut_line(struct script_line *line, bool cut_off) {
     char *at = skip_blanks(line->text + 2), *end = at + strlen(at);
     while (end > at && (end[-1] == ' ' || end[-1] == '\t')) *--end = 0;
     if (!*at) return -ENOEXEC;
     line->interpreter = at;
     at = word_end(at);
+    if (!*at && cut_off) return -ENOEXEC; /* the name may go on: another program would be run */
     if (*at) *at++ = 0;
     at = skip_blanks(at);
     line->argument = *at ? at : NULL;
@@ -45,9 +46,10 @@ long program_script(int fd, struct script_line *line) {
     if (failed(n)) return n;
     line->text[n] = 0;
     if (n < 2 || line->text[0] != '#' || line->text[1] != '!') return 0;
-    for (char *at = line->text; *at; at++)
-        if (*at == '\n') *at = 0;
-    return cut_line(line);
+    size_t end = 0;
+    while (line->text[end] && line->text[end] != '\n') end++;
+    line->text[end] = 0;
+    return cut_line(line, end == SCRIPT_LINE - 1);
 }
 
 bool program_is_elf64(int fd) {

@@ -4,7 +4,7 @@
 
 #include "rt.h"
 
-enum { SCRIPT_LINE = 256, SCRIPT_DEPTH = 4 }; /* BINPRM_BUF_SIZE; the kernel follows five interpreters at most */
+enum { SCRIPT_LINE = 256, SCRIPT_DEPTH = 5 }; /* BINPRM_BUF_SIZE; scripts in a row that the kernel follows (fs/exec.c) */
 
 struct script_line {
     char text[SCRIPT_LINE];

@@ -123,7 +123,7 @@ static const char *follow_scripts(struct program_stack *stack, const char *path,
             *fd = (int)opened;
             return path;
         }
-        if (depth > SCRIPT_DEPTH) refuse_program(path, -ENOEXEC);
+        if (depth >= SCRIPT_DEPTH) refuse_program(path, -ENOEXEC);
         stack_insert_script(stack, line.interpreter, line.argument, path);
         path = stack->arguments.word[0];
         SYS1(__NR_close, opened);
