@@ -35,3 +35,8 @@ $(VENV)/.installed: pyproject.toml runtime/hatch_build.py
 clean:
 	rm -rf $(VENV) build dist
 	$(MAKE) -C runtime clean
+
+# Enclaved against native, measured; BENCH='--quick' takes about 2 minutes, BENCH='--help' explains.
+.PHONY: bench
+bench: setup
+	$(BIN)/python -m benchmarks $(BENCH)
