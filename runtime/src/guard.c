@@ -14,6 +14,7 @@
  * All signals are blocked in the guards: a SIGCHLD stop of one while it waits for the other would deadlock them. */
 #include "guard.h"
 
+#include <asm/stat.h>
 #include <linux/close_range.h>
 #include <linux/prctl.h>
 #include <linux/ptrace.h>
@@ -65,11 +66,16 @@ static void allow_tracer(long pid) { SYS2(__NR_prctl, PR_SET_PTRACER, pid); }
 
 static bool seize(long pid, u64 options) { return !failed(SYS4(__NR_ptrace, PTRACE_SEIZE, pid, 0, options)); }
 
+/* Nothing else stays open: a pipe must see its end when the program closes it, and a channel when the other side dies. */
+static void close_all_but(int channel) {
+    if (channel) SYS3(__NR_close_range, 0, channel - 1, 0);
+    SYS3(__NR_close_range, channel + 1, ~0U, 0);
+}
+
 static void leave_the_world(const struct guard *guard) {
     SYS0(__NR_setsid);
     SYS1(__NR_chdir, "/");
-    if (guard->channel) SYS3(__NR_close_range, 0, guard->channel - 1, 0);
-    SYS3(__NR_close_range, guard->channel + 1, ~0U, 0);
+    close_all_but(guard->channel);
     SYS2(__NR_prctl, PR_SET_NAME, CLOISTER_COMM_GUARD);
     process_drop_stack(guard->kernel_stack);
 }
@@ -126,9 +132,12 @@ static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
 static void second_main(void *arg) {
     struct guard *guard = arg;
     process_own_runtime_state();
+    close_all_but(guard->channel);
     bool held = hear(guard->channel) == HELD && seize(guard->first, PTRACE_O_EXITKILL);
     say(guard->channel, held ? HELD : GUARD_IS_TRACED);
-    SYS3(__NR_close_range, 0, ~0U, 0);
+    if (hear(guard->channel) != HELD) end();
+    process_forbid_core_dumps();
+    SYS1(__NR_close, guard->channel);
     for (;;) {
         int status = 0;
         long tid = SYS4(__NR_wait4, -1, &status, __WALL, 0);
@@ -151,6 +160,7 @@ static bool start_second(struct guard *guard) {
     SYS1(__NR_close, pair[1]);
     say(pair[0], HELD);
     bool held = hear(pair[0]) == HELD && seize(guard->second, PTRACE_O_EXITKILL);
+    if (held) say(pair[0], HELD);
     SYS1(__NR_close, pair[0]);
     return held;
 }
@@ -169,6 +179,7 @@ static void first_on_own_stack(void *arg) {
     say(guard.channel, held ? HELD : PROGRAM_IS_TRACED);
     if (!held) end();
     SYS1(__NR_close, guard.channel);
+    process_forbid_core_dumps();
     watch_program(&guard);
 }
 
@@ -188,11 +199,12 @@ static __attribute__((noreturn)) void refuse(u32 verdict) {
     if (verdict == PROGRAM_IS_TRACED)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "another process already traces this one, so its memory cannot be guarded", 0,
              "end the debugger or tracer, or start the program outside it");
-    fail(CLOISTER_EXIT_CANNOT_PROTECT, "ptrace is not available, so the program cannot be guarded", 0,
-         "in a container: --cap-add SYS_PTRACE; on the host: sysctl kernel.yama.ptrace_scope=1");
+    fail(CLOISTER_EXIT_CANNOT_PROTECT, "ptrace is denied, or a tracer holds the guards, so the program cannot be guarded", 0,
+         "start it outside strace or a debugger; in a container: --cap-add SYS_PTRACE; on the host: sysctl kernel.yama.ptrace_scope=1");
 }
 
 void guard_start(u64 kernel_stack) {
+    SYS2(__NR_prctl, PR_SET_DUMPABLE, 1); /* else seizing takes CAP_SYS_PTRACE; given up again when the guards hold */
     static struct guard guard; /* shared with the middle process, which reports guard 1's pid in it */
     int pair[2], status;
     u64 all = ~0UL, before;
@@ -211,8 +223,36 @@ void guard_start(u64 kernel_stack) {
     if (verdict != HELD) refuse(verdict);
 }
 
-/* Asked of the kernel, not of /proc: a new pid namespace shows a tracer outside it as 0, and a chroot may have no /proc. */
+static long tracer_pid(void) {
+    char status[1024];
+    static const char field[] = "\nTracerPid:\t";
+    long fd = SYS3(__NR_open, "/proc/self/status", READ_ONLY | CLOSE_ON_EXEC, 0), pid = 0;
+    long n = failed(fd) ? 0 : SYS3(__NR_read, fd, status, sizeof status - 1);
+    SYS1(__NR_close, fd);
+    status[n > 0 ? n : 0] = 0;
+    for (const char *at = status; *at; at++) {
+        if (!starts_with(at, field)) continue;
+        for (at += sizeof field - 1; *at >= '0' && *at <= '9'; at++) pid = pid * 10 + (*at - '0');
+        break;
+    }
+    return pid;
+}
+
+/* A guard runs this very file. Where that cannot be looked up (other pid namespace, no /proc, root given up) it is believed:
+ * this process descends from an enclave, whose processes only a guard can trace. */
+static bool is_guard(long pid) {
+    struct stat tracer, own;
+    char link[40];
+    size_t at = append(link, 0, sizeof link, "/proc/");
+    at = append_number(link, at, sizeof link, (u64)pid);
+    append(link, at, sizeof link, "/exe");
+    if (failed(SYS2(__NR_stat, link, &tracer)) || failed(SYS2(__NR_stat, "/proc/self/exe", &own))) return true;
+    return tracer.st_dev == own.st_dev && tracer.st_ino == own.st_ino;
+}
+
 void guard_require(void) {
-    if (SYS1(__NR_ptrace, PTRACE_TRACEME) == -EPERM) return; /* ptrace(2): already traced */
+    long tracer = tracer_pid();
+    if (tracer && !is_guard(tracer)) refuse(PROGRAM_IS_TRACED);
+    if (tracer || SYS1(__NR_ptrace, PTRACE_TRACEME) == -EPERM) return; /* ptrace(2): EPERM if it is traced already */
     fail(CLOISTER_EXIT_CANNOT_PROTECT, "this process should be guarded, but nothing traces it", 0, NULL);
 }

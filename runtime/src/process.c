@@ -4,6 +4,8 @@
 #include <linux/fcntl.h>
 #include <linux/memfd.h>
 #include <linux/mman.h>
+#include <linux/prctl.h>
+#include <linux/resource.h>
 
 #include "fail.h"
 #include "secret.h"
@@ -72,6 +74,17 @@ void process_own_runtime_state(void) {
         if (failed(at)) fail_secret_memory(at);
         secret_copy((u64)at, start, length, residency);
         require(SYS5(__NR_mremap, at, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, start), "the runtime's state could not be copied");
+    }
+}
+
+/* Not dumpable is the whole answer, but takes /proc/self away from ordinary users; for them a limit of one byte stops core
+ * files and core_pattern pipes alike (core(5)), and what file capabilities took away is given back. */
+void process_forbid_core_dumps(void) {
+    const u64 one_byte[2] = {1, 1};
+    if (SYS0(__NR_geteuid) == 0) SYS2(__NR_prctl, PR_SET_DUMPABLE, 0);
+    else {
+        SYS2(__NR_prctl, PR_SET_DUMPABLE, 1);
+        SYS2(__NR_setrlimit, RLIMIT_CORE, one_byte);
     }
 }
 

@@ -8,6 +8,8 @@
 void process_harden(u64 vdso);
 /* Gives this process (a fork or clone) its own copy of the runtime's data. Only the calling thread may exist in it. */
 void process_own_runtime_state(void);
+/* No core file, and no core_pattern pipe, will hold this process's registers. */
+void process_forbid_core_dumps(void);
 /* Removes the kernel's initial stack of a guard process. */
 void process_drop_stack(u64 stack_pointer);
 

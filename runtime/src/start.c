@@ -70,17 +70,6 @@ static void lift_memory_limit(void) {
     SYS2(__NR_setrlimit, RLIMIT_MEMLOCK, limit);
 }
 
-/* A core file would hold registers. Not dumpable is the whole answer, but takes /proc/self away from ordinary users; for them
- * a limit of one byte stops core files and core_pattern pipes alike (core(5)). */
-static void forbid_core_dumps(void) {
-    const u64 one_byte[2] = {1, 1};
-    if (SYS0(__NR_geteuid) == 0) SYS2(__NR_prctl, PR_SET_DUMPABLE, 0);
-    else {
-        SYS2(__NR_prctl, PR_SET_DUMPABLE, 1); /* file capabilities took it away */
-        SYS2(__NR_setrlimit, RLIMIT_CORE, one_byte);
-    }
-}
-
 static void resolve_link(const char *link, char *to) {
     long n = SYS3(__NR_readlink, link, to, PATH_SIZE - 1);
     to[failed(n) ? 0 : n] = 0;
@@ -205,11 +194,11 @@ static void start_program(void *arg) {
     options_parse(&kernel, &options);
     resolve_link("/proc/self/exe", state.runtime);
     lift_memory_limit();
-    forbid_core_dumps();
     if (!state.unsafe_no_guard) {
         if (executed) guard_require();
         else guard_start(kernel.pointer);
     }
+    process_forbid_core_dumps();
     prepare_memory();
     stack_create(&stack);
     stack_take_words(&stack, &options, &kernel.environment);
