@@ -8,7 +8,8 @@ enum area_kind {
     AREA_SECRET = 1,    /* memfd_secret, private to this process: copied at fork */
     AREA_SHARED_SECRET, /* memfd_secret behind an anonymous MAP_SHARED: kept across fork */
     AREA_SEALED,        /* sealed memfd: text and read-only data of a program file */
-    AREA_FILE,          /* read-only file mapping: what stands in the file already */
+    AREA_FILE,          /* shared read-only file mapping: what stands in the file already */
+    AREA_PRIVATE_FILE,  /* private read-only file mapping, shared to the kernel: must become a copy before it is written */
     AREA_OPEN_FILE,     /* writable shared file mapping: readable by the administrator, counted */
     AREA_JIT,           /* ordinary memory that is or was executable: readable, counted */
 };

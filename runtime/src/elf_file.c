@@ -57,12 +57,14 @@ long elf_read(int fd, struct elf_file *elf) {
     elf->low = ~0UL;
     elf->high = 0;
     elf->interpreter[0] = 0;
+    elf->executable_stack = false;
     long error = read_exactly(fd, &elf->header, sizeof elf->header, 0);
     if (!failed(error)) error = check_header(&elf->header);
     if (failed(error)) return error;
     error = read_exactly(fd, elf->segment, elf->header.e_phnum * sizeof(Elf64_Phdr), elf->header.e_phoff);
     for (u16 i = 0; i < elf->header.e_phnum && !failed(error); i++) {
         const Elf64_Phdr *segment = &elf->segment[i];
+        if (segment->p_type == PT_GNU_STACK) elf->executable_stack = segment->p_flags & PF_X;
         if (segment->p_type == PT_INTERP) error = read_interpreter(fd, segment, elf->interpreter);
         if (segment->p_type != PT_LOAD || segment->p_memsz == 0) continue;
         error = check_load(segment, elf->high);

@@ -13,6 +13,7 @@ struct elf_file {
     Elf64_Phdr segment[ELF_SEGMENTS_MAX]; /* header.e_phnum of them */
     u64 low, high;                        /* page-aligned span of the PT_LOAD segments, before relocation */
     char interpreter[INTERPRETER_SIZE];   /* "" if the program needs none */
+    bool executable_stack;
 };
 
 /* 0, or -ENOEXEC for what is not a loadable 64-bit x86 ELF, -ELIBBAD for one whose headers contradict each other. */

@@ -48,7 +48,8 @@ static const struct rule rules[] = {
     {__NR_userfaultfd, ANSWER, 0, ENOSYS},
     {453 /* map_shadow_stack */, ANSWER, 0, ENOSYS},
     {__NR_pkey_alloc, ANSWER, 0, ENOSPC}, /* programs then do without protection keys */
-    /* Direct I/O cannot reach secret pages. */
+    /* Pages cannot be handed over, nor direct I/O reach them. */
+    {__NR_vmsplice, ALWAYS, 0, 0},
     {__NR_open, IF_SET, 1, O_DIRECT & ~O_DIRECTORY},
     {__NR_openat, IF_SET, 2, O_DIRECT & ~O_DIRECTORY},
     /* Processes: children are enclaved too, with memory of their own. Threads and vfork share memory: the kernel's business. */

@@ -130,14 +130,14 @@ static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
 }
 
 static void second_main(void *arg) {
-    struct guard *guard = arg;
+    const struct guard guard = *(struct guard *)arg; /* stands on guard 1's stack, for now */
     process_own_runtime_state();
-    close_all_but(guard->channel);
-    bool held = hear(guard->channel) == HELD && seize(guard->first, PTRACE_O_EXITKILL);
-    say(guard->channel, held ? HELD : GUARD_IS_TRACED);
-    if (hear(guard->channel) != HELD) end();
+    close_all_but(guard.channel);
+    bool held = hear(guard.channel) == HELD && seize(guard.first, PTRACE_O_EXITKILL);
+    say(guard.channel, held ? HELD : GUARD_IS_TRACED);
+    if (hear(guard.channel) != HELD) end();
     process_forbid_core_dumps();
-    SYS1(__NR_close, guard->channel);
+    SYS1(__NR_close, guard.channel);
     for (;;) {
         int status = 0;
         long tid = SYS4(__NR_wait4, -1, &status, __WALL, 0);

@@ -45,23 +45,38 @@ static long become_jit(u64 start, u64 end, int protection) {
     return substitute(start, end, (u64)at, AREA_JIT, protection);
 }
 
-/* What was mapped to be read is to be written: the private copy that the kernel would make on write, made now. */
+struct piece { /* struct iovec */
+    u64 start, length;
+};
+
+/* What was mapped to be read is to be written: the private copy that the kernel would make on write, made now. The kernel copies,
+ * because pages behind the end of the file cannot be touched (SIGBUS); they stay zero. */
 static long become_secret(u64 start, u64 end, int protection) {
     long at = secret_map(0, end - start, PROT_READ | PROT_WRITE, 0);
     if (failed(at)) return at;
     if (!make_readable(start, end)) return -EACCES;
-    memcpy(ptr_of((u64)at), ptr_of(start), end - start);
+    struct piece from = {start, end - start}, to = {(u64)at, end - start};
+    long copied = SYS6(__NR_process_vm_readv, SYS0(__NR_getpid), &to, 1, &from, 1, 0);
+    if (failed(copied)) return -EACCES;
     return substitute(start, end, (u64)at, AREA_SECRET, protection);
 }
 
+/* The main stack never becomes ordinary memory, even if a library asks for an executable one. */
+static bool holds_stack(u64 start, u64 end) { return start < state.stack_end && end > state.stack_start; }
+
 static long protect_area(const struct area *area, u64 start, u64 end, int protection) {
-    if (area->kind == AREA_SECRET && protection & PROT_EXEC) return become_jit(start, end, protection);
-    if (area->kind == AREA_SEALED && protection & PROT_WRITE) return become_secret(start, end, protection);
+    bool copied_on_write = area->kind == AREA_SEALED || area->kind == AREA_PRIVATE_FILE;
+    if (area->kind == AREA_SECRET && protection & PROT_EXEC)
+        return holds_stack(start, end) ? -EACCES : become_jit(start, end, protection);
+    if (copied_on_write && protection & PROT_WRITE) return become_secret(start, end, protection);
     if (area->kind == AREA_SECRET && in_window(start)) return window_protect(start, end - start, protection);
     long error = SYS3(__NR_mprotect, start, end - start, protection);
-    if (error == -EACCES && area->kind == AREA_FILE) return become_secret(start, end, protection);
-    if (!failed(error)) areas_protect(start, end, protection);
-    return error;
+    if (failed(error)) return error;
+    if (area->kind == AREA_FILE && protection & PROT_WRITE) {
+        state.counters.open_files++;
+        areas_put(start, end, AREA_OPEN_FILE, protection);
+    } else areas_protect(start, end, protection);
+    return 0;
 }
 
 /* Goes area by area, as mprotect(2) goes from mapping to mapping: an error leaves the earlier ones changed. */

@@ -82,7 +82,7 @@ static long map_read_only(const struct request *r) {
     if (program && is_fixed(r) && image_reuse(r->address, r->length, r->protection, r->fd, r->offset)) return (long)r->address;
     if (program || r->protection & PROT_EXEC)
         return record(r, image_map_piece(wanted_address(r), r->length, r->protection, placement(r), r->fd, r->offset), AREA_SEALED);
-    long at = map_native(r, MAP_SHARED | placement(r), AREA_FILE);
+    long at = map_native(r, MAP_SHARED | placement(r), AREA_PRIVATE_FILE);
     return at == -EACCES || at == -ENODEV ? map_secret_copy(r) : at;
 }
 

@@ -42,14 +42,14 @@ static long cut_line(struct script_line *line, bool cut_off) {
 }
 
 long program_script(int fd, struct script_line *line) {
-    long n = read_available(fd, addr_of(line->text), SCRIPT_LINE - 1, 0);
+    long n = read_available(fd, addr_of(line->text), SCRIPT_LINE, 0);
     if (failed(n)) return n;
     line->text[n] = 0;
     if (n < 2 || line->text[0] != '#' || line->text[1] != '!') return 0;
     size_t end = 0;
     while (line->text[end] && line->text[end] != '\n') end++;
     line->text[end] = 0;
-    return cut_line(line, end == SCRIPT_LINE - 1);
+    return cut_line(line, end == SCRIPT_LINE);
 }
 
 bool program_is_elf64(int fd) {

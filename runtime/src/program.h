@@ -7,7 +7,7 @@
 enum { SCRIPT_LINE = 256, SCRIPT_DEPTH = 5 }; /* BINPRM_BUF_SIZE; scripts in a row that the kernel follows (fs/exec.c) */
 
 struct script_line {
-    char text[SCRIPT_LINE];
+    char text[SCRIPT_LINE + 1];
     const char *interpreter, *argument; /* into text; argument is NULL if there is none */
 };
 

@@ -29,6 +29,8 @@ void stack_create(struct program_stack *stack) {
     if (failed(error)) fail_secret_memory(error);
     stack->low = at + PAGE;
     stack->top = at + PAGE + size;
+    state.stack_start = stack->low;
+    state.stack_end = stack->top;
     list_limit = size / 4 / sizeof(char *);
     stack->arguments = (struct words){.word = ptr_of(stack->low)};
     stack->environment = (struct words){.word = ptr_of(stack->low + size / 4)};

@@ -22,7 +22,7 @@ struct state {
     char report[OPTION_SIZE];          /* "" if no report is wanted */
     bool unsafe_no_guard;
     bool memory_limited;               /* RLIMIT_MEMLOCK holds as soon as CAP_IPC_LOCK is gone */
-    u64 vdso;                          /* AT_SYSINFO_EHDR */
+    u64 stack_start, stack_end;        /* the program's main stack */
     u32 *shared_words;                 /* ordinary shared memory: see futex.c */
     struct counters counters;
     u8 residency[PAGES_AT_ONCE];       /* owned by whoever holds the lock */
