@@ -45,7 +45,8 @@ static long map_secret_at(const struct request *r) {
 
 static long map_secret(const struct request *r) {
     if (is_fixed(r)) return map_secret_at(r);
-    if (r->flags & MAP_32BIT) return map_secret_outside(r, AREA_SECRET);
+    bool huge = r->length > WINDOW_SIZE / 4; /* address space to come back to, such as a sanitizer's shadow */
+    if (huge || r->flags & MAP_32BIT) return map_secret_outside(r, AREA_SECRET);
     u64 at = window_take(r->length);
     if (!at) return -ENOMEM;
     if (r->protection == PROT_NONE) return (long)at;
@@ -110,7 +111,7 @@ static long clear_way(const struct request *r, bool secret) {
 
 long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 offset) {
     if (!length || (flags & MAP_TYPE) == 0) return -EINVAL;
-    if (length > WINDOW_SIZE || !areas_have_room(4)) return -ENOMEM;
+    if (length > SECRET_INODE_SIZE || !areas_have_room(4)) return -ENOMEM;
     struct request r = {address, page_up(length), offset, protection & 7, flags & ~MAP_GROWSDOWN, fd};
     if (is_fixed(&r) && r.address % PAGE) return -EINVAL;
     bool anonymous = flags & MAP_ANONYMOUS;

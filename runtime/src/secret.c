@@ -2,13 +2,10 @@
 
 #include <linux/mman.h>
 
-/* The size of a secret inode can be set once only; a sparse one costs nothing. */
-static const u64 inode_size = 1UL << 46;
-
 long secret_open(void) {
     long fd = SYS1(__NR_memfd_secret, CLOSE_ON_EXEC);
     if (failed(fd)) return fd;
-    long error = SYS2(__NR_ftruncate, fd, inode_size);
+    long error = SYS2(__NR_ftruncate, fd, SECRET_INODE_SIZE);
     if (!failed(error)) return fd;
     SYS1(__NR_close, fd);
     return error;

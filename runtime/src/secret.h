@@ -4,6 +4,9 @@
 
 #include "rt.h"
 
+/* The size of a secret inode can be set once only; a sparse one costs nothing. */
+#define SECRET_INODE_SIZE (1UL << 46)
+
 enum { PAGES_AT_ONCE = 4096 }; /* how many pages one mincore(2) call asks about */
 
 /* All return an address, or -errno as the kernel does (test with failed()). */
