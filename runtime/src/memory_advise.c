@@ -68,7 +68,7 @@ static long advise_secret(const struct area *area, u64 start, u64 end, int advic
 
 long memory_advise(u64 address, u64 length, int advice) {
     u64 end = address + page_up(length);
-    if (address % PAGE || end < address) return -EINVAL;
+    if (address % PAGE || end < address || (length && end == address)) return -EINVAL;
     if (!areas_any(address, end) && !window_meets(address, end)) return SYS3(__NR_madvise, address, length, advice);
     long hole = 0; /* madvise(2) advises what is mapped and reports the hole at the end */
     while (address < end) {
@@ -93,6 +93,7 @@ long memory_advise(u64 address, u64 length, int advice) {
 /* msync(2) of secret memory is EINVAL from the kernel; there is no file to write to. */
 long memory_sync(u64 address, u64 length, int flags) {
     if (address % PAGE || flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) return -EINVAL;
+    if (flags & MS_ASYNC && flags & MS_SYNC) return -EINVAL;
     const struct area *area = areas_find(address);
     bool secret = area && (area->kind == AREA_SECRET || area->kind == AREA_SHARED_SECRET);
     return secret ? 0 : SYS3(__NR_msync, address, length, flags);

@@ -5,6 +5,8 @@
 #include "state.h"
 #include "window.h"
 
+enum { KNOWN_PROTECTION = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM | PROT_GROWSDOWN | PROT_GROWSUP };
+
 static long unmap_outside(u64 start, u64 end) {
     if (start >= end) return 0;
     long error = SYS2(__NR_munmap, start, end - start);
@@ -82,8 +84,8 @@ static long protect_area(const struct area *area, u64 start, u64 end, int protec
 /* Goes area by area, as mprotect(2) goes from mapping to mapping: an error leaves the earlier ones changed. */
 long memory_protect(u64 address, u64 length, int protection) {
     u64 end = address + page_up(length);
-    protection &= 7;
-    if (address % PAGE || end < address) return -EINVAL;
+    if (address % PAGE || end < address || protection & ~KNOWN_PROTECTION) return -EINVAL;
+    protection &= PROT_READ | PROT_WRITE | PROT_EXEC;
     if (!areas_have_room(4)) return -ENOMEM;
     if (!areas_any(address, end) && !window_meets(address, end)) return SYS3(__NR_mprotect, address, length, protection);
     while (address < end) {

@@ -1,3 +1,4 @@
+#include <asm/stat.h>
 #include <linux/mman.h>
 
 #include "image.h"
@@ -5,6 +6,8 @@
 #include "secret.h"
 #include "state.h"
 #include "window.h"
+
+enum { FILE_TYPE = 0170000, REGULAR_FILE = 0100000 };
 
 struct request {
     u64 address, length, offset;
@@ -56,8 +59,19 @@ static long map_secret(const struct request *r) {
     return error;
 }
 
+/* What is no regular file may be readable and yet not mappable (a directory, /dev/null): the kernel is asked. */
+static long check_mappable(const struct request *r) {
+    struct stat info;
+    if (failed(SYS2(__NR_fstat, r->fd, &info)) || (info.st_mode & FILE_TYPE) == REGULAR_FILE) return 0;
+    long at = SYS6(__NR_mmap, 0, PAGE, PROT_READ, MAP_PRIVATE, r->fd, r->offset);
+    if (!failed(at)) SYS2(__NR_munmap, at, PAGE);
+    return failed(at) ? at : 0;
+}
+
 /* A private mapping the program may write to: a copy of the file's bytes in secret memory. */
 static long map_secret_copy(const struct request *r) {
+    long error = check_mappable(r);
+    if (failed(error)) return error;
     struct request writable = *r;
     writable.protection = PROT_READ | PROT_WRITE;
     long at = map_secret(&writable);
@@ -68,7 +82,7 @@ static long map_secret_copy(const struct request *r) {
         return n == -ESPIPE || n == -EINVAL ? -ENODEV : n == -EBADF ? -EACCES : n;
     }
     if (r->protection == writable.protection) return at;
-    long error = memory_protect((u64)at, r->length, r->protection);
+    error = memory_protect((u64)at, r->length, r->protection);
     return failed(error) ? error : at;
 }
 
