@@ -7,6 +7,8 @@
 #include "state.h"
 #include "window.h"
 
+static const u64 ADDRESS_LIMIT = 1UL << 47;
+
 enum { FILE_TYPE = 0170000, REGULAR_FILE = 0100000 };
 
 struct request {
@@ -125,7 +127,7 @@ static long clear_way(const struct request *r, bool secret) {
 
 long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 offset) {
     if (!length || (flags & MAP_TYPE) == 0) return -EINVAL;
-    if (length > SECRET_INODE_SIZE || !areas_have_room(4)) return -ENOMEM;
+    if (length > ADDRESS_LIMIT || !areas_have_room(4)) return -ENOMEM;
     struct request r = {address, page_up(length), offset, protection & 7, flags & ~MAP_GROWSDOWN, fd};
     if (is_fixed(&r) && r.address % PAGE) return -EINVAL;
     bool anonymous = flags & MAP_ANONYMOUS;

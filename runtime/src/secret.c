@@ -2,10 +2,10 @@
 
 #include <linux/mman.h>
 
-long secret_open(void) {
+long secret_open(u64 size) {
     long fd = SYS1(__NR_memfd_secret, CLOSE_ON_EXEC);
     if (failed(fd)) return fd;
-    long error = SYS2(__NR_ftruncate, fd, SECRET_INODE_SIZE);
+    long error = SYS2(__NR_ftruncate, fd, size);
     if (!failed(error)) return fd;
     SYS1(__NR_close, fd);
     return error;
@@ -18,7 +18,7 @@ long secret_map_from(int fd, u64 address, u64 length, int protection, int extra_
 
 /* The descriptor is closed at once: while it is open, root can take it with pidfd_getfd(2) and map it. */
 long secret_map(u64 address, u64 length, int protection, int extra_flags) {
-    long fd = secret_open();
+    long fd = secret_open(length);
     if (failed(fd)) return fd;
     long mapped = secret_map_from((int)fd, address, length, protection, extra_flags, 0);
     SYS1(__NR_close, fd);

@@ -4,13 +4,10 @@
 
 #include "rt.h"
 
-/* The size of a secret inode can be set once only; a sparse one costs nothing. */
-#define SECRET_INODE_SIZE (1UL << 46)
-
 enum { PAGES_AT_ONCE = 4096 }; /* how many pages one mincore(2) call asks about */
 
 /* All return an address, or -errno as the kernel does (test with failed()). */
-NODISCARD long secret_open(void);
+NODISCARD long secret_open(u64 size); /* a descriptor; the size of a secret inode can be set once only */
 NODISCARD long secret_map(u64 address, u64 length, int protection, int extra_flags);
 NODISCARD long secret_map_from(int fd, u64 address, u64 length, int protection, int extra_flags, u64 offset);
 

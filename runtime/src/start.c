@@ -70,6 +70,15 @@ static void lift_memory_limit(void) {
     SYS2(__NR_setrlimit, RLIMIT_MEMLOCK, limit);
 }
 
+/* RLIMIT_FSIZE holds for secret inodes and sealed text too: beyond it the kernel sends SIGXFSZ. */
+static void require_file_size(void) {
+    u64 limit[2] = {~0UL, ~0UL};
+    SYS2(__NR_getrlimit, RLIMIT_FSIZE, limit);
+    if (limit[0] < SLOT_SIZE)
+        fail(CLOISTER_EXIT_CANNOT_PROTECT, "the file-size limit (RLIMIT_FSIZE) leaves no room for secret memory", 0,
+             "ulimit -f unlimited   (or at least 16 MiB)");
+}
+
 static void resolve_link(const char *link, char *to) {
     long n = SYS3(__NR_readlink, link, to, PATH_SIZE - 1);
     to[failed(n) ? 0 : n] = 0;
@@ -224,6 +233,7 @@ void start_main(u64 *kernel_stack); /* called by _start */
 
 __attribute__((used)) void start_main(u64 *kernel_stack) {
     struct kernel_stack kernel = read_kernel_stack(kernel_stack);
+    require_file_size();
     process_harden(auxiliary_value(kernel.auxiliary, AT_SYSINFO_EHDR));
     rt_switch_stack(start_stack + START_STACK, start_program, kernel_stack);
 }

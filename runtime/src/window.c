@@ -64,7 +64,7 @@ static long back_range(int fd, u64 slot, u64 from, u64 to) {
 }
 
 static long back_slot(u64 slot) {
-    long fd = secret_open(), error = 0;
+    long fd = secret_open(SLOT_SIZE), error = 0;
     if (failed(fd)) return fd;
     u64 at = slot_start(slot), end = at + SLOT_SIZE;
     for (size_t i = areas_first_ending_after(at); i < areas_count() && areas_get(i)->start < end && !error; i++) {
