@@ -2,8 +2,6 @@
 
 #include <linux/mman.h>
 
-static const u64 address_limit = 1UL << 47;
-
 long read_available(int fd, u64 to, u64 length, u64 offset) {
     u64 done = 0;
     while (done < length) {
@@ -32,22 +30,22 @@ static long check_header(const Elf64_Ehdr *header) {
     if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_machine != EM_X86_64) return -ENOEXEC;
     if (header->e_type != ET_EXEC && header->e_type != ET_DYN) return -ENOEXEC;
     if (header->e_phentsize != sizeof(Elf64_Phdr)) return -ELIBBAD;
-    if (header->e_phoff >= address_limit) return -ELIBBAD;
+    if (header->e_phoff >= ADDRESS_LIMIT) return -ELIBBAD;
     if (header->e_phnum == 0 || header->e_phnum > ELF_SEGMENTS_MAX) return -ELIBBAD;
     return 0;
 }
 
 static long check_load(const Elf64_Phdr *segment, u64 previous_end) {
-    if (segment->p_filesz > segment->p_memsz || segment->p_memsz > address_limit) return -ELIBBAD;
-    if (segment->p_vaddr >= address_limit || segment->p_vaddr + segment->p_memsz >= address_limit) return -ELIBBAD;
-    if (segment->p_offset >= address_limit || segment->p_filesz >= address_limit) return -ELIBBAD;
+    if (segment->p_filesz > segment->p_memsz || segment->p_memsz > ADDRESS_LIMIT) return -ELIBBAD;
+    if (segment->p_vaddr >= ADDRESS_LIMIT || segment->p_vaddr + segment->p_memsz >= ADDRESS_LIMIT) return -ELIBBAD;
+    if (segment->p_offset >= ADDRESS_LIMIT || segment->p_filesz >= ADDRESS_LIMIT) return -ELIBBAD;
     if (segment->p_vaddr % PAGE != segment->p_offset % PAGE) return -ELIBBAD;
     if (page_down(segment->p_vaddr) < previous_end) return -ELIBBAD; /* PT_LOAD must ascend (gABI, Program Loading) */
     return 0;
 }
 
 static long read_interpreter(int fd, const Elf64_Phdr *segment, char *to) {
-    if (segment->p_filesz < 2 || segment->p_filesz > INTERPRETER_SIZE || segment->p_offset >= address_limit) return -ELIBBAD;
+    if (segment->p_filesz < 2 || segment->p_filesz > INTERPRETER_SIZE || segment->p_offset >= ADDRESS_LIMIT) return -ELIBBAD;
     long error = read_exactly(fd, to, segment->p_filesz, segment->p_offset);
     if (failed(error)) return error;
     return to[segment->p_filesz - 1] == 0 ? 0 : -ELIBBAD;

@@ -4,6 +4,7 @@
 #include <asm/stat.h>
 #include <linux/mman.h>
 
+#include "access.h"
 #include "call.h"
 #include "image.h"
 #include "program.h"
@@ -86,7 +87,8 @@ static void use_handler_mask(const struct call *call) {
 long execute(struct call *call) {
     const char *path = ptr_of(call->arg[0]);
     char *const *arguments = ptr_of(call->arg[1]), *const *environment = ptr_of(call->arg[2]);
-    if (!path) return -EFAULT;
+    if (!can_read(addr_of(path), 1)) return -EFAULT;
+    if (arguments && !can_read(addr_of(arguments), sizeof *arguments)) return -EFAULT;
     if (path_is_own_exe(path)) path = state.program;
     long fd = program_open(path);
     if (failed(fd)) return fd;
@@ -119,7 +121,7 @@ long execute_at(struct call *call) {
     const char *path = ptr_of(call->arg[1]);
     int directory = (int)call->arg[0];
     u64 flags = call->arg[4];
-    if (!path) return -EFAULT;
+    if (!can_read(addr_of(path), 1)) return -EFAULT;
     if (!*path && flags & AT_EMPTY) return execute_descriptor(call, directory);
     if (*path == '/' || directory == AT_HERE) {
         struct call plain = *call;

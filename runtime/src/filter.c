@@ -47,6 +47,7 @@ static const struct rule rules[] = {
     {__NR_remap_file_pages, ANSWER, 0, ENOSYS},
     {__NR_userfaultfd, ANSWER, 0, ENOSYS},
     {453 /* map_shadow_stack */, ANSWER, 0, ENOSYS},
+    {462 /* mseal */, ANSWER, 0, ENOSYS}, /* fork could not put copies over sealed mappings */
     {__NR_pkey_alloc, ANSWER, 0, ENOSPC}, /* programs then do without protection keys */
     /* Pages cannot be handed over, nor direct I/O reach them. */
     {__NR_vmsplice, ALWAYS, 0, 0},

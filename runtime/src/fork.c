@@ -9,7 +9,7 @@
 #include <linux/sched.h>
 
 #include "call.h"
-#include "fail.h"
+#include "descriptors.h"
 #include "process.h"
 #include "secret.h"
 #include "state.h"
@@ -22,7 +22,7 @@ long rt_save(struct context *context) __attribute__((returns_twice));
 __attribute__((noreturn)) void rt_resume(struct context *context);
 long rt_clone_on(u64 flags, void *stack_top, int *parent_tid, void (*child)(void *), void *arg);
 
-enum { ARCH_SET_FS_CODE = 0x1002, CHILD_STACK = 64 << 10 };
+enum { ARCH_SET_FS_CODE = 0x1002, CHILD_STACK = 64 << 10, WAIT_FOR_ALL = 0x40000000 /* __WALL */ };
 
 struct fork {
     struct context context;
@@ -98,8 +98,7 @@ static long copy_program_memory(u8 *residency) {
 static void child_main(void *arg) {
     struct fork *fork = arg;
     u8 residency[PAGES_AT_ONCE];
-    if (failed(copy_program_memory(residency)))
-        fail(CLOISTER_EXIT_INTERNAL, "a forked child could not get its own secret memory, so it was ended", 0, NULL);
+    if (failed(copy_program_memory(residency))) SYS1(__NR_exit_group, CLOISTER_EXIT_INTERNAL);
     rt_resume(&fork->context);
 }
 
@@ -116,11 +115,16 @@ static void finish_child(struct fork *fork) {
     SYS1(__NR_close, fork->done[1]);
 }
 
-static void wait_for_child(const struct fork *fork) {
+/* A child that ended before it had its own memory never was: fork fails, and nobody else can wait for it. */
+static long wait_for_child(const struct fork *fork, long child) {
     char byte;
     SYS1(__NR_close, fork->done[1]);
-    while (SYS3(__NR_read, fork->done[0], &byte, 1) == -EINTR) continue;
+    long n;
+    while ((n = SYS3(__NR_read, fork->done[0], &byte, 1)) == -EINTR) continue;
     SYS1(__NR_close, fork->done[0]);
+    if (n == 1 || failed(child)) return child;
+    SYS4(__NR_wait4, child, NULL, WAIT_FOR_ALL, NULL);
+    return -ENOMEM;
 }
 
 /* The kernel must not touch the child's memory (tid words, fs base) while it is still the parent's. */
@@ -129,7 +133,7 @@ static const u64 done_by_finish_child = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTI
 static long fork_locked(struct fork *fork, int *parent_tid) {
     long stack = secret_map(0, CHILD_STACK, PROT_READ | PROT_WRITE, 0);
     if (failed(stack)) return -ENOMEM;
-    long result = SYS2(__NR_pipe2, fork->done, CLOSE_ON_EXEC);
+    long result = open_beyond_limit(__NR_pipe2, addr_of(fork->done), CLOSE_ON_EXEC);
     if (!failed(result) && rt_save(&fork->context)) {
         finish_child(fork);
         SYS2(__NR_munmap, stack, CHILD_STACK);
@@ -140,7 +144,7 @@ static long fork_locked(struct fork *fork, int *parent_tid) {
         return -EAGAIN;
     }
     result = rt_clone_on(fork->flags & ~done_by_finish_child, ptr_of((u64)stack + CHILD_STACK), parent_tid, child_main, fork);
-    wait_for_child(fork);
+    result = wait_for_child(fork, result);
     SYS2(__NR_munmap, stack, CHILD_STACK);
     return result;
 }

@@ -2,6 +2,7 @@
  * address and work. glibc waits for a thread's end with a shared futex, and pshared mutexes and semaphores use them. */
 #include <linux/futex.h>
 
+#include "access.h"
 #include "areas.h"
 #include "call.h"
 #include "state.h"
@@ -53,6 +54,10 @@ static void wait_shared(struct call *call) {
     memcpy(a, call->arg, sizeof a);
     u32 *word = shared_word(a[0]);
     u32 seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+    if (!can_read(a[0], sizeof(u32))) {
+        call->frame->rax = (u64)(long)-EFAULT;
+        return;
+    }
     if (__atomic_load_n((u32 *)ptr_of(a[0]), __ATOMIC_SEQ_CST) != (u32)a[2]) {
         call->frame->rax = (u64)(long)-EAGAIN;
         return;

@@ -6,6 +6,7 @@
 #include <linux/mman.h>
 
 #include "areas.h"
+#include "descriptors.h"
 #include "patch.h"
 #include "state.h"
 
@@ -23,8 +24,9 @@ static size_t next_known;
 static struct elf_file scratch; /* owned by whoever holds the lock */
 
 static long create(u64 size) {
-    long fd = SYS2(__NR_memfd_create, CLOISTER_MEMFD_TEXT, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-    if (fd == -EINVAL) fd = SYS2(__NR_memfd_create, CLOISTER_MEMFD_TEXT, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    u64 name = addr_of(CLOISTER_MEMFD_TEXT);
+    long fd = open_beyond_limit(__NR_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (fd == -EINVAL) fd = open_beyond_limit(__NR_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (failed(fd)) return fd;
     long error = SYS2(__NR_ftruncate, fd, size);
     if (!failed(error)) return fd;
@@ -107,6 +109,10 @@ long image_map_piece(u64 address, u64 length, int protection, int extra_flags, i
 bool is_elf(int file) {
     char magic[SELFMAG];
     return !failed(read_exactly(file, magic, sizeof magic, 0)) && memcmp(magic, ELFMAG, SELFMAG) == 0;
+}
+
+bool image_spans(int file, u64 length) {
+    return !failed(elf_read(file, &scratch)) && page_up(length) == scratch.high - scratch.low;
 }
 
 static void remember(u64 start, u64 length, const struct stat *file) {

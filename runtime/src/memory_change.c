@@ -26,41 +26,51 @@ long memory_unmap(u64 address, u64 length) {
     return error;
 }
 
-/* Replaces [start, end) by `at`, a mapping of the same length that holds a copy of its bytes. */
-static long substitute(u64 start, u64 end, u64 at, enum area_kind kind, int protection) {
-    long error = SYS3(__NR_mprotect, at, end - start, protection);
-    if (!failed(error)) error = SYS5(__NR_mremap, at, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
-    if (failed(error)) return error;
-    areas_put(start, end, kind, protection);
-    return 0;
-}
-
-static bool make_readable(u64 start, u64 end) { return !failed(SYS3(__NR_mprotect, start, end - start, PROT_READ)); }
-
-/* Secret memory cannot be executed: what a program generates and then runs becomes ordinary memory, and is counted. */
-static long become_jit(u64 start, u64 end, int protection) {
-    long at = SYS6(__NR_mmap, 0, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (failed(at)) return at;
-    if (!make_readable(start, end)) return -EACCES;
-    secret_copy((u64)at, start, end - start, state.residency);
-    state.counters.jit++;
-    return substitute(start, end, (u64)at, AREA_JIT, protection);
-}
-
 struct piece { /* struct iovec */
     u64 start, length;
 };
 
-/* What was mapped to be read is to be written: the private copy that the kernel would make on write, made now. The kernel copies,
- * because pages behind the end of the file cannot be touched (SIGBUS); they stay zero. */
-static long become_secret(u64 start, u64 end, int protection) {
-    long at = secret_map(0, end - start, PROT_READ | PROT_WRITE, 0);
+/* Copies what a file mapping holds. The kernel copies, because pages behind the end of the file cannot be touched (SIGBUS);
+ * they stay zero. One call moves less than 2 GiB. */
+static long copy_mapped(u64 to, u64 from, u64 length) {
+    for (u64 done = 0; done < length;) {
+        struct piece source = {from + done, min_u64(length - done, 1UL << 30)}, target = {to + done, source.length};
+        long n = SYS6(__NR_process_vm_readv, SYS0(__NR_gettid), &target, 1, &source, 1, 0);
+        if (n == -EFAULT) return 0;
+        if (failed(n)) return -EACCES;
+        done += (u64)n;
+    }
+    return 0;
+}
+
+/* Fills `at` with the bytes of [start, end), gives it `protection` and puts it in their place. */
+static long take_place(const struct area *area, u64 start, u64 end, u64 at, int protection) {
+    long error = SYS3(__NR_mprotect, start, end - start, PROT_READ);
+    if (failed(error)) return error;
+    if (area->kind == AREA_SECRET) secret_copy(at, start, end - start, state.residency);
+    else error = copy_mapped(at, start, end - start);
+    if (!failed(error)) error = SYS3(__NR_mprotect, at, end - start, protection);
+    if (!failed(error)) error = SYS5(__NR_mremap, at, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+    if (failed(error)) SYS3(__NR_mprotect, start, end - start, area->protection);
+    return failed(error) ? error : 0;
+}
+
+/* Memory that changes its kind: what was mapped to be read and is to be written becomes the private copy that the kernel would
+ * make on write, made now; what is to be executed becomes ordinary memory, which is counted, for secret memory cannot be. */
+static long become(const struct area *area, u64 start, u64 end, int protection) {
+    bool jit = protection & PROT_EXEC;
+    int accessible = PROT_READ | PROT_WRITE;
+    long at = jit ? SYS6(__NR_mmap, 0, end - start, accessible, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                  : secret_map(0, end - start, accessible, 0);
     if (failed(at)) return at;
-    if (!make_readable(start, end)) return -EACCES;
-    struct piece from = {start, end - start}, to = {(u64)at, end - start};
-    long copied = SYS6(__NR_process_vm_readv, SYS0(__NR_getpid), &to, 1, &from, 1, 0);
-    if (failed(copied)) return -EACCES;
-    return substitute(start, end, (u64)at, AREA_SECRET, protection);
+    long error = take_place(area, start, end, (u64)at, protection);
+    if (failed(error)) {
+        SYS2(__NR_munmap, at, end - start);
+        return error;
+    }
+    state.counters.jit += jit;
+    areas_put(start, end, jit ? AREA_JIT : AREA_SECRET, protection);
+    return 0;
 }
 
 /* The main stack never becomes ordinary memory, even if a library asks for an executable one. */
@@ -69,8 +79,8 @@ static bool holds_stack(u64 start, u64 end) { return start < state.stack_end && 
 static long protect_area(const struct area *area, u64 start, u64 end, int protection) {
     bool copied_on_write = area->kind == AREA_SEALED || area->kind == AREA_PRIVATE_FILE;
     if (area->kind == AREA_SECRET && protection & PROT_EXEC)
-        return holds_stack(start, end) ? -EACCES : become_jit(start, end, protection);
-    if (copied_on_write && protection & PROT_WRITE) return become_secret(start, end, protection);
+        return holds_stack(start, end) ? -EACCES : become(area, start, end, protection);
+    if (copied_on_write && protection & PROT_WRITE) return become(area, start, end, protection);
     if (area->kind == AREA_SECRET && in_window(start)) return window_protect(start, end - start, protection);
     long error = SYS3(__NR_mprotect, start, end - start, protection);
     if (failed(error)) return error;
@@ -84,7 +94,8 @@ static long protect_area(const struct area *area, u64 start, u64 end, int protec
 /* Goes area by area, as mprotect(2) goes from mapping to mapping: an error leaves the earlier ones changed. */
 long memory_protect(u64 address, u64 length, int protection) {
     u64 end = address + page_up(length);
-    if (address % PAGE || end < address || protection & ~KNOWN_PROTECTION) return -EINVAL;
+    if (address % PAGE || protection & ~KNOWN_PROTECTION) return -EINVAL;
+    if (end < address || (length && end == address)) return -ENOMEM;
     protection &= PROT_READ | PROT_WRITE | PROT_EXEC;
     if (!areas_have_room(4)) return -ENOMEM;
     if (!areas_any(address, end) && !window_meets(address, end)) return SYS3(__NR_mprotect, address, length, protection);
@@ -146,7 +157,7 @@ long memory_remap(u64 old, u64 old_length, u64 new_length, int flags, u64 target
     const struct area *found = areas_find(old);
     if (old % PAGE || !new_length || flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) return -EINVAL;
     if (!found || !old_length) return found ? -EINVAL : -EFAULT;
-    if (!areas_have_room(4)) return -ENOMEM;
+    if (!areas_have_room(4) || old_length > ADDRESS_LIMIT || new_length > ADDRESS_LIMIT) return -ENOMEM;
     struct area area = *found;
     if (area.end < old + old_length) return -EFAULT;
     bool fixed = flags & MREMAP_FIXED;

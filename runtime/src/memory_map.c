@@ -7,8 +7,6 @@
 #include "state.h"
 #include "window.h"
 
-static const u64 ADDRESS_LIMIT = 1UL << 47;
-
 enum { FILE_TYPE = 0170000, REGULAR_FILE = 0100000 };
 
 struct request {
@@ -88,11 +86,19 @@ static long map_secret_copy(const struct request *r) {
     return failed(error) ? error : at;
 }
 
+/* Whether a dynamic loader maps a program file, rather than somebody who wants the file's bytes (git, a linker). glibc's says
+ * MAP_DENYWRITE, which the kernel ignores; every loader maps segments over its first mapping, which spans them all. */
+static bool is_loading(const struct request *r) {
+    if (!is_elf(r->fd)) return false;
+    return is_fixed(r) || r->flags & MAP_DENYWRITE || r->protection & PROT_EXEC || image_spans(r->fd, r->length);
+}
+
 /* A private mapping that is only read: for program files a sealed copy, else the file's own pages. A shared read-only mapping
- * cannot be written through /proc/PID/mem, a private one can. */
+ * cannot be written through /proc/PID/mem, a private one can. Only what glibc's loader asks for is patched: what anybody else
+ * sees must be the file's bytes. */
 static long map_read_only(const struct request *r) {
-    bool program = is_elf(r->fd);
-    if (program && !is_fixed(r) && r->offset == 0) {
+    bool program = is_loading(r);
+    if (program && !is_fixed(r) && r->offset == 0 && r->flags & MAP_DENYWRITE) {
         long at = image_map_whole(r->length, r->protection, r->fd);
         if (!failed(at) || at == -ENOMEM) return at;
     }

@@ -48,8 +48,9 @@ long program_script(int fd, struct script_line *line) {
     if (n < 2 || line->text[0] != '#' || line->text[1] != '!') return 0;
     size_t end = 0;
     while (line->text[end] && line->text[end] != '\n') end++;
-    line->text[end] = 0;
-    return cut_line(line, end == SCRIPT_LINE);
+    bool cut_off = end == SCRIPT_LINE;
+    line->text[cut_off ? end - 1 : end] = 0; /* the kernel gives up the last byte it read (load_script) */
+    return cut_line(line, cut_off);
 }
 
 bool program_is_elf64(int fd) {

@@ -16,6 +16,7 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 
 #define PAGE 4096UL
+#define ADDRESS_LIMIT (1UL << 47) /* of programs, on x86-64 */
 #define NODISCARD __attribute__((warn_unused_result))
 
 static inline u64 page_up(u64 value) { return (value + PAGE - 1) & ~(PAGE - 1); }

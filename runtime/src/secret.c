@@ -2,8 +2,10 @@
 
 #include <linux/mman.h>
 
+#include "descriptors.h"
+
 long secret_open(u64 size) {
-    long fd = SYS1(__NR_memfd_secret, CLOSE_ON_EXEC);
+    long fd = open_beyond_limit(__NR_memfd_secret, CLOSE_ON_EXEC, 0);
     if (failed(fd)) return fd;
     long error = SYS2(__NR_ftruncate, fd, size);
     if (!failed(error)) return fd;

@@ -1,5 +1,6 @@
 /* Signal calls. SIGSYS is the runtime's: a program must not block it (the kernel would kill it at its next intercepted call),
  * handle it or see that it is handled. Everything else goes to the kernel unchanged. */
+#include "access.h"
 #include "call.h"
 #include "state.h"
 
@@ -21,6 +22,8 @@ static long swap_sigsys_action(const struct kernel_action *new, struct kernel_ac
 long signal_action(struct call *call) {
     const u64 *a = call->arg;
     const struct kernel_action *new = ptr_of(a[1]);
+    if (new && !can_read(a[1], sizeof *new)) return -EFAULT;
+    if (a[0] == SIGSYS_NUMBER && a[2] && !can_write(a[2], sizeof *new)) return -EFAULT;
     if (a[0] == SIGSYS_NUMBER && a[3] == MASK_SIZE) return swap_sigsys_action(new, ptr_of(a[2]));
     if (!new) return SYS4(__NR_rt_sigaction, a[0], 0, a[2], a[3]);
     struct kernel_action action = *new;
@@ -40,6 +43,8 @@ static long change_saved_mask(u64 *saved, u64 how, const u64 *set, u64 *old) {
 long signal_mask(struct call *call) {
     const u64 *a = call->arg, *set = ptr_of(a[1]);
     if (a[3] != MASK_SIZE) return -EINVAL;
+    if (set && !can_read(a[1], MASK_SIZE)) return -EFAULT;
+    if (call->frame && a[2] && !can_write(a[2], MASK_SIZE)) return -EFAULT;
     if (call->frame) return change_saved_mask(&call->frame->signals, a[0], set, ptr_of(a[2]));
     u64 bits = set ? *set & ~SIGSYS_BIT : 0;
     return SYS4(__NR_rt_sigprocmask, a[0], set ? &bits : NULL, a[2], MASK_SIZE);
@@ -51,6 +56,11 @@ void signal_wait(struct call *call) {
     memcpy(a, call->arg, sizeof a);
     if (call->number == __NR_pselect6) { /* arg[5] points to {const sigset *, size} */
         const u64 *pair = ptr_of(a[5]);
+        bool bad = !can_read(a[5], 2 * sizeof *pair) || (pair[0] && !can_read(pair[0], MASK_SIZE));
+        if (bad) {
+            call_replay(call, a, -1, NULL, 0); /* the kernel says what is wrong */
+            return;
+        }
         u64 mask = pair[0] ? *(const u64 *)ptr_of(pair[0]) & ~SIGSYS_BIT : 0;
         u64 data[3] = {0, pair[1], mask};
         call_replay(call, a, 5, data, sizeof data);
@@ -59,6 +69,10 @@ void signal_wait(struct call *call) {
         return;
     }
     int at = call->number == __NR_rt_sigsuspend ? 0 : call->number == __NR_ppoll ? 3 : 4;
+    if (!can_read(a[at], MASK_SIZE)) {
+        call_replay(call, a, -1, NULL, 0);
+        return;
+    }
     u64 mask = *(const u64 *)ptr_of(a[at]) & ~SIGSYS_BIT;
     call_replay(call, a, at, &mask, sizeof mask);
 }

@@ -1,4 +1,5 @@
-/* The program's initial stack. Strings come first, from the top down; their pointers are kept in two lists at its low end until
+/* The program's initial stack: a mapping of its own between inaccessible pages, because libraries take its line in
+ * /proc/self/maps for its bounds (pthread_getattr_np). Strings come first, from the top down; their pointers are kept in two lists at its low end until
  * everything is known, then laid out below the strings. The kernel gives strings and pointers a quarter of the stack
  * (execve(2)), so the lists are long enough for what it accepted. */
 #include <linux/auxvec.h>
@@ -8,9 +9,10 @@
 #include "fail.h"
 #include "start.h"
 #include "state.h"
-#include "window.h"
+#include "areas.h"
+#include "secret.h"
 
-enum { STACK_DEFAULT = 8 << 20, STACK_LIMIT = 1 << 30, ROOM_BELOW = 256 << 10 };
+enum { STACK_DEFAULT = 8 << 20, STACK_LIMIT = 1 << 30, ROOM_BELOW = 256 << 10, GUARD_GAP = 1 << 20 };
 
 static u64 list_limit; /* words in each list */
 
@@ -24,11 +26,14 @@ static u64 wanted_size(void) {
 }
 
 void stack_create(struct program_stack *stack) {
-    u64 size = wanted_size(), at = window_take(size + PAGE); /* the lowest page stays inaccessible */
-    long error = at ? window_protect(at + PAGE, size, PROT_READ | PROT_WRITE) : -ENOMEM;
+    u64 size = wanted_size(), room = GUARD_GAP + size + PAGE;
+    long at = SYS6(__NR_mmap, 0, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    require(at, "no address space for the stack (ulimit -v?)");
+    stack->low = (u64)at + GUARD_GAP;
+    stack->top = stack->low + size;
+    long error = secret_map(stack->low, size, PROT_READ | PROT_WRITE, MAP_FIXED);
     if (failed(error)) fail_secret_memory(error);
-    stack->low = at + PAGE;
-    stack->top = at + PAGE + size;
+    areas_put(stack->low, stack->top, AREA_SECRET, PROT_READ | PROT_WRITE);
     state.stack_start = stack->low;
     state.stack_end = stack->top;
     list_limit = size / 4 / sizeof(char *);

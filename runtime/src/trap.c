@@ -2,6 +2,7 @@
 #include <linux/fcntl.h>
 
 #include "call.h"
+#include "farewell.h"
 #include "memory.h"
 #include "observer.h"
 #include "state.h"
@@ -50,10 +51,18 @@ static long memory_call(const struct call *call) {
     }
 }
 
-static long locked_memory_call(const struct call *call) {
+static bool unmaps(const struct call *call, u64 stack_pointer) {
+    u64 start = call->arg[0], length = page_up(call->arg[1]);
+    return call->number == __NR_munmap && stack_pointer >= start && stack_pointer - start < length;
+}
+
+static long locked_memory_call(const struct call *call, u64 stack_pointer) {
     struct lock_guard lock;
+    long result = 0;
     lock_take(&lock, call->frame != NULL);
-    long result = memory_call(call);
+    farewell_collect();
+    if (unmaps(call, stack_pointer)) farewell_defer(call->arg[0], call->arg[1]);
+    else result = memory_call(call);
     lock_give(&lock);
     return result;
 }
@@ -114,7 +123,7 @@ static long answer(struct call *call, bool *replayed) {
         *replayed = true;
         signal_wait(call);
         return 0;
-    default: return locked_memory_call(call);
+    default: return locked_memory_call(call, call->frame->rsp);
     }
 }
 
@@ -147,6 +156,6 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     case __NR_execve: return execute(&call);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
-    default: return locked_memory_call(&call);
+    default: return locked_memory_call(&call, addr_of(frame));
     }
 }

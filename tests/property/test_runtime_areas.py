@@ -1,10 +1,10 @@
 """areas.c against a map from page number to what is there."""
 
+import itertools
 from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.property.runtime_pieces.pieces_unsafe import pieces
 
 PAGE = 4096
@@ -31,7 +31,9 @@ steps = st.lists(
         Step,
         call=st.sampled_from(["put", "put", "drop", "protect"]),
         first=st.integers(0, PAGES - 1),
-        count=st.integers(1, 12),  # no caller passes an empty range: mmap(2), munmap(2) refuse one, mprotect(2) does nothing
+        count=st.integers(
+            1, 12
+        ),  # no caller passes an empty range: mmap(2), munmap(2) refuse one, mprotect(2) does nothing
         kind=st.sampled_from(KINDS),
         protection=st.sampled_from([0, 1, 3, 5]),
     ),
@@ -53,7 +55,7 @@ def table() -> list[tuple[int, int, int, int]]:
     records = [pieces().areas_get(i).contents for i in range(pieces().areas_count())]
     areas = [(r.start, r.end, r.kind, r.protection) for r in records]
     assert all(start < end for start, end, _, _ in areas), "an empty area"
-    for left, right in zip(areas, areas[1:], strict=False):
+    for left, right in itertools.pairwise(areas):
         assert left[1] <= right[0], "unsorted or overlapping"
         assert left[1] < right[0] or left[2:] != right[2:], "two neighbours that are alike"
     return areas

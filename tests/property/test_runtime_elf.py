@@ -10,7 +10,6 @@ from typing import IO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.property.runtime_pieces.pieces_unsafe import elf_reader
 
 LOAD, INTERP, NOTE = 1, 3, 4
@@ -210,7 +209,9 @@ def test_no_damage_crashes_it(reader: Reader, damage: list[tuple[int, int]]) -> 
     check(reader, bytes(data))
 
 
-@pytest.mark.parametrize("data", [changed(header_offset=2**63), with_segment(0, offset=2**63)], ids=["headers", "interpreter"])
+@pytest.mark.parametrize(
+    "data", [changed(header_offset=2**63), with_segment(0, offset=2**63)], ids=["headers", "interpreter"]
+)
 def test_offsets_that_no_file_has(reader: Reader, data: bytes) -> None:
     """pread(2) refuses a negative offset with EINVAL; to whoever runs the file it is a damaged program all the same."""
     check(reader, data)

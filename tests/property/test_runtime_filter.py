@@ -7,7 +7,6 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.property.runtime_pieces import bpf
 from tests.property.runtime_pieces.pieces_unsafe import (
     RUNTIME,
@@ -35,10 +34,19 @@ def enum_names() -> list[str]:
     return re.findall(r"^\s*([A-Z_]+),", block[1], re.MULTILINE)
 
 
+Wishes = tuple[bool, bool]
+PLAIN: Wishes = (False, False)
+WISHES: list[Wishes] = [PLAIN, (True, False), (False, True), (True, True)]
+"""Whether the end of the program is asked for, and whether setuid(2) and its kind are."""
+
+
 @functools.cache
-def rules(*, observed: bool) -> list[Rule]:
-    table = filter_rules(enum_names())
-    return table if observed else table[:-1]
+def rules(wishes: Wishes) -> list[Rule]:
+    return filter_rules(enum_names(), observed=wishes[0], limited=wishes[1])
+
+
+def program_for(wishes: Wishes) -> list[bpf.Instruction]:
+    return filter_program(observed=wishes[0], limited=wishes[1])
 
 
 def flags(names: str) -> int:
@@ -76,12 +84,12 @@ def decide(rule: Rule, call: bpf.Call) -> int | None:
     raise AssertionError(f"{rule.test}: teach this test the new kind of rule")
 
 
-def expected(call: bpf.Call, *, observed: bool) -> int:
+def expected(call: bpf.Call, wishes: Wishes) -> int:
     if call.arch != bpf.X86_64:
         return bpf.KILL_PROCESS
     if call.number >= 0x4000_0000:
         return bpf.ERRNO | errno.ENOSYS
-    for rule in rules(observed=observed):
+    for rule in rules(wishes):
         verdict = decide(rule, call) if rule.number == call.number else None
         if verdict is not None:
             return verdict
@@ -96,7 +104,7 @@ words = st.one_of(
 calls = st.builds(
     bpf.Call,
     number=st.one_of(
-        st.sampled_from([rule.number for rule in rules(observed=True)]), st.integers(0, 470), st.integers(0, 2**32 - 1)
+        st.sampled_from([rule.number for rule in rules(WISHES[3])]), st.integers(0, 470), st.integers(0, 2**32 - 1)
     ),
     arch=st.sampled_from([bpf.X86_64] * 8 + [bpf.I386, bpf.AARCH64, 0]),
     pointer=st.one_of(
@@ -108,37 +116,38 @@ calls = st.builds(
 )
 
 
-@pytest.mark.parametrize("observed", [False, True])
-def test_the_kernel_would_accept_it(observed: bool) -> None:  # noqa: FBT001  a parameter of the test
-    program = filter_program(observed=observed)
+@pytest.mark.parametrize("wishes", WISHES)
+def test_the_kernel_would_accept_it(wishes: Wishes) -> None:
+    program = program_for(wishes)
     bpf.check(program)
     assert len(program) <= 4096  # BPF_MAXINSNS
 
 
-@pytest.mark.parametrize("observed", [False, True])
-def test_every_rule_at_both_edges_of_the_gate(observed: bool) -> None:  # noqa: FBT001
-    program = filter_program(observed=observed)
+@pytest.mark.parametrize("wishes", WISHES)
+def test_every_rule_at_both_edges_of_the_gate(wishes: Wishes) -> None:
+    program = program_for(wishes)
     start, end = gate()
     inside = [start, start + 1, (start + end) // 2, end - 1, end]
     outside = [0, start - 1, end + 1, start ^ UPPER, end ^ UPPER, start + UPPER, 2**64 - 1]
     patterns = [0, 1, UPPER, 2**64 - 1, *(1 << bit for bit in range(64))]
-    for rule in rules(observed=observed):
+    for rule in rules(wishes):
         for pattern in (*patterns, rule.value, rule.value | UPPER, rule.value ^ 1):
             arguments = tuple(pattern if i == rule.arg else 0 for i in range(6))
             for pointer in (*inside, *outside):
                 call = bpf.Call(number=rule.number, pointer=pointer, arguments=arguments)
-                assert bpf.run(program, call) == expected(call, observed=observed), (rule, call)
+                assert bpf.run(program, call) == expected(call, wishes), (rule, call)
 
 
-@given(st.lists(calls, min_size=10, max_size=30), st.booleans())
-def test_any_call_gets_what_the_table_says(some: list[bpf.Call], observed: bool) -> None:  # noqa: FBT001
-    program = filter_program(observed=observed)
+@given(st.lists(calls, min_size=10, max_size=30), st.sampled_from(WISHES))
+def test_any_call_gets_what_the_table_says(some: list[bpf.Call], wishes: Wishes) -> None:
+    program = program_for(wishes)
     for call in some:
-        assert bpf.run(program, call) == expected(call, observed=observed), call
+        assert bpf.run(program, call) == expected(call, wishes), call
 
 
 ALWAYS_INTERCEPTED = (
-    "mmap mprotect munmap brk mremap madvise msync pkey_mprotect fork execve execveat exit rt_sigsuspend readlink readlinkat"
+    "mmap mprotect munmap brk mremap madvise msync pkey_mprotect fork execve execveat exit "
+    "rt_sigsuspend readlink readlinkat"
 )
 ANSWERED = [
     ("mlock mlock2 munlock mlockall munlockall", 0),
@@ -151,13 +160,13 @@ ANSWERED = [
 @pytest.mark.parametrize("word", [0, 1, UPPER, 2**64 - 1])
 def test_protection_depends_on_intercepting(name: str, word: int) -> None:
     call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(word,) * 6)
-    assert bpf.run(filter_program(observed=False), call) == bpf.TRAP
+    assert bpf.run(program_for(PLAIN), call) == bpf.TRAP
 
 
 @pytest.mark.parametrize(("name", "error"), [(name, error) for names, error in ANSWERED for name in names.split()])
 def test_protection_depends_on_refusing(name: str, error: int) -> None:
     call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(2**64 - 1,) * 6)
-    assert bpf.run(filter_program(observed=False), call) == bpf.ERRNO | error
+    assert bpf.run(program_for(PLAIN), call) == bpf.ERRNO | error
 
 
 CONDITIONAL = [
@@ -189,16 +198,16 @@ CONDITIONAL = [
 @pytest.mark.parametrize(("what", "name", "arguments", "verdict"), CONDITIONAL, ids=[case[0] for case in CONDITIONAL])
 def test_what_depends_on_arguments(what: str, name: str, arguments: tuple[int, ...], verdict: int) -> None:
     call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=arguments)
-    assert bpf.run(filter_program(observed=False), call) == verdict, what
+    assert bpf.run(program_for(PLAIN), call) == verdict, what
 
 
 def test_an_observed_program_is_asked_before_it_ends() -> None:
     call = bpf.Call(number=K["__NR_exit_group"], pointer=OUTSIDE)
-    assert bpf.run(filter_program(observed=True), call) == bpf.TRAP
+    assert bpf.run(program_for(WISHES[1]), call) == bpf.TRAP
 
 
 def test_no_way_around_by_another_abi() -> None:
-    program = filter_program(observed=False)
+    program = program_for(PLAIN)
     for number in (0, 9, 90, 192, K["__NR_mmap"]):
         assert bpf.run(program, bpf.Call(number=number, arch=bpf.I386)) == bpf.KILL_PROCESS
         assert bpf.run(program, bpf.Call(number=number | 0x4000_0000)) == bpf.ERRNO | errno.ENOSYS
@@ -206,4 +215,4 @@ def test_no_way_around_by_another_abi() -> None:
 
 
 def test_the_probe_tells_the_abi_version() -> None:
-    assert bpf.run(filter_program(observed=False), bpf.Call(number=PROBE)) == bpf.ERRNO | PROBE_ANSWER
+    assert bpf.run(program_for(PLAIN), bpf.Call(number=PROBE)) == bpf.ERRNO | PROBE_ANSWER

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.property.runtime_pieces.pieces_unsafe import pieces
 
 Event = tuple[str, int]  # which report, about which thread
@@ -14,8 +13,12 @@ TID_LIMIT = 1 << 22  # PID_MAX_LIMIT of 64-bit kernels
 
 # The new thread is seen before it ends, if at all (a thread killed at once is only reported dead); its creator's report
 # comes at any time.
-LIVES = [("seen", "ended", "announced"), ("seen", "announced", "ended"), ("announced", "seen", "ended")]
-SHORT_LIVES = [("ended", "announced"), ("announced", "ended")]
+LIVES: list[tuple[str, ...]] = [
+    ("seen", "ended", "announced"),
+    ("seen", "announced", "ended"),
+    ("announced", "seen", "ended"),
+]
+SHORT_LIVES: list[tuple[str, ...]] = [("ended", "announced"), ("announced", "ended")]
 
 
 def report(event: Event) -> None:

@@ -5,12 +5,21 @@ import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.property.runtime_pieces.pieces_unsafe import PatchTarget, address_of, pieces
 
 PAGE = 4096
 STUB, SITE = 32, 7
-PATCHED = {9, 10, 11, 12, 25, 28, 13, 14, 59}  # mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve
+PATCHED = {
+    9,
+    10,
+    11,
+    12,
+    25,
+    28,
+    13,
+    14,
+    59,
+}  # mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve
 TEXT_AT, STUBS_AT = 0x21000, 0x90000
 
 
@@ -20,16 +29,21 @@ def site(number: int) -> bytes:
 
 filler = st.binary(max_size=24).map(lambda code: code.replace(b"\x0f\x05", b"\x90\x90"))
 numbers = st.one_of(st.sampled_from(sorted(PATCHED)), st.integers(0, 470))
-codes = st.lists(st.one_of(filler, numbers.map(site), st.just(b"\x31\xc0\x0f\x05"), st.just(b"\x0f\x05")), max_size=30).map(b"".join)
+codes = st.lists(
+    st.one_of(filler, numbers.map(site), st.just(b"\x31\xc0\x0f\x05"), st.just(b"\x0f\x05")), max_size=30
+).map(b"".join)
 
 
-def patch(text: bytes, used: int = 0) -> tuple[bytes, bytes, int]:
-    """The text and the stubs after patching, and how many stubs are used."""
-    room = ctypes.create_string_buffer(text, max(len(text), 1))
+def patch(text: bytes, used: int = 0, *, after: bytes = b"\x90" * 8) -> tuple[bytes, bytes, int]:
+    """The text and the stubs after patching, and how many stubs are used.
+
+    Something stands `after` it: text is searched in words of 8 bytes, and a site in the last one may be left alone.
+    """
+    room = ctypes.create_string_buffer(text + after, len(text + after) or 1)
     stubs = ctypes.create_string_buffer(PAGE)
     target = PatchTarget(
         text=ctypes.addressof(room),
-        length=len(text),
+        length=len(text + after),
         stubs=ctypes.addressof(stubs),
         text_from_base=TEXT_AT,
         stubs_from_base=STUBS_AT,
@@ -40,8 +54,7 @@ def patch(text: bytes, used: int = 0) -> tuple[bytes, bytes, int]:
 
 
 def sites_in(text: bytes) -> list[int]:
-    found = [i for i in range(len(text) - SITE + 1) if any(text.startswith(site(number), i) for number in PATCHED)]
-    return found
+    return [i for i in range(len(text) - SITE + 1) if any(text.startswith(site(number), i) for number in PATCHED)]
 
 
 def relative(code: bytes, at: int, base: int) -> int:
@@ -92,7 +105,18 @@ def test_stubs_run_out_without_harm(before: int, sites: int) -> None:
 def test_a_site_cut_by_the_end_is_left_alone() -> None:
     for missing in range(1, SITE):
         text = b"\x90" * 5 + site(9)[:-missing]
-        assert patch(text)[0] == text
+        assert patch(text, after=b"")[0] == text
+
+
+def test_nothing_is_read_past_the_end() -> None:
+    """What follows the text completes a site; it is not the text's."""
+    for missing in range(1, SITE):
+        text = b"\x90" * 9 + site(9)
+        room = ctypes.create_string_buffer(text, len(text))
+        stubs = ctypes.create_string_buffer(PAGE)
+        target = PatchTarget(text=ctypes.addressof(room), length=len(text) - missing, stubs=ctypes.addressof(stubs))
+        pieces().patch_sites(ctypes.byref(target))
+        assert room.raw == text
 
 
 def test_other_calls_are_left_alone() -> None:

@@ -2,10 +2,10 @@
 
 import ctypes
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tests.property.runtime_pieces.pieces_unsafe import ScriptLine, pieces
+from tests.property.runtime_pieces.pieces_unsafe import pieces, script_line
 
 words = st.binary(max_size=40).map(lambda text: text.replace(b"\0", b"x"))
 NOT_EXECUTABLE = -8  # -ENOEXEC
@@ -65,14 +65,9 @@ def kernel_cut(line: bytes) -> tuple[bytes, bytes | None] | None:
 
 
 def cut(line: bytes) -> tuple[bytes, bytes | None] | None:
-    record = ScriptLine()
-    text = b"#!" + line
-    result = pieces().pieces_cut_line(text, len(text), ctypes.byref(record))
-    if result == NOT_EXECUTABLE:
-        return None
-    assert result == 1
-    argument = ctypes.string_at(record.argument) if record.argument else None
-    return ctypes.string_at(record.interpreter), argument
+    result, interpreter, argument = script_line(b"#!" + line + b"\nrest of the file\n")
+    assert result in (1, NOT_EXECUTABLE)
+    return (interpreter, argument) if result == 1 else None
 
 
 blanks = st.text("  \t", max_size=3).map(str.encode)
@@ -86,6 +81,21 @@ def test_script_lines(lead: bytes, interpreter: bytes, gap: bytes, rest: list[by
     assert cut(line) == (interpreter, b" ".join(rest) or None)
 
 
-@given(st.binary(max_size=253).filter(lambda line: b"\n" not in line))
+@given(st.binary(max_size=252).filter(lambda line: b"\n" not in line))
 def test_any_bytes_in_a_script_line(line: bytes) -> None:
     assert cut(line) == kernel_cut(line)
+
+
+@pytest.mark.parametrize("size", range(248, 262))
+def test_a_name_that_the_buffer_cuts_off_is_refused(size: int) -> None:
+    """The kernel reads BINPRM_BUF_SIZE = 256 bytes, and runs no name of which it has not seen the end."""
+    result, interpreter, _ = script_line(b"#!/".ljust(size, b"n") + b"\n")
+    assert (result, len(interpreter)) == ((1, size - 2) if size < 256 else (NOT_EXECUTABLE, 0))
+    result, interpreter, argument = script_line(b"#!/n ".ljust(size, b"a") + b"\n")
+    assert (result, interpreter) == (1, b"/n")
+    assert argument == b"a" * (min(size, 255) - 5)
+
+
+@pytest.mark.parametrize("content", [b"", b"#", b"# !/bin/sh\n", b"\n#!/bin/sh\n", b"\x7fELF"])
+def test_what_is_no_script(content: bytes) -> None:
+    assert script_line(content)[0] == 0

@@ -131,7 +131,9 @@ def test_a_program_is_found_where_execvp_finds_it(places: list[Path]) -> None:
     for name in ("prog", "only"):
         assert find_program(name, environment) == str(places[2] / name)
         assert find_program(name, environment) == shutil.which(name, path=environment["PATH"])
-        done = subprocess.run(["env", "-i", f"PATH={environment['PATH']}:/bin:/usr/bin", name], capture_output=True, check=True)
+        done = subprocess.run(
+            ["env", "-i", f"PATH={environment['PATH']}:/bin:/usr/bin", name], capture_output=True, check=True
+        )
         assert done.stdout == b"ran\n"
 
 

@@ -1,4 +1,4 @@
-"""Classic BPF as seccomp(2) runs it: the few instructions a seccomp filter may use, checked as strictly as the kernel checks them."""
+"""Classic BPF as seccomp(2) runs it: the few instructions that the filter uses, checked as the kernel checks them."""
 
 import struct
 from dataclasses import dataclass, field

@@ -1,7 +1,10 @@
 /* The runtime's pure pieces as a shared library for tests: what entry.S provides is provided here, and what is static in a file
  * is made visible by including it. */
 #include "filter.c"
-#include "program.c"
+
+#include "areas.h"
+#include "patch.h"
+#include "program.h"
 
 __asm__(".pushsection .data\n.globl gate_start, gate_end, rt_direct_entry\n"
         "gate_start: .skip 159\ngate_end: .byte 0\nrt_direct_entry: .byte 0\n.popsection\n");
@@ -19,28 +22,36 @@ long rt_syscall(long number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
 }
 
 /* Builds the filter anew; `*size` is the number of instructions. */
-const struct sock_filter *pieces_filter(bool observed, u16 *size);
-const struct sock_filter *pieces_filter(bool observed, u16 *size) {
+const struct sock_filter *pieces_filter(bool observed, bool memory_limited, u16 *size);
+const struct sock_filter *pieces_filter(bool observed, bool memory_limited, u16 *size) {
     length = 0;
-    build(observed);
+    build((struct filter_wishes){.observed = observed, .memory_limited = memory_limited});
     *size = length;
     return program;
 }
 
-/* The rule table, the exit rule last. */
-const struct rule *pieces_rules(u64 *count);
-const struct rule *pieces_rules(u64 *count) {
-    static struct rule all[RULES + 1];
-    for (u64 i = 0; i < RULES; i++) all[i] = rules[i];
-    all[RULES] = exit_rule;
-    *count = RULES + 1;
+/* The rules that hold for these wishes, in order. */
+const struct rule *pieces_rules(bool observed, bool memory_limited, u64 *count);
+const struct rule *pieces_rules(bool observed, bool memory_limited, u64 *count) {
+    static struct rule all[RULES + 8];
+    u64 n = 0;
+    for (u64 i = 0; i < RULES; i++) all[n++] = rules[i];
+    if (observed) all[n++] = exit_rule;
+    for (u64 i = 0; memory_limited && i < sizeof identity_rules / sizeof identity_rules[0]; i++) all[n++] = identity_rules[i];
+    *count = n;
     return all;
 }
 
-/* cut_line of a line without its newline, as program_script calls it. */
-long pieces_cut_line(const char *text, u64 size, struct script_line *line);
-long pieces_cut_line(const char *text, u64 size, struct script_line *line) {
-    memcpy(line->text, text, size);
-    line->text[size] = 0;
-    return cut_line(line);
+/* program_script; the two pointers are good until the next call. */
+long pieces_script(int fd, const char **interpreter, const char **argument);
+long pieces_script(int fd, const char **interpreter, const char **argument) {
+    static struct script_line line;
+    line.interpreter = line.argument = NULL;
+    long result = program_script(fd, &line);
+    *interpreter = line.interpreter;
+    *argument = line.argument;
+    return result;
 }
+
+/* For the records that Python lays out itself. */
+const u64 pieces_area_size = sizeof(struct area), pieces_rule_size = sizeof(struct rule), pieces_patch_target_size = sizeof(struct patch_target);

@@ -1,8 +1,9 @@
-"""Builds the runtime's pure C files for this process (a shared library, or a program with sanitizers) and describes them to ctypes."""
+"""Builds the runtime's pure C files for tests (a shared library, or a program with sanitizers), and their types."""
 
 import atexit
 import ctypes
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 RUNTIME = HERE.parents[2] / "runtime"
 FLAGS = ["-std=gnu11", "-g", "-w", f"-I{RUNTIME / 'include'}", f"-I{RUNTIME / 'src'}"]
 FREESTANDING = ["-O2", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns", "-fPIC", "-shared"]
-PURE = ["areas.c", "guard_table.c", "text.c", "elf_file.c", "patch.c", "state.c", "fail.c"]
+PURE = ["program.c", "areas.c", "guard_table.c", "text.c", "elf_file.c", "patch.c", "state.c", "fail.c"]
 
 Word = ctypes.c_uint64
 
@@ -23,7 +24,7 @@ Word = ctypes.c_uint64
 class Area(ctypes.Structure):
     """struct area (areas.h)."""
 
-    _fields_ = [  # noqa: RUF012  ctypes reads a plain list
+    _fields_ = [
         ("start", Word),
         ("end", Word),
         ("protection", ctypes.c_uint8),
@@ -35,21 +36,13 @@ class Area(ctypes.Structure):
 class PatchTarget(ctypes.Structure):
     """struct patch_target (patch.h)."""
 
-    _fields_ = [  # noqa: RUF012
-        (name, Word) for name in ("text", "length", "stubs", "text_from_base", "stubs_from_base", "used")
-    ]
-
-
-class ScriptLine(ctypes.Structure):
-    """struct script_line (program.h)."""
-
-    _fields_ = [("text", ctypes.c_char * 256), ("interpreter", ctypes.c_void_p), ("argument", ctypes.c_void_p)]  # noqa: RUF012
+    _fields_ = [(name, Word) for name in ("text", "length", "stubs", "text_from_base", "stubs_from_base", "used")]
 
 
 class Instruction(ctypes.Structure):
     """struct sock_filter (linux/filter.h)."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("code", ctypes.c_uint16),
         ("jt", ctypes.c_uint8),
         ("jf", ctypes.c_uint8),
@@ -60,7 +53,7 @@ class Instruction(ctypes.Structure):
 class RuleRecord(ctypes.Structure):
     """struct rule (filter.c)."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("number", ctypes.c_uint16),
         ("test", ctypes.c_uint8),
         ("arg", ctypes.c_uint8),
@@ -94,7 +87,9 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "same_string": (ctypes.c_bool, [Text, Text]),
     "starts_with": (ctypes.c_bool, [Text, Text]),
     "patch_sites": (None, [ctypes.POINTER(PatchTarget)]),
-    "pieces_cut_line": (ctypes.c_long, [Text, Word, ctypes.POINTER(ScriptLine)]),
+    "pieces_script": (ctypes.c_long, [ctypes.c_int, ctypes.POINTER(Text), ctypes.POINTER(Text)]),
+    "pieces_filter": (ctypes.POINTER(Instruction), [ctypes.c_bool, ctypes.c_bool, ctypes.POINTER(ctypes.c_uint16)]),
+    "pieces_rules": (ctypes.POINTER(RuleRecord), [ctypes.c_bool, ctypes.c_bool, ctypes.POINTER(Word)]),
 }
 
 
@@ -133,8 +128,8 @@ def pieces() -> ctypes.CDLL:
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    library.pieces_filter.restype = ctypes.POINTER(Instruction)
-    library.pieces_rules.restype = ctypes.POINTER(RuleRecord)
+    for name, record in (("area", Area), ("rule", RuleRecord), ("patch_target", PatchTarget)):
+        assert Word.in_dll(library, f"pieces_{name}_size").value == ctypes.sizeof(record), f"struct {name} has changed"
     return library
 
 
@@ -143,21 +138,33 @@ def address_of(symbol: str) -> int:
     return ctypes.addressof(ctypes.c_char.in_dll(pieces(), symbol))
 
 
-def filter_program(*, observed: bool) -> list[tuple[int, int, int, int]]:
+def filter_program(*, observed: bool, limited: bool) -> list[tuple[int, int, int, int]]:
     """The generated BPF program as (code, jt, jf, k)."""
     size = ctypes.c_uint16()
-    program = pieces().pieces_filter(observed, ctypes.byref(size))
+    program = pieces().pieces_filter(observed, limited, ctypes.byref(size))
     return [(program[i].code, program[i].jt, program[i].jf, program[i].k) for i in range(size.value)]
 
 
-def filter_rules(tests: list[str]) -> list[Rule]:
-    """The rule table, in order; `tests` are the names of its `enum test`. The last rule is exit_group's."""
+def filter_rules(tests: list[str], *, observed: bool, limited: bool) -> list[Rule]:
+    """The rules that hold, in order; `tests` are the names of their `enum test`."""
     count = Word()
-    table = pieces().pieces_rules(ctypes.byref(count))
+    table = pieces().pieces_rules(observed, limited, ctypes.byref(count))
     return [
         Rule(number=table[i].number, test=tests[table[i].test], arg=table[i].arg, value=table[i].value)
         for i in range(count.value)
     ]
+
+
+def script_line(content: bytes) -> tuple[int, bytes, bytes | None]:
+    """What program_script says of a file: its result, and the interpreter and argument if that is 1."""
+    file = os.memfd_create("script")
+    try:
+        os.write(file, content)
+        interpreter, argument = Text(), Text()
+        result = int(pieces().pieces_script(file, ctypes.byref(interpreter), ctypes.byref(argument)))
+    finally:
+        os.close(file)
+    return result, (interpreter.value or b"") if result == 1 else b"", argument.value if result == 1 else None
 
 
 def elf_reader() -> Path:
@@ -170,7 +177,9 @@ def elf_reader() -> Path:
 @functools.cache
 def kernel_constants() -> dict[str, int]:
     """The kernel headers' own numbers: `__NR_mmap`, `CLONE_VM`, `PR_SET_DUMPABLE`, `O_DIRECT`."""
-    headers = "".join(f"#include <{name}>\n" for name in ("asm/unistd_64.h", "linux/sched.h", "linux/prctl.h", "linux/fcntl.h"))
+    headers = "".join(
+        f"#include <{name}>\n" for name in ("asm/unistd_64.h", "linux/sched.h", "linux/prctl.h", "linux/fcntl.h")
+    )
     command = ["cc", "-E", "-dM", "-x", "c", "-"]
     text = subprocess.run(command, input=headers, capture_output=True, text=True, check=True).stdout
     return {name: int(value, 0) for name, value in re.findall(r"#define (\w+) (0x[0-9a-fA-F]+|[1-9]\d*|0)\b", text)}

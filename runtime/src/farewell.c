@@ -1,0 +1,30 @@
+#include "farewell.h"
+
+#include "memory.h"
+
+enum { PLACES = 256 };
+
+struct farewell {
+    u64 start, length;
+    long thread;
+};
+
+/* If all places are taken, a stack stays mapped until the process ends. */
+static struct farewell pending[PLACES];
+static size_t count;
+
+void farewell_defer(u64 start, u64 length) {
+    if (count < PLACES) pending[count++] = (struct farewell){start, length, SYS0(__NR_gettid)};
+}
+
+static bool has_ended(long process, long thread) { return SYS3(__NR_tgkill, process, thread, 0) == -ESRCH; }
+
+void farewell_collect(void) {
+    long process = count ? SYS0(__NR_getpid) : 0;
+    for (size_t i = count; i-- > 0;) {
+        struct farewell left = pending[i];
+        if (!has_ended(process, left.thread)) continue;
+        pending[i] = pending[--count];
+        if (failed(memory_unmap(left.start, left.length))) return; /* then it stays mapped */
+    }
+}
