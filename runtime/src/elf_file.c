@@ -1,5 +1,6 @@
 #include "elf_file.h"
 
+#include <asm/stat.h>
 #include <linux/mman.h>
 
 long read_available(int fd, u64 to, u64 length, u64 offset) {
@@ -35,6 +36,14 @@ static long check_header(const Elf64_Ehdr *header) {
     return 0;
 }
 
+/* Memory is taken by what the headers claim, so they may not claim more than there is. */
+static long check_extent(const Elf64_Phdr *segment, int fd) {
+    struct stat info;
+    long error = SYS2(__NR_fstat, fd, &info);
+    if (failed(error)) return error;
+    return segment->p_offset + segment->p_filesz > (u64)info.st_size ? -ELIBBAD : 0;
+}
+
 static long check_load(const Elf64_Phdr *segment, u64 previous_end) {
     if (segment->p_filesz > segment->p_memsz || segment->p_memsz > ADDRESS_LIMIT) return -ELIBBAD;
     if (segment->p_vaddr >= ADDRESS_LIMIT || segment->p_vaddr + segment->p_memsz >= ADDRESS_LIMIT) return -ELIBBAD;
@@ -55,7 +64,7 @@ long elf_read(int fd, struct elf_file *elf) {
     elf->low = ~0UL;
     elf->high = 0;
     elf->interpreter[0] = 0;
-    elf->executable_stack = false;
+    elf->executable_stack = true; /* what C libraries assume of a file that does not say */
     long error = read_exactly(fd, &elf->header, sizeof elf->header, 0);
     if (!failed(error)) error = check_header(&elf->header);
     if (failed(error)) return error;
@@ -66,6 +75,7 @@ long elf_read(int fd, struct elf_file *elf) {
         if (segment->p_type == PT_INTERP) error = read_interpreter(fd, segment, elf->interpreter);
         if (segment->p_type != PT_LOAD || segment->p_memsz == 0) continue;
         error = check_load(segment, elf->high);
+        if (!failed(error)) error = check_extent(segment, fd);
         elf->low = min_u64(elf->low, page_down(segment->p_vaddr));
         elf->high = page_up(segment->p_vaddr + segment->p_memsz);
     }

@@ -11,6 +11,7 @@
 #include "secret.h"
 #include "state.h"
 
+enum { AT_NO_FOLLOW = 0x100, OPEN_PATH = 010000000, NO_FOLLOW = 0400000, TYPE_MASK = 0170000, SYMBOLIC_LINK = 0120000 };
 enum { OWN_WORDS = 8, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
 
 static u64 count_words(char *const *list) {
@@ -102,36 +103,58 @@ long execute(struct call *call) {
     return error;
 }
 
-/* fexecve(3): the file may have no path any more, so the new image gets a descriptor that stays open until it has read it. */
-static long execute_descriptor(struct call *call, int file) {
-    char number[40], path[40];
-    long fd = SYS3(__NR_fcntl, file, 0 /* F_DUPFD */, 3);
+/* An open file, which may have no path any more, or only O_PATH: opened anew through /proc, with execve's checks. The new image
+ * gets the descriptor, which stays open until it has read it. `name` is what a script's interpreter gets to open. */
+static long execute_descriptor(struct call *call, int file, const char *name) {
+    char number[40], link[40];
+    long known = SYS2(__NR_fcntl, file, 1 /* F_GETFD */);
+    if (failed(known)) return known;
+    append_number(link, append(link, 0, sizeof link, "/proc/self/fd/"), sizeof link, (u64)file);
+    long opened = program_open(link);
+    if (failed(opened)) return opened;
+    long fd = SYS3(__NR_fcntl, opened, 0 /* F_DUPFD: not close-on-exec */, 3);
+    SYS1(__NR_close, opened);
     if (failed(fd)) return fd;
     long error = program_check((int)fd);
     append_number(number, append(number, 0, sizeof number, CLOISTER_OPTION_PROGRAM_FD), sizeof number, (u64)fd);
-    append_number(path, append(path, 0, sizeof path, "/dev/fd/"), sizeof path, (u64)file);
     use_program_mask(call);
-    if (!failed(error)) error = execute_program(number, path, ptr_of(call->arg[2]), ptr_of(call->arg[3]));
+    if (!failed(error)) error = execute_program(number, name, ptr_of(call->arg[2]), ptr_of(call->arg[3]));
     use_handler_mask(call);
+    SYS1(__NR_close, fd);
+    return error;
+}
+
+/* "/dev/fd/DIRECTORY" or "/dev/fd/DIRECTORY/path", as the kernel names such programs (fs/exec.c, alloc_bprm). */
+static char *descriptor_name(char *to, size_t size, int directory, const char *path) {
+    size_t at = append_number(to, append(to, 0, size, "/dev/fd/"), size, (u64)directory);
+    if (*path) append(to, append(to, at, size, "/"), size, path);
+    return to;
+}
+
+static long execute_relative(struct call *call, int directory, const char *path, bool follow) {
+    long fd = SYS3(__NR_openat, directory, path, OPEN_PATH | CLOSE_ON_EXEC | (follow ? 0 : NO_FOLLOW));
+    if (failed(fd)) return fd;
+    struct stat info;
+    bool is_link = !failed(SYS2(__NR_fstat, fd, &info)) && (info.st_mode & TYPE_MASK) == SYMBOLIC_LINK;
+    size_t size = strlen(path) + 32;
+    char *name = directory == AT_HERE || *path == '/' ? (char *)path : descriptor_name(__builtin_alloca(size), size, directory, path);
+    long error = is_link ? -ELOOP : execute_descriptor(call, (int)fd, name);
     SYS1(__NR_close, fd);
     return error;
 }
 
 long execute_at(struct call *call) {
     const char *path = ptr_of(call->arg[1]);
-    int directory = (int)call->arg[0];
-    u64 flags = call->arg[4];
+    int directory = (int)call->arg[0], flags = (int)call->arg[4];
+    char name[32];
+    if (flags & ~(AT_EMPTY | AT_NO_FOLLOW)) return -EINVAL;
     if (!can_read(addr_of(path), 1)) return -EFAULT;
-    if (!*path && flags & AT_EMPTY) return execute_descriptor(call, directory);
-    if (*path == '/' || directory == AT_HERE) {
+    if (!*path) return flags & AT_EMPTY ? execute_descriptor(call, directory, descriptor_name(name, sizeof name, directory, "")) : -ENOENT;
+    if (!(flags & AT_NO_FOLLOW) && (*path == '/' || directory == AT_HERE)) {
         struct call plain = *call;
         plain.number = __NR_execve;
         memcpy(plain.arg, call->arg + 1, 3 * sizeof(u64));
         return execute(&plain);
     }
-    long fd = SYS3(__NR_openat, directory, path, READ_ONLY | CLOSE_ON_EXEC);
-    if (failed(fd)) return fd;
-    long error = execute_descriptor(call, (int)fd);
-    SYS1(__NR_close, fd);
-    return error;
+    return execute_relative(call, directory, path, !(flags & AT_NO_FOLLOW));
 }

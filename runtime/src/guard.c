@@ -195,6 +195,25 @@ static void middle_main(void *arg) {
     end();
 }
 
+/* As pid 1, or as the reaper of its descendants, the program would inherit the guards and wait for them in vain, as they for it.
+ * Then guard 1 is its child from the start, with an end signal of none: wait(2) does not see such children (__WCLONE). */
+static bool inherits_orphans(void) {
+    int reaper = 0;
+    SYS2(__NR_prctl, PR_GET_CHILD_SUBREAPER, &reaper);
+    return reaper || SYS0(__NR_getpid) == 1;
+}
+
+static void start_first(struct guard *guard) {
+    int status;
+    if (inherits_orphans()) {
+        guard->first = rt_clone_on(0, first_stack + STACK_SIZE, NULL, first_main, guard);
+        return;
+    }
+    long middle = rt_clone_on(CHILD_SIGNAL, middle_stack + STACK_SIZE, NULL, middle_main, guard);
+    require(middle, "the guards could not be started");
+    while (SYS4(__NR_wait4, middle, &status, __WALL, 0) == -EINTR) continue;
+}
+
 static __attribute__((noreturn)) void refuse(u32 verdict) {
     if (verdict == PROGRAM_IS_TRACED)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "another process already traces this one, so its memory cannot be guarded", 0,
@@ -206,16 +225,15 @@ static __attribute__((noreturn)) void refuse(u32 verdict) {
 void guard_start(u64 kernel_stack) {
     SYS2(__NR_prctl, PR_SET_DUMPABLE, 1); /* else seizing takes CAP_SYS_PTRACE; given up again when the guards hold */
     static struct guard guard; /* shared with the middle process, which reports guard 1's pid in it */
-    int pair[2], status;
+    int pair[2];
     u64 all = ~0UL, before;
     require(SYS4(__NR_socketpair, 1, 1, 0, pair), "no socket pair for the guards");
     guard = (struct guard){.channel = pair[1], .program = SYS0(__NR_getpid), .kernel_stack = kernel_stack};
     SYS4(__NR_rt_sigprocmask, 2, &all, &before, 8);
-    long middle = rt_clone_on(CHILD_SIGNAL, middle_stack + STACK_SIZE, NULL, middle_main, &guard);
-    require(middle, "the guards could not be started");
-    while (SYS4(__NR_wait4, middle, &status, __WALL, 0) == -EINTR) continue;
+    start_first(&guard);
     SYS1(__NR_close, pair[1]);
-    if (guard.first > 0) allow_tracer(guard.first);
+    require(guard.first, "the guards could not be started");
+    allow_tracer(guard.first);
     say(pair[0], HELD);
     u32 verdict = hear(pair[0]);
     SYS1(__NR_close, pair[0]);

@@ -10,7 +10,10 @@ struct unix_address {
     char path[108];
 };
 
-static size_t append_json(char *line, size_t at, const char *key, u64 value) {
+/* Not on the stack: at exit that may be a small alternate one. Owned by whoever holds the lock. */
+static char line[LINE_SIZE];
+
+static size_t append_json(size_t at, const char *key, u64 value) {
     at = append(line, at, LINE_SIZE, ",\"");
     at = append(line, at, LINE_SIZE, key);
     at = append(line, at, LINE_SIZE, "\":");
@@ -18,18 +21,18 @@ static size_t append_json(char *line, size_t at, const char *key, u64 value) {
 }
 
 /* JSON string contents: quotes, backslashes and control bytes are replaced, a path needs no more. */
-static size_t append_path(char *line, size_t at, const char *path) {
+static size_t append_path(size_t at, const char *path) {
     for (; *path && at + 1 < LINE_SIZE; path++)
         line[at++] = *path == '"' || *path == '\\' || (u8)*path < ' ' ? '?' : *path;
     line[at] = 0;
     return at;
 }
 
-static size_t begin_line(char *line) {
+static size_t begin_line(void) {
     size_t at = append(line, 0, LINE_SIZE, "{\"pid\":");
     at = append_number(line, at, LINE_SIZE, (u64)SYS0(__NR_getpid));
     at = append(line, at, LINE_SIZE, ",\"exe\":\"");
-    at = append_path(line, at, state.program);
+    at = append_path(at, state.program);
     return append(line, at, LINE_SIZE, "\"");
 }
 
@@ -45,14 +48,14 @@ static long connect_to_observer(void) {
 }
 
 void observer_checkpoint(const char *where) {
-    char line[LINE_SIZE], answer;
+    char answer;
     if (!state.checkpoint[0]) return;
     long fd = connect_to_observer();
     if (failed(fd)) return;
-    size_t at = begin_line(line);
-    at = append(line, at, sizeof line, ",\"at\":\"");
-    at = append(line, at, sizeof line, where);
-    at = append(line, at, sizeof line, "\"}\n");
+    size_t at = begin_line();
+    at = append(line, at, LINE_SIZE, ",\"at\":\"");
+    at = append(line, at, LINE_SIZE, where);
+    at = append(line, at, LINE_SIZE, "\"}\n");
     SYS3(__NR_write, fd, line, at);
     while (SYS3(__NR_read, fd, &answer, 1) == -EINTR) continue;
     SYS1(__NR_close, fd);
@@ -66,19 +69,18 @@ static u64 bytes_of(enum area_kind kind) {
 }
 
 static void write_report(void) {
-    char line[LINE_SIZE];
-    size_t at = begin_line(line);
-    at = append_json(line, at, "secret_bytes", bytes_of(AREA_SECRET) + bytes_of(AREA_SHARED_SECRET));
-    at = append_json(line, at, "sealed_bytes", bytes_of(AREA_SEALED));
-    at = append_json(line, at, "unprotected_jit_bytes", bytes_of(AREA_JIT));
-    at = append_json(line, at, "unprotected_jit_mappings", state.counters.jit);
-    at = append_json(line, at, "unprotected_shared_file_bytes", bytes_of(AREA_OPEN_FILE));
-    at = append_json(line, at, "unprotected_shared_file_mappings", state.counters.open_files);
-    at = append_json(line, at, "forks", state.counters.forks);
-    at = append_json(line, at, "traps", state.counters.traps);
-    at = append_json(line, at, "direct_calls", state.counters.direct);
-    at = append_json(line, at, "patched_sites", state.counters.patched);
-    at = append(line, at, sizeof line, "}\n");
+    size_t at = begin_line();
+    at = append_json(at, "secret_bytes", bytes_of(AREA_SECRET) + bytes_of(AREA_SHARED_SECRET));
+    at = append_json(at, "sealed_bytes", bytes_of(AREA_SEALED));
+    at = append_json(at, "unprotected_jit_bytes", bytes_of(AREA_JIT));
+    at = append_json(at, "unprotected_jit_mappings", state.counters.jit);
+    at = append_json(at, "unprotected_shared_file_bytes", bytes_of(AREA_OPEN_FILE));
+    at = append_json(at, "unprotected_shared_file_mappings", state.counters.open_files);
+    at = append_json(at, "forks", state.counters.forks);
+    at = append_json(at, "traps", state.counters.traps);
+    at = append_json(at, "direct_calls", state.counters.direct);
+    at = append_json(at, "patched_sites", state.counters.patched);
+    at = append(line, at, LINE_SIZE, "}\n");
     long fd = SYS3(__NR_open, state.report, WRITE_ONLY | CREATE | APPEND | CLOSE_ON_EXEC, 0600);
     if (failed(fd)) return;
     SYS3(__NR_write, fd, line, at);
@@ -86,6 +88,9 @@ static void write_report(void) {
 }
 
 void observer_exit(void) {
+    struct lock_guard lock;
+    lock_take(&lock, true);
     observer_checkpoint("exit");
     if (state.report[0]) write_report();
+    lock_give(&lock); /* a vfork child shares it with its parent */
 }

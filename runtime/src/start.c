@@ -140,7 +140,7 @@ static u64 load_program(struct program_stack *stack, const char *path, int fd, c
     struct loaded program, interpreter = {0};
     open_elf(path, fd, &program_elf);
     if (program_elf.executable_stack)
-        fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "it asks for an executable stack, which secret memory cannot be",
+        fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "it asks for an executable stack (PT_GNU_STACK), which secret memory cannot be",
                      "link it with -z noexecstack, or clear the mark: execstack -c PROGRAM");
     resolve_descriptor(fd, state.program);
     long error = load_image(fd, &program_elf, &program);
