@@ -148,4 +148,4 @@ def test_the_command_prints_the_runtime_s_path() -> None:
     """Doctor and launcher each know the place, because neither may import the other."""
     words = [sys.executable, "-m", "cloister", "doctor", "--runtime-path"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-    assert Path(done.stdout.strip()) == RUNTIME_PATH == runtime_path()
+    assert done.stdout.strip() == str(RUNTIME_PATH) == runtime_path()

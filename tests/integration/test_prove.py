@@ -1,5 +1,6 @@
 """The experiment on real processes. The enclaved arm is a stand-in here; tests/security has the real runtime."""
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +19,7 @@ import pytest
 from cloister.app.prove import Enclose, prove
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions
+from cloister.observe import scan
 from cloister.observe.prove.offspring import descendants_of_prover
 from cloister.observe.prove.plan import (
     AfterDelay,
@@ -206,6 +209,39 @@ def test_a_secret_that_never_reaches_the_program_is_inconclusive(tmp_path: Path)
     assert {"native fed", "positive control", "enclaved fed"} <= set(names)
 
 
+def test_without_a_comparison_the_enclaved_arm_is_spared(tmp_path: Path) -> None:
+    def enclose(_program: str, _args: Sequence[str], _options: RuntimeOptions) -> list[str]:
+        return ["/bin/touch", str(tmp_path / "ran")]
+
+    plan = replace(plan_for(tmp_path, *python("import time; time.sleep(60)")), ready_timeout=0.5, grace=0.2)
+    experiment = run(plan, enclose)
+    assert experiment.enclaved.status == "did not run"
+    assert not (tmp_path / "ran").exists()
+    (sentence,) = (line for line in as_text(experiment).splitlines() if line.startswith("inconclusive: "))
+    assert re.fullmatch(
+        r"inconclusive: native fed: \d+ bytes of standard input were never read;"
+        r" and \d+ more failed controls \(--json lists all\)",
+        sentence,
+    )
+
+
+def test_a_refusal_ends_the_wait_for_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for an ordinary user whose runtime has a file capability: /proc/PID of the enclaved program is closed."""
+
+    def refuse(pid: int) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", f"/proc/{pid}/mem")
+
+    plan = plan_for(tmp_path, *python(READS_A_LINE))
+    monkeypatch.setattr(scan, "open_memory", refuse)
+    begun = time.monotonic()
+    experiment = run(plan, checked_in())
+    assert time.monotonic() - begun < 20
+    assert "native access" in failed(experiment)
+    text = as_text(experiment)
+    assert "permission denied" in text
+    assert "Permission denied" not in text, "the reason is given once"
+
+
 def test_an_enclaved_program_that_never_takes_the_secret_is_inconclusive(tmp_path: Path) -> None:
     plan = replace(plan_for(tmp_path, *python(READS_A_LINE)), ready_timeout=1.5, grace=0.2)
     names = failed(run(plan, checked_in(*python("import time; time.sleep(60)"))))
@@ -322,9 +358,10 @@ def test_no_secret_in_any_result(tmp_path: Path, fresh_secrets: list[Secret]) ->
         "s = sys.stdin.readline().strip()\n"
         "open('x-' + s, 'w').close(); os.mkdir('d-' + s.encode().hex())\n"
         "open('/proc/self/comm', 'w').write(s[:15])\n"
-        "sys.exit(print('bad key', s, file=sys.stderr) or 125)\n"
+        "print('bad key', s, file=sys.stderr, flush=True)\n"
     )
-    experiment = run(plan_for(tmp_path, *python(code)), checked_in())
+    native, enclaved = python(code + "sys.stdin.readline()"), python(code + "sys.exit(125)")
+    experiment = run(plan_for(tmp_path, *native), checked_in(*enclaved))
     shown = as_text(experiment) + json.dumps(as_json(experiment)) + repr(experiment)
     assert len(fresh_secrets) == 3
     for secret in fresh_secrets:

@@ -12,7 +12,13 @@ from tests.integration.runtime_programs.arms import HERE, both, build
 
 pytestmark = pytest.mark.needs_runtime
 
-SOURCES = ("memory_scenarios", "signal_scenarios", "process_scenarios", "thread_scenarios")
+SOURCES = (
+    "memory_scenarios",
+    "signal_scenarios",
+    "process_scenarios",
+    "thread_scenarios",
+    "regression_scenarios",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def test_same_as_native(programs: Path, source: str, name: str) -> None:
 @pytest.mark.parametrize("how", ["static", pytest.param("musl", marks=pytest.mark.needs_program("musl-gcc"))])
 @pytest.mark.parametrize(("source", "name"), CASES, ids=[f"{source.split('_')[0]}-{name}" for source, name in CASES])
 def test_same_as_native_in_other_builds(programs: Path, source: str, name: str, how: str) -> None:
-    if how == "musl" and source == "thread_scenarios":
+    if how == "musl" and source in {"thread_scenarios", "regression_scenarios"}:
         pytest.skip("uses what glibc offers: stack sizes, robust and priority-inheriting mutexes")
     native, enclaved = both(build(programs, source, how), name)
     assert enclaved.output == native.output, enclaved.errors

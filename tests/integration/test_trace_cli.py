@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -59,6 +60,47 @@ def test_exit_status_of_the_trace() -> None:
     assert carried.returncode == 10
     clean = cloister("--exit-status", "trace", "--secret", SECRET, "--", "/bin/sh", "-c", "exit 7")
     assert clean.returncode == 0
+
+
+COPIERS = {
+    "copy_file_range": "os.copy_file_range(source, sink, 64)",
+    "sendfile": "os.sendfile(sink, source, 0, 64)",
+    "splice": "pipe = os.pipe(); os.splice(source, pipe[1], 64); os.splice(pipe[0], sink, 64)",
+}
+
+
+@pytest.mark.parametrize("call", COPIERS)
+def test_what_the_kernel_moves_by_itself_is_no_zero(tmp_path: Path, call: str) -> None:
+    planted, copy = tmp_path / "pw", tmp_path / "copy"
+    planted.write_text(SECRET)
+    code = (
+        f"import os, sys; source = os.open(sys.argv[1], 0); sink = os.open(sys.argv[2], 0o101, 0o600); {COPIERS[call]}"
+    )
+    words = ("--", sys.executable, "-I", "-c", code, str(planted), str(copy))
+    done = cloister("--summary", "--exit-status", "trace", "--secret-file", str(planted), *words)
+    assert copy.read_text() == SECRET
+    assert "calls that carried a secret: 0\n" in done.stderr
+    moved = re.search(
+        r"bytes moved inside the kernel, contents not looked at: (\d+) in (\d calls?) \((.*)\)", done.stderr
+    )
+    assert moved
+    assert (int(moved[1]) % len(SECRET), moved[3]) == (0, call)
+    assert done.returncode == 16
+
+
+def test_without_a_secret_nothing_is_counted() -> None:
+    done = cloister("--summary", "--exit-status", "trace", "--", "/bin/true")
+    assert "calls that carried a secret: not looked for" in done.stderr
+    assert done.returncode == 16
+
+
+def test_two_secrets_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pw").write_text(SECRET + folder)
+    done = cloister("--secret-file", str(tmp_path / "one/pw"), "--secret-file", str(tmp_path / "two/pw"), "--", "true")
+    assert done.returncode == 2
+    assert "another secret is called pw already" in done.stderr
 
 
 def test_a_secret_on_standard_input_is_not_the_programs() -> None:
@@ -129,7 +171,7 @@ def test_attaching_and_letting_go_with_ctrl_c() -> None:
                 assert "tracing with" in process.stderr.readline()
                 time.sleep(0.3)
                 process.send_signal(signal.SIGINT)
-                assert "system calls of" in process.communicate(timeout=30)[1]
+                assert "1 system call of 1 process in" in process.communicate(timeout=30)[1]
                 assert process.returncode == 0
             assert sleeper.poll() is None
         finally:

@@ -144,7 +144,7 @@ def test_an_enclaved_program_shows_sizes_and_channels_but_no_contents(enclaved: 
 
 @pytest.mark.needs_runtime
 def test_starting_an_enclave_under_trace_uses_tracepoints_and_leaves_out_the_guards() -> None:
-    command = enclave_command("/bin/true", [], RuntimeOptions())
+    command = enclave_command("/bin/sleep", ["0.3"], RuntimeOptions())
     seen = trace_program(command, secrets={}, timeout=30)
     assert seen.engine is EngineName.TRACEPOINTS
     assert seen.status == 0

@@ -1,0 +1,171 @@
+/* What once went wrong: each scenario is the smallest program that showed it. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "scenarios.h"
+
+enum { KB = 1024, MB = 1024 * KB };
+
+static char *memory(size_t size, int protection) {
+    return mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static int file_with(const char *text) {
+    int fd = memfd_create("file", 0);
+    if (write(fd, text, strlen(text)) < 0) exit(3);
+    return fd;
+}
+
+/* The runtime took a read-only mapping of a program file for a loader's, and showed a patched copy. */
+static void program_file_as_data(void) {
+    int fd = open("/proc/self/exe", O_RDONLY);
+    char own[4096];
+    ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
+    own[n > 0 ? n : 0] = 0;
+    close(fd);
+    fd = open(own, O_RDONLY);
+    struct stat info;
+    fstat(fd, &info);
+    char *mapped = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0), *copied = malloc((size_t)info.st_size);
+    printf("read all: %d\n", read(fd, copied, (size_t)info.st_size) == info.st_size);
+    printf("differs: %d\n", memcmp(mapped, copied, (size_t)info.st_size) != 0);
+}
+
+/* A private mapping made writable wrote into the file. */
+static void private_mapping_made_writable(void) {
+    char text[6] = "", link[40];
+    int fd = file_with("hello");
+    char *mapped = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE, fd, 0); /* its second page is behind the end */
+    printf("mprotect %d\n", mprotect(mapped, 8192, PROT_READ | PROT_WRITE));
+    mapped[0] = 'J';
+    printf("file %zd %s, memory %.5s\n", pread(fd, text, 5, 0), text, mapped);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    fd = open(link, O_RDONLY);
+    mapped = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+    printf("mprotect %d\n", mprotect(mapped, 4096, PROT_READ | PROT_WRITE));
+    mapped[0] = 'K';
+    printf("memory %.5s\n", mapped);
+}
+
+static int target(int value) { return value + 1; }
+
+static void text_made_writable(void) {
+    long page = (long)target & ~4095L;
+    printf("mprotect %d\n", mprotect((void *)page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC));
+    printf("still runs: %d\n", target(41));
+}
+
+static void bad_pointers(void) {
+    unsigned long word = 0;
+    printf("mask %ld\n", result_of(syscall(SYS_rt_sigprocmask, ~0, (void *)8, NULL, 8)));
+    printf("mask %ld\n", result_of(syscall(SYS_rt_sigprocmask, ~0, &word, NULL, 8)));
+    printf("old mask %ld\n", result_of(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &word, (void *)8, 8)));
+    printf("action %ld\n", result_of(syscall(SYS_rt_sigaction, SIGUSR1, (void *)16, NULL, 8)));
+    printf("readlink %ld\n", result_of(syscall(SYS_readlink, (void *)16, &word, 8)));
+    printf("execve %ld\n", result_of(syscall(SYS_execve, (void *)16, NULL, NULL)));
+    printf("ppoll %ld\n", result_of(syscall(SYS_ppoll, NULL, 0, &(struct timespec){0, 0}, (void *)16, 8)));
+}
+
+static size_t stack_mib(void) {
+    pthread_attr_t attributes;
+    void *low;
+    size_t size;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &low, &size);
+    return (size + MB / 2) / MB;
+}
+
+/* Memory mapped behind the stack joined its line in /proc/self/maps, from which libraries take its bounds. */
+static void bounds_of_the_main_stack(void) {
+    printf("%zu MiB\n", stack_mib());
+    for (int i = 0; i < 40; i++) memory(MB, PROT_READ | PROT_WRITE);
+    printf("%zu MiB\n", stack_mib());
+}
+
+static void *nothing(void *argument) { return argument; }
+
+static void at_the_limit_of_open_files(void) {
+    struct rlimit limit = {64, 4096};
+    pthread_t thread;
+    int got = 0, status = 0;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    while (open("/dev/null", O_RDONLY) >= 0) continue;
+    for (int i = 0; i < 40; i++) {
+        char *block = malloc(MB);
+        if (!block) continue;
+        memset(block, 1, MB);
+        got++;
+    }
+    printf("malloc %d, thread %d\n", got, pthread_create(&thread, NULL, nothing, NULL));
+    if (fork() == 0) _exit(7);
+    wait(&status);
+    printf("fork %d\n", WEXITSTATUS(status));
+}
+
+static void splice_from_memory(void) {
+    int ends[2];
+    char *block = memory(8192, PROT_READ | PROT_WRITE), byte = 0;
+    if (pipe(ends)) return;
+    block[0] = 'z';
+    struct iovec piece = {block, 8192};
+    printf("vmsplice %zd\n", vmsplice(ends[1], &piece, 1, 0));
+    if (read(ends[0], &byte, 1) == 1) printf("read %c\n", byte);
+}
+
+/* A set-up that Rust programs have: the handler of intercepted calls runs on this small stack. */
+static void small_alternate_stack(void) {
+    char *block = memory(3 * 4096, PROT_READ | PROT_WRITE);
+    mprotect(block, 4096, PROT_NONE);
+    stack_t stack = {.ss_sp = block + 4096, .ss_size = 8192};
+    printf("sigaltstack %d\n", sigaltstack(&stack, NULL));
+    if (fork() == 0) _exit(0);
+    wait(NULL);
+}
+
+static void many_reservations(void) {
+    char *huge = mmap(NULL, 1UL << 42, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    printf("reserved %d\n", huge != MAP_FAILED);
+    printf("used %d\n", mprotect(huge + (1UL << 41), 4096, PROT_READ | PROT_WRITE));
+    huge[1UL << 41] = 1;
+}
+
+/* mincore(2) calls every page resident to a user who does not own the inode. */
+static void memory_after_giving_up_root(void) {
+    char *block = memory(256 * MB, PROT_READ | PROT_WRITE);
+    struct rusage before, after;
+    block[0] = 1;
+    printf("setuid %d\n", getuid() ? 0 : setuid(65534));
+    getrusage(RUSAGE_SELF, &before);
+    printf("discard %d, byte %d\n", madvise(block, 256 * MB, MADV_DONTNEED), block[0]);
+    getrusage(RUSAGE_SELF, &after);
+    printf("grew: %d\n", after.ru_minflt - before.ru_minflt > 1000);
+}
+
+static void discarding_across_slots(void) {
+    char *block = memory(64 * MB, PROT_NONE), *last = block + 64 * MB - 4096;
+    mprotect(last, 4096, PROT_READ | PROT_WRITE);
+    last[0] = 5;
+    mprotect(last, 4096, PROT_NONE);
+    printf("discard %d\n", madvise(block, 64 * MB, MADV_DONTNEED));
+    mprotect(last, 4096, PROT_READ | PROT_WRITE);
+    printf("byte %d\n", last[0]);
+}
+
+static const struct scenario all[] = {
+    SCENARIO(program_file_as_data), SCENARIO(private_mapping_made_writable), SCENARIO(text_made_writable),
+    SCENARIO(bad_pointers), SCENARIO(bounds_of_the_main_stack), SCENARIO(at_the_limit_of_open_files),
+    SCENARIO(splice_from_memory), SCENARIO(small_alternate_stack), SCENARIO(many_reservations),
+    SCENARIO(memory_after_giving_up_root), SCENARIO(discarding_across_slots),
+};
+
+RUN_SCENARIOS(all)
