@@ -110,8 +110,8 @@ long memory_break(u64 address) {
     long error = 0;
     if (new > old) error = window_protect(old, new - old, PROT_READ | PROT_WRITE);
     if (new < old) {
-        secret_wipe(new, old - new, state.residency);
-        error = window_protect(new, old - new, PROT_NONE);
+        error = window_release(new, old - new);
+        window_take_at(new, old - new);
     }
     if (!failed(error)) break_now = address;
     return (long)break_now;

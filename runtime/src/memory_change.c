@@ -43,16 +43,35 @@ static long copy_mapped(u64 to, u64 from, u64 length) {
     return 0;
 }
 
-/* Fills `at` with the bytes of [start, end), gives it `protection` and puts it in their place. */
+static long move_over(u64 at, u64 start, u64 end, int protection) {
+    long error = SYS3(__NR_mprotect, at, end - start, protection);
+    if (!failed(error)) error = SYS5(__NR_mremap, at, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+    return failed(error) ? error : 0;
+}
+
+/* Secret memory in the window belongs to its slot's inode, so the bytes move, not the mapping. */
+static long copy_into_window(u64 at, u64 start, u64 end, int protection) {
+    long error = window_release(start, end - start);
+    if (failed(error)) return error;
+    window_take_at(start, end - start);
+    error = window_protect(start, end - start, PROT_READ | PROT_WRITE);
+    if (failed(error)) return error;
+    secret_copy(start, at, end - start, state.residency);
+    SYS2(__NR_munmap, at, end - start);
+    return window_protect(start, end - start, protection);
+}
+
+/* Fills `at` with the bytes of [start, end) and puts it, or its bytes, in their place with `protection`. */
 static long take_place(const struct area *area, u64 start, u64 end, u64 at, int protection) {
     long error = SYS3(__NR_mprotect, start, end - start, PROT_READ);
     if (failed(error)) return error;
     if (area->kind == AREA_SECRET) secret_copy(at, start, end - start, state.residency);
     else error = copy_mapped(at, start, end - start);
-    if (!failed(error)) error = SYS3(__NR_mprotect, at, end - start, protection);
-    if (!failed(error)) error = SYS5(__NR_mremap, at, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+    bool to_window = in_window(start) && !(protection & PROT_EXEC);
+    if (!failed(error))
+        error = to_window ? copy_into_window(at, start, end, protection) : move_over(at, start, end, protection);
     if (failed(error)) SYS3(__NR_mprotect, start, end - start, area->protection);
-    return failed(error) ? error : 0;
+    return error;
 }
 
 /* Memory that changes its kind: what was mapped to be read and is to be written becomes the private copy that the kernel would

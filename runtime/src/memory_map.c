@@ -110,8 +110,6 @@ static long map_read_only(const struct request *r) {
 }
 
 static long map_file(const struct request *r) {
-    if (r->offset % PAGE) return -EINVAL;
-    if (failed(SYS2(__NR_fcntl, r->fd, 1 /* F_GETFD */))) return -EBADF;
     if (!is_shared(r)) return r->protection & PROT_WRITE ? map_secret_copy(r) : map_read_only(r);
     if (r->protection & PROT_WRITE) state.counters.open_files++;
     return map_native(r, r->flags & ~(is_fixed(r) ? 0 : MAP_FIXED), r->protection & PROT_WRITE ? AREA_OPEN_FILE : AREA_FILE);
@@ -137,6 +135,8 @@ long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 
     struct request r = {address, page_up(length), offset, protection & 7, flags & ~MAP_GROWSDOWN, fd};
     if (is_fixed(&r) && r.address % PAGE) return -EINVAL;
     bool anonymous = flags & MAP_ANONYMOUS;
+    if (!anonymous && r.offset % PAGE) return -EINVAL;
+    if (!anonymous && failed(SYS2(__NR_fcntl, fd, 1 /* F_GETFD */))) return -EBADF; /* before anything is unmapped */
     bool secret = !is_shared(&r) && !(r.protection & PROT_EXEC) && (anonymous || r.protection & PROT_WRITE);
     long error = clear_way(&r, secret);
     if (failed(error)) return error;

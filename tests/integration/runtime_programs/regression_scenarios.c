@@ -161,11 +161,49 @@ static void discarding_across_slots(void) {
     printf("byte %d\n", last[0]);
 }
 
+/* The window took the copy for memory of its own that was not there yet, and mapped zeros over it. */
+static void file_in_a_reservation(void) {
+    char *room = memory(64 * MB, PROT_NONE), text[32];
+    int fd = file_with("hello");
+    room += 16 * MB - (uintptr_t)room % (16 * MB) + 4096;
+    char *mapped = mmap(room, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0);
+    printf("mprotect %d\n", mprotect(mapped, 4096, PROT_READ | PROT_WRITE));
+    strcpy(mapped, "PARENT");
+    mprotect(room + 4096, 4096, PROT_READ | PROT_WRITE);
+    mprotect(mapped, 4096, PROT_READ);
+    printf("%s\n", mapped);
+    if (fork() == 0) {
+        mprotect(mapped, 4096, PROT_READ | PROT_WRITE);
+        strcpy(mapped, "CHILD");
+        _exit(0);
+    }
+    wait(NULL);
+    memcpy(text, mapped, 8);
+    printf("%s\n", text);
+}
+
+static void shrinking_the_heap_over_protected_pages(void) {
+    char *heap = sbrk(MB);
+    uintptr_t page = ((uintptr_t)heap + 65536) & ~4095UL;
+    memset(heap, 1, MB);
+    printf("mprotect %d\n", mprotect((void *)page, 4096, PROT_NONE));
+    printf("brk %d\n", brk(heap));
+    printf("again %d, byte %d\n", sbrk(MB) == heap, *(char *)page);
+}
+
+static void mapping_a_bad_descriptor(void) {
+    char *block = memory(4096, PROT_READ | PROT_WRITE);
+    block[0] = 7;
+    printf("mmap %ld\n", result_of((long)mmap(block, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED, 99, 0)));
+    printf("byte %d\n", block[0]);
+}
+
 static const struct scenario all[] = {
     SCENARIO(program_file_as_data), SCENARIO(private_mapping_made_writable), SCENARIO(text_made_writable),
     SCENARIO(bad_pointers), SCENARIO(bounds_of_the_main_stack), SCENARIO(at_the_limit_of_open_files),
     SCENARIO(splice_from_memory), SCENARIO(small_alternate_stack), SCENARIO(many_reservations),
     SCENARIO(memory_after_giving_up_root), SCENARIO(discarding_across_slots),
+    SCENARIO(file_in_a_reservation), SCENARIO(shrinking_the_heap_over_protected_pages), SCENARIO(mapping_a_bad_descriptor),
 };
 
 RUN_SCENARIOS(all)
