@@ -12,8 +12,6 @@
 Every message says what happened, to which input, and what to do about it.
 """
 
-from typing import ClassVar
-
 __all__ = [
     "CannotEnclave",
     "CannotProtect",
@@ -29,7 +27,7 @@ __all__ = [
 class CloisterError(Exception):
     """Root of everything Cloister raises on purpose."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code = 1
 
 
 class UsageError(CloisterError):

@@ -18,11 +18,6 @@ def made_of(answers: dict[Leaf, Registers]) -> Processor:
     return Processor(source="a test", registers=dict.fromkeys(LEAVES, ZERO) | basics | answers)
 
 
-def test_vendor() -> None:
-    assert processor.vendor(made_of({})) == "GenuineIntel"
-    assert processor.vendor(made_of({Leaf(0): AMD})) == "AuthenticAMD"
-
-
 def test_sgx_with_two_epc_sections() -> None:
     """Two sections, as on a two-socket server: 64 GiB - 256 MiB at 4 GiB and 96 MiB with low bits set in ECX."""
     found = processor.sgx(
@@ -84,7 +79,7 @@ def test_this_processor_answers() -> None:
     found = read_processor(LEAVES)
     if isinstance(found, NoProcessor):
         pytest.skip(found.reason)
-    assert processor.vendor(found).isprintable()
+    assert found.registers[Leaf(0)].eax > 0, "the number of the last leaf"
     assert set(found.registers) == set(LEAVES)
 
 

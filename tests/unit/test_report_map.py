@@ -2,11 +2,10 @@
 
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloister.observe.report.memory_map import Block, blocks_of, draw, human_size
+from cloister.observe.report.memory_map import Block, blocks_of, draw
 from cloister.observe.report.record import Access, HitRecord, Region
 
 PAGE = 4096
@@ -84,11 +83,3 @@ def test_a_wide_gap_is_drawn_and_a_narrow_one_is_not() -> None:
         regions_from([(0, 1, 1, Access.READABLE), (1, 1, 2, Access.READABLE), (1 << 20, 1, 3, Access.READABLE)]), []
     )
     assert [gap.label for gap in picture.gaps] == ["4 GiB with nothing mapped"]
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (512, "512 B"), (4096, "4 KiB"), (135168, "132 KiB"), (2_200_000, "2.1 MiB"), (1 << 46, "64 TiB")],
-)
-def test_sizes_read_well(size: int, text: str) -> None:
-    assert human_size(size) == text

@@ -7,10 +7,12 @@ import pytest
 
 from cloister.observe.needles import Needles
 from cloister.observe.trace.decode import at_entry, at_return, result_text, signature_of
+from cloister.observe.trace.decode import look as look_module
 from cloister.observe.trace.decode.look import Eyes, Look
 from cloister.observe.trace.decode.network import address_text, destination
 from cloister.observe.trace.descriptors import Descriptors
-from cloister.observe.trace.record import NameKind, Unreadable
+from cloister.observe.trace.record import NameKind, Unreadable, UnsearchedKind
+from cloister.observe.trace.recorder import passed_unseen
 from cloister.observe.trace.redact import Redactor
 from cloister.observe.trace.siginfo import siginfo_text
 from cloister.observe.trace.sockets import hex_endpoint
@@ -139,3 +141,34 @@ def test_siginfo() -> None:
     assert siginfo_text(info) == "{si_signo=SIGINT, si_code=SI_USER, si_pid=77, si_uid=1000}"
     fault = struct.pack("<iii4xQ", 11, 0, 1, 0xDEAD).ljust(128, b"\0")
     assert siginfo_text(fault) == "{si_signo=SIGSEGV, si_code=1, si_addr=0xdead}"
+
+
+@pytest.mark.parametrize(
+    ("name", "raws", "result", "kinds"),
+    [
+        ("copy_file_range", (3, 0, 4, 0, 64), 13, {UnsearchedKind.IN_KERNEL: 13}),
+        ("sendfile", (3, 4, 0, 64), 0, {}),
+        ("splice", (3, 0, 4, 0, 64), -11, {}),
+        ("io_uring_enter", (3, 2, 1), 2, {UnsearchedKind.QUEUED: 2}),
+        ("io_uring_setup", (8, BASE), 3, {UnsearchedKind.QUEUES: 1}),
+        ("ioctl", (4, 0x40049409, 3), 0, {UnsearchedKind.REFLINK: 1}),
+        ("ioctl", (4, 0x40049409, 3), -95, {}),
+        ("ioctl", (1, 0x5401, BASE), 0, {}),
+        ("msgsnd", (1, BASE, 8), 0, {UnsearchedKind.UNDECODED: 1}),
+        ("getpid", (), 7, {}),
+    ],
+)
+def test_what_passes_unseen_is_noted(
+    name: str, raws: tuple[int, ...], result: int, kinds: dict[UnsearchedKind, int]
+) -> None:
+    call = look(name, raws, result=result)
+    passed_unseen(call)
+    assert {item.kind: item.amount for item in call.clues.unsearched} == kinds
+
+
+def test_the_end_of_a_very_long_buffer_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_module, "SEARCH_LIMIT", 4)
+    call = look("write", (1, BASE, 10), b"0123FUNFOO", 10)
+    line(call)
+    assert [(item.kind, item.amount) for item in call.clues.unsearched] == [(UnsearchedKind.LONG_BUFFER, 6)]
+    assert not call.clues.carried

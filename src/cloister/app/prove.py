@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command, start_block
-from cloister.observe.prove import CANARY, Arm, ArmName, Plan, Secret, judge, run_arm
+from cloister.observe.prove import CANARY, Arm, ArmName, Plan, Secret, judge, not_run, run_arm
 from cloister.observe.prove.plan import FeedArgument, FeedEnvironment, FeedFile
 from cloister.observe.prove.render import Experiment
 from cloister.observe.prove.secret import PLACEHOLDER, fill
@@ -20,6 +20,7 @@ __all__ = ["FILE_PLACEHOLDER", "Enclose", "prove"]
 
 FILE_PLACEHOLDER = "{file}"
 REPORT = "report"
+ENCLAVED_SECRET = "enclaved secret"  # noqa: S105  its label
 UNPROTECTED = ("unprotected_jit_bytes", "unprotected_shared_file_bytes")
 F_SETPIPE_SZ = 1031  # fcntl(2); not in the fcntl module of Python 3.11 on every libc
 FIRST_INHERITED = 100  # the start pipe's number in the program, far from those it opens itself
@@ -42,17 +43,21 @@ def prove(plan: Plan, progress: Callable[[str], None], enclose: Enclose = enclav
         workplace = Path(directory)
         workplace.chmod(0o711)  # a program that drops its privileges must reach the socket; nobody can list its name
         native = run_arm(plan, native_arm(plan, workplace), canary, progress)
-        enclaved = run_arm(plan, enclaved_arm(plan, workplace, enclose), canary, progress)
-        enclaved = replace(enclaved, notes=(*enclaved.notes, *unprotected(workplace / REPORT)))
+        if native.obstacle:
+            reason = f"not run, because the native arm was no comparison: {native.obstacle}"
+            enclaved = not_run(ArmName.ENCLAVED, ENCLAVED_SECRET, reason)
+        else:
+            enclaved = run_arm(plan, enclaved_arm(plan, workplace, enclose), canary, progress)
+            enclaved = replace(enclaved, notes=(*enclaved.notes, *counters(workplace / REPORT, enclaved.status)))
     verdict = judge(native, enclaved, comparison=plan.comparison, unsafe_ignore_output=plan.unsafe_ignore_output)
     seconds = round(time.monotonic() - begun, 2)
     return Experiment(plan=plan, native=native, enclaved=enclaved, verdict=verdict, seconds=seconds)
 
 
-def unprotected(report: Path) -> tuple[str, ...]:
+def counters(report: Path, status: str) -> tuple[str, ...]:
     """What the runtime itself says it could not put into secret memory, the largest figure of any process."""
     if not report.exists():
-        return ("the runtime left no report: the program was killed, not ended",)
+        return (f"no counters from the runtime, which writes them when a program exits by itself ({status})",)
     try:
         lines = [json.loads(line) for line in report.read_text(errors="replace").splitlines()]
     except ValueError:
@@ -105,7 +110,7 @@ def enclaved_arm(plan: Plan, workplace: Path, enclose: Enclose) -> Arm:
     Arguments and environment that hold the secret go through a pipe: what is given to execve(2) stays in memory that
     the kernel keeps for it, readable in /proc.
     """
-    secret = Secret.fresh("enclaved secret")
+    secret = Secret.fresh(ENCLAVED_SECRET)
     words = words_of(plan, secret)
     checkpoint = workplace / "enclaved"
     arm = Arm(
@@ -116,11 +121,12 @@ def enclaved_arm(plan: Plan, workplace: Path, enclose: Enclose) -> Arm:
         checkpoint=checkpoint,
         checkpoints=True,
     )
-    options = RuntimeOptions(checkpoint=checkpoint, report=workplace / REPORT)
+    report = workplace / REPORT
     if not isinstance(plan.feed, FeedEnvironment | FeedArgument):
+        options = RuntimeOptions(checkpoint=checkpoint, report=report)
         return replace(arm, command=tuple(enclose(words[0], words[1:], options)))
     pipe = filled_pipe(start_block(words, environment_of(plan, secret)))
-    command = enclose(words[0], [], replace(options, start_fd=pipe))
+    command = enclose(words[0], [], RuntimeOptions(checkpoint=checkpoint, report=report, start_fd=pipe))
     return replace(arm, command=tuple(command), inherit=(pipe,), start_pipe=pipe)
 
 

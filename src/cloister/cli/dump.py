@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 from cloister.errors import UsageError
-from cloister.observe.describe import dump_document, dump_lines, human_size
+from cloister.observe.describe import dump_document, dump_lines
 from cloister.observe.dump import DumpOptions, ProcessDump, dump_family
 from cloister.observe.family import Member
+from cloister.quantities import human_size
 
 __all__ = ["build_parser", "run"]
 

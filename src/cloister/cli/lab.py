@@ -14,7 +14,8 @@ from pathlib import Path
 from cloister.app.lab.experiment import run_lab
 from cloister.app.lab.interactive import Stopped, walk
 from cloister.errors import UsageError
-from cloister.observe.report import ArmRecord, LabRecord, Verdict, as_json, human_size, render
+from cloister.observe.report import ArmRecord, LabRecord, Verdict, as_json, render
+from cloister.quantities import counted, human_size
 
 __all__ = ["EXIT_CODES", "build_parser", "run"]
 
@@ -123,6 +124,6 @@ def arm_line(arm: ArmRecord) -> str:
     """One arm in one line: hash, copies found, bytes looked at."""
     if arm.absent:
         return f"  {arm.name:<17} did not run: {arm.absent}"
-    found = f"found {len(arm.hits)} times" if arm.hits else "not found"
+    found = f"found {counted(len(arm.hits), 'time')}" if arm.hits else "not found"
     searched = f"{human_size(arm.read_bytes)} readable, {human_size(arm.unreadable_bytes)} unreadable"
     return f"  {arm.name:<17} hash {arm.hash_shown or '(none)'}   secret {found:<15} {searched}"

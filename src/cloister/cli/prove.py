@@ -67,45 +67,55 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister prove`."""
     parser.epilog = EPILOG
     parser.usage = "cloister prove [options] [--] PROGRAM [ARGS ...]"
-    feeding = parser.add_argument_group("feeding the secret")
-    feeding.add_argument("--feed", metavar="HOW", help="stdin (default), env:NAME, arg, file, file:PATH, send")
-    feeding.add_argument(
+    feeding_options(parser.add_argument_group("feeding the secret"))
+    course_options(parser.add_argument_group("course of each arm"))
+    judging_options(parser.add_argument_group("judging and printing"))
+    parser.add_argument("program", metavar="PROGRAM", help="the program to examine")
+    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
+
+def feeding_options(group: argparse._ArgumentGroup) -> None:
+    """How the secret reaches the program."""
+    group.add_argument("--feed", metavar="HOW", help="stdin (default), env:NAME, arg, file, file:PATH, send")
+    group.add_argument(
         "--template", metavar="TEXT", help=r"what is fed around the secret, such as 'password={secret}\n'"
     )
-    feeding.add_argument("--eof", action="store_true", help="close standard input after feeding it")
-    feeding.add_argument("--unlink", action="store_true", help="remove the feed file once the program is ready")
-    feeding.add_argument("--send", nargs=2, metavar=("HOST:PORT", "TEXT"), help="send TEXT to a TCP port")
-    feeding.add_argument("--expect", metavar="REGEX", help="what the reply must match (default: any byte)")
-    course = parser.add_argument_group("course of each arm")
-    ready = course.add_mutually_exclusive_group()
+    group.add_argument("--eof", action="store_true", help="close standard input after feeding it")
+    group.add_argument("--unlink", action="store_true", help="remove the feed file once the program is ready")
+    group.add_argument("--send", nargs=2, metavar=("HOST:PORT", "TEXT"), help="send TEXT to a TCP port")
+    group.add_argument("--expect", metavar="REGEX", help="what the reply must match (default: any byte)")
+
+
+def course_options(group: argparse._ArgumentGroup) -> None:
+    """When the program is ready, how long it is sampled, how it ends."""
+    ready = group.add_mutually_exclusive_group()
     ready.add_argument("--ready-pattern", metavar="REGEX", help="ready when its output matches")
     ready.add_argument("--ready-port", metavar="HOST:PORT", help="ready when this port is open")
     ready.add_argument("--ready-delay", type=seconds, metavar="SECONDS", help="ready this long after the start or feed")
-    course.add_argument(
-        "--ready-timeout", type=seconds, default=30.0, metavar="SECONDS", help="give up after this (30)"
-    )
-    course.add_argument("--hold", type=seconds, default=2.0, metavar="SECONDS", help="sample this long once ready (2)")
-    end = course.add_mutually_exclusive_group()
+    group.add_argument("--ready-timeout", type=seconds, default=30.0, metavar="SECONDS", help="give up after this (30)")
+    group.add_argument("--hold", type=seconds, default=2.0, metavar="SECONDS", help="sample this long once ready (2)")
+    end = group.add_mutually_exclusive_group()
     end.add_argument("--stop", metavar="SIGNAL", default="TERM", help="end the program with this signal (TERM)")
     end.add_argument("--finish", metavar="TEXT", help="end it by writing TEXT to its standard input and closing it")
-    course.add_argument(
+    group.add_argument(
         "--grace", type=seconds, default=10.0, metavar="SECONDS", help="then wait this long, then KILL (10)"
     )
-    judging = parser.add_argument_group("judging and printing")
-    judging.add_argument(
+
+
+def judging_options(group: argparse._ArgumentGroup) -> None:
+    """What counts, and what is printed."""
+    group.add_argument(
         "--compare",
         choices=[comparison.value for comparison in Comparison],
         default=Comparison.SHAPE.value,
         help="how the outputs of both arms are compared: words without digits (shape), byte for byte, not at all",
     )
-    judging.add_argument(
+    group.add_argument(
         "--unsafe-ignore-output",
         action="store_true",
         help="do not count the secret in the program's own output as a leak",
     )
-    judging.add_argument("--json", action="store_true", help="print the whole result as JSON on standard output")
-    parser.add_argument("program", metavar="PROGRAM", help="the program to examine")
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    group.add_argument("--json", action="store_true", help="print the whole result as JSON on standard output")
 
 
 def run(args: argparse.Namespace) -> int:

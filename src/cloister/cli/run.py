@@ -10,7 +10,6 @@ import fcntl
 import os
 import signal
 import sys
-from pathlib import Path
 
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command
@@ -36,27 +35,23 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `cloister run`."""
     parser.epilog = EPILOG
     parser.usage = "cloister run [options] [--] PROGRAM [ARGS...]"
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="append counters of each process to FILE, one JSON line each"
-    )
-    parser.add_argument(
-        "--start-fd",
-        type=int,
-        metavar="N",
-        help="read the program's argv and environment from descriptor N instead of from this process",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="SOCKET",
-        help="ask the observer on this unix socket before each start and exit",
-    )
+    parser.add_argument("--report", metavar="FILE", help="append counters of each process to FILE, one JSON line each")
     parser.add_argument(
         "--unsafe-no-guard",
         action="store_true",
         help="do not guard against ptrace: root can then force the program to write out its memory",
     )
     parser.add_argument("--quiet", action="store_true", help="no notice on the terminal")
+    tools = parser.add_argument_group("for other tools (cloister prove uses both)")
+    tools.add_argument(
+        "--start-fd",
+        type=int,
+        metavar="N",
+        help="read the program's argv and environment from descriptor N instead of from this process",
+    )
+    tools.add_argument(
+        "--checkpoint", metavar="SOCKET", help="ask the observer on this unix socket before each start and exit"
+    )
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
@@ -83,14 +78,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def undo_interpreter_start() -> None:
-    """Take back what the Python interpreter changed of this process at its start, so that the program starts as natively.
+    """Take back what the Python interpreter changed of this process at its start: the program starts as natively.
 
     It ignores SIGPIPE and SIGXFSZ (Python/pylifecycle.c), and sets LC_CTYPE where no locale is given (PEP 538).
     """
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-    if os.environ.get("LC_CTYPE") == "C.UTF-8" and b"LC_CTYPE=" not in Path("/proc/self/environ").read_bytes():
-        del os.environ["LC_CTYPE"]
+    if os.environ.get("LC_CTYPE") == "C.UTF-8":
+        with open("/proc/self/environ", "rb") as given:
+            if b"LC_CTYPE=" not in given.read():
+                del os.environ["LC_CTYPE"]
 
 
 def notice(*, guarded: bool) -> str:

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class GivenSecret:
     """A secret from the command line; `option` says where it came from."""
 
     option: str
-    value: str
+    value: str = field(repr=False)
     label: str = ""
 
 

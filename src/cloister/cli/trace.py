@@ -35,7 +35,7 @@ from cloister.observe.trace import (
 
 __all__ = ["build_parser", "run"]
 
-CARRIED = 10
+CARRIED, COULD_NOT_TELL = 10, 16
 UNKNOWN = 3
 STDOUT, STDERR = 1, 2
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
@@ -60,7 +60,8 @@ Ctrl-C goes to the program; with -p it ends the trace and the process goes on.
 
 exit codes:
   the program's own; 128+N when signal N killed it. With -p: 0, also when the process ends.
-  With --exit-status trace: 0 no call carried a secret, 10 at least one did.
+  With --exit-status trace: 0 no call carried a secret; 10 at least one did; 16 could not tell, because what some calls
+  moved was not looked at (the summary says which) or no secret was given to look for.
   2 the command line cannot work; 3 the process cannot be traced; 126 not executable; 127 no such program
 """
 
@@ -69,30 +70,52 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister trace`."""
     parser.epilog = EPILOG
     parser.usage = "cloister trace [options] [--] PROGRAM [ARGS ...]\n       cloister trace [options] -p PID"
-    what = parser.add_argument_group("what to trace")
-    what.add_argument("-p", "--pid", type=int, metavar="PID", help="a running process, its threads and descendants")
-    what.add_argument(
+    target_options(parser.add_argument_group("what to trace"))
+    secret_options(
+        parser.add_argument_group("secrets to look for, in raw, UTF-16, base64, hex, percent-encoded and reversed form")
+    )
+    output_options(parser.add_argument_group("output"))
+    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM", help=argparse.SUPPRESS)
+
+
+def target_options(group: argparse._ArgumentGroup) -> None:
+    """What to observe, how, for how long."""
+    group.add_argument("-p", "--pid", type=int, metavar="PID", help="a running process, its threads and descendants")
+    group.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="end the trace; a program started here is killed"
     )
-    what.add_argument("--engine", choices=["auto", *(name.value for name in EngineName)], default="auto")
-    secrets = parser.add_argument_group(
-        "secrets to look for, in raw, UTF-16, base64, hex, percent-encoded and reversed form"
+    group.add_argument(
+        "--engine",
+        choices=["auto", *(name.value for name in EngineName)],
+        default="auto",
+        help="how to observe (default auto: ptrace, or tracepoints where ptrace is refused)",
     )
-    secrets.add_argument("--secret", metavar="TEXT", action="append", default=[], help="may be given several times")
-    secrets.add_argument("--secret-file", metavar="FILE", action="append", default=[], help="without its last newline")
-    secrets.add_argument(
+
+
+def secret_options(group: argparse._ArgumentGroup) -> None:
+    """What to mark."""
+    group.add_argument("--secret", metavar="TEXT", action="append", default=[], help="may be given several times")
+    group.add_argument("--secret-file", metavar="FILE", action="append", default=[], help="without its last newline")
+    group.add_argument(
         "--secret-stdin", action="store_true", help="the first line of standard input; the rest is the program's"
     )
-    output = parser.add_argument_group("output")
-    output.add_argument("-o", "--output", metavar="FILE", help="write here instead of to standard error")
-    output.add_argument("--json", action="store_true", help="one JSON document instead of lines")
-    output.add_argument("--summary", action="store_true", help="only the summary, no line for each call")
-    output.add_argument("-t", "--times", action="store_true", help="show when each call was made and how long it took")
-    output.add_argument(
+
+
+def output_options(group: argparse._ArgumentGroup) -> None:
+    """Where the trace goes, and how much of it."""
+    group.add_argument("-o", "--output", metavar="FILE", help="write here instead of to standard error")
+    group.add_argument("--json", action="store_true", help="one JSON document instead of lines")
+    group.add_argument("--summary", action="store_true", help="only the summary, no line for each call")
+    group.add_argument("-t", "--times", action="store_true", help="show when each call was made and how long it took")
+    group.add_argument(
         "-s", "--shown", type=int, default=32, metavar="N", help="bytes shown of each buffer (default 32)"
     )
-    output.add_argument("--exit-status", choices=["program", "trace"], default="program")
-    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="PROGRAM", help=argparse.SUPPRESS)
+    group.add_argument(
+        "--exit-status",
+        choices=["program", "trace"],
+        default="program",
+        help="exit as the program did (default), or with what the trace found",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -170,8 +193,11 @@ def secrets_of(args: argparse.Namespace) -> dict[str, bytes]:
     for index, text in enumerate(args.secret, 1):
         secrets["secret" if index == 1 else f"secret-{index}"] = os.fsencode(text)
     for name in args.secret_file:
+        label = Path(name).name
+        if label in secrets:
+            raise UsageError(f"--secret-file {name}: another secret is called {label} already; rename one of the two")
         try:
-            secrets[Path(name).name] = Path(name).read_bytes().removesuffix(b"\n")
+            secrets[label] = Path(name).read_bytes().removesuffix(b"\n")
         except OSError as error:
             raise UsageError(f"--secret-file {name}: {error.strerror}; give a readable file") from error
     if args.secret_stdin:
@@ -231,7 +257,14 @@ def report(trace: Trace, args: argparse.Namespace, printer: Printer) -> None:
 def exit_code(trace: Trace, args: argparse.Namespace) -> int:
     """See the epilog of the help."""
     if args.exit_status == "trace":
-        return CARRIED if trace.summary.carried else 0
+        return found_code(trace)
     if args.pid is not None:
         return 0
     return UNKNOWN if isinstance(trace.status, Unfinished) else trace.status
+
+
+def found_code(trace: Trace) -> int:
+    """Whether a call carried a secret; "none did" is an answer only if nothing went by unseen."""
+    if trace.summary.carried:
+        return CARRIED
+    return COULD_NOT_TELL if trace.summary.leaves_doubt or not trace.complete else 0

@@ -10,6 +10,7 @@ from cloister.doctor.check import Check, Command, Fix, Group, NoFix, Topic
 from cloister.doctor.child import ProbeFailed, ask, hold
 from cloister.doctor.machine import Machine, Text
 from cloister.doctor.runtime import RuntimeFile
+from cloister.quantities import counted, human_size
 
 __all__ = ["enclave_checks"]
 
@@ -152,7 +153,7 @@ def locked_memory(runtime: RuntimeFile) -> Check:
         if runtime.lifts_memory_lock:
             return LOCKED_MEMORY.ok(f"RLIMIT_MEMLOCK is {limit}; the runtime's file carries cap_ipc_lock")
         return LOCKED_MEMORY.denied(f"RLIMIT_MEMLOCK is {limit}, and this user may not exceed it", runtime.more_room)
-    return LOCKED_MEMORY.ok(f"mapped {SMALL_PROGRAM >> 20} MiB of secret memory (RLIMIT_MEMLOCK is {limit})")
+    return LOCKED_MEMORY.ok(f"mapped {human_size(SMALL_PROGRAM)} of secret memory (RLIMIT_MEMLOCK is {limit})")
 
 
 def sealed_code() -> Check:
@@ -178,8 +179,8 @@ def seccomp(machine: Machine) -> Check:
         return _refused(SECCOMP, error, NoFix(reason="the kernel is built without CONFIG_SECCOMP_FILTER"))
     if not answer["trapped"]:
         return SECCOMP.missing("a filter was installed, but did not trap", IN_CONTAINER)
-    inherited = machine.status_field("Seccomp_filters")
-    also = f"; {inherited} filter(s) inherited" if inherited not in ("", "0") else ""
+    inherited = int(machine.status_field("Seccomp_filters") or 0)
+    also = f"; {counted(inherited, 'filter')} inherited" if inherited else ""
     return SECCOMP.ok(f"a filtered system call arrived as SIGSYS{also}")
 
 
@@ -230,7 +231,7 @@ def _enable_secret_memory() -> Fix:
 
 def _limit() -> str:
     soft, _hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    return "unlimited" if soft == resource.RLIM_INFINITY else f"{soft >> 10} KiB"
+    return "unlimited" if soft == resource.RLIM_INFINITY else human_size(soft)
 
 
 def _version(release: str) -> tuple[int, int]:

@@ -93,7 +93,7 @@ def _as_seen(secret: Check) -> Observed | Declared:
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """The document of `--json`; docs/how-to/check-a-machine.md describes every field."""
+    """The document of `--json`; docs/how-to/check-the-machine.md describes every field."""
     return {
         "version": 1,
         "software_enclave": {"works": diagnosis.works, "obstacles": [check.name for check in diagnosis.obstacles]},

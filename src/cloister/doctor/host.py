@@ -5,6 +5,7 @@ from cloister.doctor.check import Check, Command, Fix, Group, NoFix, Topic
 from cloister.doctor.child import ProbeFailed, ask
 from cloister.doctor.machine import Machine, Text
 from cloister.doctor.processor import NoProcessor, Processor
+from cloister.quantities import human_size
 
 __all__ = ["host_checks"]
 
@@ -107,7 +108,7 @@ def sgx(cpuid: Processor | NoProcessor) -> Check:
         return SGX.missing(f"{cpuid.source}: SGX, but no EPC section", FIRMWARE)
     generation = "SGX2" if found.sgx2 else "SGX1"
     control = "flexible" if found.launch_control else "locked"
-    return SGX.ok(f"{cpuid.source}: {generation}, EPC {_size(found.epc)}, launch control {control}")
+    return SGX.ok(f"{cpuid.source}: {generation}, EPC {human_size(found.epc)}, launch control {control}")
 
 
 def sme(cpuid: Processor | NoProcessor) -> Check:
@@ -172,7 +173,3 @@ def _sev_absent(cpuid: Processor | NoProcessor) -> Fix:
     if isinstance(cpuid, Processor) and processor.amd(cpuid).sev:
         return Command(text="sudo modprobe ccp")
     return NOT_THIS_PROCESSOR
-
-
-def _size(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"

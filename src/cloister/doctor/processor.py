@@ -19,7 +19,6 @@ __all__ = [
     "amd",
     "in_tdx_guest",
     "sgx",
-    "vendor",
 ]
 
 
@@ -88,12 +87,6 @@ AMD_ENCRYPTION = Leaf(0x8000001F)
 LEAVES = (BASIC, EXTENDED, FEATURES, SGX_CAPABILITIES, *EPC_SECTIONS, TDX, AMD_ENCRYPTION)
 
 TDX_SIGNATURE = b"IntelTDX    "
-
-
-def vendor(processor: Processor) -> str:
-    """The maker's twelve letters, e.g. GenuineIntel."""
-    basic = processor.registers[BASIC]
-    return _text(basic.ebx, basic.edx, basic.ecx).decode("ascii", errors="replace")
 
 
 def sgx(processor: Processor) -> Sgx:

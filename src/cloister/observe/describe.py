@@ -9,20 +9,12 @@ from typing import Any
 from cloister.observe.dump import MappingDump, ProcessDump
 from cloister.observe.findings import Absent, Finding, FoundKey, Reason, Scan
 from cloister.observe.maps import Mapping
+from cloister.quantities import counted, human_size
 
-__all__ = ["dump_document", "dump_lines", "human_size", "scan_document", "scan_lines"]
+__all__ = ["dump_document", "dump_lines", "scan_document", "scan_lines"]
 
 Document = dict[str, Any]
-UNIT = 1024
-
-
-def human_size(size: float) -> str:
-    """`size` bytes as `12.3 MB` and the like (powers of 1024)."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < UNIT:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= UNIT
-    return f"{size:.1f} TB"
+RESERVED = "not accessible to the program either"
 
 
 def mapping_document(mapping: Mapping) -> Document:
@@ -72,6 +64,7 @@ def scan_document(scan: Scan, verdict: str) -> Document:
         "coverage": {
             "read_bytes": scan.coverage.read_bytes,
             "untouched_bytes": scan.coverage.untouched_bytes,
+            "reserved_bytes": scan.coverage.reserved_bytes,
             "unreadable_bytes": scan.coverage.unreadable_bytes,
             "unreadable_by_reason": {reason.value: size for reason, size in scan.unreadable_by_reason().items()},
             "expected_chance_hits": scan.coverage.expected_chance_hits,
@@ -93,6 +86,8 @@ def scan_lines(scan: Scan, verdict: str) -> Iterator[str]:
     yield f"read        {human_size(scan.coverage.read_bytes)}"
     if scan.coverage.untouched_bytes:
         yield f"zeros       {human_size(scan.coverage.untouched_bytes)} never written"
+    if scan.coverage.reserved_bytes:
+        yield f"reserved    {human_size(scan.coverage.reserved_bytes)}, {RESERVED}"
     yield from (f"not read    {line}" for line in absence_lines(scan.absences))
     if scan.coverage.expected_chance_hits:
         yield f"by chance   {scan.coverage.expected_chance_hits:.1g} finds expected if the secrets were random bytes"
@@ -101,7 +96,7 @@ def scan_lines(scan: Scan, verdict: str) -> Iterator[str]:
 
 def located(found: Finding | FoundKey) -> str:
     """Where something was found."""
-    place = f"at {found.address:#x} in {found.where} of {found.owner}"
+    place = f"at {found.address:#x} in {found.where}" + (f" of {found.owner}" if found.owner else "")
     return f"{place}: {found.mapping} ({found.mapping.kind.value})" if found.mapping else place
 
 
@@ -110,14 +105,13 @@ def absence_lines(absences: Iterable[Absent]) -> Iterator[str]:
     sizes: dict[Reason, list[Absent]] = {}
     for absent in absences:
         sizes.setdefault(absent.reason, []).append(absent)
-    for reason, group in sizes.items():
+    for group in sizes.values():
         total = sum(absent.size for absent in group)
-        detail = f" ({group[0].detail})" if group[0].detail else ""
         if total:
-            yield f"{human_size(total)} in {len(group)} places: {reason.value}{detail}"
+            yield f"{human_size(total)} in {counted(len(group), 'place')}: {group[0].why}"
         else:
             more = f" and {len(group) - 1} more" * (len(group) > 1)
-            yield f"{group[0].where}{more}: {reason.value}{detail}"
+            yield f"{group[0].where}{more}: {group[0].why}"
 
 
 def dump_document(dumps: list[ProcessDump]) -> Document:
@@ -144,17 +138,21 @@ def process_document(dump: ProcessDump) -> Document:
 
 
 def totals(mappings: Iterable[MappingDump]) -> Document:
-    """Bytes read, never written, and unreadable by reason."""
-    read = untouched = 0
+    """Bytes read, never written, reserved without access, and unreadable by reason."""
+    read = untouched = reserved = 0
     unreadable: dict[str, int] = {}
     for one in mappings:
         read += one.read_bytes
-        untouched += one.untouched_bytes
+        if one.mapping.reserved:
+            reserved += one.untouched_bytes
+        else:
+            untouched += one.untouched_bytes
         for reason, size in one.unreadable.items():
             unreadable[reason.value] = unreadable.get(reason.value, 0) + size
     return {
         "read_bytes": read,
         "untouched_bytes": untouched,
+        "reserved_bytes": reserved,
         "unreadable_bytes": sum(unreadable.values()),
         "unreadable_by_reason": unreadable,
     }
@@ -168,8 +166,10 @@ def dump_lines(dumps: list[ProcessDump]) -> Iterator[str]:
         yield f"  readable    {human_size(sums['read_bytes'])}"
         if sums["untouched_bytes"]:
             yield f"  zeros       {human_size(sums['untouched_bytes'])} never written"
+        if sums["reserved_bytes"]:
+            yield f"  reserved    {human_size(sums['reserved_bytes'])}, {RESERVED}"
         for reason, size in sums["unreadable_by_reason"].items():
             yield f"  unreadable  {human_size(size)}: {reason}"
         if dump.threads:
-            yield f"  registers   of {len(dump.threads)} threads"
+            yield f"  registers   of {counted(len(dump.threads), 'thread')}"
         yield from (f"  missing     {line}" for line in absence_lines(dump.absences))

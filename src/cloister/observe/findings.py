@@ -32,6 +32,7 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "larger than the limit"
     NOT_REGULAR = "not a regular file: reading it would take data from the program"
     NOT_DUMPED = "not stored in the dump"
+    RESERVED = "not stored in the dump, and not accessible to the program either"
     NOT_ASKED = "not asked for"
     FAILED = "the read failed"
 
@@ -49,6 +50,12 @@ class Absent:
     reason: Reason
     size: int = 0
     detail: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason, with what the kernel said where that adds to it."""
+        said = self.detail and self.detail.lower() not in self.reason.value
+        return f"{self.reason.value} ({self.detail})" if said else self.reason.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +99,15 @@ class FoundKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """Bytes looked at. `untouched_bytes` were never written by the process: the kernel holds no page for them."""
+    """Bytes looked at. `untouched_bytes` were never written by the process: the kernel holds no page for them.
+
+    `reserved_bytes` are address space that the process itself may not access, and nothing stands behind.
+    """
 
     read_bytes: int = 0
     unreadable_bytes: int = 0
     untouched_bytes: int = 0
+    reserved_bytes: int = 0
     expected_chance_hits: float = 0.0
 
     def __add__(self, other: "Coverage") -> "Coverage":
@@ -105,6 +116,7 @@ class Coverage:
             read_bytes=self.read_bytes + other.read_bytes,
             unreadable_bytes=self.unreadable_bytes + other.unreadable_bytes,
             untouched_bytes=self.untouched_bytes + other.untouched_bytes,
+            reserved_bytes=self.reserved_bytes + other.reserved_bytes,
             expected_chance_hits=self.expected_chance_hits + other.expected_chance_hits,
         )
 

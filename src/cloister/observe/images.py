@@ -38,12 +38,13 @@ class Image:
     def parts(self) -> Iterator[tuple[Place, Iterator[Piece]]]:
         """Each place in the file with its pieces; every byte of the file is in exactly one."""
         if self.core is None:
-            yield Place(where=str(self.path), owner="file"), self.range_pieces(0, self.size)
+            yield Place(where=str(self.path), owner=""), self.range_pieces(0, self.size)
             return
-        owner = f"core of {self.core.program} ({self.core.pid})"
-        yield Place(where=f"memory in {self.path}", owner=owner, pid=self.core.pid), self.memory_pieces(self.core)
+        owner = f"{self.core.program} ({self.core.pid}) in {self.path}"
+        yield Place(where="memory", owner=owner, pid=self.core.pid), self.memory_pieces(self.core)
+        rest = Place(where="headers and notes", owner=owner, pid=self.core.pid)
         for start, end in self.core.outside(self.size):
-            yield Place(where=str(self.path), owner=owner, pid=self.core.pid), self.range_pieces(start, end)
+            yield rest, self.range_pieces(start, end)
 
     def memory_pieces(self, core: Core) -> Iterator[Piece]:
         """The memory of a core in address order; what the core does not store is a hole."""
@@ -53,7 +54,8 @@ class Image:
             if stored < segment.mapping.size:
                 address = segment.mapping.start + stored
                 size = segment.mapping.size - stored
-                yield Hole(address=address, size=size, mapping=segment.mapping, reason=Reason.NOT_DUMPED)
+                reason = Reason.RESERVED if segment.mapping.reserved else Reason.NOT_DUMPED
+                yield Hole(address=address, size=size, mapping=segment.mapping, reason=reason)
 
     def range_pieces(self, start: int, end: int, segment: Segment | None = None) -> Iterator[Piece]:
         """The bytes [start, end) of the file, addressed by offset, or by memory address inside a `segment`."""

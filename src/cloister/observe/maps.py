@@ -72,6 +72,11 @@ class Mapping:
         return self.permissions[1] == "w"
 
     @property
+    def reserved(self) -> bool:
+        """Whether the process has no access here at all: address space kept for later (PROT_NONE)."""
+        return self.permissions.startswith("---")
+
+    @property
     def kind(self) -> MappingKind:
         """What the kernel's path and permissions say this mapping is."""
         if SECRET_PATH.fullmatch(self.path) and self.shared:

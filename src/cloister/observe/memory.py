@@ -119,7 +119,8 @@ def open_memory(pid: int) -> Memory:
 def read_mappings(memory: Memory, mappings: Iterable[Mapping], chunk_bytes: int = CHUNK_BYTES) -> Iterator[Piece]:
     """Every byte of `mappings` once, in address order, as pieces.
 
-    When the process ends or executes another program on the way, all that is left becomes holes that say so.
+    When the process ends or executes another program on the way, all that is left becomes holes that say so, except
+    what was seen to be empty before: terabytes of reserved addresses that nobody could have read anything in.
     """
     buffer = memoryview(bytearray(chunk_bytes))
     listed = list(mappings)
@@ -135,7 +136,10 @@ def read_mappings(memory: Memory, mappings: Iterable[Mapping], chunk_bytes: int 
             reason = gone_reason(memory.pid)
             yield Hole(address=reached, size=mapping.end - reached, mapping=mapping, reason=reason)
             for rest in waiting:
-                yield Hole(address=rest.start, size=rest.size, mapping=rest, reason=reason)
+                if known_empty(rest, empty):
+                    yield Untouched(address=rest.start, size=rest.size, mapping=rest)
+                else:
+                    yield Hole(address=rest.start, size=rest.size, mapping=rest, reason=reason)
 
 
 def gone_reason(pid: int) -> Reason:
@@ -183,10 +187,10 @@ def touched_ranges(
     pagemap: int, mapping: Mapping, empty: frozenset[tuple[int, int]]
 ) -> Iterator[tuple[int, int, bool]]:
     """Split a mapping into (start, end, touched) ranges. Only private anonymous memory can be known untouched."""
-    if mapping.shared or mapping.inode or mapping.kind is not MappingKind.ANONYMOUS_OPEN:
+    if not private_anonymous(mapping):
         yield mapping.start, mapping.end, True
         return
-    if (mapping.start, mapping.end) in empty:
+    if known_empty(mapping, empty):
         yield mapping.start, mapping.end, False
         return
     begun, reached, state = mapping.start, mapping.start, True
@@ -197,6 +201,16 @@ def touched_ranges(
             begun, state = reached, touched
         reached = end
     yield begun, mapping.end, state
+
+
+def private_anonymous(mapping: Mapping) -> bool:
+    """Whether a page that is neither in memory nor in swap can only read as zeros."""
+    return not (mapping.shared or mapping.inode) and mapping.kind is MappingKind.ANONYMOUS_OPEN
+
+
+def known_empty(mapping: Mapping, empty: frozenset[tuple[int, int]]) -> bool:
+    """Whether `empty_mappings` found that the process never wrote here."""
+    return private_anonymous(mapping) and (mapping.start, mapping.end) in empty
 
 
 def page_runs(pagemap: int, mapping: Mapping) -> Iterator[tuple[int, bool]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cloister.observe.findings import Absent, Coverage, Finding, FoundKey, Scan
 from cloister.observe.keyschedule import KeyFinder, KeyHit
 from cloister.observe.maps import Mapping
-from cloister.observe.memory import Chunk, Hole, Piece
+from cloister.observe.memory import Chunk, Hole, Piece, Untouched
 from cloister.observe.needles import Needle, Needles
 from cloister.observe.search import Hit, Searcher
 
@@ -19,7 +19,10 @@ LISTED_PER_NEEDLE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What is searched: a process's memory, one of its files, or a file. `pid` is None for a file of no process."""
+    """What is searched: a process's memory, one of its files, or a file.
+
+    A file of no process has the owner "" and the pid None.
+    """
 
     where: str
     owner: str
@@ -42,6 +45,7 @@ class Tally:
         self.absences: list[Absent] = []
         self.read_bytes = 0
         self.untouched_bytes = 0
+        self.reserved_bytes = 0
         self.mappings: list[Mapping] = []
 
     def feed(self, piece: Piece) -> None:
@@ -53,7 +57,7 @@ class Tally:
         elif isinstance(piece, Hole):
             self.feed_hole(piece)
         else:
-            self.feed_zeros(piece.address, piece.size)
+            self.feed_zeros(piece)
 
     def feed_bytes(self, chunk: Chunk) -> None:
         """Search the bytes of a chunk."""
@@ -64,11 +68,14 @@ class Tally:
             for key in self.key_finder.feed(chunk.address, chunk.data):
                 self.found_key(key)
 
-    def feed_zeros(self, address: int, size: int) -> None:
+    def feed_zeros(self, piece: Untouched) -> None:
         """Untouched memory: zeros, of which only the first and last can belong to a needle."""
-        self.untouched_bytes += size
-        edge = min(size, len(self.zeros))
-        for start in sorted({address, address + size - edge}):
+        if piece.mapping is not None and piece.mapping.reserved:
+            self.reserved_bytes += piece.size
+        else:
+            self.untouched_bytes += piece.size
+        edge = min(piece.size, len(self.zeros))
+        for start in sorted({piece.address, piece.end - edge}):
             for hit in self.searcher.feed(start, self.zeros[:edge]):
                 self.found(hit)
 
@@ -132,6 +139,7 @@ class Tally:
             read_bytes=self.read_bytes,
             unreadable_bytes=sum(absent.size for absent in self.absences),
             untouched_bytes=self.untouched_bytes,
+            reserved_bytes=self.reserved_bytes,
             expected_chance_hits=self.needles.expected_chance_hits(self.read_bytes),
         )
         return Scan(

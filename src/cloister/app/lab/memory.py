@@ -110,7 +110,7 @@ def _access(mapping: Mapping, read: int, untouched: int) -> Access:
 
     Reserved address space (no permissions, nothing in it) is neither readable nor protected: there is nothing there.
     """
-    if mapping.kind is MappingKind.SPECIAL or (mapping.permissions.startswith("---") and not read):
+    if mapping.kind is MappingKind.SPECIAL or (mapping.reserved and not read):
         return Access.SPECIAL
     if not read and not untouched:
         return Access.UNREADABLE
@@ -119,7 +119,7 @@ def _access(mapping: Mapping, read: int, untouched: int) -> Access:
 
 def _name(mapping: Mapping) -> str:
     """A short name: the file's last part, or what anonymous memory is."""
-    if mapping.permissions.startswith("---"):
+    if mapping.reserved:
         return "reserved, empty"
     if mapping.kind is MappingKind.SECRET:
         return "secret memory"

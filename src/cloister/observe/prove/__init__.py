@@ -6,6 +6,7 @@
 `cloister.app.prove` makes the arms; nothing here knows how a program is enclaved.
 """
 
+from cloister.observe.prove.account import not_run
 from cloister.observe.prove.plan import Arm, ArmName, Comparison, Plan
 from cloister.observe.prove.record import ArmRecord
 from cloister.observe.prove.runner import run_arm
@@ -23,5 +24,6 @@ __all__ = [
     "Secret",
     "Verdict",
     "judge",
+    "not_run",
     "run_arm",
 ]

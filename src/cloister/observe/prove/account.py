@@ -5,11 +5,12 @@ import os
 from cloister.observe.prove.book import Book
 from cloister.observe.prove.compare import reduce_output
 from cloister.observe.prove.files import core_directory
-from cloister.observe.prove.plan import Arm, FeedFile, FeedSend, Plan
+from cloister.observe.prove.plan import ArmName, FeedFile, FeedSend, Plan
 from cloister.observe.prove.program import Program
 from cloister.observe.prove.record import ArmRecord, Check, Exclusion, SampleCounts, Surface, Trigger
 from cloister.observe.prove.sampler import Sampler
 from cloister.observe.prove.setting import Setting
+from cloister.quantities import counted
 
 __all__ = ["not_run", "record"]
 
@@ -37,17 +38,18 @@ def record(setting: Setting, program: Program, sampler: Sampler, *, fed: Check, 
         unreadable=dict(book.unreadable),
         places=book.listed(),
         exclusions=exclusions(setting, sampler),
-        notes=(*watch.notes, *core_note(setting.plan), f"{watch.files} files written meanwhile were searched"),
+        notes=(*watch.notes, *core_note(setting.plan)),
+        files_searched=watch.files,
         output=reduce_output(bytes(program.stdout.kept), bytes(program.stderr.kept), arm.secret),
     )
 
 
-def not_run(arm: Arm, reason: str) -> ArmRecord:
+def not_run(name: ArmName, secret_label: str, reason: str) -> ArmRecord:
     """The record of an arm whose program never ran."""
     no = Check(holds=False, detail=reason)
     return ArmRecord(
-        name=arm.name,
-        secret_label=arm.secret.label,
+        name=name,
+        secret_label=secret_label,
         started=no,
         fed=no,
         ready=no,
@@ -85,8 +87,8 @@ def access(book: Book) -> Check:
     if not book.doubts:
         return Check(holds=True, detail="nothing was refused for want of privilege")
     first = next(iter(book.doubts.values()))
-    more = f" and {len(book.doubts) - 1} more" if len(book.doubts) > 1 else ""
-    where = book.wanted.redact(f"{first.where}: {first.reason.value} {first.detail}".rstrip())
+    more = f" and {counted(len(book.doubts) - 1, 'more place')}" if len(book.doubts) > 1 else ""
+    where = book.wanted.redact(f"{first.where}: {first.why}")
     return Check(holds=False, detail=f"{where}{more}; run the experiment as root")
 
 
@@ -95,10 +97,8 @@ def harness(sampler: Sampler, *, output_complete: bool) -> Check:
     if sampler.failure:
         return Check(holds=False, detail=f"the sampler failed: {sampler.book.wanted.redact(sampler.failure)}")
     if sampler.watch.skipped:
-        return Check(
-            holds=False,
-            detail=f"{sampler.watch.skipped} files the program wrote could not be searched: too large, or unreadable",
-        )
+        skipped = counted(sampler.watch.skipped, "file")
+        return Check(holds=False, detail=f"{skipped} the program wrote could not be searched: too large, or unreadable")
     if not sampler.watch.sees_everything:
         return Check(holds=False, detail="written files could not be watched: no fanotify, and too many to compare")
     if not output_complete:

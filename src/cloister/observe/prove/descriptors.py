@@ -14,10 +14,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloister.observe.findings import Absent, Reason
+from cloister.observe.findings import Absent
 from cloister.observe.prove.kernel_unsafe import copy_descriptor, tee_pipe
 from cloister.observe.prove.record import Surface
 from cloister.observe.prove.wanted import Wanted
+from cloister.observe.scan import absence_of
 
 __all__ = ["DescriptorReader", "FileId", "Hit", "file_id"]
 
@@ -68,8 +69,7 @@ class DescriptorReader:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             except OSError as error:
-                reason = Reason.DENIED if isinstance(error, PermissionError) else Reason.FAILED
-                absences.append(Absent(where=f"fd {number} of {pid}", reason=reason, detail=str(error)))
+                absences.append(absence_of(f"fd {number} of {pid}", error))
         return hits, absences
 
     def look_at(self, pid: int, number: int) -> Iterator[Hit]:

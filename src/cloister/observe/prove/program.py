@@ -15,7 +15,7 @@ from cloister.observe.prove.descriptors import FileId, file_id
 from cloister.observe.prove.plan import Arm, Ending, Plan, StopSignal
 from cloister.observe.prove.wanted import Wanted
 
-__all__ = ["Capture", "Program", "waiting_bytes"]
+__all__ = ["Capture", "Program", "close_all", "waiting_bytes"]
 
 KEPT_OUTPUT = 4 << 20
 CORE_SIGNALS = {
@@ -35,7 +35,7 @@ class Capture:
 
     stream: int
     wanted: Wanted
-    kept: bytearray = field(default_factory=bytearray)
+    kept: bytearray = field(default_factory=bytearray, repr=False)
     total: int = 0
     found: set[tuple[str, str]] = field(default_factory=set)
     thread: threading.Thread = field(init=False)

@@ -123,7 +123,14 @@ class ArmRecord:
     places: tuple[Place, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
+    files_searched: int = 0
+    """Files closed after writing while the arm ran; on a shared machine other programs' too."""
     output: Output = field(default_factory=Output)
+
+    @property
+    def obstacle(self) -> str:
+        """Why the program never held its secret while it was looked at, in words; empty if it did."""
+        return next((check.detail for check in (self.started, self.fed, self.ready) if not check.holds), "")
 
     def places_of(self, label: str) -> tuple[Place, ...]:
         """The places where the secret with this label was found."""

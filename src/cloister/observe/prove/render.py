@@ -7,6 +7,7 @@ from typing import Any
 from cloister.observe.prove.plan import Plan
 from cloister.observe.prove.record import ArmRecord, Place
 from cloister.observe.prove.verdict import Outcome, Verdict, counts
+from cloister.quantities import counted, human_size
 
 __all__ = ["NOT_TESTED", "Experiment", "as_json", "as_text", "sentence"]
 
@@ -44,9 +45,11 @@ def sentence(experiment: Experiment) -> str:
             f"in none of {enclaved.samples.fed} samples of the enclaved program"
         )
     if verdict.outcome is Outcome.LEAKED:
-        found = f"{len(verdict.leaks)} findings, the first: {verdict.leaks[0]}"
+        found = f"{counted(len(verdict.leaks), 'finding')}, the first: {verdict.leaks[0]}"
         return f"leaked: the enclaved program's secret was readable: {found}"
-    return "inconclusive: " + "; ".join(f"{control.name}: {control.detail}" for control in verdict.failed)
+    first, *others = verdict.failed
+    more = f"; and {counted(len(others), 'more failed control')} (--json lists all)" if others else ""
+    return f"inconclusive: {first.name}: {first.detail}{more}"
 
 
 def as_text(experiment: Experiment) -> str:
@@ -61,6 +64,8 @@ def lines(experiment: Experiment) -> Iterator[str]:
         found = len(counted_places(experiment, arm))
         yield f"{arm.name:<10}{arm.samples.total:>8}{arm.samples.fed:>6}{arm.read_bytes:>16,}{found:>8}  {arm.status}"
     yield from unreadable_lines(experiment)
+    searched = ", ".join(f"{arm.name} {arm.files_searched}" for arm in experiment.arms)
+    yield f"  files written meanwhile, other programs' too, that were searched: {searched}"
     yield from place_lines("native, as it must be, for example", counted_places(experiment, experiment.native)[:3])
     yield from place_lines("enclaved", experiment.verdict.leaks)
     for arm in experiment.arms:
@@ -84,15 +89,7 @@ def unreadable_lines(experiment: Experiment) -> Iterator[str]:
     for arm in experiment.arms:
         for reason, size in sorted(arm.unreadable.items(), key=lambda item: -item[1]):
             if size:
-                yield f"  {arm.name}, unreadable: {human(size)}: {reason}"
-
-
-def human(size: int) -> str:
-    """A size in bytes with a unit."""
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size} bytes"
+                yield f"  {arm.name}, unreadable: {human_size(size)}: {reason}"
 
 
 def place_lines(title: str, places: tuple[Place, ...]) -> Iterator[str]:

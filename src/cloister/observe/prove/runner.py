@@ -15,6 +15,7 @@ from cloister.observe.prove.sampler import Sampler
 from cloister.observe.prove.secret import Secret
 from cloister.observe.prove.setting import Setting, busy_port, prepared
 from cloister.observe.prove.surfaces import Surfaces
+from cloister.quantities import counted
 
 __all__ = ["run_arm"]
 
@@ -29,11 +30,11 @@ def run_arm(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], None
     busy = busy_port(plan)
     with prepared(plan, arm, canary, progress) as setting:
         if busy:
-            return not_run(arm, busy)
+            return not_run(arm.name, arm.secret.label, busy)
         try:
             program = Program.start(arm, plan, setting.wanted)
         except OSError as error:
-            return not_run(arm, f"could not be started: {error}")
+            return not_run(arm.name, arm.secret.label, f"could not be started: {error}")
         try:
             delivery = Delivery(
                 feed=plan.feed,
@@ -81,7 +82,7 @@ def sampled(setting: Setting, program: Program, sampler: Sampler, delivery: Deli
         left = sampler.offspring.end(PATIENCE)
         sampler.stop()
     if left:
-        setting.watch.notes.append(f"{left} processes outlived the program and were ended")
+        setting.watch.notes.append(f"{counted(left, 'process', 'processes')} outlived the program and had to be ended")
     return ready
 
 
@@ -106,11 +107,12 @@ def conduct(plan: Plan, program: Program, sampler: Sampler, delivery: Delivery) 
 def hold(program: Program, sampler: Sampler, plan: Plan) -> None:
     """Let the program run on for the hold time, and until enough samples were taken; no longer than it lives.
 
-    A runtime that has not checked in after the grace time will not do so: no sample will ever count.
+    A runtime that has not checked in after the grace time will not do so: no sample will ever count. Nor does more of
+    what was refused once change the verdict.
     """
     begun = time.monotonic()
     while program.alive and (passed := time.monotonic() - begun) < plan.hold + SAMPLING_PATIENCE:
-        hopeless = sampler.failure or (sampler.awaited and passed >= plan.hold + plan.grace)
+        hopeless = sampler.failure or sampler.book.doubts or (sampler.awaited and passed >= plan.hold + plan.grace)
         if passed >= plan.hold and (sampler.book.counts.fed >= ENOUGH_SAMPLES or hopeless):
             return
         time.sleep(STEP)

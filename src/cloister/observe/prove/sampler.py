@@ -12,6 +12,7 @@ from cloister.observe.prove.files import FileHit, FileWatch
 from cloister.observe.prove.offspring import Offspring
 from cloister.observe.prove.record import Moment, Trigger
 from cloister.observe.prove.surfaces import Surfaces
+from cloister.quantities import human_size
 
 __all__ = ["Sampler"]
 
@@ -88,7 +89,7 @@ class Sampler:
         looks = [self.surfaces.look(member) for member in members]
         if looks or trigger is not Trigger.LOOP:
             self.book.enter(looks, self.moment(trigger), fed=fed)
-            self.progress(f"sample {self.book.counts.total}, {self.book.coverage.read_bytes / 1e6:.0f} MB read")
+            self.progress(f"sample {self.book.counts.total}, {human_size(self.book.coverage.read_bytes)} read")
 
     def moment(self, trigger: Trigger) -> Moment:
         """Now, as the next sample."""

@@ -12,6 +12,7 @@ from cloister.observe.prove.files import FileWatch, watched_directories
 from cloister.observe.prove.kernel_unsafe import adopt_orphans
 from cloister.observe.prove.offspring import descendants_of_prover
 from cloister.observe.prove.plan import Arm, FeedFile, FeedSend, OnPort, Plan
+from cloister.observe.prove.program import close_all
 from cloister.observe.prove.secret import Secret
 from cloister.observe.prove.wanted import Wanted
 
@@ -46,7 +47,7 @@ def prepared(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], Non
     """Set everything up before the program starts, and take it down when nothing of it is left."""
     wanted = Wanted.of((arm.secret, canary))
     with ExitStack() as stack:
-        stack.callback(close_all, arm.inherit)
+        stack.callback(close_all, *arm.inherit)
         feed_file = stack.enter_context(feed_placed(plan, arm))
         stack.enter_context(orphans_adopted())
         others = frozenset(descendants_of_prover())
@@ -96,12 +97,6 @@ def orphans_adopted() -> Iterator[None]:
         yield
     finally:
         adopt_orphans(on=False)
-
-
-def close_all(descriptors: tuple[int, ...]) -> None:
-    """Close what the child inherited."""
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def busy_port(plan: Plan) -> str:

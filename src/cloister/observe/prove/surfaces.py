@@ -9,7 +9,7 @@ from cloister.observe.findings import Absent, Finding, Reason, Scan
 from cloister.observe.prove.descriptors import DescriptorReader, Hit
 from cloister.observe.prove.record import Exclusion, Surface
 from cloister.observe.prove.wanted import Wanted, spell
-from cloister.observe.scan import scan_process
+from cloister.observe.scan import absence_of, scan_process
 
 __all__ = ["Look", "Surfaces"]
 
@@ -54,7 +54,7 @@ class Surfaces:
         try:
             return self.descriptors.look(pid)
         except PermissionError as error:
-            return [], [Absent(where=f"/proc/{pid}/fd", reason=Reason.DENIED, detail=str(error))]
+            return [], [absence_of(f"/proc/{pid}/fd", error)]
 
     def memory_hit(self, finding: Finding) -> list[Hit]:
         """A finding in memory as a hit, unless it is the feed file itself, mapped unchanged."""
@@ -84,7 +84,8 @@ class Surfaces:
                 continue
             except OSError as error:
                 reason = Reason.DENIED if isinstance(error, PermissionError) else Reason.REFUSED
-                absences.append(Absent(where=f"/proc/{pid}/{surface.value}", reason=reason, detail=str(error)))
+                detail = error.strerror or str(error)
+                absences.append(Absent(where=f"/proc/{pid}/{surface.value}", reason=reason, detail=detail))
         return hits, absences
 
 
@@ -96,10 +97,8 @@ def paths(pid: int, surface: Surface) -> list[Path]:
 
 
 def scan_memory(pid: int, wanted: Wanted) -> Scan:
-    """The memory of a process; one that has ended gives an empty scan with its reason."""
+    """The memory of a process; one whose list of mappings cannot be made sense of gives an absence, not an end."""
     try:
         return scan_process(pid, wanted.needles)
-    except (FileNotFoundError, ProcessLookupError) as error:
-        return Scan(absences=(Absent(where=f"process {pid}", reason=Reason.GONE, detail=str(error)),))
-    except (PermissionError, ObservationError) as error:
-        return Scan(absences=(Absent(where=f"process {pid}", reason=Reason.DENIED, detail=str(error)),))
+    except ObservationError as error:
+        return Scan(absences=(Absent(where=f"process {pid}", reason=Reason.FAILED, detail=str(error)),))

@@ -1,7 +1,6 @@
 """The lab's report: one self-contained HTML file, rendered from a `LabRecord` and nothing else."""
 
 from cloister.observe.report.html import render
-from cloister.observe.report.memory_map import human_size
 from cloister.observe.report.record import ArmRecord, LabRecord, Verdict, as_json
 
-__all__ = ["ArmRecord", "LabRecord", "Verdict", "as_json", "human_size", "render"]
+__all__ = ["ArmRecord", "LabRecord", "Verdict", "as_json", "render"]

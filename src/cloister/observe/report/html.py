@@ -7,8 +7,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cloister.observe.report.alignment import align, is_telling
 from cloister.observe.report.hexdump import rows_of
 from cloister.observe.report.marking import marked
-from cloister.observe.report.memory_map import draw, human_size
+from cloister.observe.report.memory_map import draw
 from cloister.observe.report.record import ArmRecord, Attempt, LabRecord, Outcome
+from cloister.quantities import human_size
 
 __all__ = ["render"]
 

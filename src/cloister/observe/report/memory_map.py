@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cloister.observe.report.record import Access, HitRecord, Region
+from cloister.quantities import human_size
 
-__all__ = ["Bar", "Block", "Gap", "Picture", "blocks_of", "draw", "human_size"]
+__all__ = ["Bar", "Block", "Gap", "Picture", "blocks_of", "draw"]
 
 MAX_BLOCKS = 26
 PAGE = 4096
@@ -20,7 +21,6 @@ KERNEL_HALF = 1 << 63
 MIN_HEIGHT, MAX_HEIGHT, HIT_HEIGHT, GAP_HEIGHT, SPACE = 19.0, 58.0, 34.0, 20.0, 2.0
 MARGIN = 4.0
 NAME_ROOM = 31
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +98,6 @@ def blocks_of(regions: Sequence[Region], hits: Sequence[HitRecord], limit: int =
             break
         blocks[pair : pair + 2] = [_joined(blocks[pair], blocks[pair + 1])]
     return blocks
-
-
-def human_size(size: int) -> str:
-    """A size in the largest binary unit that leaves at least 1: `132 KiB`, `2.1 MiB`, `85 TiB`."""
-    exponent = max(0, size.bit_length() - 1) // 10
-    value = f"{size / (1 << 10 * exponent):.1f}" if size < 10 << 10 * exponent else f"{size >> 10 * exponent}"
-    return f"{value.removesuffix('.0')} {UNITS[exponent]}"
 
 
 def _block(region: Region, hits: Sequence[HitRecord]) -> Block:

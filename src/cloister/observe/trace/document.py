@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def trace_document(trace: Trace) -> Json:
-    """The document: `format, engine, reason, pid, status, notes, calls, events, summary`.
+    """The document: `format, engine, reason, pid, status, complete, notes, calls, events, summary`.
 
     Sizes are bytes, times seconds since the epoch, durations seconds. What is not known is `{"unknown": reason}`.
     """
@@ -25,6 +25,7 @@ def trace_document(trace: Trace) -> Json:
         "reason": trace.reason,
         "pid": trace.pid,
         "status": known(trace.status),
+        "complete": trace.complete,
         "notes": trace.notes,
         "calls": [call_document(call) for call in trace.calls],
         "events": [event_document(event) for event in trace.events],
@@ -47,6 +48,7 @@ def call_document(call: Call) -> Json:
         "carried": [asdict(item) for item in call.carried],
         "transfers": [{**asdict(item), "direction": item.direction.value} for item in call.transfers],
         "names": [{"kind": item.kind.value, "text": item.text} for item in call.names],
+        "unsearched": [{"kind": item.kind.value, "amount": item.amount} for item in call.unsearched],
     }
 
 
@@ -78,8 +80,14 @@ def summary_document(summary: Summary) -> Json:
         "seconds": summary.seconds,
         "counts": {name: asdict(count) for name, count in summary.counts.items()},
         "flows": {channel: asdict(flow) for channel, flow in summary.flows.items()},
+        "sought": list(summary.sought),
         "carried": [asdict(item) for item in summary.carried],
+        "leaves_doubt": summary.leaves_doubt,
         "unreadable": summary.unreadable,
+        "unsearched": [
+            {"kind": kind.value, "amount": unseen.amount, "calls": unseen.calls, "names": sorted(unseen.names)}
+            for kind, unseen in summary.unsearched.items()
+        ],
         "visible": [{**asdict(name), "kind": name.kind.value} for name in summary.names],
     }
 

@@ -18,9 +18,10 @@ class Stop(enum.Enum):
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a finished engine can tell besides the records."""
+    """What a finished engine can tell besides the records. `complete` is false when calls are missing among them."""
 
     status: int | Unfinished
+    complete: bool = True
     notes: list[str] = field(default_factory=list)
 
 

@@ -22,7 +22,7 @@ from cloister.errors import ObservationError
 from cloister.observe.trace import ptrace_unsafe as ptrace
 from cloister.observe.trace.engine import Outcome, Stop
 from cloister.observe.trace.numbers import name_of
-from cloister.observe.trace.processes import process_of, threads, tree
+from cloister.observe.trace.processes import kill, process_of, threads, tree
 from cloister.observe.trace.record import EngineName, Unfinished
 from cloister.observe.trace.recorder import Recorder
 from cloister.observe.trace.siginfo import siginfo_text
@@ -229,12 +229,6 @@ class PtraceEngine:
         if self._alarm is not None and self._alarm.stdin is not None:
             self._alarm.stdin.close()
             self._alarm.wait()
-
-
-def kill(pid: int) -> None:
-    """SIGKILL, if the process is still there."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def reap(tid: int) -> None:

@@ -13,8 +13,6 @@ process_vm_readv, names in /proc/PID/fd and /proc/PID/net, as an administrator w
 import contextlib
 import math
 import os
-import signal
-import struct
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,28 +21,24 @@ from cloister.errors import ObservationError
 from cloister.observe.trace.backlog import Backlog, Seen
 from cloister.observe.trace.engine import Outcome, Stop
 from cloister.observe.trace.kernel_events import KernelEvents
-from cloister.observe.trace.numbers import NUMBERS, name_of
-from cloister.observe.trace.processes import blocked_in, is_guard, process_of, threads, tree
+from cloister.observe.trace.numbers import name_of
+from cloister.observe.trace.processes import blocked_in, is_guard, kill, process_of, threads, tree
 from cloister.observe.trace.record import EngineName, NameKind, Unfinished
 from cloister.observe.trace.recorder import Recorder
-from cloister.observe.trace.signatures import SIGNATURES
 from cloister.observe.trace.starting import Gated, Program, start_gated
 from cloister.observe.trace.tracefs import Instance, open_instance
 
 __all__ = ["TracepointEngine"]
 
-PAGE = 4096
 PAUSE_MS = 20
 HURRY = -15
 # Decoding is put off while events arrive, so that new descriptors are looked at while they are still open; but not
 # beyond this many events.
 BACKLOG_MAX = 50_000
 BUDGET = 0.0002
-RETURNING_FD = {NUMBERS[name] for name, signature in SIGNATURES.items() if signature.returns == "fd"}
 REAP_SECONDS = 2.0
 KILLED = 128
 CLONE_THREAD = 0x10000
-REGISTERS = struct.Struct("<6Q")
 LATE = (
     "contents and names were looked for after each call, beside the running program, as an administrator would:"
     " a buffer may have changed, and a file closed at once may have no name"
@@ -274,14 +268,9 @@ class TracepointEngine:
             raise failure
         self._outcome.notes.append(LATE)
         if self._lost:
+            self._outcome.complete = False
             self._outcome.notes.append(
                 "the kernel dropped events because they came faster than they were read: calls are missing"
             )
         if self._left_out:
             self._outcome.notes.append(f"{self._left_out} calls of the software enclave's guard were left out")
-
-
-def kill(pid: int) -> None:
-    """SIGKILL, if the process is still there."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

@@ -13,10 +13,11 @@ from cloister.errors import ObservationError
 from cloister.observe.maps import MappingKind, read_maps
 from cloister.observe.trace.record import Unreadable
 
-__all__ = ["NOT_AN_ADDRESS", "SECRET_MEMORY", "Memory", "ProcessMemory"]
+__all__ = ["NOT_AN_ADDRESS", "NOT_MAPPED", "SECRET_MEMORY", "Memory", "ProcessMemory"]
 
 SECRET_MEMORY = "secret memory"  # noqa: S105 - a reason, not a password
 NOT_AN_ADDRESS = "not an address"
+NOT_MAPPED = "not mapped or not readable"
 USER_TOP = 1 << 47
 
 
@@ -79,7 +80,7 @@ class ProcessMemory:
         if error.errno in (errno.EPERM, errno.EACCES):
             return "permission denied"
         self._secret[pid] = secret_ranges(pid)
-        return SECRET_MEMORY if within(address, self._secret[pid]) else "not mapped or not readable"
+        return SECRET_MEMORY if within(address, self._secret[pid]) else NOT_MAPPED
 
     def forget(self, pid: int) -> None:
         """Drop what was known of a process that ended or executed another program."""

@@ -1,11 +1,13 @@
 """Small facts about live processes from /proc that the engines need."""
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 from cloister.observe.family import GUARD_COMM, family, read_status
 
-__all__ = ["blocked_in", "comm", "is_guard", "process_of", "threads", "tracer_of", "tree"]
+__all__ = ["blocked_in", "comm", "is_guard", "kill", "process_of", "threads", "tracer_of", "tree"]
 
 
 def process_of(tid: int) -> int:
@@ -59,6 +61,12 @@ def comm(pid: int) -> str:
 def is_guard(pid: int) -> bool:
     """True for a guard process of a software enclave."""
     return comm(pid) == GUARD_COMM
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, if the process is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def tree(pid: int) -> list[int]:

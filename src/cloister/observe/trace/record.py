@@ -26,6 +26,8 @@ __all__ = [
     "Transfer",
     "Unfinished",
     "Unreadable",
+    "Unsearched",
+    "UnsearchedKind",
 ]
 
 
@@ -49,6 +51,17 @@ class NameKind(enum.Enum):
     FILE = "file"
     DESTINATION = "destination"
     PROGRAM = "program"
+
+
+class UnsearchedKind(enum.Enum):
+    """Data that a call moved without any engine seeing its contents; the value is what `Unsearched.amount` counts."""
+
+    IN_KERNEL = "bytes moved inside the kernel"
+    LONG_BUFFER = "bytes at the end of very long buffers"
+    REFLINK = "files copied by sharing their blocks"
+    QUEUED = "operations queued for the kernel"
+    QUEUES = "io_uring queues opened, which the kernel may serve without calls"
+    UNDECODED = "calls that Cloister does not decode"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +122,14 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unsearched:
+    """What a call moved that was not looked at: a secret in it would not show in `carried`."""
+
+    kind: UnsearchedKind
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Name:
     """A name that the call gave away: a file, a network destination, a program."""
 
@@ -143,6 +164,7 @@ class Call:
     carried: tuple[Carried, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     names: tuple[Name, ...] = ()
+    unsearched: tuple[Unsearched, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -184,3 +206,4 @@ class Clues:
     carried: list[Carried] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
     names: list[Name] = field(default_factory=list)
+    unsearched: list[Unsearched] = field(default_factory=list)

@@ -4,7 +4,7 @@ An engine calls one method per observation, all from one thread. Recipe for each
 
     1. at entry, decode what the program passes, before the kernel or another thread changes it;
     2. at return, decode what the kernel wrote;
-    3. note what moved where, and which names became visible;
+    3. note what moved where, what of it nobody saw, and which names became visible;
     4. forget what is no longer true of the program's descriptors;
     5. number the call and hand it on.
 """
@@ -26,15 +26,19 @@ from cloister.observe.trace.record import (
     Transfer,
     Unfinished,
     Unreadable,
+    Unsearched,
+    UnsearchedKind,
 )
+from cloister.observe.trace.signatures import SIGNATURES
 
 __all__ = ["Recorder"]
 
 ENDING = ("exit", "exit_group")
-EXECUTING = ("execve", "execveat")
 RECONNECTING = ("bind", "connect", "listen", "shutdown")
 CLOSING_MANY = ("close_range", "unshare")
 DUPLICATING = ("dup2", "dup3")
+QUEUEING = ("io_submit", "io_uring_enter")
+REFLINKS = (0x40049409, 0x4020940D)  # FICLONE, FICLONERANGE: ioctl_ficlonerange(2)
 
 
 @dataclass(slots=True)
@@ -91,6 +95,7 @@ class Recorder:
         arguments = at_return(look, pending.arguments)
         text = result_text(look)
         moved(look)
+        passed_unseen(look)
         revealed(look, arguments)
         self.emit(task, pending, arguments, text, time)
 
@@ -195,6 +200,7 @@ def written(
         carried=tuple(clues.carried),
         transfers=tuple(clues.transfers),
         names=tuple(clues.names),
+        unsearched=tuple(clues.unsearched),
     )
 
 
@@ -215,6 +221,29 @@ def moved(look: Look) -> None:
 def note(look: Look, direction: Direction, channel: str) -> None:
     """Note one transfer of as many bytes as the call returned."""
     look.clues.transfers.append(Transfer(direction=direction, channel=channel, size=look.result))
+
+
+def passed_unseen(look: Look) -> None:
+    """Note what the call moved without the program, and so without this trace, seeing its contents."""
+    name = look.signature.name
+    if look.result < 0:
+        return
+    if look.signature.returns == "both":
+        unseen(look, UnsearchedKind.IN_KERNEL, look.result)
+    elif name in QUEUEING:
+        unseen(look, UnsearchedKind.QUEUED, look.result)
+    elif name == "io_uring_setup":
+        unseen(look, UnsearchedKind.QUEUES, 1)
+    elif name == "ioctl" and look.value("op") & 0xFFFFFFFF in REFLINKS:
+        unseen(look, UnsearchedKind.REFLINK, 1)
+    elif name not in SIGNATURES:
+        unseen(look, UnsearchedKind.UNDECODED, 1)
+
+
+def unseen(look: Look, kind: UnsearchedKind, amount: int) -> None:
+    """Note something that passed unseen, if it was not nothing."""
+    if amount:
+        look.clues.unsearched.append(Unsearched(kind=kind, amount=amount))
 
 
 def revealed(look: Look, arguments: tuple[Argument, ...]) -> None:

@@ -5,12 +5,13 @@ channel is remembered and joined with what comes next. A piece that may be the b
 before it is known to be one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ahocorasick_rs import BytesAhoCorasick
 
 from cloister.observe.needles import Needle, Needles
 from cloister.observe.trace.record import Carried
+from cloister.quantities import counted
 
 __all__ = ["Looked", "Mask", "Redactor", "quote"]
 
@@ -35,7 +36,7 @@ class Mask:
 class Looked:
     """A buffer that was searched: its bytes (never to be shown as they are), the masks, and what it carried."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     masks: tuple[Mask, ...]
     carried: tuple[Carried, ...]
 
@@ -88,7 +89,7 @@ class Redactor:
             needle = self._beginnings.get(whole[-length:])
             if needle and length >= least(needle, size) and length <= len(whole):
                 shown = min(length, size)
-                return [Mask(size - shown, size, f"<secret:{needle.label}? {counted(shown)}>")]
+                return [Mask(size - shown, size, f"<secret:{needle.label}? {counted(shown, 'byte')}>")]
         return []
 
     def text(self, text: str) -> str:
@@ -122,13 +123,10 @@ def mask_of(item: Carried) -> Mask:
     """What is shown in place of a secret."""
     encoding = "" if item.encoding == "raw" else f" {item.encoding}"
     return Mask(
-        max(item.offset, 0), item.offset + item.length, f"<secret:{item.label} {counted(item.length)}{encoding}>"
+        max(item.offset, 0),
+        item.offset + item.length,
+        f"<secret:{item.label} {counted(item.length, 'byte')}{encoding}>",
     )
-
-
-def counted(size: int) -> str:
-    """`1 byte`, `6 bytes`."""
-    return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def pieces(looked: Looked) -> list[bytes | str]:

@@ -6,6 +6,7 @@ from time import localtime, strftime
 from cloister.observe.trace.decode.scalars import signal_name
 from cloister.observe.trace.record import Call, Ended, Event, NameKind, Signal, Unfinished
 from cloister.observe.trace.summary import Summary
+from cloister.quantities import counted
 
 __all__ = ["call_line", "event_line", "summary_lines"]
 
@@ -52,7 +53,8 @@ def prefix(tid: int, moment: float, *, task: bool, times: bool) -> str:
 
 def summary_lines(summary: Summary) -> Iterator[str]:
     """The summary, for a person."""
-    yield f"{summary.calls} system calls of {summary.processes} process(es) in {summary.seconds:.3f} s"
+    processes = counted(summary.processes, "process", "processes")
+    yield f"{counted(summary.calls, 'system call')} of {processes} in {summary.seconds:.3f} s"
     yield from count_lines(summary)
     yield from flow_lines(summary)
     yield from carried_lines(summary)
@@ -82,7 +84,10 @@ def flow_lines(summary: Summary) -> Iterator[str]:
 def carried_lines(summary: Summary) -> Iterator[str]:
     """The calls that carried a secret, and what could not be looked at."""
     yield ""
-    yield f"calls that carried a secret: {len(summary.carried)}"
+    if not summary.sought:
+        yield "calls that carried a secret: not looked for (name one with --secret-file)"
+    else:
+        yield f"calls that carried a secret: {len(summary.carried)}"
     for item in summary.carried[:LISTED]:
         where = f" on {item.channel}" if item.channel else ""
         pieces = ", completed here" if item.carried.pieces else ""
@@ -91,6 +96,10 @@ def carried_lines(summary: Summary) -> Iterator[str]:
     yield from more(len(summary.carried))
     for reason, count in sorted(summary.unreadable.items()):
         yield f"arguments whose contents were unreadable: {count} ({reason})"
+    for kind, unseen in summary.unsearched.items():
+        names = ", ".join(sorted(unseen.names))
+        yield f"{kind.value}, contents not looked at: {unseen.amount} in {counted(unseen.calls, 'call')} ({names})"
+    yield "never looked at: files mapped into memory, memory shared with others, what is shown as a plain address"
 
 
 def visible_lines(summary: Summary) -> Iterator[str]:

@@ -27,7 +27,7 @@ class Program:
 
     argv: tuple[str, ...]
     path: str
-    env: dict[str, str]
+    env: dict[str, str] = field(repr=False)
     stdin: int | None = None
     stdout: int | None = None
     stderr: int | None = None
@@ -44,7 +44,7 @@ class Program:
         if found is None and Path(where).exists():
             raise NotExecutable(f"{argv[0]} may not be executed; give it execute permission (chmod +x)")
         if found is None:
-            raise NotFound(f"{argv[0]}: no such program; give its path or add its folder to PATH")
+            raise NotFound(f"{argv[0]}: no such program; give its path, or install it")
         return Program(argv=tuple(argv), path=str(Path(found).absolute()) if cwd else found, env=environment, cwd=cwd)
 
 

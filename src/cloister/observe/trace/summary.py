@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from cloister.observe.trace.record import Call, Carried, Direction, NameKind, Unreadable
+from cloister.observe.trace.memory_unsafe import NOT_AN_ADDRESS, NOT_MAPPED, SECRET_MEMORY
+from cloister.observe.trace.record import Call, Carried, Direction, NameKind, Unreadable, UnsearchedKind
 
-__all__ = ["CallCount", "CarriedBy", "Flow", "Summarizer", "Summary", "VisibleName"]
+__all__ = ["CallCount", "CarriedBy", "Flow", "Summarizer", "Summary", "Unseen", "VisibleName"]
+
+CLOSED = {SECRET_MEMORY, NOT_AN_ADDRESS, NOT_MAPPED}
+"""Reasons for unread memory that hold for every reader, so that nothing was missed there."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,15 +50,31 @@ class CarriedBy:
     carried: Carried
 
 
+@dataclass(slots=True, kw_only=True)
+class Unseen:
+    """How much of one kind was not searched, the number of calls that moved it, and their names."""
+
+    amount: int = 0
+    calls: int = 0
+    names: set[str] = field(default_factory=set)
+
+
 @dataclass(kw_only=True)
 class Summary:
-    """The summary of a trace; `seconds` from the first call's entry to the last one's return."""
+    """The summary of a trace; `seconds` from the first call's entry to the last one's return.
+
+    `sought` are the labels of the secrets looked for. `unreadable` counts arguments by why their memory was not read,
+    `unsearched` what was moved out of sight.
+    """
+
+    sought: tuple[str, ...] = ()
 
     counts: dict[str, CallCount] = field(default_factory=dict)
     flows: dict[str, Flow] = field(default_factory=dict)
     names: list[VisibleName] = field(default_factory=list)
     carried: list[CarriedBy] = field(default_factory=list)
     unreadable: dict[str, int] = field(default_factory=dict)
+    unsearched: dict[UnsearchedKind, Unseen] = field(default_factory=dict)
     processes: int = 0
     seconds: float = 0.0
 
@@ -62,6 +82,11 @@ class Summary:
     def calls(self) -> int:
         """All calls."""
         return sum(count.calls for count in self.counts.values())
+
+    @property
+    def leaves_doubt(self) -> bool:
+        """Whether a secret may have gone by unseen, so that an empty `carried` is no answer."""
+        return not self.sought or bool(self.unsearched) or not self.unreadable.keys() <= CLOSED
 
     def of_kind(self, kind: NameKind) -> list[VisibleName]:
         """The visible names of one kind, in the order they first appeared."""
@@ -71,8 +96,8 @@ class Summary:
 class Summarizer:
     """Adds up calls as they come, so that a long trace needs no memory for them."""
 
-    def __init__(self) -> None:
-        self.summary = Summary()
+    def __init__(self, sought: tuple[str, ...] = ()) -> None:
+        self.summary = Summary(sought=sought)
         self._names: dict[tuple[NameKind, str], VisibleName] = {}
         self._processes: set[int] = set()
         self._first = 0.0
@@ -90,15 +115,24 @@ class Summarizer:
         count.seconds += call.duration
         self.add_flows(call)
         self.add_names(call)
+        self.add_unseen(call)
         channel = call.transfers[0].channel if call.transfers else ""
         summary.carried += [
             CarriedBy(call=call.number, name=call.name, pid=call.pid, channel=channel, carried=item)
             for item in call.carried
         ]
+
+    def add_unseen(self, call: Call) -> None:
+        """What was not looked at, and why."""
         for argument in call.arguments:
             if isinstance(argument.contents, Unreadable):
                 reason = argument.contents.reason
-                summary.unreadable[reason] = summary.unreadable.get(reason, 0) + 1
+                self.summary.unreadable[reason] = self.summary.unreadable.get(reason, 0) + 1
+        for item in call.unsearched:
+            unseen = self.summary.unsearched.setdefault(item.kind, Unseen())
+            unseen.amount += item.amount
+            unseen.calls += 1
+            unseen.names.add(call.name)
 
     def add_flows(self, call: Call) -> None:
         """Bytes by channel."""

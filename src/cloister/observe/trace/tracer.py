@@ -36,7 +36,10 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A finished trace. `status` is the program's exit code, 128+N after signal N, or why it is not known."""
+    """A finished trace. `status` is the program's exit code, 128+N after signal N, or why it is not known.
+
+    `complete` is false when the kernel dropped events, so that calls are missing.
+    """
 
     engine: EngineName
     reason: str
@@ -45,6 +48,7 @@ class Trace:
     events: list[Event]
     summary: Summary
     status: int | Unfinished
+    complete: bool
     notes: list[str]
 
 
@@ -55,9 +59,9 @@ class Sink:
     keep: bool
     on_call: Callable[[Call], None] | None
     on_event: Callable[[Event], None] | None
+    summarizer: Summarizer
     calls: list[Call] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    summarizer: Summarizer = field(default_factory=Summarizer)
 
     def call(self, call: Call) -> None:
         """Take a call."""
@@ -163,6 +167,7 @@ class Tracer:
             events=self._sink.events,
             summary=self.summary,
             status=self._outcome.status,
+            complete=self._outcome.complete,
             notes=[*self._warnings, *self._outcome.notes],
         )
 
@@ -201,7 +206,12 @@ def assemble(
         limit=options.shown,
         late=late,
     )
-    sink = Sink(keep=options.keep, on_call=options.on_call, on_event=options.on_event)
+    sink = Sink(
+        keep=options.keep,
+        on_call=options.on_call,
+        on_event=options.on_event,
+        summarizer=Summarizer(sought=tuple(secrets)),
+    )
     recorder = Recorder(eyes=eyes, on_call=sink.call, on_event=sink.event)
     engine: Engine = (
         TracepointEngine(recorder=recorder, backlog=backlog, program=program, attach=attach)

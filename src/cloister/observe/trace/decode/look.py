@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 
 from cloister.observe.trace.descriptors import Descriptors
 from cloister.observe.trace.memory_unsafe import NOT_AN_ADDRESS, Memory
-from cloister.observe.trace.record import Clues, Contents, Direction, Name, NameKind, Scalar, Seen, Unreadable
+from cloister.observe.trace.record import (
+    Clues,
+    Contents,
+    Direction,
+    Name,
+    NameKind,
+    Scalar,
+    Seen,
+    Unreadable,
+    Unsearched,
+    UnsearchedKind,
+)
 from cloister.observe.trace.redact import Redactor, quote
 from cloister.observe.trace.signatures import Param, Signature
 
@@ -82,6 +93,8 @@ class Look:
         data = self.eyes.memory.read(self.pid, address, wanted)
         if isinstance(data, Unreadable):
             return pointer(address, data), data
+        if size > SEARCH_LIMIT:
+            self.clues.unsearched.append(Unsearched(kind=UnsearchedKind.LONG_BUFFER, amount=size - SEARCH_LIMIT))
         stream = f"{direction.value} {self.channel()}" if direction else ""
         looked = self.eyes.redactor.look(data, param.name, stream)
         self.clues.carried.extend(looked.carried)

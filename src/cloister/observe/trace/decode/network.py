@@ -16,7 +16,7 @@ __all__ = ["NETWORK", "address_text", "destination"]
 ADDRESS_MAX = 128  # struct sockaddr_storage
 MSGHDR = struct.Struct("<QI4xQQQQi4x")
 MMSGHDR_SIZE = MSGHDR.size + 8
-MESSAGES_MAX = 64
+MESSAGES_MAX = 1024  # UIO_MAXIOV: the kernel takes no more
 # The shortest address that holds all the fields that are shown.
 SIZES: dict[int, int] = {socket.AF_INET: 8, socket.AF_INET6: 24, socket.AF_NETLINK: 12}
 

@@ -15,7 +15,6 @@ __all__ = ["STRUCTURES"]
 Fields = tuple[int, ...]
 UNLIMITED = (1 << 64) - 1
 SIGNALS = 64
-POLLFDS_MAX = 64
 EVENTS_MAX = 64
 EPOLL_EVENT = struct.Struct("<IQ")
 FILE_TYPES = {
