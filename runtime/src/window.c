@@ -114,16 +114,22 @@ static long replace_foreign(u64 start, u64 end) {
     return 0;
 }
 
+#define UNKNOWN (~0UL)
+
 static u64 idle_slots(void) {
     u64 idle = 0;
     for (u64 slot = 0; slot <= highest_backed; slot++) idle += backed[slot] && slot_is_empty(slot);
     return idle;
 }
 
-/* Cleans [start, end) of one backed slot, or gives the whole slot back if nothing is left in it and enough are idle. */
-static void recycle(u64 slot, u64 start, u64 end) {
-    if (slot_is_empty(slot) && idle_slots() > idle_limit()) {
+/* Cleans [start, end) of one backed slot, or gives the whole slot back if nothing is left in it and enough are idle. `idle`
+ * counts them, once known: counting takes a look at every slot. */
+static void recycle(u64 slot, u64 start, u64 end, u64 *idle) {
+    bool empty = slot_is_empty(slot);
+    if (empty && *idle == UNKNOWN) *idle = idle_slots();
+    if (empty && *idle > idle_limit()) {
         retire(slot);
+        (*idle)--;
         return;
     }
     if (failed(SYS3(__NR_mprotect, start, end - start, PROT_READ | PROT_WRITE))) return;
@@ -148,9 +154,10 @@ long window_release(u64 start, u64 length) {
     if (failed(error)) return error;
     areas_drop(start, end);
     lowest_free = min_u64(lowest_free, start);
+    u64 idle = UNKNOWN;
     for (u64 at = start; at < end;) {
         u64 slot = slot_of(at), stop = min_u64(end, slot_start(slot) + SLOT_SIZE);
-        if (backed[slot]) recycle(slot, at, stop);
+        if (backed[slot]) recycle(slot, at, stop, &idle);
         at = stop;
     }
     return 0;
