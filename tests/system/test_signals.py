@@ -89,7 +89,8 @@ def test_handlers_answer_signals_from_outside(memory_proof: MemoryProof, marker:
 def test_stop_and_continue_are_seen_by_the_parent() -> None:
     for arm in ARMS:
         words = command(arm, ["sleep", "30"])
-        pid = os.posix_spawnp(words[0], words, ENVIRONMENT)
+        # A group of its own with a parent in this session: SIGTSTP does not stop an orphaned group (setpgid(2)).
+        pid = os.posix_spawnp(words[0], words, ENVIRONMENT, setpgroup=0)
         seen = []
         for number, flag in (
             (signal.SIGSTOP, os.WUNTRACED),
