@@ -182,6 +182,7 @@ long memory_remap(u64 old, u64 old_length, u64 new_length, int flags, u64 target
     bool fixed = flags & MREMAP_FIXED;
     if (fixed && (target % PAGE || !(flags & MREMAP_MAYMOVE))) return -EINVAL;
     if (fixed && target < old + old_length && old < target + new_length) return -EINVAL;
+    if (fixed && window_cut(target, target + new_length)) return -ENOMEM;
     if (area.kind != AREA_SECRET) return move_native(&area, old, old_length, new_length, flags, target);
     if (fixed) return move_secret(&area, old, old_length, new_length, target);
     if (new_length <= old_length) {

@@ -134,6 +134,7 @@ long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 
     if (length > ADDRESS_LIMIT || !areas_have_room(4)) return -ENOMEM;
     struct request r = {address, page_up(length), offset, protection & 7, flags & ~MAP_GROWSDOWN, fd};
     if (is_fixed(&r) && r.address % PAGE) return -EINVAL;
+    if (is_fixed(&r) && window_cut(r.address, r.address + r.length)) return -ENOMEM;
     bool anonymous = flags & MAP_ANONYMOUS;
     if (!anonymous && r.offset % PAGE) return -EINVAL;
     if (!anonymous && failed(SYS2(__NR_fcntl, fd, 1 /* F_GETFD */))) return -EBADF; /* before anything is unmapped */

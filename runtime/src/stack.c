@@ -12,7 +12,7 @@
 #include "areas.h"
 #include "secret.h"
 
-enum { STACK_DEFAULT = 8 << 20, STACK_LIMIT = 1 << 30, ROOM_BELOW = 256 << 10, GUARD_GAP = 1 << 20 };
+enum { STACK_DEFAULT = 8 << 20, STACK_LARGE = 64 << 20, STACK_LIMIT = 1 << 30, GUARD_GAP = 1 << 20 };
 
 static u64 list_limit; /* words in each list */
 
@@ -21,7 +21,7 @@ static u64 wanted_size(void) {
         u64 now, most;
     } limit = {STACK_DEFAULT, 0};
     SYS2(__NR_getrlimit, RLIMIT_STACK, &limit);
-    if (limit.now > STACK_LIMIT) return STACK_DEFAULT; /* "unlimited" would be taken at its word */
+    if (limit.now > STACK_LIMIT) return STACK_LARGE; /* "unlimited" would be taken at its word */
     return max_u64(page_up(limit.now), 1 << 20);
 }
 
@@ -42,7 +42,7 @@ void stack_create(struct program_stack *stack) {
 }
 
 static void make_room(struct program_stack *stack, u64 size) {
-    if (stack->top - stack->low < size + ROOM_BELOW)
+    if (stack->top - stack->low < size + 2 * list_limit * sizeof(char *))
         fail(CLOISTER_EXIT_NOT_EXECUTABLE, "arguments and environment do not fit the stack", E2BIG, "ulimit -s unlimited");
     stack->top -= size;
 }

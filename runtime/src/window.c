@@ -17,6 +17,7 @@ u64 window_start(void) { return base; }
 u64 window_end(void) { return base + WINDOW_SIZE; }
 bool in_window(u64 address) { return address >= base && address < base + WINDOW_SIZE; }
 bool window_meets(u64 start, u64 end) { return start < window_end() && end > base; }
+bool window_cut(u64 start, u64 end) { return window_meets(start, end) && (start < base || end > window_end()); }
 bool slot_is_backed(u64 slot) { return backed[slot]; }
 u64 slot_start(u64 slot) { return base + slot * SLOT_SIZE; }
 u64 slot_of(u64 address) { return (address - base) / SLOT_SIZE; }

@@ -14,6 +14,7 @@
 NODISCARD long window_reserve(void);
 NODISCARD bool in_window(u64 address);
 NODISCARD bool window_meets(u64 start, u64 end);
+NODISCARD bool window_cut(u64 start, u64 end); /* partly inside, partly outside */
 u64 window_start(void);
 u64 window_end(void);
 
