@@ -27,7 +27,8 @@ exit status: the program's own, or, when it was never started:
   121  the program cannot be enclaved (32-bit, or not an ELF program or #! script)
   125  the runtime failed    126  not executable    127  not found
 
-who can still read the program: root with perf or BPF, a kernel module, the hypervisor, hardware access.
+who can still read the program: root with perf, BPF or a pidfd_getfd race (LIMITATIONS.md), a kernel module, the
+hypervisor, hardware access.
 """
 
 
@@ -92,5 +93,7 @@ def undo_interpreter_start() -> None:
 
 def notice(*, guarded: bool) -> str:
     """One line for a person at a terminal: the mode, and who can still read the program."""
-    readers = "root with perf or BPF, a kernel module, the hypervisor" if guarded else "root with ptrace, perf or BPF"
+    readers = "root with perf, BPF or a pidfd_getfd race, a kernel module, the hypervisor"
+    if not guarded:
+        readers = f"root with ptrace, {readers.removeprefix('root with ')}"
     return f"cloister: software enclave; {readers} can still read this"
