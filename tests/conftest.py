@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import signal
 
 import hypothesis
 import pytest
@@ -14,6 +15,12 @@ PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # nginx and setcap are t
 # No deadline: the machines that run this are slow at times. No database: a fresh clone behaves the same.
 hypothesis.settings.register_profile("cloister", deadline=None, database=None)
 hypothesis.settings.load_profile("cloister")
+
+
+# Ignored signals are inherited: under nohup, what a test starts would not hear a hang-up.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
