@@ -42,6 +42,8 @@ long signal_mask(struct call *call);
 void signal_wait(struct call *call);
 void signal_foreign_sigsys(int signal, void *info, struct trap_frame *frame);
 void futex_call(struct call *call);
+/* The enum area_kind of what is mapped there, 0 if nothing is. Takes the lock; signals must be blocked. */
+int memory_kind_at(u64 address);
 __attribute__((noreturn)) void thread_exit(long status);
 long path_readlink(struct call *call);
 long identity_change(struct call *call);

@@ -87,7 +87,7 @@ static void shared_call(struct call *call) {
     }
 }
 
-static int kind_at(u64 address) {
+int memory_kind_at(u64 address) {
     struct lock_guard lock;
     lock_take(&lock, true);
     const struct area *area = areas_find(address);
@@ -97,7 +97,7 @@ static int kind_at(u64 address) {
 }
 
 void futex_call(struct call *call) {
-    int kind = kind_at(call->arg[0]);
+    int kind = memory_kind_at(call->arg[0]);
     if (kind == AREA_SHARED_SECRET && call->arg[0] % sizeof(u32) == 0) {
         shared_call(call);
         return;

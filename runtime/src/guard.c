@@ -33,7 +33,6 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 enum {
     STACK_SIZE = 32 << 10,
     CHILD_SIGNAL = 17,
-    STOP = 19,
     TRACE_FAMILY = PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC,
 };
 

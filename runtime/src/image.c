@@ -1,18 +1,12 @@
 #include "image.h"
 
 #include <asm/stat.h>
-#include <linux/fcntl.h>
-#include <linux/memfd.h>
 #include <linux/mman.h>
 
 #include "areas.h"
-#include "descriptors.h"
 #include "patch.h"
+#include "sealed.h"
 #include "state.h"
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U /* Linux 6.3 */
-#endif
 
 struct known_image {
     u64 start, length, device, inode;
@@ -22,22 +16,6 @@ enum { KNOWN_IMAGES = 32 };
 static struct known_image known[KNOWN_IMAGES];
 static size_t next_known;
 static struct elf_file scratch; /* owned by whoever holds the lock */
-
-static long create(u64 size) {
-    u64 name = addr_of(CLOISTER_MEMFD_TEXT);
-    long fd = open_beyond_limit(__NR_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-    if (fd == -EINVAL) fd = open_beyond_limit(__NR_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (failed(fd)) return fd;
-    long error = SYS2(__NR_ftruncate, fd, size);
-    if (!failed(error)) return fd;
-    SYS1(__NR_close, fd);
-    return error;
-}
-
-/* Fails with EBUSY if anyone else has the memfd mapped writable: then the content cannot be trusted. */
-static long seal(long fd) {
-    return SYS3(__NR_fcntl, fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
-}
 
 static long close_with(long fd, long error) {
     SYS1(__NR_close, fd);
@@ -82,7 +60,7 @@ static u64 file_extent(const struct elf_file *elf) {
 long image_build(int file, const struct elf_file *elf, u64 span, bool linear) {
     u64 extent = file_extent(elf);
     if (extent > span) return -ELIBBAD;
-    long fd = create(span + PAGE);
+    long fd = sealed_create(span + PAGE);
     if (failed(fd)) return fd;
     long at = SYS6(__NR_mmap, 0, span + PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (failed(at)) return close_with(fd, at);
@@ -90,18 +68,18 @@ long image_build(int file, const struct elf_file *elf, u64 span, bool linear) {
     long error = copy_segments(file, elf, (u64)at);
     if (!failed(error)) patch_segments(elf, (u64)at, span, linear);
     SYS2(__NR_munmap, at, span + PAGE);
-    if (!failed(error)) error = seal(fd);
+    if (!failed(error)) error = sealed_finish(fd);
     return failed(error) ? close_with(fd, error) : fd;
 }
 
 long image_map_piece(u64 address, u64 length, int protection, int extra_flags, int file, u64 offset) {
-    long fd = create(length);
+    long fd = sealed_create(length);
     if (failed(fd)) return fd;
     long at = SYS6(__NR_mmap, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (failed(at)) return close_with(fd, at);
     long error = read_available(file, (u64)at, length, offset);
     SYS2(__NR_munmap, at, length);
-    if (!failed(error)) error = seal(fd);
+    if (!failed(error)) error = sealed_finish(fd);
     if (failed(error)) return close_with(fd, error);
     return close_with(fd, SYS6(__NR_mmap, address, length, protection, MAP_SHARED | extra_flags, fd, 0));
 }

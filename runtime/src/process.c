@@ -1,18 +1,13 @@
 #include "process.h"
 
 #include <linux/elf.h>
-#include <linux/fcntl.h>
-#include <linux/memfd.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
 
 #include "fail.h"
+#include "sealed.h"
 #include "secret.h"
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U
-#endif
 
 extern const Elf64_Ehdr __ehdr_start;
 
@@ -20,13 +15,12 @@ static const Elf64_Phdr *own_segments(void) { return ptr_of(addr_of(&__ehdr_star
 
 /* Puts a sealed copy of [start, start + length) over itself: private mappings can be written through /proc/PID/mem. */
 static long seal_over(u64 start, u64 length, int protection) {
-    long fd = SYS2(__NR_memfd_create, CLOISTER_MEMFD_TEXT, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-    if (fd == -EINVAL) fd = SYS2(__NR_memfd_create, CLOISTER_MEMFD_TEXT, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    long fd = sealed_create(length);
     if (failed(fd)) return fd;
     long result = 0;
     for (u64 done = 0; done < length && !failed(result); done += (u64)result)
         result = SYS3(__NR_write, fd, start + done, length - done);
-    if (!failed(result)) result = SYS3(__NR_fcntl, fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+    if (!failed(result)) result = sealed_finish(fd);
     if (!failed(result)) result = SYS6(__NR_mmap, start, length, protection, MAP_SHARED | MAP_FIXED, fd, 0);
     SYS1(__NR_close, fd);
     return result;
