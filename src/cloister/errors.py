@@ -1,26 +1,44 @@
 """The exception tree, and the exit code that each branch becomes.
 
-    CloisterError                1
-    ├── UsageError               2    the command line or an input file is wrong
-    ├── ObservationError         3    a process or dump could not be looked at
-    └── LaunchError            125    the enclave could not be started, for a reason in Cloister itself
-        ├── CannotProtect      120    this machine does not offer what protection needs
-        ├── CannotEnclave      121    this program cannot be enclaved (32-bit, not ELF)
-        ├── NotExecutable      126    the program was found but may not be executed
-        └── NotFound           127    the program was not found
+    CloisterError                   1
+    ├── UsageError                  2    the command line or an input file is wrong
+    ├── ParseError                  2    bytes are not what they claim to be: record, field and offset are named
+    ├── PolicyError                 2    a policy or a file of reference values is wrong
+    ├── ObservationError            3    a process or dump could not be looked at
+    ├── VerificationError           5    evidence is not authentic: the format is right, the proof is not
+    │   ├── SignatureInvalid             a signature does not verify
+    │   ├── ChainInvalid                 a certificate chain does not lead to a trust anchor
+    │   ├── Revoked                      a certificate is on its issuer's revocation list
+    │   ├── BindingInvalid               two parts that must belong together do not
+    │   └── NotFresh                     the evidence does not answer the challenge
+    ├── EndorsementUnavailable      6    could not decide: something that vouches is missing or outside its window
+    └── LaunchError               125    the enclave could not be started, for a reason in Cloister itself
+        ├── CannotProtect         120    this machine does not offer what protection needs
+        ├── CannotEnclave         121    this program cannot be enclaved (32-bit, not ELF)
+        ├── NotExecutable         126    the program was found but may not be executed
+        └── NotFound              127    the program was not found
 
 Every message says what happened, to which input, and what to do about it.
 """
 
 __all__ = [
+    "BindingInvalid",
     "CannotEnclave",
     "CannotProtect",
+    "ChainInvalid",
     "CloisterError",
+    "EndorsementUnavailable",
     "LaunchError",
     "NotExecutable",
     "NotFound",
+    "NotFresh",
     "ObservationError",
+    "ParseError",
+    "PolicyError",
+    "Revoked",
+    "SignatureInvalid",
     "UsageError",
+    "VerificationError",
 ]
 
 
@@ -34,6 +52,79 @@ class UsageError(CloisterError):
     """The command line or an input file is wrong."""
 
     exit_code = 2
+
+
+class ParseError(CloisterError):
+    """Bytes are not the format they claim to be.
+
+    `record` is the structure being read, `field` its part, `offset` the byte in the input at which it stands.
+    Nothing is returned with it: a partly read record does not exist.
+    """
+
+    exit_code = 2
+
+    def __init__(self, record: str, field: str, offset: int, reason: str) -> None:
+        super().__init__(f"{record}: {field} at byte {offset}: {reason}")
+        self.record, self.field, self.offset, self.reason = record, field, offset, reason
+
+    def __reduce__(self) -> tuple[type["ParseError"], tuple[str, str, int, str]]:
+        """Travels between processes: `verify_many` raises in one and reports in another."""
+        return type(self), (self.record, self.field, self.offset, self.reason)
+
+
+class PolicyError(CloisterError):
+    """A policy or a file of reference values is wrong: nothing was appraised by it."""
+
+    exit_code = 2
+
+
+class VerificationError(CloisterError):
+    """Evidence is not authentic: the format is right, the proof is not.
+
+    `expected` and `actual` are what the failed check compared, `set_by` who demanded `expected`. The recipe that was
+    being followed adds its `checks` (cloister.verification.recipe.Check), the failed one among them.
+    """
+
+    exit_code = 5
+
+    def __init__(self, reason: str, *, expected: object = "", actual: object = "", set_by: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.expected, self.actual, self.set_by = reason, expected, actual, set_by
+        self.checks: tuple[object, ...] = ()
+
+
+class SignatureInvalid(VerificationError):
+    """A signature does not verify under the key that should have made it."""
+
+
+class ChainInvalid(VerificationError):
+    """A certificate chain does not lead to a trust anchor, or not by certificates that may issue."""
+
+
+class Revoked(VerificationError):
+    """A certificate is on the revocation list of its issuer."""
+
+
+class BindingInvalid(VerificationError):
+    """Two parts that must belong together do not: a key and the report that names it, a log and its registers."""
+
+
+class NotFresh(VerificationError):
+    """The evidence does not answer the challenge."""
+
+
+class EndorsementUnavailable(CloisterError):
+    """Could not decide: a certificate, revocation list or TCB statement is missing, or outside its validity window.
+
+    Never the same as refused: fetching what is missing and trying again is sensible.
+    """
+
+    exit_code = 6
+
+    def __init__(self, reason: str, *, expected: object = "", actual: object = "", set_by: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.expected, self.actual, self.set_by = reason, expected, actual, set_by
+        self.checks: tuple[object, ...] = ()
 
 
 class ObservationError(CloisterError):

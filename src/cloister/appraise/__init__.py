@@ -1,0 +1,5 @@
+"""Verified evidence + reference values + policy -> an appraisal. Never raises for poor evidence: a poor appraisal is a
+finding that must reach the relying party. Pure: no clock, no files, no network.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,185 @@
+"""Certificate chains: from a leaf to a pinned root, by certificates that may issue, each valid and not revoked.
+
+Three questions, asked apart because they change at different speeds: does the chain hold (for ever, so remembered),
+is it valid now, has something in it been revoked.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from cloister import _crypto
+from cloister._x509 import Certificate, Crl, SignatureAlgorithm
+from cloister.endorse.anchors import TrustAnchors
+from cloister.errors import ChainInvalid, EndorsementUnavailable, Revoked, SignatureInvalid
+from cloister.model import Tee, Unchecked
+from cloister.verification.recipe import Allowances, Compared, Outcome
+
+__all__ = ["Chain", "build_chain", "check_revocation", "check_validity", "check_window", "signature_holds"]
+
+LONGEST_CHAIN: Final = 6
+NONE_REVOKED: Final = Compared("no certificate revoked", "none is", "the issuers' revocation lists")
+UNDERSTOOD: Final = frozenset({"2.5.29.15", "2.5.29.19"})
+"""Extensions that may be critical: keyUsage and basicConstraints are looked at; any other critical one ends it."""
+
+
+class Chain(tuple[Certificate, ...]):  # noqa: SLOT001 - remembers, so it needs a __dict__
+    """(leaf, issuer, ..., root), each signed by the next, the root pinned. Remembers its hash and its window."""
+
+    @functools.cached_property
+    def window(self) -> tuple[datetime, datetime]:
+        """The time in which all certificates are valid, both ends included."""
+        return max(one.not_before for one in self), min(one.not_after for one in self)
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+@functools.lru_cache(maxsize=512)
+def build_chain(leaf: Certificate, pool: tuple[Certificate, ...], anchors: TrustAnchors, tee: Tee) -> Chain:
+    """The chain from `leaf` to a root that `anchors` pin for `tee`: (leaf, issuer, ..., root).
+
+    Issuers are chosen by name and signature, never by position: quotes carry their chains in any order, and two AMD
+    certificates share one name. Raises ChainInvalid if no chain holds. Says nothing about dates and revocation.
+    """
+    chain = _search((leaf,), frozenset(pool), anchors, tee)
+    if chain is None:
+        raise _why_not(leaf, pool, anchors, tee)
+    return Chain(chain)
+
+
+def _search(
+    chain: tuple[Certificate, ...], pool: frozenset[Certificate], anchors: TrustAnchors, tee: Tee
+) -> tuple[Certificate, ...] | None:
+    last = chain[-1]
+    refuse_unknown_critical(last)
+    if anchors.find(tee, last.spki) is not None and signature_holds(
+        last.tbs, last.algorithm, last.signature, last.spki
+    ):
+        return chain
+    if len(chain) == LONGEST_CHAIN:
+        return None
+    for issuer in sorted(pool, key=lambda one: one.encoded):
+        if issuer.subject != last.issuer or issuer in chain or not may_issue(issuer, below=len(chain) - 1):
+            continue
+        if signature_holds(last.tbs, last.algorithm, last.signature, issuer.spki):
+            found = _search((*chain, issuer), pool, anchors, tee)
+            if found is not None:
+                return found
+    return None
+
+
+def may_issue(certificate: Certificate, *, below: int) -> bool:
+    """Whether this is a CA certificate whose path length allows `below` CAs under it."""
+    limit = certificate.path_length
+    return certificate.is_ca and (limit is None or below <= limit)
+
+
+def refuse_unknown_critical(certificate: Certificate) -> None:
+    """Refuse a certificate with a critical extension that is not understood (RFC 5280, section 4.2)."""
+    unknown = [oid for oid, one in certificate.extensions.items() if one.critical and oid not in UNDERSTOOD]
+    if unknown:
+        raise ChainInvalid(f"{certificate.name}: has critical extensions that are not understood", actual=unknown)
+
+
+def _why_not(leaf: Certificate, pool: Sequence[Certificate], anchors: TrustAnchors, tee: Tee) -> ChainInvalid:
+    """Which link is missing, as far as names tell."""
+    last, seen = leaf, {leaf}
+    while True:
+        named = [one for one in pool if one.subject == last.issuer and one not in seen]
+        signers = [one for one in named if signature_holds(last.tbs, last.algorithm, last.signature, one.spki)]
+        if not signers:
+            break
+        last = signers[0]
+        seen.add(last)
+    if named:
+        reason = f"the signature on certificate {last.name!r} does not verify under {named[0].name!r}"
+    elif last.subject == last.issuer:
+        reason = f"the chain ends in {last.name!r}, which is not a trust anchor"
+    else:
+        reason = f"the issuer of {last.name!r} is not at hand, or may not issue certificates"
+    return ChainInvalid(reason, expected=f"a chain to {anchors.named(tee)}", actual=last.name, set_by="trust anchors")
+
+
+@functools.lru_cache(maxsize=4096)
+def signature_holds(signed: bytes, algorithm: SignatureAlgorithm, signature: bytes, spki: bytes) -> bool:
+    """Whether `signature` over `signed` verifies under the key. Remembered: it will never change."""
+    try:
+        key = _crypto.load_spki(spki)
+        if algorithm.scheme == "ecdsa":
+            _crypto.verify_ecdsa(key, signature, signed, algorithm.digest, what="")
+        elif algorithm.scheme == "rsa-pkcs1":
+            _crypto.verify_rsa_pkcs1(key, signature, signed, algorithm.digest, what="")
+        elif algorithm.scheme == "rsa-pss":
+            _crypto.verify_rsa_pss(key, signature, signed, algorithm.digest, what="", salt=algorithm.salt)
+        else:
+            _crypto.verify_ed25519(key, signature, signed, what="")
+    except SignatureInvalid:
+        return False
+    return True
+
+
+def check_validity(chain: Chain, at: datetime) -> None:
+    """Every certificate of the chain is valid at that time, or EndorsementUnavailable."""
+    start, end = chain.window
+    if not start <= at <= end:
+        for one in chain:
+            check_window(f"certificate {one.name!r}", one.not_before, one.not_after, at)
+
+
+def check_window(what: str, start: datetime, end: datetime, at: datetime) -> None:
+    """`at` lies inside the window, both ends included, or EndorsementUnavailable."""
+    if at > end:
+        raise EndorsementUnavailable(f"{what} has expired", expected=("until", end), actual=at, set_by=what)
+    if at < start:
+        raise EndorsementUnavailable(f"{what} is not valid yet", expected=("from", start), actual=at, set_by=what)
+
+
+def check_revocation(chain: Chain, crls: tuple[Crl, ...], at: datetime, allow: Allowances, *, hint: str) -> Outcome:
+    """No certificate of the chain is on its issuer's current list; the step that every chain has.
+
+    A missing list means that nobody knows: EndorsementUnavailable, unless the caller allowed that knowingly. `hint`
+    says how to get the lists.
+    """
+    missing = []
+    for certificate, issuer, lists in _lists(chain, crls):
+        current = False
+        for crl, revokes in lists:
+            if revokes and crl.this_update <= at:
+                raise Revoked(
+                    f"certificate {certificate.name!r} has been revoked by {issuer.name!r}", actual=certificate.serial
+                )
+            current |= crl.this_update <= at and (crl.next_update is None or at <= crl.next_update)
+        if not current:
+            missing.append((issuer.name, "expired or not valid yet" if lists else "not at hand"))
+    if not missing:
+        return NONE_REVOKED
+    reason = "; ".join(f"the revocation list of {name!r} is {why}" for name, why in missing)
+    if allow.unsafe_skip_revocation:
+        return Unchecked(f"{reason}; skipped because the caller allows it (unsafe_skip_revocation)")
+    raise EndorsementUnavailable(f"{reason}; {hint}", expected="a current list of every issuer", actual="none")
+
+
+@functools.lru_cache(maxsize=512)
+def _lists(
+    chain: Chain, crls: tuple[Crl, ...]
+) -> tuple[tuple[Certificate, Certificate, tuple[tuple[Crl, bool], ...]], ...]:
+    """For every certificate but the root: its issuer, the lists that the issuer signed, whether it is on them."""
+    return tuple(
+        (
+            one,
+            issuer,
+            tuple(
+                (crl, one.serial in crl.revoked)
+                for crl in crls
+                if crl.issuer == issuer.subject and signature_holds(crl.tbs, crl.algorithm, crl.signature, issuer.spki)
+            ),
+        )
+        for one, issuer in itertools.pairwise(chain)
+    )
