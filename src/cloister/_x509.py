@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from cloister import _der as der
-from cloister._der import Der, oid_of
+from cloister._der import Der
 from cloister.errors import ParseError
 
 __all__ = ["Certificate", "Crl", "Extension", "SignatureAlgorithm", "common_name", "pem_blocks"]
@@ -184,9 +184,7 @@ def _hash(reader: Der) -> str:
 def _extensions(explicit: Der) -> dict[str, Extension]:
     found: dict[str, Extension] = {}
     for one in explicit.inside("list").each("extension"):
-        content = one.element("extnID", der.OID)[1]
-        # Gramine's old object identifier has a tag and a length inside; it is still well-formed as an identifier.
-        oid = oid_of(content) if content else ""
+        oid = one.oid("extnID")
         critical = one.boolean("critical") if one.tag() == der.BOOLEAN else False
         value = one.octets("extnValue")
         one.finish()

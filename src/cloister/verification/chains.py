@@ -6,7 +6,6 @@ is it valid now, has something in it been revoked.
 
 import functools
 import itertools
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -88,23 +87,28 @@ def refuse_unknown_critical(certificate: Certificate) -> None:
         raise ChainInvalid(f"{certificate.name}: has critical extensions that are not understood", actual=unknown)
 
 
-def _why_not(leaf: Certificate, pool: Sequence[Certificate], anchors: TrustAnchors, tee: Tee) -> ChainInvalid:
+def _why_not(leaf: Certificate, pool: tuple[Certificate, ...], anchors: TrustAnchors, tee: Tee) -> ChainInvalid:
     """Which link is missing, as far as names tell."""
-    last, seen = leaf, {leaf}
-    while True:
-        named = [one for one in pool if one.subject == last.issuer and one not in seen]
+    chain, reason = [leaf], ""
+    while not reason:
+        last = chain[-1]
+        named = [one for one in pool if one.subject == last.issuer and one not in chain]
         signers = [one for one in named if signature_holds(last.tbs, last.algorithm, last.signature, one.spki)]
-        if not signers:
-            break
-        last = signers[0]
-        seen.add(last)
-    if named:
-        reason = f"the signature on certificate {last.name!r} does not verify under {named[0].name!r}"
-    elif last.subject == last.issuer:
-        reason = f"the chain ends in {last.name!r}, which is not a trust anchor"
-    else:
-        reason = f"the issuer of {last.name!r} is not at hand, or may not issue certificates"
-    return ChainInvalid(reason, expected=f"a chain to {anchors.named(tee)}", actual=last.name, set_by="trust anchors")
+        if last.subject == last.issuer and not signers:
+            reason = f"the chain ends in {last.name!r}, which is not a trust anchor"
+        elif not named:
+            reason = f"the issuer of {last.name!r} is not at hand"
+        elif not signers:
+            reason = f"the signature on certificate {last.name!r} does not verify under {named[0].name!r}"
+        elif not may_issue(signers[0], below=len(chain) - 1):
+            reason = f"{signers[0].name!r} may not issue certificates, but issued {last.name!r}"
+        elif len(chain) == LONGEST_CHAIN:
+            reason = f"the chain is longer than {LONGEST_CHAIN} certificates"
+        else:
+            chain.append(signers[0])
+    return ChainInvalid(
+        reason, expected=f"a chain to {anchors.named(tee)}", actual=chain[-1].name, set_by="trust anchors"
+    )
 
 
 @functools.lru_cache(maxsize=4096)
