@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,7 +150,10 @@ def defined(tree: ast.Module, package: str) -> Iterator[str]:
     """Names that the module offers: definitions, assignments, and imports from its own package that it does not use."""
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     used |= {ast.unparse(node).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    for node in tree.body:
+    typing_only = (
+        node.body for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    )
+    for node in [*tree.body, *itertools.chain(*typing_only)]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Assign):
@@ -165,8 +169,7 @@ def package_of(path: Path) -> str:
     return ".".join(path.parent.relative_to(PACKAGE.parent).parts)
 
 
-def isort_style(name: str) -> tuple[int, str]:
-    """Constants, then classes, then the rest: the order that ruff's RUF022 asks for."""
-    if name.isupper():
-        return 0, name
-    return (1 if name[0].isupper() else 2), name
+def isort_style(name: str) -> tuple[int, list[tuple[int, str]]]:
+    """Constants, then classes, then the rest, numbers by value: the order that ruff's RUF022 asks for."""
+    parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), parts

@@ -70,10 +70,19 @@ def test_documented_commands_exist(page: Path, line: str) -> None:
     if words[1].startswith("-") or words[1] == "COMMAND":
         return
     assert words[1] in cli.COMMANDS
-    known = {flag for action in cli.command_parser(words[1])._actions for flag in action.option_strings}
+    known = flags(cli.command_parser(words[1]))
     ours = words[2 : words.index("--")] if "--" in words else words[2:]
     used = {word.split("=")[0] for word in ours if word.startswith("--")}
     assert used <= known
+
+
+def flags(parser: argparse.ArgumentParser) -> set[str]:
+    """Every option of a command, those of its actions included."""
+    found = {flag for action in parser._actions for flag in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found = found.union(*(flags(one) for one in action.choices.values()))
+    return found
 
 
 def test_some_commands_are_documented() -> None:

@@ -35,6 +35,7 @@ ROOT_RUNTIME = (pytest.mark.needs_root, pytest.mark.needs_runtime)
 PYTHON = pytest.mark.needs_program("python3")
 
 PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
+    "attestation-results": (),
     "check-the-machine": (pytest.mark.needs_runtime,),
     "do-the-exercise": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "dump-memory": (*ROOT_RUNTIME, PYTHON),

@@ -75,19 +75,20 @@ class Record:
     SIZE: ClassVar[int] = 0
     OFFSETS: ClassVar[dict[str, int]] = {}
     _fields: ClassVar[dict[str, Field]] = {}
+    _byte_order: ClassVar[Literal["<", ">"]] = "<"
     _struct: ClassVar[struct.Struct]
     _names: ClassVar[tuple[str, ...]]
     _fixed: ClassVar[tuple[tuple[int, object], ...]]
     _records: ClassVar[tuple[tuple[int, "type[Record]"], ...]]
 
-    def __init_subclass__(cls, *, size: int, order: Literal["<", ">"] = "<") -> None:
-        """Collect the fields and check that they add up to `size` bytes."""
+    def __init_subclass__(cls, *, size: int, byte_order: Literal["<", ">"] | None = None) -> None:
+        """Collect the fields and check that they add up to `size` bytes. Little-endian, or as the base is."""
         fields = cls._fields | {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
-        cls._fields = fields
+        cls._fields, cls._byte_order = fields, byte_order or cls._byte_order
         for name in [name for name in fields if name in vars(cls)]:
             delattr(cls, name)
         cls._names = tuple(fields)
-        cls._struct = struct.Struct(order + "".join(field.code for field in fields.values()))
+        cls._struct = struct.Struct(cls._byte_order + "".join(field.code for field in fields.values()))
         cls._fixed = tuple((i, f.equals) for i, f in enumerate(fields.values()) if f.equals is not None)
         cls._records = tuple((i, f.record) for i, f in enumerate(fields.values()) if f.record is not None)
         cls.SIZE, cls.OFFSETS, offset = size, {}, 0
@@ -119,7 +120,7 @@ class Record:
             for index, record in cls._records:
                 values[index] = record.parse(values[index], base=base + cls.OFFSETS[cls._names[index]])
         made = object.__new__(cls)
-        made.__dict__.update(zip(cls._names, values, strict=True))
+        made.__dict__.update(zip(cls._names, values))  # noqa: B905 - struct made one value a name; strict doubles the cost
         return made
 
     @classmethod

@@ -6,11 +6,11 @@
     ├── PolicyError                 2    a policy or a file of reference values is wrong
     ├── ObservationError            3    a process or dump could not be looked at
     ├── VerificationError           5    evidence is not authentic: the format is right, the proof is not
-    │   ├── SignatureInvalid             a signature does not verify
-    │   ├── ChainInvalid                 a certificate chain does not lead to a trust anchor
-    │   ├── Revoked                      a certificate is on its issuer's revocation list
-    │   ├── BindingInvalid               two parts that must belong together do not
-    │   └── NotFresh                     the evidence does not answer the challenge
+    │   ├── SignatureInvalid        5    a signature does not verify
+    │   ├── ChainInvalid            5    a certificate chain does not lead to a trust anchor
+    │   ├── Revoked                 5    a certificate is on its issuer's revocation list
+    │   ├── BindingInvalid          5    two parts that must belong together do not
+    │   └── NotFresh                5    the evidence does not answer the challenge
     ├── EndorsementUnavailable      6    could not decide: something that vouches is missing or outside its window
     └── LaunchError               125    the enclave could not be started, for a reason in Cloister itself
         ├── CannotProtect         120    this machine does not offer what protection needs

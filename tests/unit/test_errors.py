@@ -11,6 +11,13 @@ from cloister.errors import CloisterError
 ROOT = Path(__file__).parents[2]
 SHELL_MEANS = {0, 130, 137, 141}  # success, SIGINT, SIGKILL, SIGPIPE: an error may not look like these
 DRAWN = re.compile(r"^(?P<bars> {4}[│ ]*(?:[├└]── )?)(?P<name>[A-Z]\w+) +(?P<code>\d+)", re.MULTILINE)
+ONE_CODE = {
+    errors.ParseError: errors.UsageError,
+    errors.PolicyError: errors.UsageError,
+    **dict.fromkeys(errors.VerificationError.__subclasses__(), errors.VerificationError),
+}
+"""Errors that share the code of another: the input is wrong, or the evidence is not authentic."""
+
 EVERY = [getattr(errors, name) for name in errors.__all__]
 
 
@@ -28,10 +35,11 @@ def test_the_docstring_draws_each_error_under_its_parent() -> None:
     assert depth_of == {error.__name__: len(error.__mro__) - len(CloisterError.__mro__) for error in EVERY}
 
 
-def test_exit_codes_are_unique() -> None:
-    codes = [error.exit_code for error in EVERY]
-    assert sorted(set(codes)) == sorted(codes)
+def test_exit_codes_are_unique_but_for_errors_that_mean_the_same_to_a_caller() -> None:
+    codes = sorted(error.exit_code for error in EVERY if error not in ONE_CODE)
+    assert sorted(set(codes)) == codes
     assert not set(codes) & SHELL_MEANS
+    assert {(error.exit_code, parent.exit_code) for error, parent in ONE_CODE.items()} == {(2, 2), (5, 5)}
 
 
 @pytest.mark.parametrize("error", EVERY, ids=lambda error: error.__name__)

@@ -21,6 +21,10 @@ COMMANDS: dict[str, str] = {
     "dump": "dump what is readable of a running process tree: ELF core and JSON map",
     "scan": "look for a known secret in a process, core or file",
     "trace": "list the system calls of a program and what they reveal",
+    "verify": "verify evidence from any TEE, offline, and explain the verdict",
+    "policy": "write, check and try policies: what evidence must say",
+    "collateral": "fetch, import and show what vouches for evidence: certificates, lists, TCB info",
+    "result": "show and verify attestation results (EAR tokens)",
     "doctor": "what this machine offers for confidential computing, and what is missing",
 }
 
@@ -66,13 +70,15 @@ def _run(name: str, args: argparse.Namespace) -> int:
     try:
         return int(importlib.import_module(f"cloister.cli.{name}").run(args))
     except CloisterError as error:
-        print(f"cloister {name}: {error}", file=sys.stderr)
+        from cloister.cli._terminal import clean_lines  # noqa: PLC0415 - only when something is wrong
+
+        print(f"cloister {name}: {clean_lines(str(error))}", file=sys.stderr)
         return error.exit_code
 
 
 def _overview() -> argparse.ArgumentParser:
     """The parser behind `cloister --help`: lists the subcommands without importing them."""
-    listing = "\n".join(f"  {name:<8} {summary}" for name, summary in COMMANDS.items())
+    listing = "\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="cloister",
         description="Run a program where even the machine's administrator cannot read its secrets,\n"

@@ -6,6 +6,7 @@ is it valid now, has something in it been revoked.
 
 import functools
 import itertools
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -161,13 +162,23 @@ def check_revocation(chain: Chain, crls: tuple[Crl, ...], at: datetime, allow: A
                 )
             current |= crl.this_update <= at and (crl.next_update is None or at <= crl.next_update)
         if not current:
-            missing.append((issuer.name, "expired or not valid yet" if lists else "not at hand"))
+            missing.append(f"the revocation list of {issuer.name!r} {_what_is_there([crl for crl, _ in lists], at)}")
     if not missing:
         return NONE_REVOKED
-    reason = "; ".join(f"the revocation list of {name!r} is {why}" for name, why in missing)
+    reason = "; ".join(missing)
     if allow.unsafe_skip_revocation:
         return Unchecked(f"{reason}; skipped because the caller allows it (unsafe_skip_revocation)")
     raise EndorsementUnavailable(f"{reason}; {hint}", expected="a current list of every issuer", actual="none")
+
+
+def _what_is_there(lists: Sequence[Crl], at: datetime) -> str:
+    """Why none of an issuer's lists is current."""
+    if not lists:
+        return "is not at hand"
+    latest = max(lists, key=lambda one: one.this_update)
+    if at < latest.this_update:
+        return f"is not valid yet: it is of {latest.this_update:%Y-%m-%d}"
+    return f"has expired on {latest.next_update:%Y-%m-%d}"
 
 
 @functools.lru_cache(maxsize=512)

@@ -102,6 +102,7 @@ def current_statements(
         )  # fmt: skip
     one = found[0]
     when = "has expired" if at > one.end else "is not valid yet"
+    how = how if at > one.end else "check the verifier's clock (--at), or import collateral of that time"
     raise EndorsementUnavailable(
         f"the Intel collateral for FMSPC {fmspc.hex()} {when}{refused}; {how}",
         expected=("from", one.start, "until", one.end), actual=at, set_by=one.named,

@@ -1,0 +1,47 @@
+"""Words on the command line that several commands understand in the same way: nonces, times, files."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cloister.errors import UsageError
+from cloister.model import Challenge
+
+__all__ = ["nonce_of", "read_input", "time_of"]
+
+
+def nonce_of(text: str) -> Challenge:
+    """The nonce that --nonce gives, in hexadecimal."""
+    try:
+        return Challenge(bytes.fromhex(text))
+    except ValueError as error:
+        raise UsageError(f"--nonce takes two hexadecimal digits per byte, at least one byte: {error}") from error
+
+
+def time_of(text: str | None) -> datetime:
+    """The time that --at gives: ISO 8601, UTC if it has no zone; or seconds since 1970. Now, if none is given."""
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        if text.isdecimal():
+            return datetime.fromtimestamp(int(text), UTC)
+        given = datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"--at takes a time like 2026-01-31T12:00:00Z, or seconds since 1970: {error}") from error
+    return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+
+
+def read_input(name: str, longest: int) -> bytes:
+    """The content of a file, or of standard input for `-`; UsageError if it cannot be read or is too long."""
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(longest + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(longest + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read {name}: {reason}") from error
+    if len(data) > longest:
+        raise UsageError(f"{name} is longer than {longest:,} bytes, so it is not what it should be")
+    return data

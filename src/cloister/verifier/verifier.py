@@ -1,0 +1,155 @@
+"""The Verifier of RFC 9334: bytes in, verdict out. Puts the stages together and keeps what they share.
+
+Pure: time and nonce are arguments, endorsements are handed in. `cloister.verifier.defaults` reads the clock and the
+cache for those who do not say.
+"""
+
+import functools
+from datetime import datetime
+from typing import Any
+
+from cloister.appraise.judge import judge, judge_without_policy
+from cloister.appraise.policy import EvidencePolicy
+from cloister.appraise.reference import ReferenceValues
+from cloister.endorse.anchors import TrustAnchors
+from cloister.endorse.store import Endorsements
+from cloister.errors import BindingInvalid, ParseError
+from cloister.evidence.envelope import DataBinding, Envelope, open_envelope
+from cloister.evidence.hcl import HclReport
+from cloister.evidence.tdx import TdxQuote
+from cloister.evidence.tpm import TpmQuote
+from cloister.model import Challenge, Tee, Unchecked
+from cloister.verification.binding import verify_binding
+from cloister.verification.hcl import ANSWERED_BY_QUOTE, verify_bound_quote
+from cloister.verification.recipe import Allowances, Check, VerifiedEvidence
+from cloister.verifier.logs import check_log
+from cloister.verifier.rows import ROWS, is_hardware_report, report_data_of
+from cloister.verifier.verdict import Authentic, Verdict
+
+__all__ = ["Verifier"]
+
+NO_NONCE = Unchecked("no nonce was given: this evidence may have been recorded earlier and replayed")
+NO_POLICY = Unchecked("no policy was given")
+STRICT = Allowances()
+
+
+class Verifier:
+    """Verifies and appraises evidence with fixed trust anchors and endorsements.
+
+    `anchors` are the hardware vendors' unless others are handed over. What is verified once (certificates,
+    statements) is remembered, so one Verifier for much evidence is much faster than many.
+    """
+
+    def __init__(self, *, anchors: TrustAnchors | None = None, endorsements: Endorsements | None = None) -> None:
+        self.anchors = anchors or TrustAnchors.hardware()
+        self.endorsements = endorsements or Endorsements()
+
+    def verify(
+        self, data: bytes, *, at: datetime, challenge: Challenge | Unchecked = NO_NONCE, allow: Allowances = STRICT
+    ) -> list[VerifiedEvidence[Any]]:
+        """The verified evidence in `data`, the primary one first. See `authenticate`."""
+        return list(self.authenticate(open_envelope(data), at=at, challenge=challenge, allow=allow).parts)
+
+    def authenticate(
+        self,
+        envelope: Envelope,
+        *,
+        at: datetime,
+        challenge: Challenge | Unchecked = NO_NONCE,
+        allow: Allowances = STRICT,
+    ) -> Authentic:
+        """Verify everything in an envelope: each part, what binds them, and event logs against registers.
+
+        Raises ParseError, VerificationError or EndorsementUnavailable; nothing is returned with them.
+        """
+        given = with_envelope(self.endorsements, envelope) if brings_endorsements(envelope) else self.endorsements
+        settings: dict[str, Any] = {"anchors": self.anchors, "endorsements": given, "at": at, "allow": allow}
+        parts = _verify_parts(envelope, challenge, settings)
+        if not parts:
+            raise ParseError("Envelope", "parts", 0, f"no evidence in it can be verified: {', '.join(envelope.path)}")
+        checks = [*_check_bindings(envelope, parts, at), *_check_logs(envelope, parts)]
+        return Authentic(envelope=envelope, parts=tuple(parts), bindings=tuple(checks))
+
+    def appraise(
+        self,
+        data: bytes,
+        *,
+        at: datetime,
+        challenge: Challenge | Unchecked = NO_NONCE,
+        policy: EvidencePolicy | Unchecked = NO_POLICY,
+        references: ReferenceValues | None = None,
+        allow: Allowances = STRICT,
+    ) -> Verdict:
+        """Verify the evidence in `data` and appraise it by the policy. Raises as `authenticate` does.
+
+        Without a policy the status is never affirming: nobody said which program should run.
+        """
+        authentic = self.authenticate(open_envelope(data), at=at, challenge=challenge, allow=allow)
+        if isinstance(policy, Unchecked):
+            appraisals = tuple(judge_without_policy(part) for part in authentic.parts)
+        else:
+            appraisals = tuple(judge(part, policy, references or ReferenceValues()) for part in authentic.parts)
+        return Verdict(authentic=authentic, appraisals=appraisals)
+
+
+def brings_endorsements(envelope: Envelope) -> bool:
+    """Whether certificates, lists or statements came with the evidence."""
+    return bool(envelope.certificates or envelope.crls or envelope.intel)
+
+
+def with_envelope(base: Endorsements, envelope: Envelope) -> Endorsements:
+    """What is at hand, with what came along. It is believed no more than the rest: everything ends at an anchor."""
+    return _joined(base, envelope.certificates, envelope.crls, envelope.intel)
+
+
+@functools.lru_cache(maxsize=128)
+def _joined(base: Endorsements, certificates: Any, crls: Any, intel: Any) -> Endorsements:  # noqa: ANN401 - tuples
+    return base | Endorsements(certificates=certificates, crls=crls, intel=intel)
+
+
+def _verify_parts(
+    envelope: Envelope, challenge: Challenge | Unchecked, settings: dict[str, Any]
+) -> list[VerifiedEvidence[Any]]:
+    """Every part by its TEE's recipe. A virtual TPM's quote answers the challenge in place of the report."""
+    runtime_data, quotes = runtime_data_of(envelope), [one for one in envelope.parts if isinstance(one, TpmQuote)]
+    hardware = [one for one in envelope.parts if getattr(one, "tee", None) in {Tee.SNP, Tee.TDX}]
+    composite = bool(hardware and quotes and runtime_data)
+    found: list[VerifiedEvidence[Any]] = []
+    for part in envelope.parts:
+        if isinstance(part, HclReport) or (composite and isinstance(part, TpmQuote)):
+            continue
+        tee = getattr(part, "tee", None)
+        if not isinstance(tee, Tee) or tee not in ROWS:
+            raise ParseError(type(part).__name__, "tee", 0, "is no evidence about an environment: nothing to verify")
+        asked = ANSWERED_BY_QUOTE if composite and part in hardware else challenge
+        found.append(ROWS[tee].verify(part, challenge=asked, **settings))
+    if composite:
+        report = next(one for one in found if is_hardware_report(one))
+        found += [verify_bound_quote(one, report, runtime_data, challenge=challenge) for one in quotes]
+    return found
+
+
+def runtime_data_of(envelope: Envelope) -> bytes:
+    """The paravisor's runtime data, which names its virtual TPM's key; empty where there is none."""
+    for part in envelope.parts:
+        if isinstance(part, HclReport):
+            return part.runtime_data
+    data = [one.data for one in envelope.bindings if isinstance(one, DataBinding) and one.what == "runtime data"]
+    return data[0] if data else b""
+
+
+def _check_bindings(envelope: Envelope, parts: list[VerifiedEvidence[Any]], at: datetime) -> list[Check]:
+    """What the container says belongs together, checked against the report data of verified evidence only."""
+    checks: list[Check] = []
+    for binding in envelope.bindings:
+        owner = next((one for one in parts if one.evidence == binding.evidence), None)
+        if owner is None:
+            raise BindingInvalid("the container binds something to evidence that was not verified")
+        checks += verify_binding(binding, report_data_of(owner.evidence), at=at)
+    return checks
+
+
+def _check_logs(envelope: Envelope, parts: list[VerifiedEvidence[Any]]) -> list[Check]:
+    """Event logs that came along, against the registers of a verified TDX quote."""
+    quote = next((one.evidence for one in parts if isinstance(one.evidence, TdxQuote)), None)
+    return [check_log(log, quote) for log in envelope.event_logs]
