@@ -36,6 +36,7 @@ PYTHON = pytest.mark.needs_program("python3")
 
 PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "attestation-results": (),
+    "collateral": (pytest.mark.needs_program("openssl"),),
     "check-the-machine": (pytest.mark.needs_runtime,),
     "do-the-exercise": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "dump-memory": (*ROOT_RUNTIME, PYTHON),

@@ -21,10 +21,11 @@ def loads(data: bytes | str, record: str) -> object:
         raise ParseError(record, "length", 0, f"{len(data)} bytes; at most {LONGEST}")
 
     def no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            keys = [key for key, _ in pairs]
-            raise ParseError(record, next(key for key in keys if keys.count(key) > 1), 0, "stands twice in one object")
+        made: dict[str, object] = {}
+        for key, value in pairs:
+            if key in made:
+                raise ParseError(record, key, 0, "stands twice in one object")
+            made[key] = value
         return made
 
     def no_constant(name: str) -> NoReturn:

@@ -134,20 +134,28 @@ class Record:
 
     def serialize(self) -> bytes:
         """The bytes that `parse` would read as this record."""
-        values = [value.serialize() if isinstance(value, Record) else value for value in self.__dict__.values()]
-        return self._struct.pack(*values)
+        return self._struct.pack(*(one.serialize() if isinstance(one, Record) else one for one in self._values()))
+
+    def fields(self) -> list[tuple[str, Any]]:
+        """Name and value of every field, in order."""
+        return list(zip(self._names, self._values(), strict=True))
+
+    def _values(self) -> list[Any]:
+        """The fields in order, and only they: a cached property may stand beside them."""
+        own = self.__dict__
+        return [own[name] for name in self._names]
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.__dict__ == self.__dict__
+        return isinstance(other, Record) and type(other) is type(self) and other._values() == self._values()
 
     def __hash__(self) -> int:
-        return hash((type(self), *self.__dict__.values()))
+        return hash((type(self), *self._values()))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is immutable: {name} cannot be set")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={shown(v)}' for name, v in self.__dict__.items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={shown(getattr(self, name))}' for name in self._names)})"
 
 
 def shown(value: object) -> str:

@@ -1,6 +1,7 @@
 """Laws of fixed-layout records: exact length, constants, reserved zeros, and the same bytes back."""
 
 import contextlib
+import functools
 
 import pytest
 from hypothesis import given
@@ -100,6 +101,21 @@ def test_missing_and_unknown_fields() -> None:
         Inner(kind=7)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="colour"):
         Inner(kind=7, value=1, colour=2)  # type: ignore[call-arg]
+
+
+class Remembers(Record, size=2):
+    value: int = u16()
+
+    @functools.cached_property
+    def twice(self) -> int:
+        return 2 * self.value
+
+
+def test_a_cached_property_is_no_field() -> None:
+    one, other = Remembers(value=3), Remembers(value=3)
+    assert one.twice == 6
+    assert (one, hash(one), repr(one), one.serialize()) == (other, hash(other), repr(other), other.serialize())
+    assert one.fields() == [("value", 3)]
 
 
 def test_a_record_can_grow() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.forge.intel import IntelForge, Platform, td_report
 from tests.forge.x509 import NOW
 
-from cloister.endorse.intel import EnclaveLevel, qe_identity, tcb_info
+from cloister.endorse.intel import EnclaveLevel, IntelCollateral, qe_identity, tcb_info
 from cloister.errors import BindingInvalid, ParseError
 from cloister.evidence import sgx as sgx_evidence
 from cloister.evidence import tdx as tdx_evidence
@@ -189,6 +189,11 @@ def test_bad_tcb_info(fault: str) -> None:
     with pytest.raises(ParseError) as caught:
         tcb_info(text)
     assert caught.value.field == field
+
+
+def test_a_bundle_whose_text_is_no_text() -> None:
+    with pytest.raises(ParseError, match="tcb_info"):
+        IntelCollateral.from_json(b'{"tcb_info": "\\ud800"}')
 
 
 def test_bad_qe_identity() -> None:

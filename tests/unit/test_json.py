@@ -30,6 +30,13 @@ def test_too_long() -> None:
         _json.loads(b" " * (_json.LONGEST + 1), "thing")
 
 
+@pytest.mark.timeout(5)
+def test_a_repeated_key_among_many_is_found_quickly() -> None:
+    text = "{" + ",".join(f'"{number}":0' for number in range(500_000)) + ',"499999":0}'
+    with pytest.raises(ParseError, match="twice"):
+        _json.loads(text, "thing")
+
+
 def test_members() -> None:
     value = _json.loads(b'{"text": "a", "number": 3, "list": [1], "true": true, "minus": -1}', "thing")
     assert _json.text(value, "text", "thing") == "a"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from cloister._wire import Record
 from cloister.appraise.appraisal import Claim
 
 __all__ = ["as_claim", "claims_of_record"]
@@ -23,6 +24,6 @@ def as_claim(value: object) -> Claim:
     raise TypeError(f"a {type(value).__name__} is no claim")
 
 
-def claims_of_record(record: object) -> dict[str, Claim]:
+def claims_of_record(record: Record) -> dict[str, Claim]:
     """All fields of a parsed record as claims, reserved ones left out."""
-    return {name: as_claim(value) for name, value in vars(record).items() if not name.startswith("reserved_")}
+    return {name: as_claim(value) for name, value in record.fields() if not name.startswith("reserved_")}

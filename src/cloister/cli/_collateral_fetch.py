@@ -16,8 +16,8 @@ from cloister.endorse.kds import fetch_amd
 from cloister.endorse.needs import PCK_CAS, AmdRequest, IntelRequest, Request, needs
 from cloister.endorse.pcs import PCS, UPDATES, fetch_intel, fmspc_of
 from cloister.endorse.piece import Piece
+from cloister.envelope import open_envelope
 from cloister.errors import EndorsementUnavailable, ParseError, UsageError
-from cloister.evidence.envelope import open_envelope
 from cloister.evidence.snp import Product
 from cloister.model import Tee
 

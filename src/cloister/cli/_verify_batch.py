@@ -13,8 +13,8 @@ from typing import Any
 
 from cloister import _json
 from cloister.cli._arguments import read_input
+from cloister.envelope import LARGEST
 from cloister.errors import CloisterError, ParseError, UsageError
-from cloister.evidence.envelope import LARGEST
 from cloister.verifier.many import NO_NONCE, Job, Record
 from cloister.verifier.many import run as answers
 

@@ -2,7 +2,7 @@
 
 Evidence from SGX, TDX and SEV-SNP can only be judged with what Intel and AMD publish about the processor. This gets
 it from their services, or from files where there is no network, and keeps it in a directory. What is kept is verified
-each time it is used, so where it came from needs no trust: a mirror or a memory stick will do.
+each time it is used, so a mirror or a memory stick will do: they could hold back what is new, but not forge.
 """
 
 import argparse

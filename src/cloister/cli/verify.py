@@ -17,8 +17,8 @@ from cloister.cli._terminal import clean
 from cloister.cli._verify_ear import add_options, write_result
 from cloister.cli._verify_inputs import anchors_and_keys, endorsements_of
 from cloister.cli._verify_text import failure_lines, verdict_lines
+from cloister.envelope import LARGEST
 from cloister.errors import CloisterError, EndorsementUnavailable, ParseError, UsageError, VerificationError
-from cloister.evidence.envelope import LARGEST
 from cloister.model import Challenge, Unchecked
 from cloister.verification.recipe import Allowances
 from cloister.verifier import Verifier

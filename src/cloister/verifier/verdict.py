@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from cloister.appraise.appraisal import Appraisal, Claim
 from cloister.appraise.vector import Tier
-from cloister.evidence.envelope import Envelope
+from cloister.envelope import Envelope
 from cloister.model import Tee
 from cloister.verification.recipe import Check, VerifiedEvidence
 

@@ -13,8 +13,8 @@ from cloister.appraise.policy import EvidencePolicy
 from cloister.appraise.reference import ReferenceValues
 from cloister.endorse.anchors import TrustAnchors
 from cloister.endorse.store import Endorsements
+from cloister.envelope import ClaimsBinding, DataBinding, Envelope, open_envelope
 from cloister.errors import BindingInvalid, ParseError
-from cloister.evidence.envelope import DataBinding, Envelope, open_envelope
 from cloister.evidence.hcl import HclReport
 from cloister.evidence.tdx import TdxQuote
 from cloister.evidence.tpm import TpmQuote
@@ -22,6 +22,7 @@ from cloister.model import Challenge, Tee, Unchecked
 from cloister.verification.binding import verify_binding
 from cloister.verification.hcl import ANSWERED_BY_QUOTE, verify_bound_quote
 from cloister.verification.recipe import Allowances, Check, VerifiedEvidence
+from cloister.verifier.claimed_nonce import ANSWERED_BY_CLAIMS, check_nonce
 from cloister.verifier.logs import check_log
 from cloister.verifier.rows import ROWS, is_hardware_report, report_data_of
 from cloister.verifier.verdict import Authentic, Verdict
@@ -67,7 +68,7 @@ class Verifier:
         parts = _verify_parts(envelope, challenge, settings)
         if not parts:
             raise ParseError("Envelope", "parts", 0, f"no evidence in it can be verified: {', '.join(envelope.path)}")
-        checks = [*_check_bindings(envelope, parts, at), *_check_logs(envelope, parts)]
+        checks = [*_check_bindings(envelope, parts, challenge, at), *_check_logs(envelope, parts)]
         return Authentic(envelope=envelope, parts=tuple(parts), bindings=tuple(checks))
 
     def appraise(
@@ -121,7 +122,11 @@ def _verify_parts(
         tee = getattr(part, "tee", None)
         if not isinstance(tee, Tee) or tee not in ROWS:
             raise ParseError(type(part).__name__, "tee", 0, "is no evidence about an environment: nothing to verify")
-        asked = ANSWERED_BY_QUOTE if composite and part in hardware else challenge
+        asked = challenge
+        if composite and part in hardware:
+            asked = ANSWERED_BY_QUOTE
+        elif claims_with_nonce(envelope, part) is not None:
+            asked = ANSWERED_BY_CLAIMS
         found.append(ROWS[tee].verify(part, challenge=asked, **settings))
     if composite:
         report = next(one for one in found if is_hardware_report(one))
@@ -138,7 +143,17 @@ def runtime_data_of(envelope: Envelope) -> bytes:
     return data[0] if data else b""
 
 
-def _check_bindings(envelope: Envelope, parts: list[VerifiedEvidence[Any]], at: datetime) -> list[Check]:
+def claims_with_nonce(envelope: Envelope, part: object) -> ClaimsBinding | None:
+    """The claims beside evidence that answer the challenge in its place: the evidence then carries their hash."""
+    for one in envelope.bindings:
+        if isinstance(one, ClaimsBinding) and one.nonce is not None and one.evidence == part:
+            return one
+    return None
+
+
+def _check_bindings(
+    envelope: Envelope, parts: list[VerifiedEvidence[Any]], challenge: Challenge | Unchecked, at: datetime
+) -> list[Check]:
     """What the container says belongs together, checked against the report data of verified evidence only."""
     checks: list[Check] = []
     for binding in envelope.bindings:
@@ -146,6 +161,8 @@ def _check_bindings(envelope: Envelope, parts: list[VerifiedEvidence[Any]], at: 
         if owner is None:
             raise BindingInvalid("the container binds something to evidence that was not verified")
         checks += verify_binding(binding, report_data_of(owner.evidence), at=at)
+        if binding is claims_with_nonce(envelope, owner.evidence):
+            checks.append(check_nonce(binding.nonce or b"", challenge))
     return checks
 
 
