@@ -30,6 +30,9 @@ SIGNATURE_ALGORITHMS: Final = {
     "1.3.101.112": ("ed25519", ""),
 }
 RSA_PSS: Final = "1.2.840.113549.1.1.10"
+MGF1: Final = "1.2.840.113549.1.1.8"
+NULL: Final = 0x05
+LONGEST_SALT: Final = 64
 HASHES: Final = {
     "2.16.840.1.101.3.4.2.1": "sha256",
     "2.16.840.1.101.3.4.2.2": "sha384",
@@ -124,7 +127,7 @@ def _certificate(data: bytes, base: int) -> Certificate:
     outer.finish()
     start = whole.offset
     tbs = whole.whole("tbsCertificate", der.SEQUENCE)
-    algorithm = _algorithm(whole, "signatureAlgorithm")
+    algorithm, outside = _algorithm(whole, "signatureAlgorithm")
     signature = whole.bits("signatureValue")
     whole.finish()
     inside = Der(tbs, "Certificate", base=whole.base + start).inside("tbsCertificate")
@@ -133,7 +136,7 @@ def _certificate(data: bytes, base: int) -> Certificate:
         if version.integer("version") != 2:
             raise version.error("version", "only X.509 version 3 is understood")
     serial = inside.integer("serialNumber")
-    if _algorithm(inside, "signature") != algorithm:
+    if _algorithm(inside, "signature")[1] != outside:
         raise inside.error("signature", "names another algorithm than the certificate's outside")
     issuer = inside.whole("issuer", der.SEQUENCE)
     validity = inside.inside("validity")
@@ -149,35 +152,49 @@ def _certificate(data: bytes, base: int) -> Certificate:
     )  # fmt: skip
 
 
-def _algorithm(reader: Der, field_name: str) -> SignatureAlgorithm:
-    inside = reader.inside(field_name)
+def _algorithm(reader: Der, field_name: str) -> tuple[SignatureAlgorithm, bytes]:
+    """An AlgorithmIdentifier, and its bytes: those in the signed part must be the same as those outside."""
+    start, encoded = reader.base + reader.offset, reader.whole(field_name, der.SEQUENCE)
+    inside = Der(encoded, reader.record, base=start).inside(field_name)
     oid = inside.oid("algorithm")
     if oid == RSA_PSS:
-        return _pss(inside)
+        return _pss(inside), encoded
     if oid not in SIGNATURE_ALGORITHMS:
         raise inside.error("algorithm", f"{oid} is not a signature algorithm that TEE vendors use")
     if not inside.at_end:
-        inside.element("parameters", 0x05)  # NULL: right for RSA, wrong for ECDSA, and in real certificates of both
+        inside.element("parameters", NULL)  # right for RSA, wrong for ECDSA, and in real certificates of both
     inside.finish()
-    return SignatureAlgorithm(*SIGNATURE_ALGORITHMS[oid])
+    return SignatureAlgorithm(*SIGNATURE_ALGORITHMS[oid]), encoded
 
 
 def _pss(reader: Der) -> SignatureAlgorithm:
     """RSASSA-PSS-params (RFC 4055, section 3.1). The defaults are SHA-1, so everything must be said."""
     parameters = reader.inside("parameters")
+    reader.finish()
     digest = _hash(parameters.inside("hashAlgorithm", 0xA0))
     mask = parameters.inside("maskGenAlgorithm", 0xA1).inside("algorithm")
-    mask.oid("mgf1")
+    if mask.oid("algorithm") != MGF1:
+        raise mask.error("maskGenAlgorithm", "is not MGF1")
     if _hash(mask) != digest:
         raise mask.error("hashAlgorithm", "MGF1 uses another hash than the signature")
     salt = parameters.inside("saltLength", 0xA2).integer("saltLength")
+    if not parameters.at_end and parameters.inside("trailerField", 0xA3).integer("trailerField") != 1:
+        raise parameters.error("trailerField", "is not 1")
+    parameters.finish()
+    if not 0 <= salt <= LONGEST_SALT:
+        raise parameters.error("saltLength", f"is {salt}; 0 to {LONGEST_SALT} bytes are used")
     return SignatureAlgorithm("rsa-pss", digest, salt)
 
 
 def _hash(reader: Der) -> str:
-    oid = reader.inside("algorithm").oid("hash")
+    inside = reader.inside("algorithm")
+    oid = inside.oid("hash")
     if oid not in HASHES:
-        raise reader.error("hashAlgorithm", f"{oid} is not SHA-256, SHA-384 or SHA-512")
+        raise inside.error("hashAlgorithm", f"{oid} is not SHA-256, SHA-384 or SHA-512")
+    if not inside.at_end:
+        inside.element("parameters", NULL)
+    inside.finish()
+    reader.finish()
     return HASHES[oid]
 
 
@@ -230,12 +247,13 @@ class Crl:
         outer.finish()
         start = whole.offset
         tbs = whole.whole("tbsCertList", der.SEQUENCE)
-        algorithm, signature = _algorithm(whole, "signatureAlgorithm"), whole.bits("signatureValue")
+        algorithm, outside = _algorithm(whole, "signatureAlgorithm")
+        signature = whole.bits("signatureValue")
         whole.finish()
         inside = Der(tbs, "CertificateList", base=whole.base + start).inside("tbsCertList")
         if inside.tag() == der.INTEGER and inside.integer("version") != 1:
             raise inside.error("version", "only version 2 is understood")
-        if _algorithm(inside, "signature") != algorithm:
+        if _algorithm(inside, "signature")[1] != outside:
             raise inside.error("signature", "names another algorithm than the list's outside")
         issuer, this_update = inside.whole("issuer", der.SEQUENCE), inside.time("thisUpdate")
         next_update = inside.time("nextUpdate") if inside.tag() in {der.UTC_TIME, der.GENERALIZED_TIME} else None

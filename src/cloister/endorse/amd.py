@@ -13,17 +13,10 @@ from cloister._x509 import Certificate
 from cloister.errors import ParseError
 from cloister.evidence.snp import Product, SigningKey
 
-__all__ = ["KDS", "SEV_ROOTS", "EkInfo", "chain_path", "crl_path", "ek_info", "is_ek", "issuer_name", "kds_path"]
+__all__ = ["KDS", "EkInfo", "chain_path", "crl_path", "ek_info", "is_ek", "issuer_name", "kds_path"]
 
 KDS: Final = "https://kdsintf.amd.com"
 """AMD's Key Distribution Service. VLEK certificates it gives to cloud providers only."""
-
-SEV_ROOTS: Final = (
-    ("AMD ARK-Naples", "3a04f8f1347de206c9206a81148ba4ef0a233b245d43a15dd82de043bb3e4f69"),
-    ("AMD ARK-Rome", "7447ffa21e2b938bfade89f5e9066c00a328813bfc43685605cceabd18da6fde"),
-)
-"""name, SHA-256 of the DER SubjectPublicKeyInfo: roots that vouch for SEV only and have no X.509 certificate. The roots
-of Milan, Genoa and Turin in AMD's own certificate format are the keys of their X.509 certificates."""
 
 ARC: Final = "1.3.6.1.4.1.3704.1."
 PRODUCT_NAME: Final = ARC + "2"

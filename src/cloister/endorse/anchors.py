@@ -38,11 +38,14 @@ class TrustAnchor:
 
 INTEL: Final = frozenset({Tee.SGX, Tee.TDX})
 AMD: Final = frozenset({Tee.SNP, Tee.SEV})
+AMD_BEFORE_SNP: Final = frozenset({Tee.SEV})
 VENDOR_ROOTS: Final = (
     ("Intel SGX Root CA", INTEL, "a0af031289f5d5d4132f9186068a7fc13628633ba235777472e29b6b6c67a49e"),
     ("AMD ARK-Genoa", AMD, "429a69c9422aa258ee4d8db5fcda9c6470ef15f8cd5a9cebd6cbc7d90b863831"),
     ("AMD ARK-Milan", AMD, "9f056bee44377e29308cb5ffa895bdfb62d18881fa6bed8d6f075b0204089cb9"),
     ("AMD ARK-Turin", AMD, "4f125410563a2ab9a50356f9243f6fe0b6f73de98603f53f90339c70e9d7ad08"),
+    ("AMD ARK-Naples", AMD_BEFORE_SNP, "3a04f8f1347de206c9206a81148ba4ef0a233b245d43a15dd82de043bb3e4f69"),
+    ("AMD ARK-Rome", AMD_BEFORE_SNP, "7447ffa21e2b938bfade89f5e9066c00a328813bfc43685605cceabd18da6fde"),
 )
 """name, TEEs, SHA-256 of the SubjectPublicKeyInfo. Intel's is in every quote's chain and at the Provisioning
 Certification Service; AMD's are at the Key Distribution Service (ARK)."""

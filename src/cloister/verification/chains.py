@@ -21,8 +21,9 @@ __all__ = ["Chain", "build_chain", "check_revocation", "check_validity", "check_
 
 LONGEST_CHAIN: Final = 6
 NONE_REVOKED: Final = Compared("no certificate revoked", "none is", "the issuers' revocation lists")
-UNDERSTOOD: Final = frozenset({"2.5.29.15", "2.5.29.19"})
-"""Extensions that may be critical: keyUsage and basicConstraints are looked at; any other critical one ends it."""
+UNDERSTOOD: Final = frozenset({"2.5.29.15", "2.5.29.17", "2.5.29.19"})
+"""Extensions that may be critical: keyUsage and basicConstraints are looked at; subjectAltName stands where the subject
+is empty (RFC 5280, section 4.1.2.6), and only names. Any other critical one ends the chain."""
 
 
 class Chain(tuple[Certificate, ...]):  # noqa: SLOT001 - remembers, so it needs a __dict__
