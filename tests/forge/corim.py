@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from tests.forge.cose import PrivateKey, signed
+
 from cloister import _cbor
 from cloister._cbor import Tag
 from cloister._cose import CoseSign1
-from tests.forge.cose import PrivateKey, signed
 
 __all__ = ["manifest", "measured", "signed_manifest"]
 
@@ -40,7 +41,9 @@ def manifest(
     return _cbor.dumps(Tag(501, content))
 
 
-def signed_manifest(payload: bytes, key: PrivateKey, *, until: datetime | None = None, kind: str = "application/rim+cbor") -> bytes:
+def signed_manifest(
+    payload: bytes, key: PrivateKey, *, until: datetime | None = None, kind: str = "application/rim+cbor"
+) -> bytes:
     """The manifest signed by `Test signer`."""
     meta: dict[int | str, object] = {0: {0: "Test signer"}}
     if until is not None:

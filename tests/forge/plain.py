@@ -9,6 +9,7 @@ from cloister.verification.recipe import Compared, Outcome, Recipe, Tcb, Verifie
 __all__ = ["AT", "plainly_verified"]
 
 AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
+GOOD = Tcb(status="UpToDate")
 RECIPE: Recipe[None] = Recipe("PLAIN")
 
 
@@ -18,9 +19,7 @@ def is_plain(_case: None) -> Outcome:
     return Compared("plain", "plain")
 
 
-def plainly_verified(
-    tee: Tee, *, kind: AnchorKind = AnchorKind.HARDWARE, tcb: Tcb = Tcb(status="UpToDate")
-) -> VerifiedEvidence[object]:
+def plainly_verified(tee: Tee, *, kind: AnchorKind = AnchorKind.HARDWARE, tcb: Tcb = GOOD) -> VerifiedEvidence[object]:
     """Evidence of that TEE under an anchor of that kind, on a platform of that standing."""
     anchor = TrustAnchor(name=f"{kind} root", tees=frozenset(Tee), kind=kind, spki_sha256=bytes(32))
     return verified(RECIPE, None, tee=tee, evidence=object(), at=AT, conclude=lambda _case: (anchor, tcb, {}))

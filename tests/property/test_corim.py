@@ -1,9 +1,11 @@
 """Whatever the bytes: a CoRIM is read or refused, with the errors that are promised and no others."""
 
+import contextlib
 from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.forge.corim import manifest, measured
 
 from cloister import _cbor
 from cloister._cbor import Tag
@@ -11,7 +13,6 @@ from cloister.appraise.corim import parse
 from cloister.appraise.corim_values import read_corim
 from cloister.appraise.reference import read_reference_values
 from cloister.errors import EndorsementUnavailable, ParseError, PolicyError
-from tests.forge.corim import manifest, measured
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)
 GOOD = manifest([measured("m", digests=[[1, bytes(32)]], svn=Tag(553, 1)), measured(None, raw=b"ab", mask=b"ab")])
@@ -27,10 +28,8 @@ values = st.recursive(
 
 
 def read(data: bytes) -> None:
-    try:
+    with contextlib.suppress(ParseError):
         parse(data)
-    except ParseError:
-        pass
     try:
         found = read_corim(data, name="x", keys=(), at=AT, unsafe_unsigned=True)
     except (PolicyError, EndorsementUnavailable):
@@ -62,7 +61,5 @@ def test_any_values_in_any_place(one: object, two: object, three: object) -> Non
 
 @given(st.binary(max_size=60) | st.text(max_size=60))
 def test_any_text_as_json(data: bytes | str) -> None:
-    try:
+    with contextlib.suppress(PolicyError):
         read_reference_values(data, name="x")
-    except PolicyError:
-        pass

@@ -1,4 +1,4 @@
-"""What must hold of every policy: more demands never make a verdict better, errors name file and line, nothing denies."""
+"""What must hold of every policy: no demand makes a verdict better, errors name file and line, nothing denies."""
 
 import re
 
@@ -128,8 +128,10 @@ def test_any_of_nothing_denies_for_every_tee(tee: Tee, digest: str) -> None:
 
 lines = st.sampled_from(
     [
-        "[sgx]", "[[sgx.any_of]]", "[tcb]", "debug = false", "mrenclave = { in = [", '"aa",', "] }", 'x = """', '"""', "{",
-        "tolerated = []", "oldest = 2024-01-01", "# note", "a.b = 1", "'''", "unsafe_x = true", "= 1", "x = {}", "\0", "é = 1",
+        "[sgx]", "[[sgx.any_of]]", "[tcb]", "debug = false", "mrenclave = { in = [", '"aa",', "] }", 'x = """', '"""',
+        "{",
+        "tolerated = []", "oldest = 2024-01-01", "# note", "a.b = 1", "'''", "unsafe_x = true", "= 1",
+        "x = {}", "\0", "é = 1",
     ]
 )  # fmt: skip
 

@@ -79,7 +79,7 @@ def test_no_sample_passes_another_program_s_policy() -> None:
 
 
 def quote_of(name: str) -> str:
-    return name.split(" ")[0]
+    return name.split(" ", maxsplit=1)[0]
 
 
 def test_the_corpus_is_complete() -> None:

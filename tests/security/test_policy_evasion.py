@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.forge.corim import manifest, measured, signed_manifest
+from tests.forge.plain import plainly_verified
 
 from cloister.appraise.appraisal import Claim
 from cloister.appraise.corim_values import read_corim
@@ -14,8 +16,6 @@ from cloister.endorse.anchors import AnchorKind
 from cloister.errors import PolicyError
 from cloister.model import Tee
 from cloister.verification.recipe import Tcb
-from tests.forge.corim import manifest, measured, signed_manifest
-from tests.forge.plain import plainly_verified
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)
 KEY, ATTACKER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

@@ -15,6 +15,7 @@ from cloister.model import Tee
 from cloister.verification.recipe import Check, CheckState, Tcb
 
 GOOD = '[sgx]\nmrenclave = "aa"\n'
+UP_TO_DATE, NO_VALUES = Tcb(status="UpToDate"), ReferenceValues()
 CLAIMS: dict[str, Claim] = {"mrenclave": "aa", "mrsigner": "bb", "isvsvn": 3, "debug": False}
 
 
@@ -22,9 +23,9 @@ def verdict(
     policy: str = GOOD,
     *,
     tee: Tee = Tee.SGX,
-    tcb: Tcb = Tcb(status="UpToDate"),
+    tcb: Tcb = UP_TO_DATE,
     kind: AnchorKind = AnchorKind.HARDWARE,
-    references: ReferenceValues = ReferenceValues(),
+    references: ReferenceValues = NO_VALUES,
     **claims: Claim,
 ) -> Appraisal:
     verified = plainly_verified(tee, tcb=tcb, kind=kind)
@@ -79,7 +80,7 @@ FAILURES = {
 def test_each_failure_lowers_the_claim_it_is_about(
     policy: str, claims: dict[str, Claim], lowered: str, value: int
 ) -> None:
-    appraisal = verdict(policy, **claims)
+    appraisal = judge(plainly_verified(Tee.SGX), parse_policy(policy), claims=CLAIMS | claims)
     assert appraisal.vector.values()[lowered] == value
     assert appraisal.status is (Tier.WARNING if value < 96 else Tier.CONTRAINDICATED)
     spoken = [one for one in appraisal.checks if one.state in {CheckState.FAILED, CheckState.UNCHECKED}]

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.forge.corim import manifest, measured, signed_manifest
 
 from cloister._cbor import Tag
 from cloister._crypto import PublicKey
@@ -12,7 +13,6 @@ from cloister.appraise.reference import ReferenceValues
 from cloister.appraise.reference_files import read_reference_file, signer_keys
 from cloister.appraise.rules import Operator
 from cloister.errors import EndorsementUnavailable, PolicyError
-from tests.forge.corim import manifest, measured, signed_manifest
 
 AT = datetime(2025, 6, 1, tzinfo=UTC)
 KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

@@ -57,26 +57,27 @@ def test_outcomes_that_are_no_appraisal(folder: Path, capsys: pytest.CaptureFixt
     assert "malformed        ?         noise.bin" in out
 
 
-def test_expectations(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_expectations() -> None:
     policy("init", "--from", "report.bin", *TRUST, "-o", "p.toml")
     assert policy("test", "p.toml", "report.bin", *TRUST, "--expect", "affirming") == 0
     assert policy("test", "p.toml", "other.bin", *TRUST, "--expect", "contraindicated") == 0
     assert policy("test", "p.toml", "other.bin", *TRUST, "--expect", "affirming") == 1
     assert policy("test", "p.toml", "forged.bin", *TRUST, "--expect", "not authentic") == 0
-    assert folder
 
 
-def test_outcomes_as_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("folder")
+def test_outcomes_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     policy("init", "--from", "report.bin", *TRUST, "-o", "p.toml")
     capsys.readouterr()
     policy("test", "p.toml", "other.bin", *TRUST, "--json")
     (one,) = json.loads(capsys.readouterr().out)
     assert one["status"] == "contraindicated"
     assert one["failed"][0]["title"] == "keystone.enclave_hash"
-    assert folder
 
 
-def test_measurements(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("folder")
+def test_measurements(capsys: pytest.CaptureFixture[str]) -> None:
     assert policy("init", "--measurement", f"sgx:mrenclave={MRENCLAVE}", "-o", "p.toml") == 0
     assert policy("check", "p.toml", "--strict") == 0
     assert policy("init", "--measurement", f"sgx:mrenclave={MRENCLAVE}", "-o", "p.toml") == 2
@@ -84,7 +85,6 @@ def test_measurements(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert policy("init", "--measurement", f"sgx:mrenclave={MRENCLAVE}", "-o", "p.toml", "--force") == 0
     assert policy("init", "--measurement", f"sgx:mrsigner={MRENCLAVE}") == 0
     assert 'decides = "executables"' in capsys.readouterr().out
-    assert folder
 
 
 @pytest.mark.parametrize(

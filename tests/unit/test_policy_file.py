@@ -1,5 +1,7 @@
 """What a policy file may say, and that whatever else it says is refused with file and line."""
 
+import pickle
+
 import pytest
 
 from cloister.appraise.parse_policy import parse_policy
@@ -180,3 +182,8 @@ PINS = {
 def test_which_rules_say_what_program_may_run(rule: str, names: bool) -> None:  # noqa: FBT001 - a table's column
     (made,) = parse_policy(f"[sgx]\n{rule}\n").sections[Tee.SGX].rules
     assert made.names_program is names
+
+
+def test_policies_travel_between_processes() -> None:
+    policy = parse_policy(FULL)
+    assert pickle.loads(pickle.dumps(policy)) == policy  # noqa: S301 - what was made one line above

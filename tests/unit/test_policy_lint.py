@@ -37,7 +37,7 @@ REMARKS = {
         f'[sgx]\nmrsigner = {{ equal = "{MRENCLAVE}", decides = "executables" }}\n', 2, "isvsvn", False,
     ),
     "an anchor that this TEE never has": (f'[keystone]\nenclave_hash = "{"ab" * 64}"\n', 1, "owner", False),
-    "reference values that are not there": ('[sgx]\nmrenclave = { in = "reference_values" }\n', 2, "no reference", False),
+    "values that are not there": ('[sgx]\nmrenclave = { in = "reference_values" }\n', 2, "no reference", False),
     "a label that is not there": (
         '[sgx]\nisvsvn = { in = "reference_values", label = "v2" }\nunsafe_any_measurement = true\n', 2, "'v2'", False,
     ),

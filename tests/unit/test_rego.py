@@ -68,6 +68,7 @@ hardware := 2 if {
 
 configuration := 2 if input.tdx.td_attributes.debug == false
 """
+NO_STATUS, NO_VALUES = Tcb(), ReferenceValues()
 SNP: dict[str, Claim] = {
     "measurement": "aa" * 48, "policy": 0x30100, "platform_info": 1, "reported_tcb_bootloader": 3, "debug": False,
 }  # fmt: skip
@@ -82,8 +83,8 @@ def verdict(
     *,
     data: Mapping[str, object] = SNP_DATA,
     kind: AnchorKind = AnchorKind.HARDWARE,
-    tcb: Tcb = Tcb(),
-    references: ReferenceValues = ReferenceValues(),
+    tcb: Tcb = NO_STATUS,
+    references: ReferenceValues = NO_VALUES,
 ) -> Appraisal:
     verified = plainly_verified(tee, kind=kind, tcb=tcb)
     return judge_by_rego(verified, parse_rego(text), references, reference_data=data, claims=claims)
@@ -172,7 +173,10 @@ REFUSED = {
     "true for a value": ('package policy\ntrust_claims := {"executables": true}\n', "-128 to 127"),
     "recursion": ('package policy\nimport rego.v1\nf(x) := f(x + 1)\ntrust_claims := {"executables": f(1)}\n', ""),
     "the network": (
-        'package policy\nimport rego.v1\ntrust_claims := {"executables": http.send({"url": "http://127.0.0.1", "method": "get"})}\n',
+        """package policy
+import rego.v1
+trust_claims := {"executables": x} if x := http.send({"url": "http://127.0.0.1", "method": "get"})
+""",
         "",
     ),
     "deep nesting": (f"package policy\ntrust_claims := {'[' * 20000}1{']' * 20000}\n", ""),
