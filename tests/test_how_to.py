@@ -46,6 +46,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "run-in-a-container": ROOT_RUNTIME,
     "search-a-dump": (*ROOT_RUNTIME, PYTHON),
     "trace-system-calls": (*ROOT_RUNTIME, PYTHON),
+    "write-a-policy": (),
 }
 
 USER_PAGE = "run-as-an-ordinary-user"  # needs a user and sudo: see the last test

@@ -11,7 +11,7 @@ from cloister.errors import CloisterError
 ROOT = Path(__file__).parents[2]
 SHELL_MEANS = {0, 130, 137, 141}  # success, SIGINT, SIGKILL, SIGPIPE: an error may not look like these
 DRAWN = re.compile(r"^(?P<bars> {4}[│ ]*(?:[├└]── )?)(?P<name>[A-Z]\w+) +(?P<code>\d+)", re.MULTILINE)
-ONE_CODE = {
+ONE_CODE: dict[type[CloisterError], type[CloisterError]] = {
     errors.ParseError: errors.UsageError,
     errors.PolicyError: errors.UsageError,
     **dict.fromkeys(errors.VerificationError.__subclasses__(), errors.VerificationError),

@@ -89,9 +89,10 @@ def conclude(
 ) -> Appraisal:
     """The appraisal that the ledger amounts to."""
     vector = TrustVector(**ledger.values)
+    earlier = verified.checks  # made anew each time they are asked for
+    unchecked = (f"{one.title}: {one.detail}" for one in earlier if one.state is CheckState.UNCHECKED)
     return Appraisal(
         tee=verified.tee, status=max(ledger.status, vector.worst()), vector=vector, tcb=verified.tcb,
-        claims=dict(claims),
-        checks=(*verified.checks, *ledger.checks), unchecked=(*verified.unchecked, *ledger.unchecked),
+        claims=dict(claims), checks=(*earlier, *ledger.checks), unchecked=(*unchecked, *ledger.unchecked),
         policy_id=policy_id, at=verified.at, anchor_kind=str(verified.anchor.kind), anchor=verified.anchor.name,
     )  # fmt: skip

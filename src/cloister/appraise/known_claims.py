@@ -109,7 +109,8 @@ KNOWN: Final[Mapping[Tee, frozenset[str]]] = {
     ),
     Tee.SGX: DCAP
     | {
-        "cpusvn", "miscselect", "isvextprodid", "attributes", "mrenclave", "mrsigner", "configid", "isvprodid", "isvsvn",
+        "cpusvn", "miscselect", "isvextprodid", "attributes", "mrenclave", "mrsigner", "configid", "isvprodid",
+        "isvsvn",
         "configsvn", "isvfamilyid",
     },
     Tee.TDX: DCAP
@@ -129,7 +130,8 @@ KNOWN: Final[Mapping[Tee, frozenset[str]]] = {
     Tee.SEV: frozenset({"launch_digest", "policy", "mnonce", "api", "build", "ark_key_id", "ask_key_id", "pek_api"}),
     Tee.CCA: REMS
     | {
-        "rim", "rpv", "hash_algorithm", "challenge", "realm_profile", "realm_instance_id", "mec_policy", "platform_profile",
+        "rim", "rpv", "hash_algorithm", "challenge", "realm_profile", "realm_instance_id", "mec_policy",
+        "platform_profile",
         "implementation_id", "instance_id", "config", "lifecycle", "platform_hash_algorithm", "software_components",
         "verification_service",
     },

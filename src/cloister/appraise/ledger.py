@@ -1,6 +1,7 @@
 """What has been decided so far while evidence is appraised."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from cloister.appraise.policy import worse
 from cloister.appraise.vector import NO_CLAIM, Tier, TrustVector
@@ -9,11 +10,14 @@ from cloister.verification.recipe import Check, CheckState
 __all__ = ["Ledger"]
 
 
+NOTHING_CLAIMED: Final = TrustVector().values()
+
+
 @dataclass(kw_only=True)
 class Ledger:
     """What has been decided so far."""
 
-    values: dict[str, int] = field(default_factory=lambda: TrustVector().values())
+    values: dict[str, int] = field(default_factory=NOTHING_CLAIMED.copy)
     status: Tier = Tier.AFFIRMING
     checks: list[Check] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)

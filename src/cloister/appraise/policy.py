@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from cloister.appraise.rules import AllOf, AnyOf, Comparison, Constraint, Operator, Reference
+from cloister.appraise.rules import AllOf, AnyOf, Comparison, Constraint, Operator, Reference, claims_in, described
 from cloister.appraise.vector import tier_of
 from cloister.endorse.anchors import AnchorKind
 from cloister.model import Tee
@@ -56,7 +56,16 @@ class Rule:
     """Whether it holds only for programs that somebody named."""
     subject: str = ""
     """The claim, if the rule is about a single one."""
+    expected: str = field(init=False)
+    """The constraint in words."""
+    claims: tuple[str, ...] = field(init=False)
+    """The names of all claims that it looks at."""
     because: str = ""
+
+    def __post_init__(self) -> None:
+        """Put into words once what every explanation repeats."""
+        object.__setattr__(self, "expected", described(self.constraint, subject=self.subject))
+        object.__setattr__(self, "claims", tuple(sorted(claims_in(self.constraint))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

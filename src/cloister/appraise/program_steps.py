@@ -8,7 +8,7 @@ from cloister.appraise.known_claims import MACHINES
 from cloister.appraise.ledger import Ledger
 from cloister.appraise.policy import EvidencePolicy, Rule, Section
 from cloister.appraise.reference import ReferenceValues
-from cloister.appraise.rules import Reference, Truth, claims_in, described, evaluate, plain
+from cloister.appraise.rules import Reference, Truth, evaluate, plain
 from cloister.appraise.vector import (
     EXECUTABLES_APPROVED_BOOT,
     EXECUTABLES_APPROVED_RUNTIME,
@@ -70,7 +70,7 @@ def judge_rule(
             ledger.lower(claim, value)
     ledger.note(
         rule.title, CheckState.PASSED if holds else CheckState.FAILED,
-        expected=described(rule.constraint, subject=rule.subject), actual=_actual(rule, claims), set_by=rule.place,
+        expected=rule.expected, actual=_actual(rule, claims), set_by=rule.place,
         detail=_detail(rule, truth, verified, claims, references),
         fix="" if holds else "run what the policy names, or change this line if the policy is behind",
         cost="" if holds else "the policy's owner did not want this",
@@ -79,10 +79,9 @@ def judge_rule(
 
 def _actual(rule: Rule, claims: Mapping[str, Claim]) -> str:
     """The claims that the rule looks at, as they are; a single one without its name."""
-    names = sorted(claims_in(rule.constraint))
-    if names == [rule.subject]:
+    if len(rule.claims) == 1 and rule.subject:
         return plain(claims.get(rule.subject, "no such claim"))
-    return plain([f"{name} = {plain(claims.get(name, 'no such claim'))}" for name in names])
+    return plain([f"{name} = {plain(claims.get(name, 'no such claim'))}" for name in rule.claims])
 
 
 def _affirm_other(ledger: Ledger, claim: str) -> None:

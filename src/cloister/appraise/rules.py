@@ -100,23 +100,24 @@ Known = Callable[[str, str, str, object], bool]
 
 def evaluate(constraint: Constraint, claims: Mapping[str, object], known: Known) -> Truth:
     """Whether the constraint holds for these claims. Never raises."""
-    if isinstance(constraint, AllOf | AnyOf):
-        results = {evaluate(part, claims, known) for part in constraint.parts}
-        decisive, otherwise = (
-            (Truth.FAILS, Truth.HOLDS) if isinstance(constraint, AllOf) else (Truth.HOLDS, Truth.FAILS)
-        )
-        if decisive in results:
-            return decisive
-        return Truth.UNKNOWN if Truth.UNKNOWN in results else otherwise
+    if isinstance(constraint, Comparison):
+        value = claims.get(constraint.claim, ABSENT)
+        return _absent(constraint) if value is ABSENT else compare(constraint, value, claims)
+    if isinstance(constraint, Reference):
+        value = claims.get(constraint.claim, ABSENT)
+        return Truth.UNKNOWN if value is ABSENT else _referred(constraint, value, known)
     if isinstance(constraint, Not):
         inner = evaluate(constraint.part, claims, known)
         return inner if inner is Truth.UNKNOWN else Truth(not inner.value)
-    if constraint.claim not in claims:
-        return _absent(constraint)
-    value = claims[constraint.claim]
-    if isinstance(constraint, Reference):
-        return _referred(constraint, value, known)
-    return compare(constraint, value, claims)
+    results = {evaluate(part, claims, known) for part in constraint.parts}
+    decisive, otherwise = (Truth.FAILS, Truth.HOLDS) if isinstance(constraint, AllOf) else (Truth.HOLDS, Truth.FAILS)
+    if decisive in results:
+        return decisive
+    return Truth.UNKNOWN if Truth.UNKNOWN in results else otherwise
+
+
+ABSENT: Final = object()
+"""Instead of the value of a claim that is not there."""
 
 
 def _referred(wanted: Reference, value: object, known: Known) -> Truth:
@@ -127,10 +128,9 @@ def _referred(wanted: Reference, value: object, known: Known) -> Truth:
     return Truth(bool(value) and all(known(wanted.claim, wanted.label, wanted.named, one) for one in value))
 
 
-def _absent(constraint: Comparison | Reference) -> Truth:
-    if isinstance(constraint, Comparison) and constraint.operator is Operator.PRESENT:
-        return Truth(constraint.operand is False)
-    return Truth.UNKNOWN
+def _absent(comparison: Comparison) -> Truth:
+    """Only `present` has an answer where there is nothing."""
+    return Truth(comparison.operand is False) if comparison.operator is Operator.PRESENT else Truth.UNKNOWN
 
 
 def compare(comparison: Comparison, value: object, claims: Mapping[str, object]) -> Truth:
@@ -292,6 +292,8 @@ def _told(comparison: Comparison) -> str:
 
 def plain(value: object) -> str:
     """A value as the policy file writes it."""
+    if type(value) is str:
+        return value
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):

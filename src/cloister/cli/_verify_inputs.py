@@ -14,11 +14,43 @@ from cloister.endorse.store import Endorsements
 from cloister.errors import UsageError
 from cloister.model import Tee
 
-__all__ = ["anchors_and_keys", "endorsements_of"]
+__all__ = ["add_trust_options", "anchors_and_keys", "anchors_named", "endorsements_of"]
 
 LONGEST_KEY = 65_536
 WITHOUT_VENDOR = frozenset({Tee.CCA, Tee.KEYSTONE, Tee.TPM})
 """TEEs whose devices have no vendor's root that could be pinned here: their owner says which keys are theirs."""
+
+
+def add_trust_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say when it is, whom to believe, and what may be overlooked: of `verify` and of `policy`."""
+    parser.add_argument("--at", metavar="TIME", help="verify for this time (ISO 8601 or seconds since 1970), not now")
+    parser.add_argument("--collateral", metavar="DIR", help="the collateral's cache (default: that of the user)")
+    for option, what in (
+        ("--endorsement", "a file of collateral: certificates, revocation lists, bundles; repeatable"),
+        ("--trust-key", "believe this key or CA of a CCA platform, Keystone device or TPM (PEM); repeatable"),
+        ("--trust-host-key", "believe this host's attestation key for software enclaves (PEM); repeatable"),
+        ("--unsafe-trust-root", "believe this root for everything: emulators and tests; repeatable"),
+    ):
+        parser.add_argument(option, metavar="FILE", action="append", default=[], help=what)
+    parser.add_argument(
+        "--unsafe-allow-debug", action="store_true", help="accept debug enclaves: their host reads them"
+    )
+    parser.add_argument(
+        "--unsafe-skip-revocation",
+        action="store_true",
+        help="accept chains without revocation lists: keys may be stolen",
+    )
+
+
+def anchors_named(args: argparse.Namespace) -> frozenset[AnchorKind]:
+    """For policies in Rego, which do not speak of anchors: hardware, and what the options name."""
+    named = {
+        AnchorKind.HARDWARE: True,
+        AnchorKind.OWNER: args.trust_key,
+        AnchorKind.SOFTWARE: args.trust_host_key,
+        AnchorKind.TESTING: args.unsafe_trust_root,
+    }
+    return frozenset(kind for kind, given in named.items() if given)
 
 
 def anchors_and_keys(args: argparse.Namespace) -> tuple[TrustAnchors, Endorsements]:
@@ -56,7 +88,7 @@ def endorsements_of(args: argparse.Namespace) -> Endorsements:
     """Collateral from the cache, and from the files given."""
 
     def report(message: str) -> None:
-        print(f"cloister verify: {message}", file=sys.stderr)
+        print(f"collateral: {message}", file=sys.stderr)
 
     kept = cache.load(Path(args.collateral) if args.collateral else None, report=report)
     files = [(name, read_input(name, LARGEST_FILE)) for name in args.endorsement]

@@ -15,7 +15,7 @@ from cloister.cli import _verify_batch
 from cloister.cli._arguments import nonce_of, read_input, time_of
 from cloister.cli._terminal import clean
 from cloister.cli._verify_ear import add_options, write_result
-from cloister.cli._verify_inputs import anchors_and_keys, endorsements_of
+from cloister.cli._verify_inputs import add_trust_options, anchors_and_keys, anchors_named, endorsements_of
 from cloister.cli._verify_text import failure_lines, verdict_lines
 from cloister.envelope import LARGEST
 from cloister.errors import CloisterError, EndorsementUnavailable, ParseError, UsageError, VerificationError
@@ -59,25 +59,9 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="the evidence; - reads standard input")
     parser.add_argument("--policy", metavar="FILE", help="what the evidence must say (TOML; docs/policy-file.md)")
     parser.add_argument("--nonce", metavar="HEX", help="what the attester was asked to include, up to 1024 bytes")
-    parser.add_argument("--at", metavar="TIME", help="verify for this time (ISO 8601 or seconds since 1970), not now")
     parser.add_argument("--explain", action="store_true", help="show every check, not only those that failed")
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    parser.add_argument("--collateral", metavar="DIR", help="the collateral's cache (default: that of the user)")
-    for option, what in (
-        ("--endorsement", "a file of collateral: certificates, revocation lists, bundles; repeatable"),
-        ("--trust-key", "believe this key or CA of a CCA platform, Keystone device or TPM (PEM); repeatable"),
-        ("--trust-host-key", "believe this host's attestation key for software enclaves (PEM); repeatable"),
-        ("--unsafe-trust-root", "believe this root for everything: emulators and tests; repeatable"),
-    ):
-        parser.add_argument(option, metavar="FILE", action="append", default=[], help=what)
-    parser.add_argument(
-        "--unsafe-allow-debug", action="store_true", help="accept debug enclaves: their host reads them"
-    )
-    parser.add_argument(
-        "--unsafe-skip-revocation",
-        action="store_true",
-        help="accept chains without revocation lists: keys may be stolen",
-    )
+    add_trust_options(parser)
     add_options(parser)
     parser.add_argument("--batch", metavar="SOURCE", help="verify a folder, .jsonl or .parquet on all cores")
     parser.add_argument(
@@ -91,9 +75,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give one FILE, or --batch with a folder, .jsonl or .parquet file")
     anchors, keys = anchors_and_keys(args)
     verifier = Verifier(anchors=anchors, endorsements=endorsements_of(args) | keys)
-    policy, references = load_policy(Path(args.policy)) if args.policy else (NO_POLICY, None)
+    at = time_of(args.at)
+    policy, references = load_policy(Path(args.policy), at) if args.policy else (NO_POLICY, None)
     allow = Allowances(unsafe_allow_debug=args.unsafe_allow_debug, unsafe_skip_revocation=args.unsafe_skip_revocation)
-    job = Job(verifier=verifier, policy=policy, references=references, at=time_of(args.at), allow=allow)
+    job = Job(
+        verifier=verifier,
+        policy=policy,
+        references=references,
+        at=at,
+        allow=allow,
+        accept_anchors=anchors_named(args),
+    )
     if args.batch is not None:
         return _verify_batch.run(job, args.batch, processes=args.processes)
     return verify_one(job, args)
@@ -105,7 +97,13 @@ def verify_one(job: Job, args: argparse.Namespace) -> int:
     data = read_input(args.file, LARGEST)
     try:
         verdict = job.verifier.appraise(
-            data, at=job.at, challenge=challenge, policy=job.policy, references=job.references, allow=job.allow
+            data,
+            at=job.at,
+            challenge=challenge,
+            policy=job.policy,
+            references=job.references,
+            allow=job.allow,
+            accept_anchors=job.accept_anchors,
         )
     except (ParseError, VerificationError, EndorsementUnavailable) as error:
         return report_failure(error, args)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cloister.appraise.policy import EvidencePolicy
 from cloister.appraise.reference import ReferenceValues
 from cloister.endorse import cache
 from cloister.endorse.anchors import TrustAnchors
@@ -12,7 +11,7 @@ from cloister.endorse.store import Endorsements
 from cloister.model import Challenge, Unchecked
 from cloister.verification.recipe import Allowances
 from cloister.verifier.many import Answer, Job, Record, run
-from cloister.verifier.policy_files import load_policy
+from cloister.verifier.policy_files import Policy, load_policy
 from cloister.verifier.verdict import Verdict
 from cloister.verifier.verifier import NO_POLICY, STRICT, Verifier
 
@@ -23,7 +22,7 @@ def verify(
     evidence: bytes,
     *,
     nonce: bytes | Unchecked,
-    policy: Path | EvidencePolicy | Unchecked = NO_POLICY,
+    policy: Path | Policy | Unchecked = NO_POLICY,
     at: datetime | None = None,
     anchors: TrustAnchors | None = None,
     endorsements: Endorsements | None = None,
@@ -42,24 +41,21 @@ def verify(
     EndorsementUnavailable (undecided: collateral is missing or expired), PolicyError (the policy is wrong).
     """
     verifier = Verifier(anchors=anchors, endorsements=cache.load() if endorsements is None else endorsements)
-    loaded, references = loaded_policy(policy)
+    time = at or datetime.now(UTC)
+    loaded, references = loaded_policy(policy, time)
     challenge = nonce if isinstance(nonce, Unchecked) else Challenge(nonce)
-    return verifier.appraise(
-        evidence, at=at or datetime.now(UTC), challenge=challenge, policy=loaded, references=references, allow=allow
-    )
+    return verifier.appraise(evidence, at=time, challenge=challenge, policy=loaded, references=references, allow=allow)
 
 
-def loaded_policy(policy: Path | EvidencePolicy | Unchecked) -> tuple[EvidencePolicy | Unchecked, ReferenceValues]:
+def loaded_policy(policy: Path | Policy | Unchecked, at: datetime) -> tuple[Policy | Unchecked, ReferenceValues]:
     """A policy with its reference values; those of a policy file are in the files that it names."""
-    if isinstance(policy, EvidencePolicy | Unchecked):
-        return policy, ReferenceValues()
-    return load_policy(policy)
+    return load_policy(policy, at) if isinstance(policy, Path) else (policy, ReferenceValues())
 
 
 def verify_many(
     records: Iterable[Record],
     *,
-    policy: Path | EvidencePolicy | Unchecked = NO_POLICY,
+    policy: Path | Policy | Unchecked = NO_POLICY,
     at: datetime | None = None,
     anchors: TrustAnchors | None = None,
     endorsements: Endorsements | None = None,
@@ -72,6 +68,7 @@ def verify_many(
     come: a Verdict, or the exception that `verify` would have raised. `processes`: how many, all cores if not given.
     """
     verifier = Verifier(anchors=anchors, endorsements=cache.load() if endorsements is None else endorsements)
-    loaded, references = loaded_policy(policy)
-    job = Job(verifier=verifier, policy=loaded, references=references, at=at or datetime.now(UTC), allow=allow)
+    time = at or datetime.now(UTC)
+    loaded, references = loaded_policy(policy, time)
+    job = Job(verifier=verifier, policy=loaded, references=references, at=time, allow=allow)
     return run(job, records, processes=processes)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from cloister.appraise.policy import EvidencePolicy
+from cloister.appraise.policy import HARDWARE_ONLY
 from cloister.appraise.reference import ReferenceValues
+from cloister.endorse.anchors import AnchorKind
 from cloister.errors import CloisterError, UsageError
 from cloister.model import Challenge, Unchecked
 from cloister.verification.recipe import Allowances
 from cloister.verifier.documents import failure_document, verdict_document
+from cloister.verifier.policy_files import Policy
 from cloister.verifier.verifier import Verifier
 
 __all__ = ["Answer", "Job", "Record", "run"]
@@ -57,10 +59,12 @@ class Job:
     """What all records have in common."""
 
     verifier: Verifier
-    policy: EvidencePolicy | Unchecked
+    policy: Policy | Unchecked
     references: ReferenceValues | None
     at: datetime
     allow: Allowances
+    accept_anchors: frozenset[AnchorKind] = HARDWARE_ONLY
+    """For policies in Rego, which do not speak of anchors."""
 
 
 EXIT_CODES: Final = {"affirming": 0, "none": 3, "warning": 3, "contraindicated": 4}
@@ -73,6 +77,7 @@ def answer(job: Job, record: Record) -> Answer:
     try:
         verdict = job.verifier.appraise(
             record.evidence, at=record.at or job.at, policy=job.policy, references=job.references, allow=job.allow,
+            accept_anchors=job.accept_anchors,
             challenge=record.nonce if isinstance(record.nonce, Unchecked) else Challenge(record.nonce),
         )  # fmt: skip
     except CloisterError as error:

@@ -1,37 +1,67 @@
-"""Reading a policy from disk: its text, and the reference values in the files that it names."""
+"""Reading policies from disk, in TOML or Rego, with the reference values in the files that they name."""
 
+from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from cloister.appraise.parse_policy import parse_policy
 from cloister.appraise.policy import EvidencePolicy
-from cloister.appraise.reference import ReferenceValues, read_reference_values
+from cloister.appraise.reference import ReferenceValues
+from cloister.appraise.reference_files import read_reference_file, signer_keys
+from cloister.appraise.rego import RegoPolicy, parse_rego
 from cloister.errors import PolicyError
 
-__all__ = ["load_policy"]
+__all__ = ["Policy", "load_policy", "read_policy", "references_of"]
 
-LONGEST: Final = 16 << 20
+LONGEST = 16 << 20
+
+Policy = EvidencePolicy | RegoPolicy
+"""An appraisal policy for evidence, in either language."""
 
 
-def load_policy(path: Path) -> tuple[EvidencePolicy, ReferenceValues]:
-    """A policy file and everything that it refers to; PolicyError names the file, and the line where there is one."""
-    text = _read(path, "")
+def load_policy(path: Path, at: datetime) -> tuple[Policy, ReferenceValues]:
+    """A policy and the reference values that it names; PolicyError names the file, and the line where there is one.
+
+    Signed reference values (CoRIM) must be valid at that time.
+    """
+    policy = read_policy(path)
+    return policy, references_of(policy, path, at) if isinstance(policy, EvidencePolicy) else ReferenceValues()
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy in a file: Rego if its name ends in `.rego`, else TOML."""
+    data = content(path, str(path))
     try:
-        policy = parse_policy(text.decode("utf-8"), name=str(path))
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise PolicyError(f"{path}: is not UTF-8 text: {error}") from error
-    references = ReferenceValues()
-    for name, place in policy.references.files:
-        references |= read_reference_values(_read(path.parent / name, place), name=name)
-    return policy, references
+        line = data[: error.start].count(b"\n") + 1
+        raise PolicyError(f"{path}:{line}: is not UTF-8 text; save it as such") from error
+    return parse_rego(text, name=str(path)) if path.suffix == ".rego" else parse_policy(text, name=str(path))
 
 
-def _read(path: Path, place: str) -> bytes:
+def references_of(policy: EvidencePolicy, path: Path, at: datetime) -> ReferenceValues:
+    """The reference values in the files that a policy names, which are valid at that time."""
+    wanted = policy.references
+    keys = tuple(
+        key
+        for file, place in wanted.signers
+        for key in signer_keys(content(path.parent / file, place), name=str(path.parent / file))
+    )
+    found = ReferenceValues()
+    for file, place in wanted.files:
+        data = content(path.parent / file, place)
+        found |= read_reference_file(
+            data, name=str(path.parent / file), keys=keys, at=at, unsafe_unsigned=bool(wanted.unsafe_unsigned)
+        )
+    return found
+
+
+def content(path: Path, place: str) -> bytes:
+    """The bytes of a file; `place` is what names it."""
     try:
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)
     except OSError as error:
-        raise PolicyError(f"{place or path}: cannot read {path}: {error.strerror}") from error
+        raise PolicyError(f"{place}: cannot read {path}: {error.strerror}") from error
     if len(data) > LONGEST:
-        raise PolicyError(f"{place or path}: {path} is longer than {LONGEST:,} bytes")
+        raise PolicyError(f"{place}: {path} is longer than {LONGEST:,} bytes")
     return data

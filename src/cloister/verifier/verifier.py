@@ -8,10 +8,9 @@ import functools
 from datetime import datetime
 from typing import Any
 
-from cloister.appraise.judge import judge, judge_without_policy
-from cloister.appraise.policy import EvidencePolicy
+from cloister.appraise.policy import HARDWARE_ONLY
 from cloister.appraise.reference import ReferenceValues
-from cloister.endorse.anchors import TrustAnchors
+from cloister.endorse.anchors import AnchorKind, TrustAnchors
 from cloister.endorse.store import Endorsements
 from cloister.envelope import ClaimsBinding, DataBinding, Envelope, open_envelope
 from cloister.errors import BindingInvalid, ParseError
@@ -22,8 +21,10 @@ from cloister.model import Challenge, Tee, Unchecked
 from cloister.verification.binding import verify_binding
 from cloister.verification.hcl import ANSWERED_BY_QUOTE, verify_bound_quote
 from cloister.verification.recipe import Allowances, Check, VerifiedEvidence
+from cloister.verifier.appraising import appraise_all
 from cloister.verifier.claimed_nonce import ANSWERED_BY_CLAIMS, check_nonce
 from cloister.verifier.logs import check_log
+from cloister.verifier.policy_files import Policy
 from cloister.verifier.rows import ROWS, is_hardware_report, report_data_of
 from cloister.verifier.verdict import Authentic, Verdict
 
@@ -77,19 +78,18 @@ class Verifier:
         *,
         at: datetime,
         challenge: Challenge | Unchecked = NO_NONCE,
-        policy: EvidencePolicy | Unchecked = NO_POLICY,
+        policy: Policy | Unchecked = NO_POLICY,
         references: ReferenceValues | None = None,
+        accept_anchors: frozenset[AnchorKind] = HARDWARE_ONLY,
         allow: Allowances = STRICT,
     ) -> Verdict:
         """Verify the evidence in `data` and appraise it by the policy. Raises as `authenticate` does.
 
-        Without a policy the status is never affirming: nobody said which program should run.
+        Without a policy the status is never affirming: nobody said which program should run. `accept_anchors` is for
+        policies in Rego, which do not speak of anchors; ours name the kinds themselves.
         """
         authentic = self.authenticate(open_envelope(data), at=at, challenge=challenge, allow=allow)
-        if isinstance(policy, Unchecked):
-            appraisals = tuple(judge_without_policy(part) for part in authentic.parts)
-        else:
-            appraisals = tuple(judge(part, policy, references or ReferenceValues()) for part in authentic.parts)
+        appraisals = appraise_all(authentic, policy, references or ReferenceValues(), accept_anchors=accept_anchors)
         return Verdict(authentic=authentic, appraisals=appraisals)
 
 
