@@ -1,8 +1,8 @@
 """The how-to pages: their ```console blocks are run, and must end and print as the page shows.
 
-All blocks of a page run in one shell, in an empty directory. `$ ` starts a command and `> ` continues it. A command
-must succeed, unless `$ echo $?` comes next. What it prints must be what is shown: numbers and addresses may differ,
-a line `...` stands for any lines, and `...` inside a line for any text.
+All blocks of a page run in one shell, in a directory that is empty, or as `PREPARED` says. `$ ` starts a command and
+`> ` continues it. A command must succeed, unless `$ echo $?` comes next. What it prints must be what is shown: numbers
+and addresses may differ, a line `...` stands for any lines, and `...` inside a line for any text.
 """
 
 import contextlib
@@ -13,11 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.forge.every import write_files
 
 from cloister.launch.runtime_file import runtime_path
 from cloister.observe.trace.tracefs import why_unavailable
@@ -40,14 +41,19 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "check-the-machine": (pytest.mark.needs_runtime,),
     "do-the-exercise": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "dump-memory": (*ROOT_RUNTIME, PYTHON),
+    "explain-a-failure": (),
     "prove-it": (*ROOT_RUNTIME, PYTHON),
     "read-the-results-in-a-script": (*ROOT_RUNTIME, PYTHON),
     "run-a-program": (*ROOT_RUNTIME, PYTHON),
     "run-in-a-container": ROOT_RUNTIME,
     "search-a-dump": (*ROOT_RUNTIME, PYTHON),
     "trace-system-calls": (*ROOT_RUNTIME, PYTHON),
+    "verify-evidence": (pytest.mark.needs_program("jq"),),
     "write-a-policy": (),
 }
+
+PREPARED: dict[str, Callable[[Path], None]] = {"explain-a-failure": write_files, "verify-evidence": write_files}
+"""What a page finds in its directory: forged evidence of every TEE, its roots and its collateral."""
 
 USER_PAGE = "run-as-an-ordinary-user"  # needs a user and sudo: see the last test
 
@@ -90,11 +96,17 @@ def script(page: list[Step], results: Path) -> Iterator[str]:
         yield f"status=$?\necho $status >{results}/{number}.status"
 
 
-def run_page(page: list[Step], directory: Path) -> list[Outcome]:
+def nothing(directory: Path) -> None:
+    """What most pages begin with."""
+    assert directory.is_dir()
+
+
+def run_page(page: list[Step], directory: Path, prepare: Callable[[Path], None] = nothing) -> list[Outcome]:
     """Run all commands of a page; whatever they left running is ended."""
     work, results = directory / "work", directory / "results"
     work.mkdir()
     results.mkdir()
+    prepare(work)
     shell = subprocess.Popen(
         ["bash", "-c", "\n".join(script(page, results))],
         stdin=subprocess.DEVNULL,
@@ -190,7 +202,7 @@ def test_page_shows_what_happens(name: str, tmp_path: Path) -> None:
     assert page, "a how-to has at least one ```console block"
     if name == "trace-system-calls" and why_unavailable():
         pytest.skip(why_unavailable())
-    outcomes = run_page(page, tmp_path)
+    outcomes = run_page(page, tmp_path, PREPARED.get(name, nothing))
     for number, (step, real) in enumerate(zip(page, outcomes, strict=True)):
         assert real.status == expected_status(page, number), f"$ {step.command}\n{real.printed}"
         difference = differs(step.shown, real.printed.splitlines())

@@ -16,7 +16,8 @@ from cloister.envelope import Envelope, open_envelope
 from cloister.errors import BindingInvalid, ChainInvalid, EndorsementUnavailable, NotFresh, ParseError, PolicyError
 from cloister.model import Challenge, Tee, Unchecked
 from cloister.verifier import Verifier
-from cloister.verifier.many import Record, chunked
+from cloister.verifier.crew import chunked
+from cloister.verifier.many import Record
 
 TEES = sorted(every())
 POLICIES = {
@@ -202,3 +203,11 @@ def test_the_verifier_alone() -> None:
     verifier = Verifier(anchors=sample.anchors, endorsements=sample.endorsements)
     found = verifier.verify(sample.evidence, at=NOW, challenge=Challenge(NONCE))
     assert [one.tee for one in found] == [Tee.TDX]
+
+
+def test_collateral_is_believed_under_anchors_for_its_own_tee() -> None:
+    sample = every()[Tee.TDX]
+    only = cloister.TrustAnchors.testing(sample.root, tees=[Tee.TDX])
+    assert verify(sample, anchors=only).tcb_status == "UpToDate"
+    with pytest.raises(ChainInvalid):
+        verify(sample, anchors=cloister.TrustAnchors.testing(sample.root, tees=[Tee.SGX]))

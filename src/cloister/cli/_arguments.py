@@ -13,22 +13,30 @@ __all__ = ["nonce_of", "read_input", "time_of"]
 def nonce_of(text: str) -> Challenge:
     """The nonce that --nonce gives, in hexadecimal."""
     try:
-        return Challenge(bytes.fromhex(text))
+        nonce = bytes.fromhex(text)
     except ValueError as error:
-        raise UsageError(f"--nonce takes two hexadecimal digits per byte, at least one byte: {error}") from error
+        raise UsageError("--nonce takes hexadecimal digits, two for each byte, and nothing before them") from error
+    try:
+        return Challenge(nonce)
+    except ValueError as error:
+        raise UsageError(f"--nonce: {error}") from error
 
 
 def time_of(text: str | None) -> datetime:
     """The time that --at gives: ISO 8601, UTC if it has no zone; or seconds since 1970. Now, if none is given."""
     if text is None:
         return datetime.now(UTC)
+    if text.isdecimal() and len(text) == len("20260131"):
+        raise UsageError(
+            f"--at {text}: a date is written {text[:4]}-{text[4:6]}-{text[6:]}; it is few seconds since 1970"
+        )
     try:
         if text.isdecimal():
             return datetime.fromtimestamp(int(text), UTC)
         given = datetime.fromisoformat(text)
+        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(f"--at takes a time like 2026-01-31T12:00:00Z, or seconds since 1970: {error}") from error
-    return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
 
 
 def read_input(name: str, longest: int) -> bytes:

@@ -8,7 +8,7 @@ from cloister.cli._terminal import clean
 from cloister.result.attestation import AttestationResult, Basis, Json, Submodule
 from cloister.result.token import Token
 
-__all__ = ["document", "lines"]
+__all__ = ["WORTH", "document", "lines"]
 
 LONGEST_VALUE = 100
 MOST_CLAIMS = 200

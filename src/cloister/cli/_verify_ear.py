@@ -14,9 +14,10 @@ from cloister.result.signing import SigningKey
 from cloister.result.token import issue_cwt, issue_jwt
 from cloister.verifier import Verdict
 
-__all__ = ["add_options", "write_result"]
+__all__ = ["add_options", "check_options", "key_in", "write_result"]
 
 PROFILES = {"veraison": Profile.VERAISON, "trustee": Profile.TRUSTEE, "draft": Profile.DRAFT_03}
+LONGEST_LIFETIME = 10 * 365 * 86_400
 NONCES = range(8, 65)
 """Bytes of a nonce that a token may echo (RFC 9711, section 4.1)."""
 
@@ -33,12 +34,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def write_result(args: argparse.Namespace, verdict: Verdict, evidence: bytes, nonce: bytes) -> None:
-    """Sign the verdict and write it."""
-    if not args.signing_key:
+def check_options(args: argparse.Namespace) -> None:
+    """UsageError if a result could not be signed with these options."""
+    if args.ear is None:
+        if args.signing_key is not None:
+            raise UsageError("--signing-key signs what --ear FILE writes; give both")
+        return
+    if args.signing_key is None:
         raise UsageError("--ear needs --signing-key FILE: a result that nobody signed is worth nothing")
-    if args.lifetime <= 0:
-        raise UsageError("--lifetime takes a number of seconds above 0")
+    if not 0 < args.lifetime <= LONGEST_LIFETIME:
+        raise UsageError(f"--lifetime takes a number of seconds from 1 to {LONGEST_LIFETIME}")
+
+
+def write_result(args: argparse.Namespace, key: SigningKey, verdict: Verdict, evidence: bytes, nonce: bytes) -> None:
+    """Sign the verdict and write it."""
     digest, now = hashlib.sha256(evidence).digest(), datetime.now(UTC)
     names = names_of(verdict)
     submodules = {
@@ -49,12 +58,22 @@ def write_result(args: argparse.Namespace, verdict: Verdict, evidence: bytes, no
         expires_at=now + timedelta(seconds=args.lifetime), nonce=nonce if len(nonce) in NONCES else b"",
         profile=PROFILES[args.profile],
     )  # fmt: skip
-    key = key_in(Path(args.signing_key))
     token = issue_cwt(result, key) if args.ear.endswith(".cwt") else issue_jwt(result, key)
+    written(Path(args.ear), token)
+    if nonce and not result.nonce:
+        print(
+            f"cloister verify: {args.ear} does not echo the nonce: it has {len(nonce)} bytes, and a result can carry"
+            f" {NONCES[0]} to {NONCES[-1]}", file=sys.stderr,
+        )  # fmt: skip
+
+
+def written(path: Path, data: bytes) -> None:
+    """Write a file; UsageError if that cannot be done."""
     try:
-        Path(args.ear).write_bytes(token)
-    except OSError as error:
-        raise UsageError(f"cannot write {args.ear}: {error.strerror}") from error
+        path.write_bytes(data)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot write {path}: {reason}") from error
 
 
 def names_of(verdict: Verdict) -> list[str]:
@@ -73,6 +92,6 @@ def key_in(path: Path) -> SigningKey:
     key = SigningKey.generate()
     write_signing_key(path, key)
     public = path.with_name(f"{path.name}.jwks")
-    public.write_text(jwk_set(key))
+    written(public, jwk_set(key).encode())
     print(f"made a signing key, {path}; relying parties verify with {public}", file=sys.stderr)
     return key

@@ -12,7 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from cloister._wire import Record
 from cloister.endorse.anchors import TrustAnchor
-from cloister.errors import EndorsementUnavailable, NotFresh, VerificationError
+from cloister.errors import EndorsementUnavailable, NotFresh, SignatureInvalid, VerificationError
 from cloister.model import Challenge, Tee, Unchecked
 
 __all__ = [
@@ -143,22 +143,32 @@ def _done(step: Step[C], outcome: Outcome) -> Check:
 
 
 def _failed(step: Step[C], error: VerificationError | EndorsementUnavailable) -> Check:
+    expected, actual = shown(error.expected), shown(error.actual)
+    if isinstance(error, SignatureInvalid) and not expected and not actual:
+        expected, actual = "a signature that verifies", "one that does not"
     return Check(
         number=step.number, title=step.title,
         state=CheckState.FAILED if isinstance(error, VerificationError) else CheckState.UNDECIDED,
-        expected=shown(error.expected), actual=shown(error.actual), set_by=error.set_by or step.source,
+        expected=expected, actual=actual, set_by=error.set_by or step.source,
         detail=error.reason, fix=step.fix, cost=step.cost,
     )  # fmt: skip
 
 
+LEADING: Final = frozenset({"at most", "from", "signed by", "until"})
+"""Words among compared values that no comma follows."""
+
+
 def shown(value: object) -> str:
     """A compared value as people read it: bytes in hexadecimal, times in UTC."""
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} UTC"
     if isinstance(value, tuple | list | set | frozenset):
-        return ", ".join(shown(item) for item in value)
+        items = [shown(item) for item in value]
+        return "".join(one + (" " if one in LEADING else ", ") for one in items[:-1]) + (items[-1] if items else "")
     return "" if isinstance(value, Record) else str(value)
 
 
@@ -219,7 +229,8 @@ class VerifiedEvidence(Generic[E]):
     @property
     def unchecked(self) -> tuple[str, ...]:
         """What was not checked, and why."""
-        return tuple(f"{c.title}: {c.detail}" for c in self.checks if c.state is CheckState.UNCHECKED)
+        done = zip(self.recipe.steps, self.outcomes, strict=True)
+        return tuple(f"{step.title}: {one.reason}" for step, one in done if isinstance(one, Unchecked))
 
 
 def verified(

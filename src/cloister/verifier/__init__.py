@@ -4,7 +4,8 @@
 """
 
 from cloister.verifier.defaults import verify, verify_many
+from cloister.verifier.trust_files import read_anchors, read_endorsements
 from cloister.verifier.verdict import Authentic, Verdict
 from cloister.verifier.verifier import Verifier
 
-__all__ = ["Authentic", "Verdict", "Verifier", "verify", "verify_many"]
+__all__ = ["Authentic", "Verdict", "Verifier", "read_anchors", "read_endorsements", "verify", "verify_many"]

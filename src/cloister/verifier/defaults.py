@@ -10,7 +10,8 @@ from cloister.endorse.anchors import TrustAnchors
 from cloister.endorse.store import Endorsements
 from cloister.model import Challenge, Unchecked
 from cloister.verification.recipe import Allowances
-from cloister.verifier.many import Answer, Job, Record, run
+from cloister.verifier.crew import run
+from cloister.verifier.many import Answer, Job, Record
 from cloister.verifier.policy_files import Policy, load_policy
 from cloister.verifier.verdict import Verdict
 from cloister.verifier.verifier import NO_POLICY, STRICT, Verifier
@@ -22,7 +23,7 @@ def verify(
     evidence: bytes,
     *,
     nonce: bytes | Unchecked,
-    policy: Path | Policy | Unchecked = NO_POLICY,
+    policy: str | Path | Policy | Unchecked = NO_POLICY,
     at: datetime | None = None,
     anchors: TrustAnchors | None = None,
     endorsements: Endorsements | None = None,
@@ -32,14 +33,18 @@ def verify(
 
     `evidence`: the bytes as they were received (a quote, report, token, RA-TLS certificate, JSON, hexadecimal...).
     `nonce`: what the attester was asked to include, 1 to 1024 bytes, or `Unchecked(reason)` if it was not asked.
-    `policy`: a policy file, or Unchecked; without one the status is at best `warning`.
+    `policy`: the path of a policy file, or Unchecked(reason); without one the status is at best `warning`.
     `at`: the time of verification, with a time zone; now, if not given.
     `anchors`: whom to believe; the hardware vendors, if not given.
     `endorsements`: collateral; what `cloister collateral` has stored, if not given.
 
     Returns a Verdict. Raises ParseError (not a known format, or broken), VerificationError (not authentic, not fresh),
-    EndorsementUnavailable (undecided: collateral is missing or expired), PolicyError (the policy is wrong).
+    EndorsementUnavailable (undecided: collateral is missing or expired), PolicyError (the policy is wrong), UsageError
+    (a file cannot be read, or a time has no zone); TypeError and ValueError for arguments that cannot be meant.
     """
+    for name, value in (("evidence", evidence), ("nonce", nonce)):
+        if not isinstance(value, bytes | Unchecked):
+            raise TypeError(f"{name} is bytes, not {type(value).__name__}: Path(...).read_bytes(), bytes.fromhex(...)")
     verifier = Verifier(anchors=anchors, endorsements=cache.load() if endorsements is None else endorsements)
     time = at or datetime.now(UTC)
     loaded, references = loaded_policy(policy, time)
@@ -47,15 +52,15 @@ def verify(
     return verifier.appraise(evidence, at=time, challenge=challenge, policy=loaded, references=references, allow=allow)
 
 
-def loaded_policy(policy: Path | Policy | Unchecked, at: datetime) -> tuple[Policy | Unchecked, ReferenceValues]:
+def loaded_policy(policy: str | Path | Policy | Unchecked, at: datetime) -> tuple[Policy | Unchecked, ReferenceValues]:
     """A policy with its reference values; those of a policy file are in the files that it names."""
-    return load_policy(policy, at) if isinstance(policy, Path) else (policy, ReferenceValues())
+    return load_policy(Path(policy), at) if isinstance(policy, str | Path) else (policy, ReferenceValues())
 
 
 def verify_many(
     records: Iterable[Record],
     *,
-    policy: Path | Policy | Unchecked = NO_POLICY,
+    policy: str | Path | Policy | Unchecked = NO_POLICY,
     at: datetime | None = None,
     anchors: TrustAnchors | None = None,
     endorsements: Endorsements | None = None,
@@ -64,8 +69,9 @@ def verify_many(
 ) -> Iterator[Answer]:
     """Verify many records on all cores, in order, going on after bad ones.
 
-    Every `Record` has a name, its bytes, and optionally its own nonce and time. Yields an `Answer` per record as they
-    come: a Verdict, or the exception that `verify` would have raised. `processes`: how many, all cores if not given.
+    Every `Record` has a name, its bytes, and optionally its own nonce and time. Yields an `Answer` per record: as a
+    JSON document what `verify` would have returned or raised, and the exit code that `cloister verify` gives it.
+    `processes`: how many, all cores if not given. The other arguments are those of `verify`.
     """
     verifier = Verifier(anchors=anchors, endorsements=cache.load() if endorsements is None else endorsements)
     time = at or datetime.now(UTC)

@@ -1,22 +1,28 @@
 """Verdicts as JSON: what `cloister verify --json` prints. docs/verify-output.md describes every field."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from cloister.errors import CloisterError, EndorsementUnavailable, ParseError, VerificationError
 from cloister.verification.recipe import Check, CheckState
 from cloister.verifier.verdict import Verdict
 
-__all__ = ["NOT_AUTHENTIC", "UNDECIDED", "failure_document", "status_of", "verdict_document"]
+__all__ = ["NOT_AUTHENTIC", "UNDECIDED", "crash_document", "failure_document", "status_of", "verdict_document"]
 
-NOT_AUTHENTIC = "not authentic"
-UNDECIDED = "undecided"
-MALFORMED = "malformed"
+VERSION: Final = 1
+"""Of the documents. Fields are only added while it stays."""
+
+NOT_AUTHENTIC: Final = "not authentic"
+UNDECIDED: Final = "undecided"
+MALFORMED: Final = "malformed"
+CRASHED: Final = "crashed"
 
 
 def verdict_document(verdict: Verdict) -> dict[str, Any]:
     """A verdict; the primary evidence at the top, further parts under `parts`."""
     primary, *others = verdict.appraisals
     return {
+        "version": VERSION,
         "status": str(verdict.status),
         "tee": str(verdict.tee),
         "container": list(verdict.authentic.envelope.path),
@@ -32,20 +38,23 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
         "unchecked": list(verdict.unchecked),
         "parts": [
             {
-                "tee": str(one.tee), "status": str(one.status), "anchor": one.anchor, "claims": dict(one.claims),
-                "trust_vector": one.vector.claimed(),
+                "tee": str(one.tee), "status": str(one.status), "tcb_status": one.tcb.status,
+                "advisories": list(one.tcb.advisories), "anchor": one.anchor, "anchor_kind": one.anchor_kind,
+                "trust_vector": one.vector.claimed(), "claims": dict(one.claims),
             }
             for one in others
         ],
     }  # fmt: skip
 
 
-def failure_document(error: CloisterError) -> dict[str, Any]:
-    """What an exception says: no verdict, and the reason."""
+def failure_document(error: CloisterError, *, container: Sequence[str] = ()) -> dict[str, Any]:
+    """What an exception says: no verdict, and the reason. `container` is what was opened before it."""
     checks = getattr(error, "checks", ())
     failed = [one for one in checks if one.state in {CheckState.FAILED, CheckState.UNDECIDED}]
     document: dict[str, Any] = {
+        "version": VERSION,
         "status": status_of(error),
+        "container": list(container),
         "reason": str(error),
         "failed": failed[0].number if failed else "",
     }
@@ -55,6 +64,14 @@ def failure_document(error: CloisterError) -> dict[str, Any]:
         "checks": [check_document(one) for one in checks],
         "unchecked": [f"{one.title}: {one.detail}" for one in checks if one.state is CheckState.UNCHECKED],
     }
+
+
+def crash_document(reason: str) -> dict[str, Any]:
+    """What is said of a record at which Cloister itself failed: nothing was decided."""
+    return {
+        "version": VERSION, "status": CRASHED, "container": [], "reason": reason, "failed": "", "checks": [],
+        "unchecked": [],
+    }  # fmt: skip
 
 
 def status_of(error: CloisterError) -> str:
@@ -72,4 +89,4 @@ def check_document(check: Check) -> dict[str, str]:
         "number": check.number, "title": check.title, "state": str(check.state), "expected": check.expected,
         "actual": check.actual, "set_by": check.set_by, "detail": check.detail, "fix": check.fix, "cost": check.cost,
     }  # fmt: skip
-    return {name: value for name, value in members.items() if value}
+    return {name: value for name, value in members.items() if value not in {"", "-"}}

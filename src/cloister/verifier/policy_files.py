@@ -57,11 +57,12 @@ def references_of(policy: EvidencePolicy, path: Path, at: datetime) -> Reference
 
 def content(path: Path, place: str) -> bytes:
     """The bytes of a file; `place` is what names it."""
+    where = "" if place == str(path) else f"{place}: "
     try:
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)
     except OSError as error:
-        raise PolicyError(f"{place}: cannot read {path}: {error.strerror}") from error
+        raise PolicyError(f"{where}cannot read {path}: {error.strerror}") from error
     if len(data) > LONGEST:
-        raise PolicyError(f"{place}: {path} is longer than {LONGEST:,} bytes")
+        raise PolicyError(f"{where}{path} is longer than {LONGEST:,} bytes")
     return data

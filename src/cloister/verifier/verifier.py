@@ -5,7 +5,8 @@ cache for those who do not say.
 """
 
 import functools
-from datetime import datetime
+import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 from cloister.appraise.policy import HARDWARE_ONLY
@@ -13,8 +14,9 @@ from cloister.appraise.reference import ReferenceValues
 from cloister.endorse.anchors import AnchorKind, TrustAnchors
 from cloister.endorse.store import Endorsements
 from cloister.envelope import ClaimsBinding, DataBinding, Envelope, open_envelope
-from cloister.errors import BindingInvalid, ParseError
+from cloister.errors import BindingInvalid, EndorsementUnavailable, ParseError, UsageError, VerificationError
 from cloister.evidence.hcl import HclReport
+from cloister.evidence.snp import Report
 from cloister.evidence.tdx import TdxQuote
 from cloister.evidence.tpm import TpmQuote
 from cloister.model import Challenge, Tee, Unchecked
@@ -25,7 +27,7 @@ from cloister.verifier.appraising import appraise_all
 from cloister.verifier.claimed_nonce import ANSWERED_BY_CLAIMS, check_nonce
 from cloister.verifier.logs import check_log
 from cloister.verifier.policy_files import Policy
-from cloister.verifier.rows import ROWS, is_hardware_report, report_data_of
+from cloister.verifier.rows import ROWS, report_data_of
 from cloister.verifier.verdict import Authentic, Verdict
 
 __all__ = ["Verifier"]
@@ -64,12 +66,22 @@ class Verifier:
 
         Raises ParseError, VerificationError or EndorsementUnavailable; nothing is returned with them.
         """
+        at = in_utc(at)
         given = with_envelope(self.endorsements, envelope) if brings_endorsements(envelope) else self.endorsements
         settings: dict[str, Any] = {"anchors": self.anchors, "endorsements": given, "at": at, "allow": allow}
-        parts = _verify_parts(envelope, challenge, settings)
-        if not parts:
-            raise ParseError("Envelope", "parts", 0, f"no evidence in it can be verified: {', '.join(envelope.path)}")
-        checks = [*_check_bindings(envelope, parts, challenge, at), *_check_logs(envelope, parts)]
+        parts: list[VerifiedEvidence[Any]] = []
+        checks: list[Check] = []
+        try:
+            _verify_parts(envelope, challenge, settings, parts)
+            if not parts:
+                raise ParseError(
+                    "Envelope", "parts", 0, f"no evidence in it can be verified: {', '.join(envelope.path)}"
+                )
+            _check_bindings(envelope, parts, challenge, at, checks)
+            checks += _check_logs(envelope, parts)
+        except (VerificationError, EndorsementUnavailable) as error:
+            error.checks = (*(check for part in parts for check in part.checks), *checks, *error.checks)
+            raise
         return Authentic(envelope=envelope, parts=tuple(parts), bindings=tuple(checks))
 
     def appraise(
@@ -88,9 +100,36 @@ class Verifier:
         Without a policy the status is never affirming: nobody said which program should run. `accept_anchors` is for
         policies in Rego, which do not speak of anchors; ours name the kinds themselves.
         """
-        authentic = self.authenticate(open_envelope(data), at=at, challenge=challenge, allow=allow)
+        return self.appraise_opened(
+            open_envelope(data), at=at, challenge=challenge, policy=policy, references=references,
+            accept_anchors=accept_anchors, allow=allow,
+        )  # fmt: skip
+
+    def appraise_opened(
+        self,
+        envelope: Envelope,
+        *,
+        at: datetime,
+        challenge: Challenge | Unchecked = NO_NONCE,
+        policy: Policy | Unchecked = NO_POLICY,
+        references: ReferenceValues | None = None,
+        accept_anchors: frozenset[AnchorKind] = HARDWARE_ONLY,
+        allow: Allowances = STRICT,
+    ) -> Verdict:
+        """The same for an envelope that is open already: its `path` says what it was, also when this raises."""
+        authentic = self.authenticate(envelope, at=at, challenge=challenge, allow=allow)
         appraisals = appraise_all(authentic, policy, references or ReferenceValues(), accept_anchors=accept_anchors)
         return Verdict(authentic=authentic, appraisals=appraisals)
+
+
+def in_utc(at: datetime) -> datetime:
+    """The time of verification in the zone in which everything is reported; UsageError if it has none."""
+    if at.utcoffset() is None:
+        raise UsageError("the time of verification needs a time zone: datetime(..., tzinfo=UTC)")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise UsageError(f"the time of verification is at the end of all times: {at}") from error
 
 
 def brings_endorsements(envelope: Envelope) -> bool:
@@ -109,13 +148,15 @@ def _joined(base: Endorsements, certificates: Any, crls: Any, intel: Any) -> End
 
 
 def _verify_parts(
-    envelope: Envelope, challenge: Challenge | Unchecked, settings: dict[str, Any]
-) -> list[VerifiedEvidence[Any]]:
-    """Every part by its TEE's recipe. A virtual TPM's quote answers the challenge in place of the report."""
+    envelope: Envelope,
+    challenge: Challenge | Unchecked,
+    settings: dict[str, Any],
+    found: list[VerifiedEvidence[Any]],
+) -> None:
+    """Every part by its TEE's recipe, into `found`. A virtual TPM's quote answers the challenge for the report."""
     runtime_data, quotes = runtime_data_of(envelope), [one for one in envelope.parts if isinstance(one, TpmQuote)]
-    hardware = [one for one in envelope.parts if getattr(one, "tee", None) in {Tee.SNP, Tee.TDX}]
-    composite = bool(hardware and quotes and runtime_data)
-    found: list[VerifiedEvidence[Any]] = []
+    voucher = voucher_of(envelope, runtime_data) if quotes and runtime_data else None
+    composite = voucher is not None
     for part in envelope.parts:
         if isinstance(part, HclReport) or (composite and isinstance(part, TpmQuote)):
             continue
@@ -123,15 +164,26 @@ def _verify_parts(
         if not isinstance(tee, Tee) or tee not in ROWS:
             raise ParseError(type(part).__name__, "tee", 0, "is no evidence about an environment: nothing to verify")
         asked = challenge
-        if composite and part in hardware:
+        if part is voucher:
             asked = ANSWERED_BY_QUOTE
         elif claims_with_nonce(envelope, part) is not None:
             asked = ANSWERED_BY_CLAIMS
         found.append(ROWS[tee].verify(part, challenge=asked, **settings))
     if composite:
-        report = next(one for one in found if is_hardware_report(one))
-        found += [verify_bound_quote(one, report, runtime_data, challenge=challenge) for one in quotes]
-    return found
+        report = next(one for one in found if one.evidence is voucher)
+        found.extend(verify_bound_quote(one, report, runtime_data, challenge=challenge) for one in quotes)
+
+
+def voucher_of(envelope: Envelope, runtime_data: bytes) -> object | None:
+    """The one hardware report that vouches for a virtual TPM: whose report data is the hash of the runtime data.
+
+    Only it needs no nonce, because the TPM's quote has it. Where none is about this runtime data, the first is taken,
+    which its verification will refuse.
+    """
+    hardware = [one for one in envelope.parts if isinstance(one, Report | TdxQuote)]
+    expected = hashlib.sha256(runtime_data).digest()
+    found = (one for one in hardware if report_data_of(one).startswith(expected))
+    return next(found, hardware[0] if hardware else None)
 
 
 def runtime_data_of(envelope: Envelope) -> bytes:
@@ -152,10 +204,13 @@ def claims_with_nonce(envelope: Envelope, part: object) -> ClaimsBinding | None:
 
 
 def _check_bindings(
-    envelope: Envelope, parts: list[VerifiedEvidence[Any]], challenge: Challenge | Unchecked, at: datetime
-) -> list[Check]:
+    envelope: Envelope,
+    parts: list[VerifiedEvidence[Any]],
+    challenge: Challenge | Unchecked,
+    at: datetime,
+    checks: list[Check],
+) -> None:
     """What the container says belongs together, checked against the report data of verified evidence only."""
-    checks: list[Check] = []
     for binding in envelope.bindings:
         owner = next((one for one in parts if one.evidence == binding.evidence), None)
         if owner is None:
@@ -163,7 +218,6 @@ def _check_bindings(
         checks += verify_binding(binding, report_data_of(owner.evidence), at=at)
         if binding is claims_with_nonce(envelope, owner.evidence):
             checks.append(check_nonce(binding.nonce or b"", challenge))
-    return checks
 
 
 def _check_logs(envelope: Envelope, parts: list[VerifiedEvidence[Any]]) -> list[Check]:
