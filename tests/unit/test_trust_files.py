@@ -1,6 +1,7 @@
 """Keys and collateral from files: what is read, what is refused, and that evidence is never mistaken for keys."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.forge.every import NONCE, armoured, every, write_files
 from cloister.endorse.anchors import AnchorKind, TrustAnchors
 from cloister.errors import ParseError, UsageError
 from cloister.model import Tee
+from cloister.result.jwk import public_jwk
 from cloister.verifier import read_anchors, read_endorsements
 
 SAMPLES = every(NONCE)
@@ -47,6 +49,18 @@ def test_forms(folder: Path) -> None:
         assert len(given.certificates) == count
     _, given = read_anchors(str(folder / "ed25519.hex"), kind=AnchorKind.OWNER)
     assert given.keys[0].endswith(b"\x0f" * 32)
+
+
+def test_public_keys_in_der_and_as_jwk(folder: Path) -> None:
+    """As CCA platform keys are published."""
+    root = SAMPLES[Tee.CCA].root
+    (folder / "key.der").write_bytes(root)
+    (folder / "key.jwk").write_text(json.dumps(public_jwk(root)))
+    (folder / "keys.jwks").write_text(json.dumps({"keys": [public_jwk(root)]}))
+    for name in ("key.der", "key.jwk", "keys.jwks"):
+        anchors, given = read_anchors(folder / name, kind=AnchorKind.OWNER)
+        assert given.keys == (root,), name
+        assert anchors.find(Tee.CCA, root) is not None
 
 
 @pytest.mark.parametrize("name", ["sgx.bin", "tdx.bin", "sgx-collateral.json", "empty", "junk", "private.pem"])

@@ -77,7 +77,7 @@ def judge_without_policy(verified: VerifiedEvidence[object], *, claims: Mapping[
     judge_debug(ledger, known, "", "no policy")
     ledger.cap(Tier.WARNING)
     ledger.note(
-        "The program is known", CheckState.UNCHECKED, detail=NOBODY_SAID, set_by="no policy",
+        "Which program it is", CheckState.UNCHECKED, detail=NOBODY_SAID, set_by="no policy",
         fix="write a policy: cloister policy init --from EVIDENCE",
         cost="any program at all may have produced this evidence, the attacker's too",
     )  # fmt: skip

@@ -40,7 +40,7 @@ def judge_by_rego(
     take(found, policy, result, floor)
     if not found.values["executables"]:
         found.cap(Tier.WARNING)
-        found.note("The program is known", CheckState.UNCHECKED, detail=NOBODY_SAID, set_by=policy.name)
+        found.note("Which program it is", CheckState.UNCHECKED, detail=NOBODY_SAID, set_by=policy.name)
     return conclude(found, verified, known, policy.policy_id)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,9 +51,12 @@ def write_result(args: argparse.Namespace, key: SigningKey, verdict: Verdict, ev
     """Sign the verdict and write it."""
     digest, now = hashlib.sha256(evidence).digest(), datetime.now(UTC)
     names = names_of(verdict)
-    submodules = {
-        name: Submodule.of(one, evidence_sha256=digest) for name, one in zip(names, verdict.appraisals, strict=True)
-    }
+    primary, *others = verdict.appraisals
+    told = [
+        replace(primary, unchecked=verdict.unchecked),
+        *others,
+    ]  # bindings, event logs and leftovers too
+    submodules = {name: Submodule.of(one, evidence_sha256=digest) for name, one in zip(names, told, strict=True)}
     result = AttestationResult.of(
         submodules, verifier=Verifier(developer="Cloister", build=f"cloister {__version__}"), issued_at=now,
         expires_at=now + timedelta(seconds=args.lifetime), nonce=nonce if len(nonce) in NONCES else b"",

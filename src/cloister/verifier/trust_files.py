@@ -4,27 +4,31 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from cloister._der import Der
 from cloister._ed25519_sha3 import spki_of_ed25519
 from cloister._x509 import Certificate, pem_blocks
 from cloister.endorse import cache
 from cloister.endorse.anchors import AnchorKind, TrustAnchors
 from cloister.endorse.importing import LARGEST_FILE, import_files
 from cloister.endorse.store import Endorsements
-from cloister.errors import UsageError
+from cloister.errors import ParseError, UsageError
 from cloister.model import Tee
+from cloister.result.keys import verification_keys
 
 __all__ = ["LONGEST_KEY", "anchors_in", "read_anchors", "read_endorsements"]
 
 LONGEST_KEY: Final = 65_536
 """Bytes of a file with keys or roots."""
 
+FORMS: Final = "PEM, DER, a JWK, or 64 hexadecimal digits (Ed25519)"
 HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
 
 
 def read_anchors(*files: str | Path, kind: AnchorKind, tees: Iterable[Tee] = Tee) -> tuple[TrustAnchors, Endorsements]:
     """Keys and roots that the caller trusts, from files: as anchors, and as endorsements, where they must be at hand.
 
-    `files`: PEM with `PUBLIC KEY` or `CERTIFICATE`, a DER certificate, or the 64 hexadecimal digits of an Ed25519 key.
+    `files`: PEM with `PUBLIC KEY` or `CERTIFICATE`, the same in DER, a JWK or JWK set, or the 64 hexadecimal digits of
+    an Ed25519 key.
     `kind`: what such an anchor is worth; `tees`: what it may vouch for. Only these anchors are returned: join them
     with `TrustAnchors.hardware()` by `|` to believe the hardware vendors too. UsageError if a file cannot be read or
     holds no key, ParseError if a certificate is broken.
@@ -48,9 +52,7 @@ def anchors_in(data: bytes, name: str, *, kind: AnchorKind, tees: frozenset[Tee]
 
 def _keys_in(data: bytes, name: str) -> tuple[list[bytes], list[Certificate]]:
     """Public keys (DER SubjectPublicKeyInfo) and certificates."""
-    if b"\0" not in data.rstrip(
-        b"\0"
-    ):  # evidence may have certificates in PEM inside, and must not be mistaken for keys to believe
+    if b"\0" not in data.rstrip(b"\0"):  # evidence may have certificates in PEM inside: those are not to be believed
         keys = pem_blocks(data, "PUBLIC KEY")
         certificates = [Certificate.parse(block) for block in pem_blocks(data, "CERTIFICATE")]
         if keys or certificates:
@@ -58,9 +60,23 @@ def _keys_in(data: bytes, name: str) -> tuple[list[bytes], list[Certificate]]:
     text = b"".join(data.split())
     if len(text) == 64 and not text.strip(HEX_DIGITS):
         return [spki_of_ed25519(bytes.fromhex(text.decode("ascii")))], []
+    if text[:1] == b"{":
+        return [one.spki for one in verification_keys(data)], []
     if data[:1] == b"\x30":
-        return [], [Certificate.parse(data)]
-    raise UsageError(f"{name} holds no public key and no certificate; give PEM, or 64 hexadecimal digits (Ed25519)")
+        return ([data], []) if is_public_key(data) else ([], [Certificate.parse(data)])
+    raise UsageError(f"{name} holds no public key and no certificate; give {FORMS}")
+
+
+def is_public_key(der: bytes) -> bool:
+    """Whether this is a SubjectPublicKeyInfo: an algorithm and a bit string, where a certificate has three parts."""
+    try:
+        inside = Der(der, "SubjectPublicKeyInfo").inside("sequence")
+        inside.whole("algorithm")
+        inside.bits("key")
+        inside.finish()
+    except ParseError:
+        return False
+    return True
 
 
 def read_endorsements(*files: str | Path) -> Endorsements:
