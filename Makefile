@@ -1,4 +1,5 @@
 # `make lab` runs the exercise end to end; `make test` runs the whole test suite. Both set everything up first.
+# `make fuzz` fuzzes every parser, ten minutes each; FUZZ='--seconds 30 --only snp' is less (tests/fuzz/README.md).
 # What they need: Python 3.11 or later with its venv module, gcc and make.
 PYTHON ?= python3
 VENV := .venv
@@ -40,3 +41,13 @@ clean:
 .PHONY: bench
 bench: setup
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Verifications per second, beside the bare signature checks and other verifiers; BENCH as above.
+.PHONY: bench-verify
+bench-verify: setup
+	$(BIN)/python -m benchmarks.verify $(BENCH)
+
+.PHONY: fuzz
+fuzz: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	$(BIN)/python -m tests.fuzz $(FUZZ)

@@ -13,11 +13,14 @@ taking when something is wrong.
 """
 
 import struct
-from typing import Any, ClassVar, Literal, NoReturn, Self, dataclass_transform
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar, dataclass_transform
 
 from cloister.errors import ParseError
 
-__all__ = ["Reader", "Record", "nested", "raw", "reserved", "u8", "u16", "u32", "u64"]
+__all__ = ["Reader", "Record", "frozen", "nested", "raw", "reserved", "u8", "u16", "u32", "u64"]
+
+T = TypeVar("T")
 
 
 class Field:
@@ -165,6 +168,16 @@ def shown(value: object) -> str:
     return hex(value) if isinstance(value, int) else str(value)
 
 
+def frozen(kind: type[T], attributes: Mapping[str, object]) -> T:
+    """A frozen dataclass with exactly these attributes: all fields, and what its cached properties would find out.
+
+    Its own constructor sets one field after the other around the freezing, which takes longer than reading them.
+    """
+    made = object.__new__(kind)
+    made.__dict__.update(attributes)
+    return made
+
+
 class Reader:
     """Takes bytes from the front of `data`; every step names the field, so that an error can.
 
@@ -205,11 +218,11 @@ class Reader:
 
     def u16(self, field: str) -> int:
         """The next two bytes."""
-        return self.integer(2, field)
+        return int.from_bytes(self.take(2, field), self._order)
 
     def u32(self, field: str) -> int:
         """The next four bytes."""
-        return self.integer(4, field)
+        return int.from_bytes(self.take(4, field), self._order)
 
     def u64(self, field: str) -> int:
         """The next eight bytes."""

@@ -59,9 +59,11 @@ class Challenge:
     nonce: bytes
 
     def __post_init__(self) -> None:
-        """Refuse an empty nonce: everything would answer it."""
+        """Refuse an empty nonce, which everything would answer, and zeros, which evidence without a nonce answers."""
         if not 1 <= len(self.nonce) <= LONGEST_NONCE:
             raise ValueError(f"a nonce has 1 to {LONGEST_NONCE} bytes, this one has {len(self.nonce)}")
+        if not any(self.nonce):
+            raise ValueError("a nonce of zeros only: evidence that nobody asked for would answer it")
 
     def answered_by(self, report_data: bytes) -> bool:
         """Whether `report_data` is the nonce followed by zeros only. A nonce that does not fit is never answered.

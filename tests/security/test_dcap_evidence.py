@@ -66,9 +66,11 @@ def test_debug_enclaves_and_tds_are_refused() -> None:
 def test_a_recorded_quote_does_not_answer_a_new_challenge() -> None:
     recorded = FORGE.sgx_quote(body=enclave_report(report_data=b"yesterday".ljust(64, b"\0")))
     verify(recorded, FORGE.anchors, challenge=Challenge(b"yesterday"))
-    for nonce in (b"today", b"yesterday!", b"yester", bytes(1), b"yesterday".ljust(65, b"\0")):
+    for nonce in (b"today", b"yesterday!", b"yester", b"\1", b"yesterday".ljust(65, b"\0")):
         with pytest.raises(NotFresh):
             verify(recorded, FORGE.anchors, challenge=Challenge(nonce))
+    with pytest.raises(ValueError, match="zeros"):
+        Challenge(bytes(1))
 
 
 UNSIGNED = "the PEM text between and around the certificates: what is read is the DER inside, whose bytes are signed"

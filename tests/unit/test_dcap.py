@@ -60,6 +60,15 @@ def test_tdx_quotes_verify(version: int, body: Any) -> None:
     assert found.evidence.body == body
 
 
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_a_parsed_quote_is_what_its_constructors_make(version: int) -> None:
+    quote = sgx_evidence.parse(FORGE.sgx_quote(version=version))
+    made = replace(quote, signature=replace(quote.signature))
+    assert made == quote
+    assert vars(quote) == vars(made) | {"signed": made.signed}
+    assert vars(quote.signature) == vars(made.signature) | {"signed_qe_report": made.signature.signed_qe_report}
+
+
 def test_the_chain_may_stand_in_any_order_and_the_authentication_data_may_be_empty() -> None:
     blocks = FORGE.chain_pem().split(b"-----BEGIN")[1:]
     shuffled = b"".join(b"-----BEGIN" + block for block in reversed(blocks))
@@ -253,6 +262,33 @@ def test_without_revocation_lists_nothing_is_decided_unless_allowed() -> None:
         verify_sgx(FORGE.sgx_quote(), given)
     found = verify_sgx(FORGE.sgx_quote(), given, allow=Allowances(unsafe_skip_revocation=True))
     assert any("revocation list" in line for line in found.unchecked)
+
+
+def test_what_was_not_checked_about_the_statements_signer_is_said_too() -> None:
+    """Its list is the only one that is missing: it is under a root of its own."""
+    other = IntelForge()
+    lists = (revocation_list(FORGE.root), revocation_list(FORGE.pck_ca))
+    given, anchors = other.endorsements(crls=lists), FORGE.anchors | other.anchors
+    with pytest.raises(EndorsementUnavailable, match="revocation list"):
+        verify_sgx(FORGE.sgx_quote(), given, anchors=anchors)
+    found = verify_sgx(FORGE.sgx_quote(), given, anchors=anchors, allow=Allowances(unsafe_skip_revocation=True))
+    assert any("revocation list" in line for line in found.unchecked)
+
+
+@pytest.mark.parametrize(("moment", "current"), [(-1, False), (0, True), (1, True), (2, True), (3, False)])
+def test_lists_are_current_from_their_first_to_their_last_moment(moment: int, current: bool) -> None:  # noqa: FBT001
+    lists = tuple(
+        revocation_list(issuer, start=NOW, end=NOW + timedelta(seconds=2)) for issuer in (FORGE.root, FORGE.pck_ca)
+    )
+    given, at = FORGE.endorsements(crls=lists), NOW + timedelta(seconds=moment)
+    for _ in range(2):  # the second time from memory
+        if current:
+            assert verify_sgx(FORGE.sgx_quote(), given, at=at).unchecked == (
+                f"Answers the challenge: {UNASKED.reason}",
+            )
+        else:
+            with pytest.raises(EndorsementUnavailable, match="revocation list"):
+                verify_sgx(FORGE.sgx_quote(), given, at=at)
 
 
 def test_an_expired_list_is_no_list() -> None:

@@ -68,7 +68,7 @@ def test_that_token_under_another_key_or_nonce() -> None:
             VERAISON_TOKEN, [VerificationKey(spki=SigningKey.generate().spki)], at=ISSUED, nonce=Challenge(NONCE)
         )
     with pytest.raises(NotFresh):
-        verify_result(VERAISON_TOKEN, verification_keys(VERAISON_KEY), at=ISSUED, nonce=Challenge(bytes(8)))
+        verify_result(VERAISON_TOKEN, verification_keys(VERAISON_KEY), at=ISSUED, nonce=Challenge(b"another!"))
 
 
 def test_that_token_years_later_is_verified_unless_an_age_is_asked_for() -> None:

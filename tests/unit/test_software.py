@@ -53,6 +53,13 @@ def verify(data: bytes, forge: SoftwareForge = FORGE, **changes: Any) -> Verifie
     return software.verify(parse(data), at=NOW, **given | changes)
 
 
+@pytest.mark.parametrize("host", [{}, HOST], ids=["nothing about the host", "all about the host"])
+def test_it_is_written_in_the_deterministic_order(host: dict[str, Any]) -> None:
+    message = FORGE.said(NONCE, **host).message
+    for written in (message.payload, message.protected):
+        assert _cbor.dumps(_cbor.loads(written, "-")) == written
+
+
 @pytest.mark.parametrize("name", FORGES)
 @pytest.mark.parametrize("host", [{}, HOST], ids=["nothing about the host", "all about the host"])
 def test_it_is_read_written_and_verified(name: str, host: dict[str, Any]) -> None:

@@ -11,11 +11,12 @@ authentication data and the certification data; from version 4 on these are wrap
 """
 
 import functools
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeVar
 
-from cloister._wire import Reader, Record, nested, raw, reserved, u16, u32
+from cloister._wire import Reader, Record, frozen, nested, raw, reserved, u16, u32
 from cloister.errors import ParseError
 from cloister.model import Tee
 
@@ -36,18 +37,17 @@ ECDSA_P256: Final = 2
 SGX_TEE_TYPE: Final = 0
 TDX_TEE_TYPE: Final = 0x81
 TEES: Final = {SGX_TEE_TYPE: Tee.SGX, TDX_TEE_TYPE: Tee.TDX}
+VERSIONS: Final = {Tee.SGX: frozenset({3, 4, 5}), Tee.TDX: frozenset({4, 5})}
 PCK_CHAIN: Final = 5
 """Certification data type: the PCK certificate chain in PEM."""
 
 QE_REPORT: Final = 6
 """Certification data type: the quoting enclave's report and what belongs to it."""
 
+TYPE_AND_SIZE: Final = struct.Struct("<HI")
 BODY_TYPES: Final = {1: Tee.SGX, 2: Tee.TDX, 3: Tee.TDX}
 LONGEST: Final = 65_536
 """Bytes. Real quotes have 4 to 10 kB."""
-
-
-B = TypeVar("B", bound=Record)
 
 
 class QuoteHeader(Record, size=48):
@@ -158,6 +158,9 @@ class Quote:
         return self.signed + self.signature.serialize(self.header.version)
 
 
+Q = TypeVar("Q", bound=Quote)
+
+
 def framed_head(kind: int, size: int) -> bytes:
     """A type of two bytes and a size of four."""
     return kind.to_bytes(2, "little") + size.to_bytes(4, "little")
@@ -176,13 +179,12 @@ def looks_like_quote(data: bytes, tee: Tee) -> bool:
     return version in {3, 4, 5} and kind in {2, 3} and TEES.get(tee_type) is tee
 
 
-def parse_quote(
-    data: bytes, tee: Tee, bodies: Mapping[int, type[B]], *, base: int
-) -> tuple[QuoteHeader, int, B, QuoteSignature, bytes]:
-    """Read a quote of exactly these bytes: header, body type, body, signature, signed bytes.
+def parse_quote(kind: type[Q], data: bytes, bodies: Mapping[int, type[Record]], *, base: int) -> Q:
+    """Read a quote of exactly these bytes, whose TEE is that of `kind`.
 
     `bodies` gives the record by body type; type 0 is what versions 3 and 4 have.
     """
+    tee = kind.tee
     reader = Reader(data, "quote", base=base)
     if len(data) > LONGEST:
         raise reader.error("length", f"{len(data)} bytes; at most {LONGEST}")
@@ -201,11 +203,14 @@ def parse_quote(
     size = reader.u32("signature data size")
     if size != reader.left:
         raise reader.error("signature data size", f"is {size}; {reader.left} bytes follow")
-    return header, body_type, body, _signature(reader, header.version), signed
+    return frozen(kind, {
+        "header": header, "body": body, "signature": _signature(reader, header.version), "body_type": body_type,
+        "signed": signed,
+    })  # fmt: skip
 
 
 def _check_header(header: QuoteHeader, tee: Tee, reader: Reader) -> None:
-    versions = {Tee.SGX: {3, 4, 5}, Tee.TDX: {4, 5}}[tee]
+    versions = VERSIONS[tee]
     if header.version not in versions:
         raise ParseError("quote", "version", reader.base, f"is {header.version}; {sorted(versions)} are understood")
     if TEES.get(header.tee_type) is not tee:
@@ -215,15 +220,18 @@ def _check_header(header: QuoteHeader, tee: Tee, reader: Reader) -> None:
 def _signature(reader: Reader, version: int) -> QuoteSignature:
     kind = _SignatureHead if version == 3 else _WrappedSignatureHead
     wrapped, at = reader.left - 128 - 6, reader.base + reader.offset
-    head = kind.parse(reader.take(kind.SIZE, "signature data"), base=at)
+    fixed = reader.take(kind.SIZE, "signature data")
+    head = kind.parse(fixed, base=at)
     if isinstance(head, _WrappedSignatureHead) and head.size != wrapped:
         raise ParseError("quote", "certification data size", at + 130, f"is {head.size}; {wrapped} bytes follow")
     auth = reader.take(reader.u16("authentication data size"), "authentication data")
-    certification, size = reader.u16("certification data type"), reader.u32("certification data size")
+    certification, size = TYPE_AND_SIZE.unpack(reader.take(6, "certification data type and size"))
     if size != reader.left:
         raise reader.error("certification data size", f"is {size}; {reader.left} bytes follow")
-    return QuoteSignature(
-        signature=head.signature, attestation_key=head.attestation_key,
-        qe_report=head.qe_report, qe_report_signature=head.qe_report_signature,
-        qe_auth_data=auth, certification_type=certification, certification_data=reader.rest(),
-    )  # fmt: skip
+    start = kind.OFFSETS["qe_report"]
+    return frozen(QuoteSignature, {
+        "signature": head.signature, "attestation_key": head.attestation_key,
+        "qe_report": head.qe_report, "qe_report_signature": head.qe_report_signature,
+        "qe_auth_data": auth, "certification_type": certification, "certification_data": reader.rest(),
+        "signed_qe_report": fixed[start : start + SgxReportBody.SIZE],
+    })  # fmt: skip

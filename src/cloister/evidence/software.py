@@ -103,18 +103,22 @@ class SoftwareEvidence:
         """The signed message, made from the fields."""
         headers = {ALGORITHM: NUMBERS[self.algorithm], KEY_ID: self.key_id}
         return CoseSign1(
-            protected=_cbor.dumps(headers), unprotected={}, payload=_cbor.dumps(self._claims()),
+            protected=_cbor.dumps_as_ordered(headers), unprotected={}, payload=_cbor.dumps_as_ordered(self._claims()),
             signature=self.signature, tagged=True,
         )  # fmt: skip
 
     def _claims(self) -> dict[int | str, object]:
+        """The claims in the order of their keys' encoding, which is the deterministic one."""
         claims: dict[int | str, object] = {
-            EAT_PROFILE: PROFILE, EAT_NONCE: self.report_data, "mode": MODE, "executable": self.executable,
-            "libraries": self.libraries, "runtime": self.runtime, "loaded": self.loaded, "guard": self.guard.value,
-            "admission": self.admission.value,
+            EAT_NONCE: self.report_data, EAT_PROFILE: PROFILE, "mode": MODE, "guard": self.guard.value,
+            "kernel": self.kernel, "loaded": self.loaded, "boot_id": self.boot_id, "runtime": self.runtime,
+            "admission": self.admission.value, "libraries": self.libraries, "executable": self.executable,
+            "secure_boot": self.secure_boot,
         }  # fmt: skip
-        host = {"kernel": self.kernel, "boot_id": self.boot_id, "secure_boot": self.secure_boot}
-        return claims | {name: value for name, value in host.items() if value not in {"", b"", None}}
+        for name, unsaid in (("kernel", ""), ("boot_id", b""), ("secure_boot", None)):
+            if claims[name] == unsaid:
+                del claims[name]
+        return claims
 
     def serialize(self) -> bytes:
         """The bytes that `parse` would read as this evidence."""

@@ -56,7 +56,4 @@ def looks_like(data: bytes) -> bool:
 
 def parse(data: bytes, *, base: int = 0) -> TdxQuote:
     """Read a TDX quote of exactly these bytes."""
-    header, body_type, body, signature, signed = dcap.parse_quote(data, Tee.TDX, BODIES, base=base)
-    quote = TdxQuote(header=header, body=body, signature=signature, body_type=body_type)
-    quote.__dict__["signed"] = signed  # what the cached property would make again from the fields
-    return quote
+    return dcap.parse_quote(TdxQuote, data, BODIES, base=base)

@@ -119,7 +119,7 @@ def _rsa(reader: Reader) -> bytes:
         reader.u16("scheme hash")
     bits, exponent = reader.u16("keyBits"), reader.u32("exponent") or 65537
     modulus = reader.take(reader.u16("modulus size"), "modulus")
-    if bits % 8 or len(modulus) * 8 != bits or not modulus[0] & 0x80:
+    if not modulus or len(modulus) * 8 != bits or not modulus[0] & 0x80:
         raise reader.error("modulus", f"{len(modulus)} bytes, or its highest bit is not set, for a key of {bits} bits")
     return rsa_spki(int.from_bytes(modulus), exponent)
 

@@ -7,7 +7,7 @@ is it valid now, has something in it been revoked.
 import functools
 import itertools
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from cloister import _crypto
@@ -17,9 +17,20 @@ from cloister.errors import ChainInvalid, EndorsementUnavailable, Revoked, Signa
 from cloister.model import Tee, Unchecked
 from cloister.verification.recipe import Allowances, Compared, Outcome
 
-__all__ = ["Chain", "build_chain", "check_revocation", "check_validity", "check_window", "signature_holds"]
+__all__ = [
+    "NONE_REVOKED",
+    "Chain",
+    "build_chain",
+    "check_revocation",
+    "check_validity",
+    "check_window",
+    "cleared",
+    "signature_holds",
+]
 
 LONGEST_CHAIN: Final = 6
+EVER: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+NEVER: Final = (EVER[1], EVER[0])
 NONE_REVOKED: Final = Compared("no certificate revoked", "none is", "the issuers' revocation lists")
 UNDERSTOOD: Final = frozenset({"2.5.29.15", "2.5.29.17", "2.5.29.19"})
 """Extensions that may be critical: keyUsage and basicConstraints are looked at; subjectAltName stands where the subject
@@ -153,6 +164,9 @@ def check_revocation(chain: Chain, crls: tuple[Crl, ...], at: datetime, allow: A
     A missing list means that nobody knows: EndorsementUnavailable, unless the caller allowed that knowingly. `hint`
     says how to get the lists.
     """
+    start, end = cleared(chain, crls)
+    if start <= at <= end:
+        return NONE_REVOKED
     missing = []
     for certificate, issuer, lists in _lists(chain, crls):
         current = False
@@ -170,6 +184,22 @@ def check_revocation(chain: Chain, crls: tuple[Crl, ...], at: datetime, allow: A
     if allow.unsafe_skip_revocation:
         return Unchecked(f"{reason}; skipped because the caller allows it (unsafe_skip_revocation)")
     raise EndorsementUnavailable(f"{reason}; {hint}", expected="a current list of every issuer", actual="none")
+
+
+@functools.lru_cache(maxsize=512)
+def cleared(chain: Chain, crls: tuple[Crl, ...]) -> tuple[datetime, datetime]:
+    """A stretch of time, both ends included, in which every issuer's list is current and none names a certificate.
+
+    Outside of it, or where it is empty, each list has to be looked at.
+    """
+    start, end = EVER
+    for _, _, lists in _lists(chain, crls):
+        if not lists or any(revokes for _, revokes in lists):
+            return NEVER
+        latest = max((crl for crl, _ in lists), key=lambda one: one.this_update)
+        start = max(start, latest.this_update)
+        end = min(end, latest.next_update or end)
+    return start, end
 
 
 def _what_is_there(lists: Sequence[Crl], at: datetime) -> str:

@@ -59,6 +59,7 @@ class Case(Generic[Q]):
     allow: Allowances
     chain: chains.Chain = field(init=False)
     pck: PckInfo = field(init=False)
+    anchor: TrustAnchor = field(init=False)
     statements: Statements = field(init=False)
     qe_level: EnclaveLevel | None = field(init=False)
     standing: Tcb = field(init=False)
@@ -83,10 +84,23 @@ def chain_to_root(case: Case[Q]) -> Outcome:
             "the quote carries no PCK certificate chain; ask its platform for one with certification data of type 5",
             expected=PCK_CHAIN, actual=signature.certification_type,
         )  # fmt: skip
-    leaf, certificates = pck_certificates(signature.certification_data)
-    case.chain = chains.build_chain(leaf, certificates, case.anchors, case.quote.tee)
-    case.pck = pck_info(leaf)
-    return Compared(case.anchors.named(case.quote.tee), case.chain[-1].name, "trust anchors")
+    case.chain, case.pck, case.anchor, outcome = endorsed_pck(
+        signature.certification_data, case.anchors, case.quote.tee
+    )
+    return outcome
+
+
+@functools.lru_cache(maxsize=1024)
+def endorsed_pck(pem: bytes, anchors: TrustAnchors, tee: Tee) -> tuple[chains.Chain, PckInfo, TrustAnchor, Compared]:
+    """The chain of the PCK certificate in a quote, what that says, the anchor, and the step's outcome.
+
+    Remembered by its bytes: a platform's certificates are the same in all its quotes. Dates are another step.
+    """
+    leaf, certificates = pck_certificates(pem)
+    chain = chains.build_chain(leaf, certificates, anchors, tee)
+    anchor = anchors.find(tee, chain[-1].spki)
+    assert anchor is not None  # noqa: S101 - build_chain ended there
+    return chain, pck_info(leaf), anchor, Compared(anchors.named(tee), chain[-1].name, "trust anchors")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -147,58 +161,71 @@ def collateral_current(case: Case[Q]) -> Outcome:
 
 def revocation(case: Case[Q]) -> Outcome:
     """Neither the PCK certificate nor its CA, nor the signer of the statements, has been revoked."""
+    start, end = cleared(case.chain, case.statements, case.endorsements)
+    if start <= case.at <= end:
+        return chains.NONE_REVOKED
     lists = (*case.statements.crls, *case.endorsements.crls)
     how = "`cloister collateral fetch` gets them"
-    outcome = chains.check_revocation(case.chain, lists, case.at, case.allow, hint=how)
-    for signer in case.statements.signers:
-        chains.check_revocation(signer, lists, case.at, case.allow, hint=how)
-    return outcome
+    outcomes = [
+        chains.check_revocation(one, lists, case.at, case.allow, hint=how)
+        for one in (case.chain, *case.statements.signers)
+    ]
+    return next((one for one in outcomes if isinstance(one, Unchecked)), chains.NONE_REVOKED)
+
+
+@functools.lru_cache(maxsize=1024)
+def cleared(chain: chains.Chain, statements: Statements, endorsements: Endorsements) -> tuple[datetime, datetime]:
+    """The time in which `chains.cleared` clears the PCK chain and the signers of the statements; empty if none."""
+    lists = (*statements.crls, *endorsements.crls)
+    windows = [chains.cleared(one, lists) for one in (chain, *statements.signers)]
+    return max(start for start, _ in windows), min(end for _, end in windows)
 
 
 def fits_platform(case: Case[Q]) -> Outcome:
     """The statements are about this platform: FMSPC and PCE id."""
-    tcb = case.statements.tcb
-    expected, actual = (tcb.fmspc, tcb.pce_id), (case.pck.fmspc, case.pck.pce_id)
+    return fitting(case.statements, case.pck)
+
+
+@functools.lru_cache(maxsize=1024)
+def fitting(statements: Statements, pck: PckInfo) -> Compared:
+    """Platform family and PCE of both, or BindingInvalid. Neither changes, so the answer does not."""
+    expected, actual = (statements.tcb.fmspc, statements.tcb.pce_id), (pck.fmspc, pck.pce_id)
     if expected != actual:
         raise BindingInvalid(
-            "the TCB info is about another platform family", expected=expected, actual=actual,
-            set_by=case.statements.named,
-        )  # fmt: skip
-    return Compared(expected, actual, case.statements.named)
+            "the TCB info is about another platform family", expected=expected, actual=actual, set_by=statements.named
+        )
+    return Compared(expected, actual, statements.named)
 
 
 def qe_identity(case: Case[Q]) -> Outcome:
     """The quoting enclave is Intel's current one (QVL steps 4.1.2.9.5 to 4.1.2.9.10)."""
-    expected, actual, case.qe_level = judged_qe(case.statements, case.quote.tee, case.quote.signature.signed_qe_report)
-    if expected != actual:
+    outcome, case.qe_level = judged_qe(case.statements, case.quote.tee, case.quote.signature.signed_qe_report)
+    if outcome.expected != outcome.actual:
         raise BindingInvalid(
-            "the quoting enclave is not the one that Intel endorses", expected=expected, actual=actual,
-            set_by="Intel QE identity",
+            "the quoting enclave is not the one that Intel endorses",
+            expected=outcome.expected, actual=outcome.actual, set_by=outcome.set_by,
         )  # fmt: skip
-    return Compared(expected, actual, "Intel QE identity")
+    return outcome
 
 
 @functools.lru_cache(maxsize=1024)
-def judged_qe(
-    statements: Statements, tee: Tee, signed_report: bytes
-) -> tuple[tuple[object, ...], tuple[object, ...], EnclaveLevel | None]:
+def judged_qe(statements: Statements, tee: Tee, signed_report: bytes) -> tuple[Compared, EnclaveLevel | None]:
     """What Intel demands of the quoting enclave, what its report says, and the level that its ISVSVN reaches."""
     qe, report = statements.qe, SgxReportBody.parse(signed_report)
     attributes = int.from_bytes(report.attributes) & int.from_bytes(qe.attributes_mask)
     expected = (QE_IDS[tee], qe.miscselect, qe.attributes, qe.mrsigner, qe.isvprodid)
     misc = report.miscselect & qe.miscselect_mask
     actual = (qe.id, misc, attributes.to_bytes(16), report.mrsigner, report.isvprodid)
-    return expected, actual, next((one for one in qe.levels if report.isvsvn >= one.isvsvn), None)
+    level = next((one for one in qe.levels if report.isvsvn >= one.isvsvn), None)
+    return Compared(expected, actual, "Intel QE identity"), level
 
 
 def conclude(case: Case[Q]) -> tuple[TrustAnchor, Tcb, Mapping[str, object]]:
     """The anchor, the TCB standing, and what the endorsements said of the platform."""
-    anchor = case.anchors.find(case.quote.tee, case.chain[-1].spki)
-    assert anchor is not None  # noqa: S101 - build_chain ended there
     facts = {
         "fmspc": case.pck.fmspc, "pce_id": case.pck.pce_id, "platform_components": case.pck.components,
         "pcesvn": case.pck.pcesvn, "ppid": case.pck.ppid, "platform_instance_id": case.pck.platform_instance_id,
         "configuration": case.pck.configuration, "tcb_evaluation_data_number": case.statements.tcb.evaluation,
         "collateral_expires": case.statements.end,
     }  # fmt: skip
-    return anchor, case.standing, facts
+    return case.anchor, case.standing, facts

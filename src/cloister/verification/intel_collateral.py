@@ -42,13 +42,12 @@ class Statements:
 @functools.lru_cache(maxsize=256)
 def statements_of(collateral: IntelCollateral, anchors: TrustAnchors) -> Statements:
     """Verify the signatures over a bundle's statements; SignatureInvalid or ChainInvalid if they do not hold."""
-    tcb_chain = _signed(
-        collateral.tcb_info, collateral.tcb_info_signature, collateral.tcb_info_chain, anchors, "TCB info"
-    )
-    qe_chain = _signed(
-        collateral.qe_identity, collateral.qe_identity_signature, collateral.qe_identity_chain, anchors, "QE identity"
-    )
-    tcb, qe, signers = collateral.tcb, collateral.qe, tuple({tcb_chain, qe_chain})
+    tcb, qe = collateral.tcb, collateral.qe
+    tcb_chain = _chain_of(collateral.tcb_info_chain, anchors, tcb.tee, "TCB info")
+    _check_signature(tcb_chain, collateral.tcb_info, collateral.tcb_info_signature, "TCB info")
+    qe_chain = _chain_of(collateral.qe_identity_chain, anchors, tcb.tee, "QE identity")
+    _check_signature(qe_chain, collateral.qe_identity, collateral.qe_identity_signature, "QE identity")
+    signers = tuple({tcb_chain, qe_chain})
     return Statements(
         tcb=tcb, qe=qe, crls=collateral.crls, signers=signers, source=collateral.source,
         start=max(tcb.issued, qe.issued, *(one.window[0] for one in signers)),
@@ -56,17 +55,18 @@ def statements_of(collateral: IntelCollateral, anchors: TrustAnchors) -> Stateme
     )  # fmt: skip
 
 
-def _signed(text: bytes, signature: bytes, chain: tuple[Certificate, ...], anchors: TrustAnchors, what: str) -> Chain:
+def _chain_of(chain: tuple[Certificate, ...], anchors: TrustAnchors, tee: Tee, what: str) -> Chain:
+    """From the certificate that may sign statements to an anchor for this TEE."""
     signers = [one for one in chain if not one.is_ca]
     if len(signers) != 1:
         raise ChainInvalid(f"{what}: its chain has {len(signers)} signing certificates; one is needed")
     if TCB_SIGNER not in signers[0].name:
         raise ChainInvalid(f"{what}: {signers[0].name!r} may not sign it", expected=TCB_SIGNER, actual=signers[0].name)
-    path = build_chain(signers[0], chain, anchors, Tee.SGX)
-    _crypto.verify_ecdsa_raw(
-        _crypto.load_spki(signers[0].spki), signature, text, "sha256", what=f"{what}: its signature"
-    )
-    return path
+    return build_chain(signers[0], chain, anchors, tee)
+
+
+def _check_signature(chain: Chain, text: bytes, signature: bytes, what: str) -> None:
+    _crypto.verify_ecdsa_raw(_crypto.load_spki(chain[0].spki), signature, text, "sha256", what=f"{what}: its signature")
 
 
 @functools.lru_cache(maxsize=1024)

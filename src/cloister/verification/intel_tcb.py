@@ -99,6 +99,7 @@ def _first_reached(levels: Sequence[EnclaveLevel], isvsvn: int) -> EnclaveLevel 
     return next((one for one in levels if isvsvn >= one.isvsvn), None)
 
 
+@functools.lru_cache(maxsize=1024)
 def find_module(info: TcbInfo, version: int) -> TdxModule:
     """The TDX module that a quote's TEE_TCB_SVN[1] names; BindingInvalid if Intel's statement does not know it."""
     if version == 0 and info.module is not None:

@@ -99,5 +99,7 @@ def verify(
     allow: Allowances = Allowances(),  # noqa: B008 - immutable
 ) -> VerifiedEvidence[SgxQuote]:
     """Verify an SGX quote at a time, against a nonce, with these anchors and endorsements."""
-    case = Case(quote=evidence, anchors=anchors, endorsements=endorsements, at=at, challenge=challenge, allow=allow)
+    case: Case = dcap.Case(
+        quote=evidence, anchors=anchors, endorsements=endorsements, at=at, challenge=challenge, allow=allow
+    )
     return verified(RECIPE, case, tee=Tee.SGX, evidence=evidence, at=at, conclude=dcap.conclude)

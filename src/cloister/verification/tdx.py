@@ -36,6 +36,8 @@ Case = dcap.Case[TdxQuote]
 RECIPE: Recipe[Case] = Recipe("TDX")
 DEBUG = 0x01
 """TDATTRIBUTES, bit 0 of the group TUD: the TD runs in off-TD debug mode (Intel TDX Module specification, 1.5)."""
+NO_ATTRIBUTES = bytes(8)
+"""SEAMATTRIBUTES of a production module."""
 PRODUCTION = Compared("DEBUG 0", "DEBUG 0")
 
 steps_dcap.add_authenticity(RECIPE)
@@ -82,7 +84,7 @@ def module(case: Case) -> Outcome:
     body = case.quote.body
     known = find_module(case.statements.tcb, body.tee_tcb_svn[1])
     expected, actual = (known.mrsigner, known.attributes), (body.mrsignerseam, body.seamattributes)
-    if expected != actual or any(body.seamattributes):
+    if expected != actual or body.seamattributes != NO_ATTRIBUTES:
         raise BindingInvalid(
             "the TDX module is not the one that Intel endorses", expected=expected, actual=actual,
             set_by=case.statements.named,
@@ -114,5 +116,7 @@ def verify(
     allow: Allowances = Allowances(),  # noqa: B008 - immutable
 ) -> VerifiedEvidence[TdxQuote]:
     """Verify a TDX quote at a time, against a nonce, with these anchors and endorsements."""
-    case = Case(quote=evidence, anchors=anchors, endorsements=endorsements, at=at, challenge=challenge, allow=allow)
+    case: Case = dcap.Case(
+        quote=evidence, anchors=anchors, endorsements=endorsements, at=at, challenge=challenge, allow=allow
+    )
     return verified(RECIPE, case, tee=Tee.TDX, evidence=evidence, at=at, conclude=dcap.conclude)
