@@ -8,14 +8,15 @@ answers your nonce, and exits with its verdict.
 import argparse
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from cloister.appraise.vector import Tier
+from cloister.cli._arguments import nonce_of, read_input, time_of
 from cloister.cli._result_text import document, lines
 from cloister.cli._terminal import clean
 from cloister.errors import CloisterError, UsageError
-from cloister.model import Challenge, Unchecked
+from cloister.model import Unchecked
 from cloister.result.keys import VerificationKey, read_verification_keys
 from cloister.result.token import LONGEST_JWT, parse_token
 from cloister.result.verify import decode_unverified, verify_result
@@ -113,15 +114,7 @@ def read_token(given: str) -> bytes:
     """The token itself, from the command line, a file or standard input."""
     if given.startswith("ey") and given.count(".") == 2 and "/" not in given:
         return given.encode("utf-8", "surrogateescape")
-    try:
-        if given == "-":
-            data = sys.stdin.buffer.read(LONGEST_JWT + 2)
-        else:
-            with Path(given).open("rb") as file:
-                data = file.read(LONGEST_JWT + 2)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"cannot read {given}: {reason}; give a token, a file or -") from error
+    data = read_input(given, LONGEST_JWT + 2)
     return data.rstrip(b"\r\n") if data.startswith(b"ey") else data
 
 
@@ -130,27 +123,8 @@ def keys_of(files: list[str]) -> list[VerificationKey]:
     return [key for file in files for key in read_verification_keys(Path(file))]
 
 
-def nonce_of(text: str) -> Challenge:
-    """The nonce that the command line gives."""
-    try:
-        return Challenge(bytes.fromhex(text))
-    except ValueError as error:
-        raise UsageError(f"--nonce takes two hexadecimal digits per byte, at least one byte: {error}") from error
-
-
 def age_of(seconds: int) -> timedelta:
     """The maximum age that the command line gives."""
     if not 0 <= seconds <= 10**9:
         raise UsageError("--max-age takes a number of seconds from 0 to 1000000000")
     return timedelta(seconds=seconds)
-
-
-def time_of(text: str | None) -> datetime:
-    """The time to verify for: now, if none is given."""
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"--at takes a time like 2026-01-31T12:00:00Z, not {text!r}") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -20,7 +20,7 @@ from cloister.evidence.dcap import ECDSA_P256, PCK_CHAIN, Quote, SgxReportBody
 from cloister.model import Challenge, Tee, Unchecked
 from cloister.verification import chains
 from cloister.verification.intel_collateral import QE_IDS, Statements, current_statements
-from cloister.verification.recipe import Allowances, Compared, Outcome, Tcb
+from cloister.verification.recipe import Allowances, Compared, Outcome, Tcb, freshness
 
 __all__ = [
     "Case",
@@ -30,6 +30,7 @@ __all__ = [
     "collateral_current",
     "conclude",
     "fits_platform",
+    "fresh",
     "qe_identity",
     "qe_report_signature",
     "quote_format",
@@ -150,6 +151,12 @@ def quote_signature(case: Case[Q]) -> Outcome:
         key, signature.signature, case.quote.signed, "sha256", what="the attestation key's signature over the quote"
     )
     return VALID_UNDER_KEY
+
+
+def fresh(case: Case[Q]) -> Outcome:
+    """The report data is the nonce, zero-padded."""
+    report_data: bytes = getattr(case.quote.body, "report_data")  # noqa: B009 - both kinds of body have it
+    return freshness(case.challenge, report_data, field_name="report_data")
 
 
 def collateral_current(case: Case[Q]) -> Outcome:

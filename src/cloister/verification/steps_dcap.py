@@ -5,7 +5,7 @@ from typing import Any
 from cloister.verification import dcap
 from cloister.verification.recipe import Recipe
 
-__all__ = ["add_authenticity", "add_endorsements"]
+__all__ = ["add_authenticity", "add_endorsements", "add_freshness"]
 
 
 def add_authenticity(recipe: Recipe[Any]) -> None:
@@ -35,6 +35,15 @@ def add_authenticity(recipe: Recipe[Any]) -> None:
         fix="nothing: the quote was altered after it was signed",
         cost="every measurement in the quote could be forged",
     )(dcap.quote_signature)  # fmt: skip
+
+
+def add_freshness(recipe: Recipe[Any]) -> None:
+    """Step 7: for whom the quote was made."""
+    recipe.step(
+        "Answers the challenge", source="RFC 9334, section 10",
+        fix="ask the attester for new evidence over this nonce",
+        cost="an old quote can be replayed by whoever recorded it",
+    )(dcap.fresh)  # fmt: skip
 
 
 def add_endorsements(recipe: Recipe[Any]) -> None:

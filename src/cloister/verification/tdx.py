@@ -26,7 +26,6 @@ from cloister.verification.recipe import (
     Outcome,
     Recipe,
     VerifiedEvidence,
-    freshness,
     verified,
 )
 
@@ -59,17 +58,7 @@ def production(case: Case) -> Outcome:
     return PRODUCTION
 
 
-@RECIPE.step(
-    "Answers the challenge",
-    source="RFC 9334, section 10",
-    fix="ask the attester for new evidence over this nonce",
-    cost="an old quote can be replayed by whoever recorded it",
-)
-def fresh(case: Case) -> Outcome:
-    """The report data is the nonce, zero-padded."""
-    return freshness(case.challenge, case.quote.body.report_data, field_name="report_data")
-
-
+steps_dcap.add_freshness(RECIPE)
 steps_dcap.add_endorsements(RECIPE)
 
 
