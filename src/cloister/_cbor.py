@@ -23,6 +23,8 @@ LONGEST: Final = 16_384
 costs time that grows with the square of its size: at this length that is ten to thirty milliseconds."""
 DEEPEST: Final = 32
 """Containers inside each other. Tokens need 6."""
+WIDEST: Final = 1024
+"""Pairs in one map of what is longer than `LONGEST`: with many small maps, colliding keys cost little."""
 EXACT_KEYS: Final = frozenset({int, str, bytes})
 SIZES: Final = {24: 1, 25: 2, 26: 4, 27: 8}
 """Bytes behind a head's first byte, by its low five bits (RFC 8949, section 3)."""
@@ -52,6 +54,8 @@ def loads(data: bytes, record: str, *, base: int = 0, longest: int = LONGEST) ->
     """
     if len(data) > longest:
         raise ParseError(record, "length", base, f"{len(data)} bytes; at most {longest}")
+    if len(data) > LONGEST and _widest(data) > WIDEST:
+        raise ParseError(record, "cbor", base, f"a map has more than {WIDEST} pairs")
     source = io.BytesIO(data)
     decoder = cbor2.CBORDecoder(
         source, max_depth=DEEPEST, allow_indefinite=False, allow_duplicate_keys=False,
@@ -79,23 +83,34 @@ def _fault(data: bytes) -> int:
 
     For messages only: `cbor2` says what is wrong, but not where.
     """
-    offset, wanted = 0, 1
+    return _structure(data)[0]
+
+
+def _widest(data: bytes) -> int:
+    """How many pairs the largest map has, as its head says."""
+    return _structure(data)[1]
+
+
+def _structure(data: bytes) -> tuple[int, int]:
+    """Where the structure breaks, 0 if nowhere; and the pairs of the largest map before that."""
+    offset, wanted, widest = 0, 1, 0
     while wanted:
         if offset == len(data):
-            return offset
+            return offset, widest
         major, low = data[offset] >> 5, data[offset] & 0x1F
         size = SIZES.get(low, 0)
         if low > 27 or offset + 1 + size > len(data):
-            return offset
+            return offset, widest
         argument = int.from_bytes(data[offset + 1 : offset + 1 + size]) if size else low
         start, offset, wanted = offset, offset + 1 + size, wanted - 1
         if major in {2, 3}:
             if argument > len(data) - offset:
-                return start
+                return start, widest
             offset += argument
         elif major in {4, 5, 6}:
+            widest = max(widest, argument) if major == 5 else widest
             wanted += {4: argument, 5: 2 * argument, 6: 1}[major]
-    return 0
+    return 0, widest
 
 
 def dumps(value: object) -> bytes:

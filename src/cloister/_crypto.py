@@ -40,6 +40,11 @@ HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
+SMALLEST_RSA, LARGEST_RSA = 1024, 8192
+"""Bits of a modulus. Under smaller ones hashes do not fit; larger ones only cost time, and whoever sends keys chooses
+how much."""
+LARGEST_EXPONENT: Final = 32
+"""Bits. With one as long as the modulus, a verification takes milliseconds."""
 ECDSA: Final = {name: ec.ECDSA(algorithm) for name, algorithm in HASHES.items()}
 
 
@@ -52,7 +57,17 @@ def load_spki(der: bytes) -> PublicKey:
         raise SignatureInvalid(f"a public key cannot be used: {error}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
         raise SignatureInvalid(f"a public key of kind {type(key).__name__} is not used by any TEE")
+    if isinstance(key, rsa.RSAPublicKey):
+        check_rsa(key.key_size, key.public_numbers().e)
     return key
+
+
+def check_rsa(bits: int, exponent: int) -> None:
+    """Refuse an RSA key that nobody uses, before anything is calculated with it."""
+    if not SMALLEST_RSA <= bits <= LARGEST_RSA or exponent.bit_length() > LARGEST_EXPONENT:
+        raise SignatureInvalid(
+            f"an RSA key of {bits} bits with an exponent of {exponent.bit_length()} bits is not used by any TEE"
+        )
 
 
 def spki_of(key: PublicKey) -> bytes:
@@ -77,6 +92,7 @@ def ec_public_key_compressed(curve: str, point: bytes) -> ec.EllipticCurvePublic
 @functools.lru_cache(maxsize=256)
 def rsa_public_key(modulus: int, exponent: int) -> rsa.RSAPublicKey:
     """A key from its numbers."""
+    check_rsa(modulus.bit_length(), exponent)
     try:
         return rsa.RSAPublicNumbers(exponent, modulus).public_key()
     except ValueError as error:
@@ -124,7 +140,7 @@ def _verify_rsa(
         raise SignatureInvalid(f"{what}: needs an RSA key, the key is of kind {type(key).__name__}")
     try:
         key.verify(signature, message, scheme, HASHES[digest])
-    except InvalidSignature:
+    except (InvalidSignature, ValueError):  # ValueError: hash and salt do not fit into the modulus
         raise SignatureInvalid(f"{what} does not verify") from None
 
 

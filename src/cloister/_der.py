@@ -35,6 +35,10 @@ UTC_TIME: Final = 0x17
 GENERALIZED_TIME: Final = 0x18
 SEQUENCE: Final = 0x30
 SET: Final = 0x31
+LARGEST_ARC: Final = (1 << 128) + 80
+"""Of an object identifier: UUIDs (X.667) are the largest there are. The first arc is joined with the second."""
+LONGEST_INTEGER: Final = 1536
+"""Bytes. A modulus of 8192 bits has 1,025; Python does not write numbers of more than 4,300 digits into messages."""
 SHORT_TIME: Final = re.compile(rb"([0-9]{12})Z")
 LONG_TIME: Final = re.compile(rb"([0-9]{14})Z")
 
@@ -101,6 +105,8 @@ class Der:
     def integer(self, field: str, tag: int = INTEGER) -> int:
         """The next element as a number, which may be negative."""
         content = self.element(field, tag)[1]
+        if len(content) > LONGEST_INTEGER:
+            raise self.error(field, f"is a number of {len(content)} bytes; at most {LONGEST_INTEGER}")
         if not content or (len(content) > 1 and content[0] in {0, 0xFF} and (content[0] ^ content[1]) < 0x80):
             raise self.error(field, "is not a number in its shortest form")
         return int.from_bytes(content, signed=True)
@@ -164,6 +170,8 @@ def oid_of(content: bytes) -> str:
         if fresh and byte == 0x80:
             raise ValueError("has an arc with leading zeros")
         value, fresh = value << 7 | byte & 0x7F, not byte & 0x80
+        if value > LARGEST_ARC:
+            raise ValueError("has an arc of more than 128 bits")
         if fresh:
             arcs.append(value)
             value = 0

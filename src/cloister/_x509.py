@@ -46,6 +46,12 @@ MAX_CERTIFICATE: Final = 65_536
 """Bytes. The longest seen, RA-TLS certificates with a quote and its chain inside, have about 8,000."""
 
 
+MAX_CRL: Final = 2 << 20
+"""Bytes. AMD's have 900, Intel's some 10,000; one of the shortest entries takes 4 microseconds to read."""
+REMEMBERED: Final = 8_192
+"""Bytes of the longest certificate that is kept. Longer ones carry evidence and come once."""
+
+
 @dataclass(frozen=True, slots=True)
 class SignatureAlgorithm:
     """How something was signed: `scheme` is ecdsa, rsa-pkcs1, rsa-pss or ed25519; `salt` belongs to rsa-pss."""
@@ -91,7 +97,7 @@ class Certificate:
         """Read one certificate from exactly these bytes (DER)."""
         if len(data) > MAX_CERTIFICATE:
             raise ParseError("Certificate", "length", base, f"{len(data)} bytes; at most {MAX_CERTIFICATE}")
-        return _certificate(data, base)
+        return _certificate(data, base) if len(data) <= REMEMBERED else _certificate.__wrapped__(data, base)
 
     @functools.cached_property
     def name(self) -> str:
@@ -242,6 +248,8 @@ class Crl:
     @classmethod
     def parse(cls, data: bytes, *, base: int = 0) -> "Crl":
         """Read one revocation list from exactly these bytes (DER; RFC 5280, section 5.1)."""
+        if len(data) > MAX_CRL:
+            raise ParseError("CertificateList", "length", base, f"{len(data)} bytes; at most {MAX_CRL}")
         outer = Der(data, "CertificateList", base=base)
         whole = outer.inside("list")
         outer.finish()

@@ -26,7 +26,7 @@ def appraisal(**changes: Any) -> Appraisal:
         vector=TrustVector(hardware=HARDWARE_GENUINE, executables=EXECUTABLES_APPROVED_BOOT),
         tcb=Tcb(status="UpToDate", advisories=("INTEL-SA-00001",), date=NOW - timedelta(days=30)),
         claims={"mrenclave": "ab" * 32, "isv_svn": 3, "debug": False, "key_ids": ["aa", ["bb"]]},
-        checks=(),
+        explanations=(),
         unchecked=("the nonce is the report data: no nonce was sent",),
         policy_id="sha256:" + "cd" * 32,
         at=NOW,

@@ -25,6 +25,8 @@ DEEPEST: Final = 4
 """How far into a value's own parts its properties are asked."""
 WIDEST: Final = 8
 """How many members of a tuple are looked into."""
+UNASKED: Final = frozenset({("EcKey", "point")})
+"""Properties that a value only has under a condition which its docstring names (`usable`)."""
 
 
 class Broken(AssertionError):
@@ -79,7 +81,7 @@ def ask(value: object, refusals: tuple[type[Exception], ...], depth: int) -> Non
     if not type(value).__module__.startswith("cloister.") or isinstance(value, type | str | int):
         return
     repr(value)
-    for name in properties_of(type(value)):
+    for name in properties_of(type(value)):  # type: ignore[arg-type] # every type can be hashed
         try:
             getattr(value, name)
         except refusals:
@@ -96,7 +98,9 @@ def properties_of(kind: type) -> tuple[str, ...]:
         name
         for base in kind.__mro__
         for name, member in vars(base).items()
-        if isinstance(member, property | functools.cached_property) and not name.startswith("_")
+        if isinstance(member, property | functools.cached_property)
+        and not name.startswith("_")
+        and (base.__name__, name) not in UNASKED
     )
 
 

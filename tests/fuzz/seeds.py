@@ -1,4 +1,4 @@
-"""What each target's fuzzing begins with: forged evidence, documents made by hand, and real samples where there are some.
+"""What each target begins with: forged evidence, documents made by hand, and real samples where there are some.
 
 Real samples are read beside the checkout and only ever copied into the folder in which the fuzzer works.
 """
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.forge import amd, corim, envelope, every, results, tpm
 from tests.forge.amd_sev import sev_platform
 from tests.forge.arm import ArmForge
-from tests.forge.cose import sign1
+from tests.forge.cose import cose_key_of, sign1
 from tests.forge.ratls import claims_for, oe_report
 from tests.forge.sigstruct import image_with, sigstruct
 from tests.forge.x509 import Authority, der_of, ec_key, issue, revocation_list, spki
@@ -92,6 +92,12 @@ def cbor() -> Iterator[bytes]:
     yield every.every()[Tee.SOFTWARE].evidence
     key = ec_key(ec.SECP256R1())
     yield from (sign1(key, b"payload").serialize(), sign1(key, b"", tagged=False).serialize())
+    yield from (
+        cose_key_of(key),
+        _cbor.dumps({1: 1, -1: 6, -2: bytes(32)}),
+        _cbor.dumps({1: 2, -1: 1, -2: bytes(32), -3: True}),
+    )
+    yield _cbor.dumps({1: 3, -1: b"\xc0" * 256, -2: b"\1\0\1"})
     yield _cbor.dumps({1: "a", "b": [b"c", -1, 1 << 63, True, None], b"d": Tag(1, Tag(32, "x"))})
     yield from (b"\xf9\x3c\x00", b"\xfb" + bytes(8), b"\x81" * 31 + b"\x80", b"\xa1\xf6\0", b"\xc2\x41\x01", b"\xf7")
 
@@ -150,8 +156,9 @@ def collateral() -> Iterator[bytes]:
         yield Piece.of_members(bundle_of).serialize()
     one = every.intel().collateral()
     for key, text, signature in (
-        ("tcbInfo", one.tcb_info, one.tcb_info_signature), ("enclaveIdentity", one.qe_identity, one.qe_identity_signature)
-    ):  # fmt: skip
+        ("tcbInfo", one.tcb_info, one.tcb_info_signature),
+        ("enclaveIdentity", one.qe_identity, one.qe_identity_signature),
+    ):
         yield b'{"%b":%b,"signature":"%b"}' % (key.encode(), text, signature.hex().encode())
     root, revoked = every.intel().root.certificate.encoded, one.crls[0].encoded
     yield from (root, revoked, every.armoured(root, CERTIFICATE), every.armoured(revoked, CRL), root.hex().encode())
@@ -175,6 +182,21 @@ def envelopes() -> Iterator[bytes]:
     for sample in every.every().values():
         yield from (sample.evidence, base64.b64encode(sample.evidence))
     yield from (google(), bundle(1), hcl_report(), *wrapper(), oe_report(envelope.sgx_quote()))
+    for inner in (next(wrapper()), next(collateral()), Authority("x").certificate.encoded, every.of_cca(b"x").evidence):
+        yield from wrapped(inner)
+
+
+def wrapped(inner: bytes) -> Iterator[bytes]:
+    """The same content, evidence or not, in every container that takes any."""
+    text = base64.b64encode(inner).decode()
+    yield from (json.dumps(one).encode() for one in (
+        {"quote": text, "event_log": "[]", "report_data": "00" * 64}, {"attestation": inner.hex()}, {"token": text},
+        {"quote": text, "cc_eventlog": text}, {"provider": "tdx_guest", "outblob": text, "auxblob": ""},
+        {"a": ["a/b", envelope.base64url(inner)], "b": ["#cmw-j2c-tunnel", envelope.base64url(inner)]},
+    ))  # fmt: skip
+    yield _cbor.dumps({"provider": "arm_cca_guest", "outblob": inner})
+    yield _cbor.dumps(["#cmw-c2j-tunnel", inner])
+    yield every.armoured(inner, "EVIDENCE")
 
 
 def wrapper() -> Iterator[bytes]:
@@ -199,7 +221,7 @@ def wrapper() -> Iterator[bytes]:
 
 def request(key: bytes, oid: str, value: bytes) -> bytes:
     """A certification request with evidence in an extension; its signature is none."""
-    identifier = der_of(6, bytes.fromhex("2b0601040183c72601") + bytes([int(oid[-1])]))
+    identifier = der_of(6, bytes.fromhex("2b0601040183c71e01") + bytes([int(oid[-1])]))
     extensions = der_of(0x30, der_of(0x30, identifier, der_of(4, value)))
     attribute = der_of(0x30, der_of(6, bytes.fromhex("2a864886f70d01090e")), der_of(0x31, extensions))
     info = der_of(0x30, der_of(2, b"\0"), der_of(0x30), key, der_of(0xA0, attribute))
@@ -232,7 +254,8 @@ def policy() -> Iterator[bytes]:
     """The examples, and one rule of every kind."""
     for path in sorted((ROOT / "examples" / "policies").glob("*.toml")):
         yield path.read_bytes()
-    yield b'accept_anchors = ["hardware"]\n[sgx]\nmrenclave = { any_of = ["aa", { not = "bb" }] }\nisvsvn = { minimum = 3 }\n'
+    yield b'accept_anchors = ["hardware"]\n'
+    yield b'[sgx]\nmrenclave = { any_of = ["aa", { not = "bb" }] }\nisvsvn = { minimum = 3 }\n'
     yield b'[tcb]\ntolerated = ["OutOfDate"]\nunsafe_any_advisory = true\n[[sgx.all_of]]\nmrsigner = { in = ["aa"] }\n'
     yield b"[sgx]\nmrenclave = " + b"{ not = " * 200 + b'"aa"' + b" }" * 200 + b"\n"
     yield b"package policy\nimport rego.v1\ndefault executables := 33\nexecutables := 3 if { input.x == 1 }\n"
@@ -295,7 +318,9 @@ def forged(name: str) -> list[bytes]:
 
 def real(name: str) -> list[bytes]:
     """Real samples for the target that are short enough; none if there is no folder with any."""
-    found = [path.read_bytes() for pattern in SAMPLES[name] for path in sorted(EVIDENCE.glob(pattern)) if path.is_file()]
+    found = [
+        path.read_bytes() for pattern in SAMPLES[name] for path in sorted(EVIDENCE.glob(pattern)) if path.is_file()
+    ]
     if name == "tcb":
         bundles = [json.loads(path.read_bytes()) for path in sorted(EVIDENCE.glob("collateral-intel/?gx-*.json"))]
         bundles += [json.loads(path.read_bytes()) for path in sorted(EVIDENCE.glob("collateral-intel/tdx-*.json"))]

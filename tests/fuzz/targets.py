@@ -5,14 +5,26 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from tests.forge.plain import plainly_verified
 from tests.fuzz.law import Reader
 
-from cloister import _cbor, _json
+from cloister import _cbor, _crypto, _json
 from cloister._cose import CoseSign1
+from cloister._cose_crypto import cose_key
 from cloister._der import Der
 from cloister._x509 import Certificate, Crl
+from cloister.appraise import cca as claims_cca
 from cloister.appraise import corim
+from cloister.appraise import keystone as claims_keystone
+from cloister.appraise import sev as claims_sev
+from cloister.appraise import sgx as claims_sgx
+from cloister.appraise import snp as claims_snp
+from cloister.appraise import software as claims_software
+from cloister.appraise import tdx as claims_tdx
+from cloister.appraise import tpm as claims_tpm
 from cloister.appraise.corim_values import read_corim
+from cloister.appraise.judge import judge
+from cloister.appraise.lint_policy import lint
 from cloister.appraise.parse_policy import parse_policy
 from cloister.appraise.reference import read_reference_values
 from cloister.appraise.reference_files import signer_keys
@@ -52,6 +64,7 @@ from cloister.evidence.sev_chain import Usage, parse_ca_certificate, parse_certi
 from cloister.evidence.snp_id_block import IdAuth, IdBlock
 from cloister.evidence.tpm_attest import parse_attest, parse_signature
 from cloister.evidence.tpm_key import parse_key
+from cloister.model import Tee
 from cloister.result import _base64url
 from cloister.result.keys import signing_key, verification_keys
 from cloister.result.token import parse_token
@@ -60,6 +73,8 @@ from cloister.result.verify import decode_unverified
 __all__ = ["TARGETS"]
 
 AT: Final = datetime(2026, 6, 1, tzinfo=UTC)
+VERIFIED: Final = plainly_verified(Tee.SGX)
+PLATFORM: Final = frozenset({Usage.PDH, Usage.PEK, Usage.OCA, Usage.CEK})
 
 
 def serialized(value: Any) -> bytes:
@@ -68,12 +83,18 @@ def serialized(value: Any) -> bytes:
     return made
 
 
-def evidence(name: str, module: Any, *, exact: bool = True, also: tuple[str, ...] = ()) -> Reader:
-    """The reader of an evidence module."""
+def evidence(name: str, module: Any, appraise: Any = None, *, exact: bool = True, also: tuple[str, ...] = ()) -> Reader:
+    """The reader of an evidence module; what the evidence measures can always be told."""
+
+    def read(data: bytes) -> Any:
+        found = module.parse(data)
+        if appraise is not None:
+            appraise.measurements(found)
+        return found
+
     return Reader(
-        covers=(f"evidence.{name}.parse", *also), read=module.parse, write=serialized, exact=exact,
-        recognise=module.looks_like,
-    )  # fmt: skip
+        covers=(f"evidence.{name}.parse", *also), read=read, write=serialized, exact=exact, recognise=module.looks_like
+    )
 
 
 def record(covers: str, read: Callable[[bytes], Any]) -> Reader:
@@ -100,6 +121,17 @@ def certificate(data: bytes) -> Certificate:
             look(found)
     amd.is_ek(found)
     return found
+
+
+def platform_certificate(data: bytes) -> Any:
+    """A certificate of a SEV platform, as the kind that it says it is."""
+    said = int.from_bytes(data[8:12], "little")
+    return parse_certificate(data, Usage(said) if said in PLATFORM else Usage.PEK)
+
+
+def authority_certificate(data: bytes) -> Any:
+    """A certificate of AMD's for SEV, as the kind that it says it is."""
+    return parse_ca_certificate(data, Usage.ASK if int.from_bytes(data[0x24:0x28], "little") else Usage.ARK)
 
 
 def wrapper(data: bytes) -> Envelope:
@@ -151,39 +183,57 @@ def elements(data: bytes) -> None:
                 getattr(reader, name)("x")
 
 
+def used_key(data: bytes) -> None:
+    """A public key, under which nothing that is no signature of its own kind verifies."""
+    key = _crypto.load_spki(data)
+    for verify in (_crypto.verify_ecdsa_raw, _crypto.verify_ecdsa, _crypto.verify_rsa_pkcs1, _crypto.verify_rsa_pss):
+        for signature in (bytes(96), data[:256]):
+            with contextlib.suppress(SignatureInvalid):
+                verify(key, signature, b"", "sha384", what="x")
+    with contextlib.suppress(SignatureInvalid):
+        _crypto.verify_ed25519(key, bytes(64), b"", what="x")
+
+
+def judged(text: str) -> Any:
+    """A policy, which any evidence can be judged by and any reader be warned of once it was read."""
+    policy = parse_policy(text)
+    lint(policy)
+    judge(VERIFIED, policy, claims={"mrenclave": "aa", "mrsigner": "bb", "isvsvn": 3, "debug": False, "x": ["aa", 1]})
+    return policy
+
+
 VENDORS: Final = (PolicyError, EndorsementUnavailable, SignatureInvalid)
 
 TARGETS: Final[dict[str, tuple[Reader, ...]]] = {
-    "quote": (evidence("sgx", sgx, also=("evidence.dcap.parse_quote",)), evidence("tdx", tdx)),
+    "quote": (evidence("sgx", sgx, claims_sgx, also=("evidence.dcap.parse_quote",)), evidence("tdx", tdx, claims_tdx)),
     "snp": (
-        evidence("snp", snp),
+        evidence("snp", snp, claims_snp),
         record("evidence.snp_id_block.IdBlock", IdBlock.parse),
         record("evidence.snp_id_block.IdAuth", IdAuth.parse),
     ),
     "sev": (
-        evidence("sev", sev),
+        evidence("sev", sev, claims_sev),
         record("evidence.sev_chain.parse_chain", parse_chain),
-        *(record("evidence.sev_chain.parse_certificate", lambda data, one=one: parse_certificate(data, one))
-          for one in Usage),
-        *(record("evidence.sev_chain.parse_ca_certificate", lambda data, one=one: parse_ca_certificate(data, one))
-          for one in Usage),
+        record("evidence.sev_chain.parse_certificate", platform_certificate),
+        record("evidence.sev_chain.parse_ca_certificate", authority_certificate),
     ),
     "layouts": (
-        evidence("keystone", keystone),
+        evidence("keystone", keystone, claims_keystone),
         record("evidence.sigstruct.parse", sigstruct.parse),
         Reader(covers=("evidence.sigstruct.of_image",), read=sigstruct.of_image),
     ),
-    "cca": (evidence("cca", cca),),
+    "cca": (evidence("cca", cca, claims_cca),),
     "cbor": (
         Reader(covers=("_cbor.loads",), read=rewritten),
         record("_cose.CoseSign1.parse", CoseSign1.parse),
-        evidence("software", software),
+        evidence("software", software, claims_software),
+        Reader(covers=("_cose_crypto.cose_key",), read=cose_key, refusals=(ParseError, SignatureInvalid)),
     ),
     "tpm": (
         record("evidence.tpm_attest.parse_attest", parse_attest),
         record("evidence.tpm_attest.parse_signature", parse_signature),
         Reader(covers=("evidence.tpm_key.parse_key",), read=parse_key, write=serialized, exact=False),
-        evidence("tpm", tpm, exact=False),
+        evidence("tpm", tpm, claims_tpm, exact=False),
         Reader(covers=("evidence.tpm_protobuf.parse",), read=tpm_protobuf.parse, recognise=tpm_protobuf.looks_like),
     ),
     "eventlog": (evidence("eventlog", eventlog), evidence("eventlog_dstack", eventlog_dstack, exact=False)),
@@ -228,6 +278,7 @@ TARGETS: Final[dict[str, tuple[Reader, ...]]] = {
         Reader(
             covers=("result.keys.verification_keys",), read=verification_keys, refusals=(ParseError, UsageError),
         ),
+        Reader(covers=("_crypto.load_spki",), read=used_key, refusals=(SignatureInvalid,)),
         Reader(covers=("result.keys.signing_key",), read=signing_key, refusals=(ParseError, UsageError)),
         Reader(covers=("result._base64url.decode",), read=as_text(_base64url.decode), refusals=(ValueError,)),
         Reader(
@@ -236,7 +287,10 @@ TARGETS: Final[dict[str, tuple[Reader, ...]]] = {
         ),
     ),
     "policy": (
-        Reader(covers=("appraise.parse_policy.parse_policy",), read=as_text(parse_policy), refusals=(PolicyError,)),
+        Reader(
+            covers=("appraise.parse_policy.parse_policy", "appraise.toml_lines.read_toml"), read=as_text(judged),
+            refusals=(PolicyError,),
+        ),
         Reader(covers=("appraise.rego.parse_rego",), read=as_text(parse_rego), refusals=(PolicyError,)),
     ),
     "reference": (
@@ -250,4 +304,3 @@ TARGETS: Final[dict[str, tuple[Reader, ...]]] = {
     ),
 }  # fmt: skip
 """Name, as `--only` takes it, to its readers."""
-

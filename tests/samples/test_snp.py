@@ -275,7 +275,7 @@ def test_a_tcb_above_the_current_one_would_be_seen() -> None:
         at=clock("trustee-hcl-report"), challenge=UNASKED, allow=SKIP,
     )  # fmt: skip
     snp.tcb_in_order(case)
-    swapped = dict(vars(case.report))
+    swapped = dict(case.report.fields())
     swapped |= {"current_tcb": case.report.committed_tcb, "committed_tcb": case.report.current_tcb}
     case.report = type(case.report)(**swapped)
     with pytest.raises(BindingInvalid, match="COMMITTED_TCB is above CURRENT_TCB"):

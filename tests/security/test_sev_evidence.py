@@ -60,7 +60,7 @@ def test_a_genuine_chain_does_not_vouch_for_a_stolen_key() -> None:
 def test_a_recorded_report_does_not_answer_a_new_challenge() -> None:
     recorded = STAND.attestation(nonce=b"yesterday")
     verify(recorded, challenge=Challenge(b"yesterday"))
-    for nonce in (b"today", b"yesterday!", b"yester", bytes(1), b"yesterday".ljust(17, b"\0")):
+    for nonce in (b"today", b"yesterday!", b"yester", b"\1", b"yesterday".ljust(17, b"\0")):
         with pytest.raises(NotFresh):
             verify(recorded, challenge=Challenge(nonce))
 

@@ -143,7 +143,7 @@ def verify_under(certificate: bytes) -> None:
 def test_a_recorded_report_does_not_answer_a_new_challenge() -> None:
     recorded = made(nonce=b"yesterday")
     verify(recorded, challenge=Challenge(b"yesterday"))
-    for nonce in (b"today", b"yesterday!", b"yester", bytes(1), b"yesterday".ljust(65, b"\0")):
+    for nonce in (b"today", b"yesterday!", b"yester", b"\1", b"yesterday".ljust(65, b"\0")):
         with pytest.raises(NotFresh):
             verify(recorded, challenge=Challenge(nonce))
 

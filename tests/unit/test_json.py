@@ -16,6 +16,8 @@ REFUSED = {
     "nesting without end": b"[" * 200_000,
     "a number without end": b"9" * 10_000,
     "nothing": b"",
+    "half a character": b'{"a": "\\ud800"}',
+    "half a character as a key": b'{"\\uDFFF": 1}',
 }
 
 
@@ -23,6 +25,10 @@ REFUSED = {
 def test_refused(fault: str) -> None:
     with pytest.raises(ParseError):
         _json.loads(REFUSED[fault], "thing")
+
+
+def test_whole_characters_in_two_escapes_are_text() -> None:
+    assert _json.loads(b'["\\ud83d\\ude00"]', "thing") == ["\U0001f600"]
 
 
 def test_too_long() -> None:

@@ -124,7 +124,7 @@ def test_several_keys(key: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "error", "code"),
     [
-        (["--nonce", "00" * 32, *AT], NotFresh, 5),
+        (["--nonce", "0a" * 32, *AT], NotFresh, 5),
         ([*RIGHT_NONCE, "--at", LATER.isoformat()], EndorsementUnavailable, 6),
         (
             [*RIGHT_NONCE, "--at", (NOW + timedelta(minutes=2)).isoformat(), "--max-age", "60"],

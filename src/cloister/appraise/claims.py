@@ -1,5 +1,6 @@
 """How values of evidence become claims: JSON-able, bytes as lowercase hexadecimal."""
 
+import functools
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -11,10 +12,10 @@ __all__ = ["as_claim", "claims_of_record"]
 
 def as_claim(value: object) -> Claim:
     """A value as a claim. Times are ISO 8601 in UTC; mappings become lists of `name=value`."""
-    if isinstance(value, bool | int | str):
-        return value
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, bool | int | str):
+        return value
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%SZ}"
     if isinstance(value, Mapping):
@@ -26,4 +27,11 @@ def as_claim(value: object) -> Claim:
 
 def claims_of_record(record: Record) -> dict[str, Claim]:
     """All fields of a parsed record as claims, reserved ones left out."""
-    return {name: as_claim(value) for name, value in record.fields() if not name.startswith("reserved_")}
+    names = stated(type(record))
+    return dict(zip(names, map(as_claim, map(vars(record).__getitem__, names)), strict=True))
+
+
+@functools.cache
+def stated(kind: type[Record]) -> tuple[str, ...]:
+    """The names of a record's fields that say something."""
+    return tuple(name for name in kind.OFFSETS if not name.startswith("reserved_"))

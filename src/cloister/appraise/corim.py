@@ -99,7 +99,7 @@ def parse(data: bytes) -> Corim:
         return _manifest(value.value, None, {})
     message = CoseSign1.parse(data, record=RECORD, longest=LONGEST)
     headers = _cbor.loads(message.protected, RECORD)
-    if _cbor.member(headers, 3, RECORD, "content-type") not in CONTENT_TYPES:
+    if _cbor.text(_cbor.member(headers, 3, RECORD, "content-type"), RECORD, "content-type") not in CONTENT_TYPES:
         refuse("content-type", f"is not {' or '.join(sorted(CONTENT_TYPES))}")
     meta = _cbor.loads(_cbor.octets(_cbor.member(headers, META, RECORD, "corim-meta"), RECORD, "corim-meta"), RECORD)
     inner = _cbor.loads(message.payload, RECORD, longest=LONGEST)

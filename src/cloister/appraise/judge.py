@@ -12,16 +12,19 @@ The steps, numbered POLICY-1 and on, in the order of the explanation:
 Each step lowers the AR4SI claims that it decides if it does not hold. The status is the worst of all.
 """
 
+import functools
 from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from cloister.appraise.appraisal import Appraisal, Claim
-from cloister.appraise.ledger import Ledger
+from cloister.appraise.ledger import Ledger, Notes
 from cloister.appraise.platform_steps import judge_anchor, judge_date, judge_debug, judge_tcb, vouch
 from cloister.appraise.policy import EvidencePolicy, TcbPolicy
 from cloister.appraise.program_steps import NOBODY_SAID, judge_program, judge_rule
 from cloister.appraise.reference import ReferenceValues
 from cloister.appraise.vector import Tier, TrustVector
+from cloister.model import Tee
 from cloister.verification.recipe import CheckState, VerifiedEvidence
 
 __all__ = ["claims_of", "conclude", "judge", "judge_without_policy"]
@@ -29,8 +32,13 @@ __all__ = ["claims_of", "conclude", "judge", "judge_without_policy"]
 
 def claims_of(verified: VerifiedEvidence[object]) -> dict[str, Claim]:
     """Every claim that rules can name: those of the TEE, the endorsements' facts, and what all TEEs have."""
-    own: Mapping[str, Claim] = import_module(f"cloister.appraise.{verified.tee}").claims(verified)
-    return {**own, **shared_claims(verified)}
+    return {**stage(verified.tee).claims(verified), **shared_claims(verified)}
+
+
+@functools.cache
+def stage(tee: Tee) -> Any:  # noqa: ANN401 - a module
+    """The module that knows what evidence of this TEE claims, loaded when the first such evidence comes."""
+    return import_module(f"cloister.appraise.{tee}")
 
 
 def shared_claims(verified: VerifiedEvidence[object]) -> dict[str, Claim]:
@@ -89,10 +97,9 @@ def conclude(
 ) -> Appraisal:
     """The appraisal that the ledger amounts to."""
     vector = TrustVector(**ledger.values)
-    earlier = verified.checks  # made anew each time they are asked for
-    unchecked = (f"{one.title}: {one.detail}" for one in earlier if one.state is CheckState.UNCHECKED)
     return Appraisal(
         tee=verified.tee, status=max(ledger.status, vector.worst()), vector=vector, tcb=verified.tcb,
-        claims=dict(claims), checks=(*earlier, *ledger.checks), unchecked=(*unchecked, *ledger.unchecked),
-        policy_id=policy_id, at=verified.at, anchor_kind=str(verified.anchor.kind), anchor=verified.anchor.name,
+        claims=dict(claims), explanations=(verified, Notes(ledger.noted)),
+        unchecked=(*verified.unchecked, *ledger.unchecked), policy_id=policy_id, at=verified.at,
+        anchor_kind=str(verified.anchor.kind), anchor=verified.anchor.name,
     )  # fmt: skip

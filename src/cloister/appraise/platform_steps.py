@@ -6,7 +6,6 @@ from typing import Final
 from cloister.appraise.appraisal import Claim
 from cloister.appraise.ledger import Ledger
 from cloister.appraise.policy import TOLERABLE, EvidencePolicy, TcbPolicy
-from cloister.appraise.rules import plain
 from cloister.appraise.vector import (
     CONFIGURATION_APPROVED,
     CONFIGURATION_UNAVAILABLE,
@@ -48,7 +47,7 @@ def judge_anchor(ledger: Ledger, verified: VerifiedEvidence[object], policy: Evi
     kind, name = verified.anchor.kind, verified.anchor.name
     ledger.note(
         "The trust anchor is of an accepted kind", CheckState.PASSED if accepted else CheckState.FAILED,
-        expected=plain(sorted(policy.accept_anchors)) or "none", actual=f"{kind} ({name})", set_by=policy.anchors_place,
+        expected=sorted(policy.accept_anchors) or "none", actual=f"{kind} ({name})", set_by=policy.anchors_place,
         fix="" if accepted else f'take evidence from real hardware, or add "{kind}" to accept_anchors',
         cost="" if accepted else "a key outside the vendors' hardware can be used by whoever holds it",
     )  # fmt: skip
@@ -57,8 +56,8 @@ def judge_anchor(ledger: Ledger, verified: VerifiedEvidence[object], policy: Evi
 def judge_tcb(ledger: Ledger, verified: VerifiedEvidence[object], policy: TcbPolicy) -> None:
     """The vendor's standing of the platform."""
     status, title = verified.tcb.status, "The platform is up to date"
-    expected = plain(["UpToDate", *policy.tolerated, *policy.unsafe_tolerated])
-    actual = plain([status or "no status: this vendor publishes none", *verified.tcb.advisories])
+    expected = ["UpToDate", *policy.tolerated, *policy.unsafe_tolerated]
+    actual = [status or "no status: this vendor publishes none", *verified.tcb.advisories]
     place = policy.tolerated.get(status) or policy.unsafe_tolerated.get(status) or ""
     strange = [] if policy.unsafe_any_advisory else _not_tolerated(verified, policy)
     if status in BEST or (place and not strange):

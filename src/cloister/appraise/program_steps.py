@@ -49,7 +49,7 @@ def judge_program(
     named = [rule for rule in section.rules if rule.names_program]
     ledger.affirm("executables", EXECUTABLES_APPROVED_BOOT if tee in MACHINES else EXECUTABLES_APPROVED_RUNTIME)
     ledger.note(
-        title, CheckState.PASSED, expected="a rule", actual=plain([rule.title for rule in named]), set_by=named[0].place
+        title, CheckState.PASSED, expected="a rule", actual=[rule.title for rule in named], set_by=named[0].place
     )
 
 

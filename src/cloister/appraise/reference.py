@@ -24,6 +24,9 @@ __all__ = ["ReferenceValue", "ReferenceValues", "read_reference_values"]
 
 KEYS: Final = frozenset({"tee", "name", "digest", "value", "minimum", "label", "provenance"})
 
+DEEPEST: Final = 8
+"""Lists inside each other. Claims have lists of lists at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceValue:
@@ -148,11 +151,11 @@ def _digest(value: object, where: str) -> str:
     return digits.lower()
 
 
-def _value(value: object, where: str) -> object:
-    if isinstance(value, list):
-        return tuple(_value(one, where) for one in value)
+def _value(value: object, where: str, depth: int = 0) -> object:
+    if isinstance(value, list) and depth < DEEPEST:
+        return tuple(_value(one, where, depth + 1) for one in value)
     if not isinstance(value, str | int):
-        raise PolicyError(f"{where}: value is text, a whole number, true or false, or a list of such")
+        raise PolicyError(f"{where}: value is text, a whole number, true or false, or a list of such ({DEEPEST} deep)")
     return value
 
 

@@ -28,8 +28,8 @@ SECONDS: Final = 5
 MEMORY: Final = 512 << 20
 """Bytes. Deployed policies take 30 MB."""
 LONGEST: Final = 1 << 20
-PACKAGE: Final = re.compile(r"^\s*package\s+policy\s*(?:#.*)?$", re.MULTILINE)
-TRUSTEE: Final = re.compile(r"^\s*(?:default\s+)?trust_claims\b", re.MULTILINE)
+PACKAGE: Final = re.compile(r"^[ \t]*package[ \t]+policy[ \t\r]*(?:#.*)?$", re.MULTILINE)
+TRUSTEE: Final = re.compile(r"^[ \t]*(?:default[ \t]+)?trust_claims\b", re.MULTILINE)
 
 LOOKUP: Final = """package policy
 import rego.v1
@@ -80,7 +80,7 @@ class RegoPolicy:
 
     def place(self, claim: str) -> str:
         """Where the policy first defines a claim, as `policy.rego:12`; the file if it does not."""
-        found = re.search(rf"^\s*(?:default\s+)?{re.escape(claim)}\b", self.text, re.MULTILINE)
+        found = re.search(rf"^[ \t]*(?:default[ \t]+)?{re.escape(claim)}\b", self.text, re.MULTILINE)
         return f"{self.name}:{self.text[: found.end()].count(chr(10)) + 1}" if found else self.name
 
 

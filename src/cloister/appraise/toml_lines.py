@@ -16,9 +16,19 @@ LONGEST: Final = 256 << 10
 """Bytes. A policy is written by people; what is longer belongs into a file of reference values."""
 
 TOKEN: Final = re.compile(
-    r"""\"""(?:\\.|[^\\])*?"{3,5} | '''.*?'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*' | \#[^\n]* | [\[\]{}] | \n""",
+    r"""\"""(?:\\.|[^\\])*?(?:"{3,5}|\\?\Z) | '''.*?(?:'{3,5}|\Z) | "(?:\\.|[^"\\\n])*"? | '[^'\n]*'?
+    | \#[^\n]* | [\[\]{}] | \n""",
     re.DOTALL | re.VERBOSE,
 )
+"""What may span lines or hide brackets. A string that is not closed is a token too: looking for its end from every
+quotation mark in it would take time that grows with the square of its length."""
+MOST_PARTS: Final = 16
+"""Parts of a dotted key. Python's reader takes time that grows with the square of their number."""
+DEEPEST: Final = 64
+"""Tables and lists inside each other. Constraints, which are two each, may be nested 16 deep."""
+NUMBERS: Final = range(-(1 << 63), 1 << 64)
+"""Whole numbers that claims can have."""
+LONG_KEY: Final = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{MOST_PARTS}}}")
 AT_LINE: Final = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -48,11 +58,23 @@ def read_toml(text: str, name: str) -> Document:
     if len(text) > LONGEST:
         raise PolicyError(f"{name}:1: {len(text)} characters; a policy has at most {LONGEST}")
     text = text.replace("\r\n", "\n")
+    long = LONG_KEY.search(TOKEN.sub(_without_strings, text))
+    if long is not None:
+        raise PolicyError(
+            f"{name}:{long.string[: long.start()].count(chr(10)) + 1}: a key has more than {MOST_PARTS} parts"
+        )
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise _not_toml(text, name, error) from error
-    return Document(name, values, _lines(text))
+    return Document(name, values, _lines(text, name))
+
+
+def _without_strings(token: re.Match[str]) -> str:
+    """What stands for a token where only keys and lines matter: strings may be keys, dots in them part nothing."""
+    if token[0][0] in "\"'":
+        return "_" + "\n" * token[0].count("\n")
+    return "" if token[0][0] == "#" else token[0]
 
 
 def _not_toml(text: str, name: str, error: Exception) -> PolicyError:
@@ -93,7 +115,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
         line += token[0].count("\n")
 
 
-def _lines(text: str) -> dict[Path, int]:
+def _lines(text: str, name: str) -> dict[Path, int]:
     lines: dict[Path, int] = {}
     table: Path = ()
     counts: dict[Path, int] = {}
@@ -104,7 +126,11 @@ def _lines(text: str) -> dict[Path, int]:
             for end in range(1, len(table) + 1):
                 lines.setdefault(table[:end], line)
         else:
-            for path in _paths(content, table):
+            for path, value in _paths(content, table):
+                if len(path) > DEEPEST:
+                    raise PolicyError(f"{name}:{line}: tables and lists are nested more than {DEEPEST} deep")
+                if isinstance(value, int) and value not in NUMBERS:
+                    raise PolicyError(f"{name}:{line}: a number that needs more than 64 bits")
                 lines.setdefault(path, line)
     return lines
 
@@ -124,13 +150,13 @@ def _header(content: object, repeated: bool, counts: dict[Path, int]) -> Path:  
     return path
 
 
-def _paths(value: object, at: Path) -> Iterator[Path]:
-    """The path of everything inside a value, outermost first."""
+def _paths(value: object, at: Path) -> Iterator[tuple[Path, object]]:
+    """Everything inside a value with its path, outermost first."""
     inner: Iterator[tuple[str | int, object]] = iter(())
     if isinstance(value, dict):
         inner = iter(value.items())
     elif isinstance(value, list):
         inner = iter(enumerate(value))
     for key, one in inner:
-        yield (*at, key)
+        yield (*at, key), one
         yield from _paths(one, (*at, key))

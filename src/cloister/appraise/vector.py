@@ -4,9 +4,11 @@ Numbers and tiers are those of draft-ietf-rats-ar4si, sections "Enumeration enco
 number means something else in each claim. Positive numbers are the draft's, negative ones a verifier's own.
 """
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from typing import Final, NoReturn
 
 __all__ = [
@@ -159,11 +161,14 @@ class Tier(Enum):
     WARNING = "warning"
     CONTRAINDICATED = "contraindicated"
 
+    def __init__(self, _: str) -> None:
+        self.rank = len(type(self).__members__)  # those before this one
+
     def __lt__(self, other: object) -> bool:
-        if not isinstance(other, Tier):
-            return NotImplemented
-        order = list(Tier)
-        return order.index(self) < order.index(other)
+        return self.rank < other.rank if isinstance(other, Tier) else NotImplemented
+
+    def __gt__(self, other: object) -> bool:
+        return self.rank > other.rank if isinstance(other, Tier) else NotImplemented
 
     def __str__(self) -> str:
         return self.value
@@ -207,13 +212,14 @@ class TrustVector:
 
     def __post_init__(self) -> None:
         """Refuse what is no signed byte."""
-        for name, value in self.values().items():
+        for value in in_order(self):
             if type(value) is not int or not -128 <= value <= 127:
+                name = next(name for name, one in self.values().items() if one is value)
                 raise ValueError(f"{name} is a whole number from -128 to 127, not {value!r}")
 
     def values(self) -> dict[str, int]:
         """All eight claims by name, in the order of the draft's numbers."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return dict(zip(NAMES, in_order(self), strict=True))
 
     def claimed(self) -> dict[str, int]:
         """The claims that are not 0."""
@@ -221,8 +227,19 @@ class TrustVector:
 
     def worst(self) -> Tier:
         """The worst tier among the claims that are not 0; NONE if all are."""
-        return max(map(tier_of, self.claimed().values()), default=Tier.NONE)
+        return worst_of(in_order(self))
 
     def bears(self, status: Tier) -> bool:
         """Whether an overall status is no better than the claims: an empty vector bears any."""
-        return not self.claimed() or status >= self.worst()
+        return not any(in_order(self)) or status >= self.worst()
+
+
+NAMES: Final = tuple(one.name for one in fields(TrustVector))
+in_order: Final[Callable[[TrustVector], tuple[int, ...]]] = operator.attrgetter(*NAMES)
+"""The eight numbers of a vector."""
+
+
+@lru_cache(maxsize=1024)
+def worst_of(values: tuple[int, ...]) -> Tier:
+    """The worst tier among the values that are not 0; NONE if all are."""
+    return max((tier_of(value) for value in values if value != NO_CLAIM), default=Tier.NONE)

@@ -49,26 +49,31 @@ def check_options(args: argparse.Namespace) -> None:
 
 def write_result(args: argparse.Namespace, key: SigningKey, verdict: Verdict, evidence: bytes, nonce: bytes) -> None:
     """Sign the verdict and write it."""
-    digest, now = hashlib.sha256(evidence).digest(), datetime.now(UTC)
-    names = names_of(verdict)
-    primary, *others = verdict.appraisals
-    told = [
-        replace(primary, unchecked=verdict.unchecked),
-        *others,
-    ]  # bindings, event logs and leftovers too
-    submodules = {name: Submodule.of(one, evidence_sha256=digest) for name, one in zip(names, told, strict=True)}
-    result = AttestationResult.of(
-        submodules, verifier=Verifier(developer="Cloister", build=f"cloister {__version__}"), issued_at=now,
-        expires_at=now + timedelta(seconds=args.lifetime), nonce=nonce if len(nonce) in NONCES else b"",
-        profile=PROFILES[args.profile],
-    )  # fmt: skip
-    token = issue_cwt(result, key) if args.ear.endswith(".cwt") else issue_jwt(result, key)
+    echoed = nonce if len(nonce) in NONCES else b""
+    try:
+        result = result_of(verdict, evidence, echoed, args)
+        token = issue_cwt(result, key) if args.ear.endswith(".cwt") else issue_jwt(result, key)
+    except ValueError as error:
+        raise UsageError(f"{args.ear}: this verdict cannot be written as such a result: {error}") from error
     written(Path(args.ear), token)
-    if nonce and not result.nonce:
+    if nonce and not echoed:
         print(
             f"cloister verify: {args.ear} does not echo the nonce: it has {len(nonce)} bytes, and a result can carry"
             f" {NONCES[0]} to {NONCES[-1]}", file=sys.stderr,
         )  # fmt: skip
+
+
+def result_of(verdict: Verdict, evidence: bytes, nonce: bytes, args: argparse.Namespace) -> AttestationResult:
+    """The verdict as a result; ValueError if its profile cannot say what it says."""
+    digest, now = hashlib.sha256(evidence).digest(), datetime.now(UTC)
+    primary, *others = verdict.appraisals
+    told = [replace(primary, unchecked=verdict.unchecked), *others]  # bindings, event logs and leftovers too
+    named = zip(names_of(verdict), told, strict=True)
+    return AttestationResult.of(
+        {name: Submodule.of(one, evidence_sha256=digest) for name, one in named},
+        verifier=Verifier(developer="Cloister", build=f"cloister {__version__}"), issued_at=now,
+        expires_at=now + timedelta(seconds=args.lifetime), nonce=nonce, profile=PROFILES[args.profile],
+    )  # fmt: skip
 
 
 def written(path: Path, data: bytes) -> None:

@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 SGX_EXTENSIONS: Final = "1.2.840.113741.1.13.1"
+MOST_ISSUERS: Final = 16
+"""Certificates in the chain of one statement. Real ones have two."""
+
 MOST_LEVELS: Final = 256
 """TCB levels in one statement. Real ones have up to 20."""
 
@@ -322,6 +325,13 @@ class IntelCollateral:
     crls: tuple[Crl, ...] = field(repr=False)
     source: str = ""
 
+    @property
+    def size(self) -> int:
+        """Bytes of everything that is signed in it."""
+        encoded = [one.encoded for one in (*self.tcb_info_chain, *self.qe_identity_chain)]
+        encoded += [one.encoded for one in self.crls]
+        return sum(map(len, (self.tcb_info, self.qe_identity, *encoded)))
+
     @functools.cached_property
     def tcb(self) -> TcbInfo:
         """The parsed TCB info; not verified by being parsed."""
@@ -364,7 +374,10 @@ def _utf8(value: object, key: str, name: str) -> bytes:
 
 
 def _chain(text: str) -> tuple[Certificate, ...]:
-    return tuple(Certificate.parse(block) for block in pem_blocks(text.encode("utf-8", "replace"), "CERTIFICATE"))
+    blocks = pem_blocks(text.encode("utf-8", "replace"), "CERTIFICATE")
+    if len(blocks) > MOST_ISSUERS:
+        raise ParseError("Intel collateral", "chain", 0, f"{len(blocks)} certificates; at most {MOST_ISSUERS}")
+    return tuple(map(Certificate.parse, blocks))
 
 
 def _crl(text: str, key: str) -> Crl:

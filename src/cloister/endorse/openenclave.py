@@ -12,6 +12,7 @@ The second is Intel's `tdx_ql_qv_collateral_t` as it stood in memory, with its s
 from typing import Final
 
 from cloister._wire import Reader
+from cloister.errors import ParseError
 
 __all__ = ["looks_like", "parse"]
 
@@ -38,6 +39,8 @@ def looks_like(data: bytes) -> bool:
 
 def parse(data: bytes) -> dict[str, object]:
     """The members of a bundle, as `cloister.endorse.bundle.members_of` takes them."""
+    if not looks_like(data):
+        raise ParseError("endorsements", "version", 0, "is none of Open Enclave's version 1 or of Intel's version 4")
     items = _items(data) if data[:1] == b"\x01" else _strings(data)
     members: dict[str, object] = {}
     for name, value in items.items():

@@ -19,7 +19,7 @@ def open_envelope(data: bytes) -> Envelope:
     """
     if len(data) > LARGEST:
         raise ParseError("Envelope", "size", 0, f"{len(data)} bytes; at most {LARGEST}")
-    opened = recognise(data, Opening(recognise))
+    opened = recognise(data, Opening(recognise)).bounded()
     if not opened.parts:
         raise ParseError("Envelope", "parts", 0, "endorsements, but no evidence")
     return opened

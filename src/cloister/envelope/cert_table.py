@@ -56,16 +56,16 @@ def open_container(data: bytes, opening: Opening) -> Envelope:
     found = evidence_in(report, SNP)
     if not rest.strip(b"\0"):
         return join(found, Envelope(leftovers=(f"{len(rest)} zero bytes after the {SNP}",)))
-    return join(found, open_table(rest, base=REPORT)).within("SNP extended report")
+    return join(found, open_table(rest, opening, base=REPORT)).within("SNP extended report")
 
 
-def open_table(table: bytes, *, base: int = 0) -> Envelope:
+def open_table(table: bytes, opening: Opening, *, base: int = 0) -> Envelope:
     """The certificates and revocation lists in a table."""
     certificates: list[Certificate] = []
     crls: list[Crl] = []
     notes: list[str] = []
     for entry in entries(table, base):
-        content, at = table[entry.offset : entry.offset + entry.length], base + entry.offset
+        content, at = opening.spend(table[entry.offset : entry.offset + entry.length]), base + entry.offset
         if entry.name == "CRL":
             crls.append(Crl.parse(content, base=at))
         elif entry.name in GUIDS.values():

@@ -47,6 +47,10 @@ MEDIA_TYPES: Final = {
 }
 """Media type without parameters: a layer that must then be inside."""
 
+MEDIA_TYPE: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$&-^_.+/")
+LONGEST_TYPE: Final = 127 + 1 + 127
+"""Characters of a media type (RFC 6838, section 4.2), in lower case. Nothing else stands in reports."""
+
 CERTIFICATE_TYPES: Final = {"application/pkix-cert", "application/pem-certificate-chain"}
 CRL_TYPE: Final = "application/pkix-crl"
 CONTENT_FORMATS: Final = {287: "application/pkix-cert"}
@@ -126,9 +130,8 @@ def open_cbor(value: object, opening: Opening) -> Envelope:
 def open_record(kind: object, content: bytes, ind: list[object], opening: Opening, form: str) -> Envelope:
     """The message in a record, of this media type or Content-Format number."""
     said = whole_ind(ind)
-    name = CONTENT_FORMATS.get(kind, f"Content-Format {kind}") if isinstance(kind, int) else str(kind)
-    media = name.split(";")[0].strip().lower()
-    step = f"CMW {form} record {name}"
+    media = media_type(kind)
+    step = f"CMW {form} record {media}"
     if media in CERTIFICATE_TYPES or media == CRL_TYPE:
         return endorsement(media, opening.spend(content), step)
     if said and not said & (EVIDENCE | ENDORSEMENTS):
@@ -138,8 +141,18 @@ def open_record(kind: object, content: bytes, ind: list[object], opening: Openin
         raise ParseError(RECORD, "ind", 0, f"is {said}, inside is {found.path[-1]}")
     expected = MEDIA_TYPES.get(media, "")
     if not any(layer.startswith(expected) for layer in found.path[1:]):
-        raise ParseError(RECORD, "type", 0, f"is {name}, inside is {found.path[-1]}")
+        raise ParseError(RECORD, "type", 0, f"is {media}, inside is {found.path[-1]}")
     return found
+
+
+def media_type(kind: object) -> str:
+    """A record's type without its parameters, in lower case. Text of any other form stands in no report."""
+    if isinstance(kind, int):
+        return CONTENT_FORMATS.get(kind, f"Content-Format {kind}")
+    media = str(kind).split(";")[0].strip().lower()
+    if len(media) > LONGEST_TYPE or not MEDIA_TYPE.issuperset(media):
+        raise ParseError(RECORD, "type", 0, "is no media type (RFC 6838, section 4.2)")
+    return media
 
 
 def whole_ind(ind: list[object]) -> int:
@@ -172,6 +185,6 @@ def open_collection(value: Mapping[object, object], opening: Opening, form: str)
     open_member = open_cbor if form == "CBOR" else open_json
     found = [open_member(one, deeper).within(step) for label, one in value.items() if label != TYPE_LABEL]
     found.sort(key=lambda one: not one.parts)
-    if not found[0].parts:
+    if not found or not found[0].parts:
         raise ParseError(COLLECTION, "members", 0, "none is evidence")
     return join(*found)

@@ -9,7 +9,7 @@ from cloister.endorse.intel import IntelCollateral
 from cloister.envelope.bindings import Binding
 from cloister.errors import ParseError
 
-__all__ = ["DEEPEST", "LARGEST", "Container", "Envelope", "Opening", "join"]
+__all__ = ["DEEPEST", "LARGEST", "MOST_ENDORSEMENTS", "Container", "Envelope", "Opening", "join"]
 
 T = TypeVar("T")
 
@@ -22,6 +22,12 @@ LARGEST: Final = 16 << 20
 
 MOST_PARTS: Final = 128
 """Pieces of evidence. A composite device has some ten."""
+
+MOST_ENDORSEMENTS: Final = 256
+"""Certificates, lists and statements that came along. A chain has four, Intel's collateral counts as one."""
+
+LARGEST_ENDORSEMENTS: Final = 1 << 20
+"""Bytes of all of them: what comes along is remembered by verification. Intel's collateral has 100 to 200 kB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +48,43 @@ class Envelope:
     path: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
 
+    @property
+    def primary(self) -> object:
+        """The first piece of evidence; ParseError if there are only endorsements."""
+        if not self.parts:
+            raise ParseError("Envelope", "parts", 0, "endorsements, where evidence should be")
+        return self.parts[0]
+
+    def bounded(self) -> "Envelope":
+        """The same, or ParseError if more came along than anybody needs."""
+        if len(self.parts) > MOST_PARTS:
+            raise ParseError("Envelope", "parts", 0, f"more than {MOST_PARTS} pieces of evidence")
+        if len(self.certificates) + len(self.crls) + len(self.intel) > MOST_ENDORSEMENTS:
+            raise ParseError("Envelope", "endorsements", 0, f"more than {MOST_ENDORSEMENTS} came along")
+        sizes = [len(one.encoded) for one in self.certificates] + [len(one.encoded) for one in self.crls]
+        size = sum(sizes) + sum(one.size for one in self.intel)
+        if size > LARGEST_ENDORSEMENTS:
+            raise ParseError("Envelope", "endorsements", 0, f"{size} bytes came along; at most {LARGEST_ENDORSEMENTS}")
+        return self
+
     def within(self, *steps: str) -> "Envelope":
         """The same, found inside these layers."""
         return replace(self, path=(*steps, *self.path))
 
 
 def join(*found: Envelope) -> Envelope:
-    """All contents together, each once; the path is that of the first."""
+    """All contents together, each once; the path is that of the first. ParseError if they are too many."""
+    for one in found:
+        one.bounded()
     if sum(len(one.parts) for one in found) > MOST_PARTS:
         raise ParseError("Envelope", "parts", 0, f"more than {MOST_PARTS} pieces of evidence")
     return Envelope(
-        parts=unique(one.parts for one in found), certificates=unique(one.certificates for one in found),
-        crls=unique(one.crls for one in found), bindings=unique(one.bindings for one in found),
-        event_logs=unique(one.event_logs for one in found), intel=unique(one.intel for one in found),
-        leftovers=unique(one.leftovers for one in found), path=found[0].path,
-    )  # fmt: skip
+        parts=unique(one.parts for one in found), bindings=unique(one.bindings for one in found),
+        event_logs=unique(one.event_logs for one in found), leftovers=unique(one.leftovers for one in found),
+        certificates=tuple(dict.fromkeys(made for one in found for made in one.certificates)),
+        crls=tuple(dict.fromkeys(made for one in found for made in one.crls)),
+        intel=tuple(dict.fromkeys(made for one in found for made in one.intel)), path=found[0].path,
+    ).bounded()  # fmt: skip
 
 
 def unique(tuples: Iterable[tuple[T, ...]]) -> tuple[T, ...]:

@@ -100,6 +100,8 @@ def open_extension(oid: str, value: Der, holder: SignedRequest, opening: Opening
     if not found.path[-1].startswith(kind):
         raise content.error("report", f"is {found.path[-1]}; this extension has an {kind}")
     found = Envelope(parts=found.parts, leftovers=found.leftovers, path=found.path[1:])
-    binding = KeyBinding(evidence=found.parts[0], holder=holder, forms=(KeyForm.SPKI,), algorithm=algorithm)
+    bindings = tuple(
+        KeyBinding(evidence=one, holder=holder, forms=(KeyForm.SPKI,), algorithm=algorithm) for one in found.parts
+    )
     notes = (f"{NAME}: revocation lists and statements in it are not used",)
-    return join(found, Envelope(certificates=certificates, bindings=(binding,), leftovers=notes))
+    return join(found, Envelope(certificates=certificates, bindings=bindings, leftovers=notes))

@@ -16,7 +16,7 @@ from typing import Final
 from cloister._wire import Reader
 from cloister.envelope.bindings import DataBinding
 from cloister.envelope.cert_table import certificates_in
-from cloister.envelope.contents import Envelope, Opening, join
+from cloister.envelope.contents import MOST_ENDORSEMENTS, Envelope, Opening, join
 from cloister.envelope.json_members import has, ignored, octets
 from cloister.envelope.kinds import looks_like_evidence
 from cloister.errors import ParseError
@@ -26,7 +26,7 @@ __all__ = ["looks_like", "looks_like_json", "open_container", "open_json"]
 NAME: Final = "dstack attestation"
 TDX, SNP = 0, 3
 MOST: Final = 65_536
-"""Events in a log, and certificates in a chain."""
+"""Events in a log."""
 
 
 def looks_like_json(value: object) -> bool:
@@ -49,7 +49,7 @@ def open_json(value: object, opening: Opening) -> Envelope:
     bindings: tuple[DataBinding, ...] = ()
     if value.get("report_data"):
         said = octets(value["report_data"], NAME, "report_data")
-        bindings = (DataBinding(evidence=found.parts[0], what="report_data beside the quote", data=said, algorithm=""),)
+        bindings = (DataBinding(evidence=found.primary, what="report_data beside the quote", data=said, algorithm=""),)
     logs = (opening.spend(log.encode("utf-8", "surrogatepass")),) if log else ()
     return join(found, Envelope(event_logs=logs, bindings=bindings, leftovers=notes))
 
@@ -71,21 +71,26 @@ def open_container(data: bytes, opening: Opening) -> Envelope:
         return open_snp(reader, opening)
     found = opening.inside(reader.take(compact(reader, "quote"), "quote"), NAME)
     log = [event(reader) for _ in range(counted(reader, "event_log"))]
-    for _ in range(counted(reader, "runtime_events")):
+    events = counted(reader, "runtime_events")
+    for _ in range(events):
         reader.take(compact(reader, "event"), "event")
         reader.take(compact(reader, "payload"), "payload")
     said = reader.take(64, "report_data")
     reader.take(compact(reader, "config"), "config")
     reader.finish()
-    binding = DataBinding(evidence=found.parts[0], what="report_data beside the quote", data=said, algorithm="")
+    binding = DataBinding(evidence=found.primary, what="report_data beside the quote", data=said, algorithm="")
+    notes = (f"{NAME}: config is not used", *([f"{NAME}: {events} runtime events are not used"] if events else []))
     logs = (opening.spend(json.dumps(log, separators=(",", ":")).encode()),) if log else ()
-    return join(found, Envelope(event_logs=logs, bindings=(binding,), leftovers=(f"{NAME}: config is not used",)))
+    return join(found, Envelope(event_logs=logs, bindings=(binding,), leftovers=notes))
 
 
 def open_snp(reader: Reader, opening: Opening) -> Envelope:
     """The report; what follows the certificates differs between versions of dstack and is not used."""
     found = opening.inside(reader.take(compact(reader, "report"), "report"), NAME)
-    chain = [reader.take(compact(reader, "certificate"), "certificate") for _ in range(counted(reader, "cert_chain"))]
+    chain = [
+        reader.take(compact(reader, "certificate"), "certificate")
+        for _ in range(counted(reader, "cert_chain", MOST_ENDORSEMENTS))
+    ]
     certificates = tuple(one for block in chain for one in certificates_in(opening.spend(block), 0))
     rest = (f"{NAME}: {reader.left} bytes of configuration and events are not used",) if reader.left else ()
     return join(found, Envelope(certificates=certificates, leftovers=rest))
@@ -101,11 +106,11 @@ def compact(reader: Reader, field: str) -> int:
     return int.from_bytes(bytes([first]) + more, "little") >> 2
 
 
-def counted(reader: Reader, field: str) -> int:
+def counted(reader: Reader, field: str, most: int = MOST) -> int:
     """How many elements follow."""
     count = compact(reader, field)
-    if count > MOST:
-        raise reader.error(field, f"{count} elements; at most {MOST}")
+    if count > most:
+        raise reader.error(field, f"{count} elements; at most {most}")
     return count
 
 

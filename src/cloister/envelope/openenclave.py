@@ -75,5 +75,5 @@ def open_quote(data: bytes, step: str) -> Envelope:
     found = evidence_in(quote, name).within(step)
     if not claims:
         return found
-    binding = DataBinding(evidence=found.parts[0], what="custom claims", data=claims)
+    binding = DataBinding(evidence=found.primary, what="custom claims", data=claims)
     return join(found, Envelope(bindings=(binding,)))

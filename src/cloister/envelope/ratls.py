@@ -1,6 +1,7 @@
 """RA-TLS: X.509 certificates that carry evidence, and what the evidence must say about the certificate's key.
 
     2.23.133.5.4.9               CBOR 60000([quote, claims])     report data SHA-256(claims), a claim names the key
+                                 or a message wrapper (CMW)      report data SHA-256(SubjectPublicKeyInfo)
     1.2.840.113741.1.13.1        the quote                       report data SHA-256(SubjectPublicKeyInfo)
     0.6.9.42.840.113741.1337.6   the same; Gramine's, with a tag and a length inside the identifier
     1.2.840.113741.1337.6        the same; rats-tls, report data SHA-256 of the key without its header
@@ -107,7 +108,7 @@ def open_extension(certificate: Certificate, oid: str, opening: Opening) -> Enve
                 "RA-TLS certificate", oid, certificate.extensions[oid].offset, "holds no quote of version 3, 4 or 5"
             )
         found, forms = evidence_in(value, name), QUOTES[oid]
-    binding = KeyBinding(evidence=found.parts[0], holder=certificate, forms=forms)
+    binding = KeyBinding(evidence=found.primary, holder=certificate, forms=forms)
     return join(found, Envelope(bindings=(binding,)))
 
 
@@ -117,7 +118,7 @@ def open_tagged(certificate: Certificate, value: bytes, opening: Opening) -> Env
     offset = certificate.extensions[DICE].offset
     tagged = _cbor.loads(value, record, base=offset, longest=len(value))
     if cmw.looks_like_cbor(tagged):
-        return cmw.open_cbor(tagged, opening.deeper())
+        return bound_to_key(cmw.open_cbor(tagged, opening.deeper()), certificate)
     if not isinstance(tagged, Tag):
         raise ParseError(record, "tag", offset, "is not tagged CBOR")
     if tagged.tag != QUOTE_AND_CLAIMS:
@@ -133,7 +134,16 @@ def open_tagged(certificate: Certificate, value: bytes, opening: Opening) -> Env
     if not name:
         raise ParseError(record, "quote", offset, "is no evidence format that is known")
     found = evidence_in(quote, name)
-    return join(found, Envelope(bindings=(claims_binding(found.parts[0], certificate, claims),)))
+    return join(found, Envelope(bindings=(claims_binding(found.primary, certificate, claims),)))
+
+
+def bound_to_key(found: Envelope, certificate: Certificate) -> Envelope:
+    """What a wrapper contains: every piece of evidence must speak of the certificate's key, like a quote alone.
+
+    Whoever has evidence can put it into a certificate of his own; the wrapper has nothing that would prevent that.
+    """
+    spoken = tuple(KeyBinding(evidence=one, holder=certificate, forms=(KeyForm.SPKI,)) for one in found.parts)
+    return join(found, Envelope(bindings=spoken))
 
 
 def claims_binding(evidence: object, certificate: Certificate, claims: bytes) -> ClaimsBinding:

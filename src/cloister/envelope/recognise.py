@@ -57,6 +57,10 @@ COSE_SIGN1: Final = 18
 FRAMED: Final = ("Intel SGX quote", "Intel TDX quote", "AMD SEV-SNP report", "Keystone report")
 """Formats of fixed layout: how far their parsers get says how near they are."""
 
+MOST_MARKS: Final = 200_000
+"""Members, objects and lists in a JSON document. Each costs a hundred times the memory and time of its few bytes; an
+event log of 10,000 events has 60,000."""
+
 CBOR_STARTS: Final = frozenset({*range(0x82, 0x84), *range(0xA1, 0xBC), *range(0xC0, 0xDC)})
 """First bytes of CBOR arrays of two or three, maps and tags."""
 
@@ -68,14 +72,14 @@ def recognise(data: bytes, opening: Opening) -> Envelope:
     refused = refusals.name_of(data)
     if refused:
         raise ParseError("Envelope", "format", 0, f"is {refused}")
+    is_json = looks_like_json(data)
     for _, container in BINARY:
         if container.looks_like(data):
             return container.open_container(data, opening)
     name = looks_like_evidence(data)
     if name:
         return evidence_in(data, name)
-    first = data.lstrip(WHITE)[:1]
-    if first in {b"{", b"["}:
+    if is_json:
         return open_json(data, opening)
     for _, container in LAST:
         if container.looks_like(data):
@@ -83,6 +87,15 @@ def recognise(data: bytes, opening: Opening) -> Envelope:
     if data[0] not in CBOR_STARTS:
         nothing_fits(data)
     return open_cbor(data, opening)
+
+
+def looks_like_json(data: bytes) -> bool:
+    """Whether it begins as JSON does; ParseError if it does and would be too much work to read."""
+    if data.lstrip(WHITE)[:1] not in {b"{", b"["}:
+        return False
+    if sum(map(data.count, (b":", b"[", b"{"))) > MOST_MARKS:
+        raise ParseError("JSON", "members", 0, f"more than {MOST_MARKS} members, objects and lists")
+    return True
 
 
 def open_json(data: bytes, opening: Opening) -> Envelope:

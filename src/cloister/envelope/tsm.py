@@ -44,7 +44,7 @@ def open_value(value: object, opening: Opening) -> Envelope:
         return join(found, Envelope(leftovers=notes))
     if kind != "AMD SEV-SNP report":
         raise ParseError(NAME, "auxblob", 0, f"stands beside an {kind}, which has no certificate table")
-    return join(found, open_table(table), Envelope(leftovers=notes))
+    return join(found, open_table(table, opening), Envelope(leftovers=notes))
 
 
 def member(value: Mapping[str, object], key: str) -> bytes:

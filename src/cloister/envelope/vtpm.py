@@ -30,7 +30,7 @@ def open_container(data: bytes, opening: Opening) -> Envelope:
     if not bundle.td_quote:
         return join(open_report(bundle.report), quote).within(step)
     found = opening.inside(bundle.td_quote, step)
-    return join(found, bound_report(found.parts[0], bundle.report), quote)
+    return join(found, bound_report(found.primary, bundle.report), quote)
 
 
 def open_report(report: HclReport) -> Envelope:

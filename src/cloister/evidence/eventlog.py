@@ -13,8 +13,9 @@ log may be filled with 0xff or 0x00.
 Nothing in a log is proven: `cloister.verification.eventlog` compares it with registers.
 """
 
+import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cloister._wire import Reader
 from cloister.errors import ParseError
@@ -86,8 +87,11 @@ REGISTERS: Final = 32
 """No TPM has more PCRs than 32; events that extend nothing may name any register (0xffffffff does occur)."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
+LEGACY_HEAD: Final = struct.Struct("<II20sI")
+AGILE_HEAD: Final = struct.Struct("<III")
+
+
+class Event(NamedTuple):
     """One line of a log. `digests` are (TPM_ALG_ID, value) as they stand; `offset` is where it stands in the log."""
 
     register: int
@@ -154,10 +158,10 @@ def parse(data: bytes, *, base: int = 0) -> EventLog:
     first = _legacy_event(reader)
     agile = first.type == EV_NO_ACTION and first.data.startswith(SPEC_ID)
     algorithms = _spec_id(first, base) if agile else ((SHA1, 20),)
-    sizes, events = dict(algorithms), [first]
+    digests, events = _Digests(algorithms), [first]
     end = _end(data)
     while reader.offset < end:
-        events.append(_event(reader, sizes) if agile else _legacy_event(reader))
+        events.append(_event(reader, digests) if agile else _legacy_event(reader))
     return EventLog(
         crypto_agile=agile, algorithms=algorithms, events=tuple(events),
         filler=data[-1] if reader.left else 0, filled=reader.left,
@@ -175,33 +179,51 @@ def _end(data: bytes) -> int:
 
 def _legacy_event(reader: Reader) -> Event:
     offset = reader.offset
-    register, kind = _head(reader)
-    digest = reader.take(20, "digest")
-    data = reader.take(reader.u32("event size"), "event data")
-    return Event(register=register, type=kind, digests=((SHA1, digest),), data=data, offset=offset)
+    register, kind, digest, size = LEGACY_HEAD.unpack(reader.take(LEGACY_HEAD.size, "register, type, digest, size"))
+    _check_register(reader, register, kind)
+    return Event(register, kind, ((SHA1, digest),), reader.take(size, "event data"), offset)
 
 
-def _event(reader: Reader, sizes: dict[int, int]) -> Event:
+class _Digests:
+    """How the digests of an event are laid out in one log, the data's size behind them; `sizes` are by TPM_ALG_ID."""
+
+    __slots__ = ("layout", "numbers", "sizes")
+
+    def __init__(self, algorithms: tuple[tuple[int, int], ...]) -> None:
+        self.sizes, self.numbers = dict(algorithms), tuple(number for number, _ in algorithms)
+        self.layout = struct.Struct("<" + "".join(f"H{size}s" for _, size in algorithms) + "I")
+
+
+def _event(reader: Reader, digests: _Digests) -> Event:
     offset = reader.offset
-    register, kind = _head(reader)
-    count = reader.u32("digest count")
-    if count != len(sizes):
-        raise reader.error("digest count", f"is {count}; this log has {len(sizes)} algorithms")
-    digests: dict[int, bytes] = {}
-    for _ in range(count):
+    register, kind, count = AGILE_HEAD.unpack(reader.take(AGILE_HEAD.size, "register, type, digest count"))
+    _check_register(reader, register, kind)
+    if count != len(digests.numbers):
+        raise reader.error("digest count", f"is {count}; this log has {len(digests.numbers)} algorithms")
+    start = reader.offset
+    taken = reader.take(digests.layout.size, "digests")
+    *values, size = digests.layout.unpack(taken)
+    if tuple(values[::2]) == digests.numbers:
+        found = tuple(zip(values[::2], values[1::2], strict=True))
+    else:
+        found = _in_another_order(Reader(taken[:-4], "event log", base=reader.base + start), digests.sizes)
+    return Event(register, kind, found, reader.take(size, "event data"), offset)
+
+
+def _in_another_order(reader: Reader, sizes: dict[int, int]) -> tuple[tuple[int, bytes], ...]:
+    """All digests of an event, each algorithm once, as they stand: the log's order is usual, not demanded."""
+    found: dict[int, bytes] = {}
+    while reader.left:
         algorithm = reader.u16("algorithm")
-        if algorithm not in sizes or algorithm in digests:
+        if algorithm not in sizes or algorithm in found:
             raise reader.error("algorithm", f"{algorithm:#x} is not one of this log's, or stands twice in one event")
-        digests[algorithm] = reader.take(sizes[algorithm], "digest")
-    data = reader.take(reader.u32("event size"), "event data")
-    return Event(register=register, type=kind, digests=tuple(digests.items()), data=data, offset=offset)
+        found[algorithm] = reader.take(sizes[algorithm], "digest")
+    return tuple(found.items())
 
 
-def _head(reader: Reader) -> tuple[int, int]:
-    register, kind = reader.u32("register"), reader.u32("event type")
+def _check_register(reader: Reader, register: int, kind: int) -> None:
     if register >= REGISTERS and kind != EV_NO_ACTION:
         raise reader.error("register", f"{register:#x} does not exist")
-    return register, kind
 
 
 def _spec_id(event: Event, base: int) -> tuple[tuple[int, int], ...]:

@@ -9,6 +9,7 @@
 Every number is little-endian. TCB versions are kept as their 8 bytes; `tcb_of` reads them in the layout of a product.
 """
 
+import functools
 from enum import IntEnum, StrEnum
 from typing import ClassVar, Final
 
@@ -43,6 +44,7 @@ SIGNED: Final = 0x2A0
 ECDSA_P384_SHA384: Final = 1
 """The only signature algorithm that is defined (AMD 56860, chapter 10)."""
 
+TCBS: Final = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")
 POLICY_RESERVED: Final = ((1 << 64) - 1) & ~((1 << 26) - 1)
 POLICY_ONE: Final = 1 << 17
 SIGNER_RESERVED: Final = 0xFFFF_FFE0
@@ -153,7 +155,7 @@ class Report(_Head, size=0x188):
         """Whether the guest may be associated with a migration agent, which can read all of it (policy bit 18)."""
         return bool(self.policy & 1 << 18)
 
-    @property
+    @functools.cached_property
     def signing_key(self) -> SigningKey:
         """Which key signed."""
         return SigningKey(self.signer_info >> 2 & 7)
@@ -168,7 +170,7 @@ class Report(_Head, size=0x188):
         """Whether an author key vouched for the ID key at launch."""
         return bool(self.signer_info & 1)
 
-    @property
+    @functools.cached_property
     def signed(self) -> bytes:
         """The bytes under the signature."""
         return self.serialize()[:SIGNED]
@@ -214,8 +216,7 @@ class _CpuidReport(Report, size=0x1F8):
     @property
     def products(self) -> tuple[Product, ...]:
         """The product, by family and model; none if that is not known here."""
-        family, model = self.cpuid_fam_id, self.cpuid_mod_id
-        return tuple(product for product, known, models in MODELS if family == known and model in models)
+        return products_of(self.cpuid_fam_id, self.cpuid_mod_id)
 
 
 class ReportV3(_CpuidReport, size=SIZE):
@@ -250,6 +251,13 @@ MODELS: Final = (
 )
 """Product, CPUID family, models (AMD Processor Programming References; the same ranges as virtee/sev has)."""
 
+
+@functools.lru_cache(maxsize=256)
+def products_of(family: int, model: int) -> tuple[Product, ...]:
+    """The product of a CPUID family and model; none if that is not known here."""
+    return tuple(product for product, known, models in MODELS if family == known and model in models)
+
+
 REPORTS: Final[dict[int, type[Report]]] = {2: ReportV2, 3: ReportV3, 4: ReportV4, 5: ReportV5}
 """The record of each version."""
 
@@ -277,18 +285,43 @@ def parse(data: bytes, *, base: int = 0) -> Report:
             type(report).__name__, "cpuid_fam_id", base + 0x188,
             f"family {data[0x188]:#x}, model {data[0x189]:#x} is no product whose TCB layout is known",
         )  # fmt: skip
-    for name in ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb"):
-        tcb_of(getattr(report, name), report.products[0], base=base + report.OFFSETS[name])
+    _check_tcbs(report, base)
+    report.__dict__["signed"] = data[:SIGNED]  # what the cached property would make again from the fields
     return report
 
 
 def _check_bits(report: Report, base: int) -> None:
+    name, reason = wrong_bits(report.policy, report.signer_info)
+    if name:
+        raise ParseError(type(report).__name__, name, base + report.OFFSETS[name], reason)
+
+
+@functools.lru_cache(maxsize=256)
+def wrong_bits(policy: int, signer_info: int) -> tuple[str, str]:
+    """The field with bits that no report has, and why; both empty if there is none."""
     refused = [
-        ("policy", not report.policy & POLICY_ONE, "bit 17 must be 1"),
-        ("policy", bool(report.policy & POLICY_RESERVED), "reserved bits must be zero"),
-        ("signer_info", bool(report.signer_info & SIGNER_RESERVED), "reserved bits must be zero"),
-        ("signer_info", report.signer_info >> 2 & 7 not in {0, 1, 7}, "names a signing key that is not defined"),
+        ("policy", not policy & POLICY_ONE, "bit 17 must be 1"),
+        ("policy", bool(policy & POLICY_RESERVED), "reserved bits must be zero"),
+        ("signer_info", bool(signer_info & SIGNER_RESERVED), "reserved bits must be zero"),
+        ("signer_info", signer_info >> 2 & 7 not in {0, 1, 7}, "names a signing key that is not defined"),
     ]
-    for name, bad, reason in refused:
-        if bad:
-            raise ParseError(type(report).__name__, name, base + report.OFFSETS[name], reason)
+    return next(((name, reason) for name, bad, reason in refused if bad), ("", ""))
+
+
+def _check_tcbs(report: Report, base: int) -> None:
+    """The bytes that the product's layout reserves are zero in all four, which usually are one and the same."""
+    product = report.products[0]
+    for value in {report.current_tcb, report.reported_tcb, report.committed_tcb, report.launch_tcb}:
+        if not laid_out(value, product):
+            for name in TCBS:
+                tcb_of(getattr(report, name), product, base=base + report.OFFSETS[name])
+
+
+@functools.lru_cache(maxsize=1024)
+def laid_out(value: bytes, product: Product) -> bool:
+    """Whether this can be read as a TCB version of that product."""
+    try:
+        tcb_of(value, product)
+    except ParseError:
+        return False
+    return True

@@ -11,14 +11,15 @@ beside `tpm_quote`, and `ak_public` may hold the TPM's public area instead of DE
 `serialize` gives the compact form with these keys in this order.
 """
 
-import base64
 import binascii
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from cloister import _json
+from cloister._wire import frozen
 from cloister.errors import ParseError
 from cloister.evidence import eventlog
 from cloister.evidence.eventlog import EventLog
@@ -34,6 +35,9 @@ LONGEST_SIGNED: Final = 1024
 
 LONGEST: Final = 8 << 20
 """Bytes of JSON: the longest event log in base64, and the rest."""
+
+EVIDENCE_KEYS: Final = frozenset({"ak_public", "tpm_quote"})
+QUOTE_KEYS: Final = frozenset({"message", "pcrs", "signature"})
 
 NUMBERS: Final = {name: number for number, (name, _) in eventlog.ALGORITHMS.items()}
 """Hashlib's names to TPM_ALG_ID."""
@@ -53,7 +57,7 @@ class PcrBank:
     values: tuple[bytes, ...] = field(repr=False)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TpmQuote:
     """A quote and what came with it. `key` is None where it comes another way (endorsements, Azure's runtime data).
 
@@ -85,16 +89,13 @@ class TpmQuote:
     @property
     def in_order(self) -> bool:
         """Whether the PCR values are exactly those that the quote selects, in its order."""
-        selections = self.attest.selections
-        return len(self.pcrs) == len(selections) and all(
-            bank.algorithm == one.algorithm and bank.indices == selected(one.bitmap)
-            for bank, one in zip(self.pcrs, selections, strict=True)
-        )
+        wanted = [(one.algorithm, selected(one.bitmap)) for one in self.attest.selections]
+        return [(bank.algorithm, bank.indices) for bank in self.pcrs] == wanted
 
 
 def encoded(data: bytes) -> str:
     """Base64 as JSON carries it."""
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def looks_like(data: bytes) -> bool:
@@ -117,13 +118,13 @@ def of_parts(
     if max(len(message), len(signature)) > LONGEST_SIGNED:
         raise ParseError("TPM quote", "length", 0, f"message and signature have at most {LONGEST_SIGNED} bytes each")
     attest = parse_attest(message)
-    return TpmQuote(
-        attest=attest,
-        signature=parse_signature(signature),
-        key=parse_key(key) if key else None,
-        pcrs=_banks(pcrs, attest.selections) if pcrs else (),
-        event_log=eventlog.parse(event_log) if event_log else None,
-    )
+    return frozen(TpmQuote, {
+        "attest": attest,
+        "signature": parse_signature(signature),
+        "key": parse_key(key) if key else None,
+        "pcrs": _banks(pcrs, attest.selections) if pcrs else (),
+        "event_log": eventlog.parse(event_log) if event_log else None,
+    })  # fmt: skip
 
 
 def _banks(pcrs: PcrValues, selections: Sequence[PcrSelection]) -> tuple[PcrBank, ...]:
@@ -149,32 +150,43 @@ def parse(data: bytes, *, base: int = 0) -> TpmQuote:
         raise ParseError(RECORD, "length", base, f"{len(data)} bytes; at most {LONGEST}")
     document = _json.loads(data, RECORD)
     quote = _json.member(document, "tpm_quote", RECORD)
-    only_keys(document, {"ak_public", "tpm_quote"}, {"event_log"})
-    only_keys(quote, {"message", "pcrs", "signature"}, set())
-    message, signature = _decoded(quote, "message", LONGEST_SIGNED), _decoded(quote, "signature", LONGEST_SIGNED)
-    attest = parse_attest(message)
-    has_log = isinstance(document, Mapping) and "event_log" in document
-    return TpmQuote(
-        attest=attest,
-        signature=parse_signature(signature),
-        key=parse_key(_decoded(document, "ak_public", LONGEST_SIGNED * 8)),
-        pcrs=_in_order(_json.members(quote, "pcrs", RECORD), attest.selections),
-        event_log=eventlog.parse(_decoded(document, "event_log", LONGEST)) if has_log else None,
-    )
+    only_keys(document, EVIDENCE_KEYS, EVIDENCE_KEYS | {"event_log"})
+    only_keys(quote, QUOTE_KEYS, QUOTE_KEYS)
+    attest = parse_attest(decoded(_json.text(quote, "message", RECORD), "message", LONGEST_SIGNED))
+    has_log = isinstance(document, dict) and "event_log" in document
+    return frozen(TpmQuote, {
+        "attest": attest,
+        "signature": parse_signature(decoded(_json.text(quote, "signature", RECORD), "signature", LONGEST_SIGNED)),
+        "key": _key(_json.text(document, "ak_public", RECORD)),
+        "pcrs": _in_order(_json.members(quote, "pcrs", RECORD), attest.selections),
+        "event_log": _log(_json.text(document, "event_log", RECORD)) if has_log else None,
+    })  # fmt: skip
 
 
-def only_keys(value: object, needed: set[str], optional: set[str]) -> None:
+def only_keys(value: object, needed: frozenset[str], known: frozenset[str]) -> None:
     """Refuse an object that lacks a key or has others: what is not understood is not dropped silently."""
-    if not isinstance(value, Mapping) or not needed <= value.keys() <= needed | optional:
-        keys = sorted(value) if isinstance(value, Mapping) else "no object"
-        raise ParseError(RECORD, "keys", 0, f"needs {sorted(needed)}, may have {sorted(optional)}; has {keys}"[:400])
+    if not isinstance(value, dict) or not needed <= value.keys() <= known:
+        keys = sorted(value) if isinstance(value, dict) else "no object"
+        raise ParseError(
+            RECORD, "keys", 0, f"needs {sorted(needed)}, may have {sorted(known - needed)}; has {keys}"[:400]
+        )
 
 
-def _decoded(value: object, key: str, most: int) -> bytes:
-    text = _json.text(value, key, RECORD)
+@functools.lru_cache(maxsize=1024)
+def _key(text: str) -> AttestationKey:
+    """The key in base64. Remembered by its text: a key is the same in all its quotes."""
+    return parse_key(decoded(text, "ak_public", LONGEST_SIGNED * 8))
+
+
+def _log(text: str) -> EventLog:
+    return eventlog.parse(decoded(text, "event_log", LONGEST))
+
+
+def decoded(text: str, key: str, most: int) -> bytes:
+    """The bytes in base64 that stands under `key`, in its one form; 1 to `most` of them."""
     try:
-        data = base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error) as error:
+        data = binascii.a2b_base64(text)  # skips what is no digit; the comparison below does not
+    except ValueError as error:
         raise ParseError(RECORD, key, 0, f"is not base64: {error}") from error
     if encoded(data) != text or not 1 <= len(data) <= most:
         raise ParseError(RECORD, key, 0, f"is not base64 in its one form, or not of 1 to {most} bytes")
@@ -185,26 +197,28 @@ def _in_order(texts: Sequence[object], selections: Sequence[PcrSelection]) -> tu
     """The banks that a flat list of values in the order of the selection describes."""
     if not texts:
         return ()
-    values = tuple(hex_value(text) for text in texts)
+    values = hex_values(texts)
     if len(values) != sum(len(one.indices) for one in selections):
         raise ParseError(RECORD, "pcrs", 0, f"{len(values)} values; the quote selects another number")
     banks, start = [], 0
     for one in selections:
         end = start + len(one.indices)
         size = eventlog.ALGORITHMS.get(one.algorithm, ("", 0))[1]
-        if any(len(value) != size for value in values[start:end]):
+        these = values[start:end]
+        if not {*map(len, these)} <= {size}:
             raise ParseError(RECORD, "pcrs", 0, f"a value does not have the size of bank {one.bank}")
-        banks.append(PcrBank(one.algorithm, one.indices, values[start:end]))
+        banks.append(PcrBank(one.algorithm, one.indices, these))
         start = end
     return tuple(banks)
 
 
-def hex_value(text: object) -> bytes:
-    """A PCR value from its hexadecimal digits."""
+def hex_values(texts: Sequence[Any]) -> tuple[bytes, ...]:
+    """PCR values from their hexadecimal digits, and nothing but these."""
     try:
-        value = bytes.fromhex(text) if isinstance(text, str) else b""
-    except ValueError:
-        value = b""
-    if len(value) not in PCR_SIZES or len(str(text)) != 2 * len(value):
+        values = tuple(map(bytes.fromhex, texts))
+    except (TypeError, ValueError):
+        values = ()
+    digits = sum(map(len, texts)) if values else 0  # `fromhex` skips white space, so it could be more than twice
+    if not values or digits != 2 * sum(map(len, values)) or not {*map(len, values)} <= PCR_SIZES:
         raise ParseError(RECORD, "pcrs", 0, "has a member that is not a PCR value in hexadecimal digits")
-    return value
+    return values

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from cloister._wire import Reader
+from cloister._wire import Reader, frozen
 from cloister.errors import ParseError
 from cloister.evidence.eventlog import ALGORITHMS
 
@@ -144,12 +144,11 @@ def parse_attest(data: bytes, *, base: int = 0) -> Attest:
     selections = _selections(reader, count)
     digest = reader.take(reader.u16("pcrDigest size"), "pcrDigest")
     reader.finish()
-    attest = Attest(
-        qualified_signer=signer, extra_data=extra, clock=clock, reset_count=resets, restart_count=restarts,
-        safe=safe, firmware_version=firmware, selections=selections, pcr_digest=digest,
-    )  # fmt: skip
-    attest.__dict__["signed"] = data  # what the cached property would make again from the fields
-    return attest
+    return frozen(Attest, {
+        "qualified_signer": signer, "extra_data": extra, "clock": clock, "reset_count": resets,
+        "restart_count": restarts, "safe": safe, "firmware_version": firmware, "selections": selections,
+        "pcr_digest": digest, "signed": data,
+    })  # fmt: skip
 
 
 def _limited(reader: Reader, size: int, field: str) -> bytes:
@@ -168,11 +167,17 @@ def _selections(reader: Reader, count: int) -> tuple[PcrSelection, ...]:
             raise reader.error(
                 "pcrSelect", f"a bank stands twice, or its bit map has more than {LONGEST_SELECTION} bytes"
             )
-        found[algorithm] = PcrSelection(algorithm, reader.take(size, "pcrSelect"))
+        found[algorithm] = selection(algorithm, reader.take(size, "pcrSelect"))
     return tuple(found.values())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@functools.lru_cache(maxsize=256)
+def selection(algorithm: int, bitmap: bytes) -> PcrSelection:
+    """A selection, made once: nearly all quotes have the same few."""
+    return PcrSelection(algorithm, bitmap)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TpmSignature:
     """TPMT_SIGNATURE: `scheme` is rsassa, rsapss or ecdsa, `digest` hashlib's name, `parts` the signature or r and s.
 
@@ -205,8 +210,8 @@ def parse_signature(data: bytes, *, base: int = 0) -> TpmSignature:
     digest, _ = ALGORITHMS.get(algorithm, ("", 0))
     if not digest:
         raise reader.error("hash", "is not an algorithm that is known")
-    parts = [reader.take(reader.u16("size"), "signature")]
+    parts: tuple[bytes, ...] = (reader.take(reader.u16("size"), "signature"),)
     if scheme == "ecdsa":
-        parts.append(reader.take(reader.u16("size"), "signature"))
+        parts += (reader.take(reader.u16("size"), "signature"),)
     reader.finish()
-    return TpmSignature(scheme=scheme, digest=digest, parts=tuple(parts))
+    return frozen(TpmSignature, {"scheme": scheme, "digest": digest, "parts": parts, "bare": False})

@@ -10,13 +10,14 @@ The instance's name (4) is nobody's proof and is passed over. A second event log
 refused by name rather than dropped: other parsers read those.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cloister._wire import Reader
 from cloister._x509 import Certificate
 from cloister.errors import ParseError
-from cloister.evidence.eventlog import ALGORITHMS
+from cloister.evidence import eventlog
+from cloister.evidence.eventlog import ALGORITHMS, EventLog
 from cloister.evidence.tpm import TpmQuote, of_parts
 
 __all__ = ["GoogleAttestation", "looks_like", "parse"]
@@ -53,14 +54,15 @@ def parse(data: bytes, *, base: int = 0) -> GoogleAttestation:
         if number in fields:
             raise ParseError(RECORD, f"field {number}", base, f"{what} is inside: not read here")
     key, log = _one(fields, 1, base), _one(fields, 3, base)
-    quotes = tuple(_quote(_octets(one, base), key, log, base) for one in fields.get(2, []))
+    parsed = eventlog.parse(log) if log else None  # once: up to 128 quotes share it
+    quotes = tuple(_quote(_octets(one, base), key, parsed, base) for one in fields.get(2, []))
     if not quotes:
         raise ParseError(RECORD, "quotes", base, "there is none")
     certificates = [_octets(one, base) for number in (6, 7) for one in fields.get(number, [])]
     return GoogleAttestation(quotes=quotes, certificates=tuple(Certificate.parse(one) for one in certificates if one))
 
 
-def _quote(data: bytes, key: bytes, log: bytes, base: int) -> TpmQuote:
+def _quote(data: bytes, key: bytes, log: EventLog | None, base: int) -> TpmQuote:
     fields = _fields(data, base)
     pcrs = _fields(_one(fields, 3, base), base)
     bank = pcrs.get(1, [0])[-1]
@@ -73,7 +75,8 @@ def _quote(data: bytes, key: bytes, log: bytes, base: int) -> TpmQuote:
         values[index] = _one(entry, 2, base)
     if bank not in ALGORITHMS or not isinstance(bank, int):
         raise ParseError(RECORD, "hash", base, f"bank {bank!r} is unknown")
-    return of_parts(_one(fields, 1, base), _one(fields, 2, base), key=key, pcrs={bank: values}, event_log=log)
+    quote = of_parts(_one(fields, 1, base), _one(fields, 2, base), key=key, pcrs={bank: values})
+    return replace(quote, event_log=log)
 
 
 def _fields(data: bytes, base: int) -> dict[int, list[int | bytes]]:

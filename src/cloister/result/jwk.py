@@ -50,8 +50,8 @@ def spki_of_jwk(jwk: Mapping[str, object]) -> bytes:
     kind = jwk.get("kty"), jwk.get("crv")
     if kind == ("OKP", "Ed25519"):
         return ed25519_spki(member(jwk, "x", 32))
-    if kind[0] == "EC" and kind[1] in EC_ALGORITHMS:
-        algorithm = EC_ALGORITHMS[str(kind[1])]
+    if kind[0] == "EC" and isinstance(kind[1], str) and kind[1] in EC_ALGORITHMS:
+        algorithm = EC_ALGORITHMS[kind[1]]
         size = CURVES[algorithm][1]
         return ec_spki(algorithm, member(jwk, "x", size) + member(jwk, "y", size))
     if kind[0] == "RSA":

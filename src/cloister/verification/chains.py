@@ -13,7 +13,7 @@ from typing import Final
 from cloister import _crypto
 from cloister._x509 import Certificate, Crl, SignatureAlgorithm
 from cloister.endorse.anchors import TrustAnchors
-from cloister.errors import ChainInvalid, EndorsementUnavailable, Revoked, SignatureInvalid
+from cloister.errors import ChainInvalid, EndorsementUnavailable, ParseError, Revoked, SignatureInvalid
 from cloister.model import Tee, Unchecked
 from cloister.verification.recipe import Allowances, Compared, Outcome
 
@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 LONGEST_CHAIN: Final = 6
+MOST_TRIED: Final = 64
+"""Issuers that are tried for one chain. Real pools have two or three of one name; with many of one name and key, all
+orders of them would hold."""
 EVER: Final = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 NEVER: Final = (EVER[1], EVER[0])
 NONE_REVOKED: Final = Compared("no certificate revoked", "none is", "the issuers' revocation lists")
@@ -60,17 +63,17 @@ def build_chain(leaf: Certificate, pool: tuple[Certificate, ...], anchors: Trust
     Issuers are chosen by name and signature, never by position: quotes carry their chains in any order, and two AMD
     certificates share one name. Raises ChainInvalid if no chain holds. Says nothing about dates and revocation.
     """
-    chain = _search((leaf,), frozenset(pool), anchors, tee)
+    refuse_unknown_critical(leaf)
+    chain = _search((leaf,), frozenset(pool), anchors, tee, [MOST_TRIED])
     if chain is None:
         raise _why_not(leaf, pool, anchors, tee)
     return Chain(chain)
 
 
 def _search(
-    chain: tuple[Certificate, ...], pool: frozenset[Certificate], anchors: TrustAnchors, tee: Tee
+    chain: tuple[Certificate, ...], pool: frozenset[Certificate], anchors: TrustAnchors, tee: Tee, left: list[int]
 ) -> tuple[Certificate, ...] | None:
     last = chain[-1]
-    refuse_unknown_critical(last)
     if anchors.find(tee, last.spki) is not None and signature_holds(
         last.tbs, last.algorithm, last.signature, last.spki
     ):
@@ -78,13 +81,25 @@ def _search(
     if len(chain) == LONGEST_CHAIN:
         return None
     for issuer in sorted(pool, key=lambda one: one.encoded):
-        if issuer.subject != last.issuer or issuer in chain or not may_issue(issuer, below=len(chain) - 1):
+        if issuer.subject != last.issuer or issuer in chain or not usable(issuer, below=len(chain) - 1):
             continue
+        left[0] -= 1
+        if left[0] < 0:
+            raise ChainInvalid(f"more than {MOST_TRIED} certificates could have issued {chain[0].name!r}")
         if signature_holds(last.tbs, last.algorithm, last.signature, issuer.spki):
-            found = _search((*chain, issuer), pool, anchors, tee)
+            found = _search((*chain, issuer), pool, anchors, tee, left)
             if found is not None:
                 return found
     return None
+
+
+def usable(issuer: Certificate, *, below: int) -> bool:
+    """Whether a chain may go over this. One that is malformed or not understood does not end the search for others."""
+    try:
+        refuse_unknown_critical(issuer)
+        return may_issue(issuer, below=below)
+    except (ChainInvalid, ParseError):
+        return False
 
 
 def may_issue(certificate: Certificate, *, below: int) -> bool:
@@ -106,7 +121,8 @@ def _why_not(leaf: Certificate, pool: tuple[Certificate, ...], anchors: TrustAnc
     while not reason:
         last = chain[-1]
         named = [one for one in pool if one.subject == last.issuer and one not in chain]
-        signers = [one for one in named if signature_holds(last.tbs, last.algorithm, last.signature, one.spki)]
+        held = (one for one in named if signature_holds(last.tbs, last.algorithm, last.signature, one.spki))
+        signers = list(itertools.islice(held, 1))
         if last.subject == last.issuer and not signers:
             reason = f"the chain ends in {last.name!r}, which is not a trust anchor"
         elif not named:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from cloister import _crypto
-from cloister._x509 import Certificate, pem_blocks
+from cloister._x509 import Certificate, Crl, pem_blocks
 from cloister.endorse.anchors import TrustAnchor, TrustAnchors
 from cloister.endorse.intel import SGX_EXTENSIONS, EnclaveLevel, PckInfo, pck_info
 from cloister.endorse.store import Endorsements
@@ -171,7 +171,7 @@ def revocation(case: Case[Q]) -> Outcome:
     start, end = cleared(case.chain, case.statements, case.endorsements)
     if start <= case.at <= end:
         return chains.NONE_REVOKED
-    lists = (*case.statements.crls, *case.endorsements.crls)
+    lists = lists_of(case.endorsements)
     how = "`cloister collateral fetch` gets them"
     outcomes = [
         chains.check_revocation(one, lists, case.at, case.allow, hint=how)
@@ -180,10 +180,16 @@ def revocation(case: Case[Q]) -> Outcome:
     return next((one for one in outcomes if isinstance(one, Unchecked)), chains.NONE_REVOKED)
 
 
+@functools.lru_cache(maxsize=128)
+def lists_of(endorsements: Endorsements) -> tuple[Crl, ...]:
+    """Every list at hand, also those beside statements that are not used: any of them may name a certificate."""
+    return (*endorsements.crls, *(crl for one in endorsements.intel for crl in one.crls))
+
+
 @functools.lru_cache(maxsize=1024)
 def cleared(chain: chains.Chain, statements: Statements, endorsements: Endorsements) -> tuple[datetime, datetime]:
     """The time in which `chains.cleared` clears the PCK chain and the signers of the statements; empty if none."""
-    lists = (*statements.crls, *endorsements.crls)
+    lists = lists_of(endorsements)
     windows = [chains.cleared(one, lists) for one in (chain, *statements.signers)]
     return max(start for start, _ in windows), min(end for _, end in windows)
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from cloister.errors import BindingInvalid
-from cloister.evidence.eventlog import EV_EFI_VARIABLE_BOOT, EV_IPL, EV_NO_ACTION, Event, EventLog
+from cloister.evidence.eventlog import ALGORITHMS, EV_EFI_VARIABLE_BOOT, EV_IPL, EV_NO_ACTION, Event, EventLog
 from cloister.model import Unchecked
 from cloister.verification.recipe import Compared, Outcome
 
@@ -24,6 +24,13 @@ __all__ = ["CC_REGISTERS", "check_replay", "explained", "matched", "replay"]
 
 CC_REGISTERS: Final = {1: "rtmr0", 2: "rtmr1", 3: "rtmr2", 4: "rtmr3"}
 """Register numbers of a confidential-computing log and the quote's names for them."""
+
+HASHES: Final = {
+    name: (number, getattr(hashlib, name))
+    for number, (name, _) in ALGORITHMS.items()
+    if name in hashlib.algorithms_guaranteed
+}
+"""By hashlib's name: TPM_ALG_ID and the function."""
 
 STARTUP_LOCALITY: Final = b"StartupLocality\0"
 VARIABLE_HEAD: Final = 32
@@ -35,19 +42,21 @@ def replay(log: EventLog, algorithm: str) -> dict[int, bytes]:
 
     Empty if the log has no digests in it. BindingInvalid if the log contradicts itself about the startup locality.
     """
-    if algorithm not in log.banks or algorithm not in hashlib.algorithms_guaranteed:
+    if algorithm not in log.banks or algorithm not in HASHES:
         return {}
+    number, hashed = HASHES[algorithm]
     registers: dict[int, bytes] = {}
-    zeros, start = bytes(hashlib.new(algorithm).digest_size), b""
+    zeros, start = bytes(hashed().digest_size), b""
     for event in log.events:
+        register = event.register
         if event.type == EV_NO_ACTION:
-            if event.register == 0 and event.data.startswith(STARTUP_LOCALITY):
+            if register == 0 and event.data.startswith(STARTUP_LOCALITY):
                 if start or 0 in registers:
                     raise BindingInvalid("the event log sets the startup locality twice, or after PCR 0 was extended")
                 start = zeros[:-1] + event.data[len(STARTUP_LOCALITY) :][:1]
             continue
-        before = registers.get(event.register, start or zeros if event.register == 0 else zeros)
-        registers[event.register] = hashlib.new(algorithm, before + event.digest(algorithm)).digest()
+        before = registers.get(register) or (start or zeros if register == 0 else zeros)
+        registers[register] = hashed(before + dict(event.digests).get(number, b"")).digest()
     return registers
 
 

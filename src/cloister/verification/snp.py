@@ -46,6 +46,10 @@ from cloister.verification.recipe import (
 __all__ = ["RECIPE", "Case", "verify"]
 
 HIGHEST_VMPL: Final = 3
+SIGNED: Final = Compared(ECDSA_P384_SHA384, ECDSA_P384_SHA384)
+VALID: Final = Compared("valid under the endorsement key", "valid")
+PRODUCTION: Final = Compared("DEBUG 0", "DEBUG 0")
+NO_STANDING: Final = Tcb()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,7 +63,17 @@ class Case:
     challenge: Challenge | Unchecked
     allow: Allowances
     ek: snp_key.Ek = field(init=False)
-    chain: chains.Chain = field(init=False)
+    endorsed: "Endorsed" = field(init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsed:
+    """What an endorsement key certificate leads to: its chain, the part above it that may be revoked, the anchor."""
+
+    chain: chains.Chain
+    authorities: chains.Chain
+    anchor: TrustAnchor
+    outcome: Compared
 
 
 RECIPE: Final[Recipe[Case]] = Recipe("SNP")
@@ -83,7 +97,7 @@ def signed(case: Case) -> Outcome:
             "the report is signed with an algorithm that is not defined",
             expected=ECDSA_P384_SHA384, actual=report.signature_algo,
         )  # fmt: skip
-    return Compared(ECDSA_P384_SHA384, report.signature_algo)
+    return SIGNED
 
 
 @RECIPE.step(
@@ -153,21 +167,30 @@ def key_for_chip(case: Case) -> Outcome:
 )
 def chain_to_root(case: Case) -> Outcome:
     """It leads to a pinned root, over the authority for such keys: one for VCEKs may not issue VLEKs."""
-    info, pool = case.ek.info, snp_key.authorities(case.endorsements)
+    case.endorsed = endorsed(case.ek, case.endorsements, case.anchors)
+    return case.endorsed.outcome
+
+
+@functools.lru_cache(maxsize=1024)
+def endorsed(ek: snp_key.Ek, endorsements: Endorsements, anchors: TrustAnchors) -> Endorsed:
+    """The chain of a certificate. Remembered: it is the same for all reports of a chip. Dates are another step."""
+    info, pool = ek.info, snp_key.authorities(endorsements)
     needed = issuer_name(info.kind, info.product)
-    if all(one.subject != case.ek.certificate.issuer for one in pool):
+    if all(one.subject != ek.certificate.issuer for one in pool):
         raise EndorsementUnavailable(
             f"the certificate of {needed} is not at hand; AMD has it at {KDS}{chain_path(info.kind, info.product)}",
             expected=needed, actual="not at hand",
         )  # fmt: skip
-    case.chain = chains.build_chain(case.ek.certificate, pool, case.anchors, Tee.SNP)
-    issuer = snp_key.name_of_issuer(case.chain)
+    chain = chains.build_chain(ek.certificate, pool, anchors, Tee.SNP)
+    issuer = chain[1].name if len(chain) > 1 else ""
     if issuer != needed:
         raise ChainInvalid(
             f"the {info.kind.name} certificate for {info.product} is by another authority than the one for such keys",
             expected=needed, actual=issuer, set_by="AMD 57230",
         )  # fmt: skip
-    return Compared(needed, issuer, "AMD 57230")
+    anchor = anchors.find(Tee.SNP, chain[-1].spki)
+    assert anchor is not None  # noqa: S101 - build_chain ended there
+    return Endorsed(chain, chains.Chain(chain[1:]), anchor, Compared(needed, issuer, "AMD 57230"))
 
 
 @RECIPE.step(
@@ -179,7 +202,7 @@ def chain_to_root(case: Case) -> Outcome:
 def signature(case: Case) -> Outcome:
     """The endorsement key signed the report."""
     snp_key.report_signature_holds(case.report, case.ek.certificate)
-    return Compared("valid under the endorsement key", "valid")
+    return VALID
 
 
 @RECIPE.step(
@@ -207,7 +230,7 @@ def tcb_in_order(case: Case) -> Outcome:
     """Nothing reported or committed is above current. LAUNCH_TCB may be: it can come from another host."""
     report, current = case.report, case.report.current_tcb
     for name, lower in (("REPORTED_TCB", report.reported_tcb), ("COMMITTED_TCB", report.committed_tcb)):
-        if any(map(int.__gt__, lower, current)):
+        if lower != current and any(map(int.__gt__, lower, current)):
             raise BindingInvalid(
                 f"{name} is above CURRENT_TCB in a component", expected=("at most", current), actual=lower,
                 set_by="CURRENT_TCB",
@@ -229,7 +252,7 @@ def production(case: Case) -> Outcome:
         raise VerificationError(
             "this guest may be debugged: its host can read everything in it", expected="DEBUG 0", actual="DEBUG 1"
         )
-    return Compared("DEBUG 0", "DEBUG 0")
+    return PRODUCTION
 
 
 @RECIPE.step(
@@ -251,8 +274,9 @@ def fresh(case: Case) -> Outcome:
 )
 def certificates_valid(case: Case) -> Outcome:
     """Every certificate of the chain is valid now."""
-    chains.check_validity(case.chain, case.at)
-    return Compared(("until", case.chain.window[1]), case.at, "the certificates")
+    chain = case.endorsed.chain
+    chains.check_validity(chain, case.at)
+    return Compared(("until", chain.window[1]), case.at, "the certificates")
 
 
 @RECIPE.step(
@@ -263,15 +287,13 @@ def certificates_valid(case: Case) -> Outcome:
 )
 def not_revoked(case: Case) -> Outcome:
     """The ASK or ASVK is not on its root's list."""
+    above, lists = case.endorsed.authorities, case.endorsements.crls
+    start, end = chains.cleared(above, lists)
+    if start <= case.at <= end:
+        return chains.NONE_REVOKED
     info = case.ek.info
     hint = f"AMD has it at {KDS}{crl_path(info.kind, info.product)}"
-    return chains.check_revocation(_above(case.chain), case.endorsements.crls, case.at, case.allow, hint=hint)
-
-
-@functools.lru_cache(maxsize=512)
-def _above(chain: chains.Chain) -> chains.Chain:
-    """The chain without its leaf, made once so that it remembers its hash."""
-    return chains.Chain(chain[1:])
+    return chains.check_revocation(above, lists, case.at, case.allow, hint=hint)
 
 
 def verify(
@@ -290,7 +312,6 @@ def verify(
 
 def _conclude(case: Case) -> tuple[TrustAnchor, Tcb, Mapping[str, object]]:
     """The anchor, no TCB standing (AMD publishes none), and what the certificate said of the platform."""
-    anchor = case.anchors.find(Tee.SNP, case.chain[-1].spki)
-    assert anchor is not None  # noqa: S101 - build_chain ended there
     info = case.ek.info
-    return anchor, Tcb(), {"product": info.product, "product_name": info.product_name, "csp_id": info.csp_id}
+    facts = {"product": info.product, "product_name": info.product_name, "csp_id": info.csp_id}
+    return case.endorsed.anchor, NO_STANDING, facts

@@ -18,17 +18,20 @@ from cloister.endorse.store import Endorsements
 from cloister.errors import ChainInvalid, ParseError, SignatureInvalid
 from cloister.evidence.snp import Product, Report, SigningKey
 from cloister.model import Tee
-from cloister.verification.chains import Chain, build_chain
+from cloister.verification.chains import build_chain
 
-__all__ = ["MASKED", "Ek", "authorities", "candidates", "name_of_issuer", "pick", "report_signature_holds", "sought"]
+__all__ = ["MASKED", "Ek", "authorities", "candidates", "pick", "report_signature_holds", "sought"]
 
 MASKED: Final = bytes(64)
 """The chip identifier of a report whose host hides it, and of what is signed with a provider's key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ek:
-    """An endorsement key certificate at hand, and what it says. Neither is verified by being here."""
+    """An endorsement key certificate at hand, and what it says. Neither is verified by being here.
+
+    Compared by identity: what is remembered about one is found without hashing all that it says.
+    """
 
     certificate: Certificate
     info: EkInfo
@@ -72,15 +75,22 @@ def candidates(report: Report, endorsements: Endorsements) -> Sequence[Ek]:
 
     An empty chip identifier fits every VCEK.
     """
-    known, key, chip = _sorted(endorsements), report.signing_key, report.chip_id
+    return _fitting(report.signing_key, report.products, report.chip_id, report.reported_tcb, endorsements)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fitting(
+    key: SigningKey, products: tuple[Product, ...], chip: bytes, tcb: bytes, endorsements: Endorsements
+) -> Sequence[Ek]:
+    known = _sorted(endorsements)
     if key is SigningKey.VLEK or chip != MASKED:
-        for product in report.products:
-            exact = known.by_chip.get((key, product, MASKED if key is SigningKey.VLEK else chip, report.reported_tcb))
+        for product in products:
+            exact = known.by_chip.get((key, product, MASKED if key is SigningKey.VLEK else chip, tcb))
             if exact:
                 return exact
-    found = [ek for product in report.products for ek in known.by_product.get((key, product), ())]
+    found = [ek for product in products for ek in known.by_product.get((key, product), ())]
     same_chip = [ek for ek in found if ek.info.chip_id == chip != MASKED]
-    same_tcb = [ek for ek in found if ek.info.tcb == report.reported_tcb]
+    same_tcb = [ek for ek in found if ek.info.tcb == tcb]
     return same_chip or same_tcb or found
 
 
@@ -99,12 +109,6 @@ def pick(found: Sequence[Ek], report: Report, *, anchors: TrustAnchors, endorsem
         if len(keys) == 1 or _signed(report, one):
             return ek
     return found[0]
-
-
-@functools.lru_cache(maxsize=512)
-def name_of_issuer(chain: Chain) -> str:
-    """The common name of who issued the leaf, remembered; empty if the leaf is the root."""
-    return chain[1].name if len(chain) > 1 else ""
 
 
 def _has_chain(certificate: Certificate, anchors: TrustAnchors, endorsements: Endorsements) -> bool:

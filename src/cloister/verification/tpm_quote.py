@@ -1,6 +1,8 @@
 """The steps that every TPM quote goes through, whoever vouches for its key: `tpm.py` and `hcl.py` put them in order."""
 
+import functools
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -27,6 +29,7 @@ FIRMWARE_PCRS: Final = range(8)
 
 A_QUOTE: Final = Compared((GENERATED, QUOTE), (GENERATED, QUOTE))
 SIGNED: Final = Compared("valid under the attestation key", "valid")
+NO_VALUES: Final = Unchecked("no PCR values came along: only their hash is proven")
 NO_LOG: Final = Unchecked("no event log came along: what was measured is known by PCR values only")
 BARE_KEY: Final = Unchecked("only the bare key is at hand, not the TPM's public area that says what the key may do")
 NOT_PRIMARY: Final = Unchecked("the key is no primary key, so its public area is not proven by the quote")
@@ -122,7 +125,7 @@ def check_pcrs(case: QuoteCase) -> Outcome:
     """The PCR values that came along are those that were signed."""
     quote = case.quote
     if not quote.pcrs:
-        return Unchecked("no PCR values came along: only their hash is proven")
+        return NO_VALUES
     if not quote.in_order:
         raise BindingInvalid(
             "the PCR values are not those that the quote selects",
@@ -150,7 +153,7 @@ def check_log(case: QuoteCase) -> Outcome:
     reasons: list[str] = []
     for bank in pcrs:
         name = bank_name(bank.algorithm)
-        names = {index: register_name(name, index) for index in bank.indices}
+        names = register_names(name, bank.indices)
         registers = dict(zip(bank.indices, bank.values, strict=True))
         found = matched(log, registers, name, index_names=names, complete=FIRMWARE_PCRS)
         if isinstance(found, Unchecked):
@@ -166,6 +169,12 @@ def check_log(case: QuoteCase) -> Outcome:
 def register_name(bank: str, index: int) -> str:
     """A PCR of one bank, as the claims about proven registers name it."""
     return f"{bank} pcr{index}"
+
+
+@functools.lru_cache(maxsize=64)
+def register_names(bank: str, indices: tuple[int, ...]) -> Mapping[int, str]:
+    """The names of a bank's PCRs by index."""
+    return {index: register_name(bank, index) for index in indices}
 
 
 def add_statement_step(recipe: Recipe[C]) -> None:
