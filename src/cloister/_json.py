@@ -51,7 +51,7 @@ def loads(data: bytes | str, record: str) -> object:
 
 
 def _refuse_half_characters(value: object, record: str) -> None:
-    """`\\ud800` alone is JSON but no text: whoever writes it on, to a token or a file, would fail."""
+    """A surrogate alone is JSON but no text: whoever writes it on, to a token or a file, would fail."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
