@@ -55,7 +55,9 @@ def _refuse_half_characters(value: object, record: str) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise ParseError(record, "text", 0, "has half a character (a surrogate alone) in it") from error
+        raise ParseError(
+            record, "text", 0, "is not text: half a character (a surrogate alone), which UTF-8 cannot write"
+        ) from error
 
 
 def member(value: object, key: str, record: str) -> object:

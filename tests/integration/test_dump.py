@@ -27,13 +27,15 @@ SOURCE = r"""
 #include <unistd.h>
 char marker[64];
 int number = 4242;
-static void *other_thread(void *unused) { for (;;) pause(); return unused; }
+static pthread_barrier_t both;  /* nothing is said before the other thread is where it is looked for */
+static void *other_thread(void *unused) { pthread_barrier_wait(&both); for (;;) pause(); return unused; }
 static void wait_here(void) { puts("ready"); fflush(stdout); for (;;) pause(); }
 int main(void) {
     pthread_t thread;
     mmap(0, 1ul << 38, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!fgets(marker, sizeof marker, stdin)) return 1;
-    if (pthread_create(&thread, 0, other_thread, 0)) return 1;
+    if (pthread_barrier_init(&both, 0, 2) || pthread_create(&thread, 0, other_thread, 0)) return 1;
+    pthread_barrier_wait(&both);
     wait_here();
 }
 """

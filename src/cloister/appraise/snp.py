@@ -1,10 +1,11 @@
 """What a verified SNP report says, as claims. Names are AMD's, in lower case (AMD 56860, sections 2.2, 4.3, 7.3)."""
 
+import functools
 from collections.abc import Mapping
 from typing import Final
 
-from cloister._wire import Record
 from cloister.appraise.appraisal import Claim
+from cloister.appraise.claims import claims_of_record
 from cloister.evidence.snp import Product, Report, ReportV2, ReportV5, tcb_of
 from cloister.model import Digest, Measurement, MeasurementKind
 from cloister.verification.recipe import VerifiedEvidence
@@ -24,6 +25,7 @@ PLATFORM: Final = {
 }  # fmt: skip
 """What the platform says of itself, by bit."""
 
+NAMED: Final = sum(1 << bit for bit in PLATFORM.values())
 TCBS: Final = ("current_tcb", "reported_tcb", "committed_tcb", "launch_tcb")
 OF_BYTES: Final = (
     "family_id", "image_id", "report_data", "measurement", "host_data", "id_key_digest", "author_key_digest",
@@ -42,9 +44,7 @@ def claims(verified: VerifiedEvidence[Report]) -> dict[str, Claim]:
     found |= {
         "debug": report.debug,
         "policy_abi": f"{report.policy >> 8 & 0xFF}.{report.policy & 0xFF}",
-        "platform_info_unknown": [
-            bit for bit in range(64) if report.platform_info >> bit & 1 and bit not in PLATFORM.values()
-        ],
+        "platform_info_unknown": unknown_bits(report.platform_info),
         "signing_key": report.signing_key.name.lower(),
         "author_key_en": report.author_key_en,
         "product": product,
@@ -53,17 +53,25 @@ def claims(verified: VerifiedEvidence[Report]) -> dict[str, Claim]:
         "committed_version": f"{report.committed_major}.{report.committed_minor}.{report.committed_build}",
     }
     for name in TCBS:
-        found |= _levels(name, tcb_of(getattr(report, name), product))
+        found |= _levels(name, getattr(report, name), product)
     return found | _of_version(report)
 
 
 def _bits(value: int, names: Mapping[str, int]) -> dict[str, Claim]:
-    return {name: bool(value >> bit & 1) for name, bit in names.items()}
+    return {name: value >> bit & 1 == 1 for name, bit in names.items()}
 
 
-def _levels(name: str, tcb: Record) -> dict[str, Claim]:
+def unknown_bits(platform_info: int) -> list[Claim]:
+    """The numbers of the bits that have no name here."""
+    unknown = platform_info & ~NAMED
+    return [bit for bit in range(unknown.bit_length()) if unknown >> bit & 1]
+
+
+@functools.lru_cache(maxsize=1024)
+def _levels(name: str, tcb: bytes, product: Product) -> Mapping[str, Claim]:
     """`reported_tcb_snp` and so on: the patch level of each part."""
-    return {f"{name}_{part}": level for part, level in vars(tcb).items() if not part.startswith("reserved")}
+    levels = claims_of_record(tcb_of(tcb, product))
+    return {f"{name}_{part}": level for part, level in levels.items()}
 
 
 def _of_version(report: Report) -> dict[str, Claim]:

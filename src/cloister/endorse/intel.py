@@ -352,10 +352,10 @@ class IntelCollateral:
         name = "Intel collateral"
         top = _json.loads(text, name)
         made = cls(
-            tcb_info=_utf8(top, "tcb_info", name),
+            tcb_info=_json.text(top, "tcb_info", name).encode(),
             tcb_info_signature=_hex(top, "tcb_info_signature", 64, name),
             tcb_info_chain=_chain(_json.text(top, "tcb_info_issuer_chain", name)),
-            qe_identity=_utf8(top, "qe_identity", name),
+            qe_identity=_json.text(top, "qe_identity", name).encode(),
             qe_identity_signature=_hex(top, "qe_identity_signature", 64, name),
             qe_identity_chain=_chain(_json.text(top, "qe_identity_issuer_chain", name)),
             crls=tuple(_crl(_json.text(top, key, name), key) for key in ("pck_crl", "root_ca_crl")),
@@ -363,14 +363,6 @@ class IntelCollateral:
         )
         _ = made.tcb, made.qe  # refuse here, where the file is named, what could not be used later
         return made
-
-
-def _utf8(value: object, key: str, name: str) -> bytes:
-    """A signed text as the bytes that are signed. A surrogate alone, which JSON can spell, is no text."""
-    try:
-        return _json.text(value, key, name).encode()
-    except UnicodeEncodeError as error:
-        raise ParseError(name, key, error.start, "is not text that UTF-8 can write") from error
 
 
 def _chain(text: str) -> tuple[Certificate, ...]:
