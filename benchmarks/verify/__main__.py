@@ -77,7 +77,7 @@ def measure_all(args: argparse.Namespace, effort: Effort, outcomes: list[Outcome
         print(f"{name} ...", file=sys.stderr, flush=True)
         subject = make(effort.evidence)
         outcomes.append(measure(subject, effort))
-        if not args.no_many:
+        if not args.no_many and not subject.no_format:
             many.append(measure_many(subject, records=effort.records, passes=effort.passes))
     if args.samples:
         for subject in samples.subjects():

@@ -24,7 +24,7 @@ def contenders(subject: Subject) -> tuple[Contender, ...]:
     return (
         Contender(name=LIMIT, start=limit),
         Contender(name=CLOISTER, start=lambda items: stages(subject, items)),
-        Contender(name=FACADE, start=lambda items: facade(subject, items)),
+        Contender(name=FACADE, start=lambda items: facade(subject, items), missing=subject.no_format),
         *subject.peers,
     )
 

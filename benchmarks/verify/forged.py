@@ -17,6 +17,7 @@ from cloister.evidence import keystone as keystone_evidence
 from cloister.evidence import software as software_evidence
 from cloister.evidence import tpm as tpm_evidence
 from cloister.evidence.tdx import TdReport10, TdReport15
+from cloister.evidence.tpm_attest import sized
 from cloister.model import Tee
 from cloister.verification import cca as verify_cca
 from cloister.verification import keystone as verify_keystone
@@ -62,9 +63,32 @@ def tpm_quotes(count: int, *, log: bool) -> Subject:
         count, lambda nonce: forge.quote(nonce=nonce, log=None if log else b"").serialize(), size=32
     )  # fmt: skip
     return Subject(
-        name=f"TPM quote{' with event log' if log else ''}", limit="1 RSA-2048", goal=None if log else 0.5,
+        name=f"TPM quote, JSON{' with event log' if log else ''}", limit="1 RSA-2048", goal=None,
         items=items_of(evidence, tpm_evidence.parse, lambda quote: checks.tpm_quote(quote, forge.spki)),
         parse=tpm_evidence.parse, verify=verify_tpm.verify,
+        **settings(Tee.TPM, forge.anchors, Endorsements(keys=(forge.spki,))),
+    )  # fmt: skip
+
+
+def tpm_parts(count: int) -> Subject:
+    """TPM quotes as tools exchange them: statement and signature, here behind the statement's size; the key is pinned.
+
+    Taking the two apart again is part of what is measured.
+    """
+    forge = tpm.TpmForge()
+
+    def made(nonce: bytes) -> bytes:
+        quote = forge.quote(nonce=nonce, log=b"")
+        return sized(quote.attest.serialize()) + quote.signature.serialize()
+
+    def parse(data: bytes) -> tpm_evidence.TpmQuote:
+        end = 2 + int.from_bytes(data[:2])
+        return tpm_evidence.of_parts(data[2:end], data[end:])
+
+    return Subject(
+        name="TPM quote, message and signature", limit="1 RSA-2048", goal=0.5,
+        items=items_of(answering(count, made, size=32), parse, lambda quote: checks.tpm_quote(quote, forge.spki)),
+        parse=parse, verify=verify_tpm.verify, no_format="two byte strings are no file that can be recognised",
         **settings(Tee.TPM, forge.anchors, Endorsements(keys=(forge.spki,))),
     )  # fmt: skip
 
@@ -101,6 +125,7 @@ FORGED: dict[str, Callable[[int], Subject]] = {
     "tdx5": lambda count: tdx_quotes(count, 5, TdReport15),
     "snp": snp_reports,
     "cca": cca_tokens,
+    "tpm-parts": tpm_parts,
     "tpm": lambda count: tpm_quotes(count, log=False),
     "tpm-log": lambda count: tpm_quotes(count, log=True),
     "keystone": keystone_reports,

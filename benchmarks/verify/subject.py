@@ -56,7 +56,8 @@ class Subject:
     """Evidence of one kind, all from one platform.
 
     `limit` names the unavoidable checks, `goal` is the part of their speed that is aimed at. `parse` and `verify` are
-    the stages of Cloister; `peers` are others that can verify the same.
+    the stages of Cloister; `peers` are others that can verify the same. `no_format` says why the facade cannot
+    recognise the evidence, where that is so.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Subject:
     policy: EvidencePolicy | Unchecked
     allow: Allowances = STRICT
     peers: tuple[Contender, ...] = ()
+    no_format: str = ""
 
 
 def items_of(
