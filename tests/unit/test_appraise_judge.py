@@ -1,5 +1,6 @@
 """Verdicts, value by value."""
 
+import pickle
 from datetime import UTC, datetime
 
 import pytest
@@ -44,6 +45,37 @@ def test_good_evidence_is_affirmed() -> None:
     assert appraisal.policy_id.startswith("sha256:")
     assert [one.number for one in appraisal.checks] == ["PLAIN-1", *(f"POLICY-{n}" for n in range(1, 6))]
     assert check(appraisal, "sgx.mrenclave").set_by == "policy.toml:2"
+
+
+def test_an_explanation_is_made_once_when_it_is_read() -> None:
+    appraisal = verdict(mrenclave="ab")
+    assert "checks" not in vars(appraisal)
+    assert type(appraisal.checks) is tuple
+    assert appraisal.checks is appraisal.checks
+
+
+def test_an_explanation_says_what_was_so_while_it_was_judged() -> None:
+    claims: dict[str, Claim] = {**CLAIMS, "mrenclave": "ab"}
+    appraisal = judge(plainly_verified(Tee.SGX, tcb=UP_TO_DATE), parse_policy(GOOD), claims=claims)
+    claims["mrenclave"] = "aa"
+    assert check(appraisal, "sgx.mrenclave").actual == "ab"
+    assert appraisal.claims["mrenclave"] == "ab"
+
+
+def test_appraisals_are_equal_if_all_they_rest_on_is() -> None:
+    verified = plainly_verified(Tee.SGX, tcb=UP_TO_DATE)
+    one, same = (judge(verified, parse_policy(GOOD), claims=CLAIMS) for _ in range(2))
+    assert one == same
+    moved = judge(verified, parse_policy("\n" + GOOD), claims=CLAIMS)
+    assert moved.checks != one.checks
+    assert moved != one
+
+
+def test_an_appraisal_travels_with_its_explanation() -> None:
+    appraisal = verdict(mrenclave="ab")
+    travelled = pickle.loads(pickle.dumps(appraisal))  # noqa: S301 - what was made one line above
+    assert travelled.checks == appraisal.checks
+    assert travelled.status is appraisal.status
 
 
 def test_a_machine_is_approved_as_booted() -> None:

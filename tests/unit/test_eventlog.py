@@ -78,6 +78,31 @@ def test_malformed_logs_are_refused(data: bytes, reason: str) -> None:
     assert caught.value.record == "event log"
 
 
+def in_another_order(events: bytes, *, twice: bool = False) -> bytes:
+    """The log of one event in SHA-1 and SHA-256 whose digests stand the other way round, or one of them twice."""
+    head, first, second, rest = events[:12], events[12:34], events[34:68], events[68:]
+    return head + second + (second[:22] if twice else first) + rest
+
+
+def test_digests_may_stand_in_another_order() -> None:
+    head = spec_id(("sha1", "sha256"))
+    usual = event_log(BOOT[:1])
+    data = head + in_another_order(usual.removeprefix(head))
+    assert data != usual
+    log, other = eventlog.parse(usual), eventlog.parse(data)
+    assert other.serialize() == data
+    assert [number for number, _ in other.events[1].digests] == [0x0B, 0x04]
+    assert all(replay(other, bank) == replay(log, bank) for bank in ("sha1", "sha256"))
+
+
+def test_a_digest_twice_in_one_event_is_refused_where_it_stands() -> None:
+    head = spec_id(("sha1", "sha256"))
+    data = head + in_another_order(event_log(BOOT[:1]).removeprefix(head), twice=True)
+    with pytest.raises(ParseError, match="stands twice in one event") as caught:
+        eventlog.parse(data)
+    assert caught.value.offset == len(head) + 12 + 34 + 2  # behind the number that it repeats
+
+
 def test_an_event_that_extends_nothing_may_name_any_register() -> None:
     data = (
         HEAD
