@@ -45,7 +45,7 @@ def loads(data: bytes | str, record: str) -> object:
         raise ParseError(record, "json", error.start, "is not UTF-8") from error
     except (RecursionError, ValueError) as error:  # ValueError: a number of more than 4,300 digits
         raise ParseError(record, "json", 0, "is nested too deeply or has a number too long") from error
-    if HALF.search(document):
+    if ("\\u" in document or not document.isascii()) and HALF.search(document):  # the first two cost nothing
         _refuse_half_characters(value, record)
     return value
 
