@@ -10,18 +10,17 @@ from cloister.appraise.appraisal import Appraisal
 from cloister.appraise.vector import Tier
 from cloister.cli._arguments import time_of
 from cloister.cli._policy_evidence import authenticated, verifier_of
+from cloister.cli._verify_batch import WORST_FIRST
 from cloister.cli._verify_inputs import add_trust_options, anchors_named
 from cloister.errors import CloisterError, EndorsementUnavailable, ParseError, VerificationError
 from cloister.verification.recipe import Check, CheckState
 from cloister.verifier.appraising import appraise_all
+from cloister.verifier.many import EXIT_CODES
 from cloister.verifier.policy_files import load_policy
 
 __all__ = ["add_options", "run"]
 
-EXIT_CODES = {"affirming": 0, "none": 3, "warning": 3, "contraindicated": 4}
 WORDS = {ParseError: "malformed", VerificationError: "not authentic", EndorsementUnavailable: "undecided"}
-WORST = (5, 4, 2, 6, 3, 0)
-"""As `cloister verify --batch` ranks them."""
 NOT_AS_EXPECTED = 1
 
 
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         print(*table(outcomes), sep="\n")
     if args.expect is not None:
         return 0 if all(one.status == args.expect for one in outcomes) else NOT_AS_EXPECTED
-    return next(code for code in WORST if any(one.code == code for one in outcomes))
+    return next(code for code in WORST_FIRST if any(one.code == code for one in outcomes))
 
 
 def outcome(file: str, appraisals: tuple[Appraisal, ...]) -> Outcome:

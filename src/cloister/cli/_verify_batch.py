@@ -13,7 +13,7 @@ from cloister.model import Challenge, Unchecked
 from cloister.verifier.crew import run as answers
 from cloister.verifier.many import NO_NONCE, Answer, Job, Record
 
-__all__ = ["file_name", "run"]
+__all__ = ["WORST_FIRST", "file_name", "run"]
 
 WORST_FIRST = (5, 4, 2, 1, 6, 3, 0)
 WORDS = {0: "affirming", 3: "warning", 4: "contraindicated", 5: "not authentic", 6: "undecided", 2: "malformed",
