@@ -12,16 +12,19 @@ from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from cloister._x509 import Certificate, Crl
-from cloister.endorse.amd import CSP_ID, HW_ID, MILAN_LAYOUT, PRODUCT_NAME, SPLS, TURIN_LAYOUT
+from cloister.emulate.vendors.amd_keys import ec_signature, new_rsa
+from cloister.emulate.vendors.amd_products import MODELS
+from cloister.emulate.vendors.amd_x509 import PSS, DerExtension, Signer, certify, ek_extensions, ia5
+from cloister.emulate.vendors.x509 import der_integer, der_of
+from cloister.endorse.amd import PRODUCT_NAME
 from cloister.endorse.anchors import TrustAnchors
 from cloister.endorse.store import Endorsements
 from cloister.evidence.sev_keys import EcSignature
-from cloister.evidence.snp import REPORTS, MilanTcb, Product, Report, SigningKey, TurinTcb
+from cloister.evidence.snp import REPORTS, Product, Report, SigningKey
 
 __all__ = [
     "CHIPS",
@@ -44,13 +47,8 @@ NOW: Final = datetime(2026, 6, 1, tzinfo=UTC)
 """When everything made here is valid."""
 
 YEAR: Final = timedelta(days=365)
-PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA384()), salt_length=48)
-CPUID: Final = {Product.MILAN: (0x19, 0x01), Product.GENOA: (0x19, 0x11), Product.TURIN: (0x1A, 0x02)}
-TCBS: Final = {
-    Product.MILAN: MilanTcb(bootloader=4, tee=0, snp=24, microcode=219).serialize(),
-    Product.GENOA: MilanTcb(bootloader=10, tee=0, snp=23, microcode=84).serialize(),
-    Product.TURIN: TurinTcb(fmc=1, bootloader=2, tee=1, snp=4, microcode=80).serialize(),
-}
+BASIC_CONSTRAINTS: Final = "2.5.29.19"
+TCBS: Final = {product: model.tcb for product, model in MODELS.items()}
 CHIPS: Final = {
     Product.MILAN: bytes(range(1, 65)), Product.GENOA: bytes(range(65, 129)), Product.TURIN: bytes(range(9, 17)),
 }  # fmt: skip
@@ -61,7 +59,7 @@ CHIPS: Final = {
 def rsa_key(name: str) -> rsa.RSAPrivateKey:
     """A key per name, made once."""
     del name
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return new_rsa(2048)
 
 
 @functools.cache
@@ -69,12 +67,6 @@ def ec_key(name: str) -> ec.EllipticCurvePrivateKey:
     """A P-384 key per name, made once."""
     del name
     return ec.generate_private_key(ec.SECP384R1())
-
-
-def ec_signature(key: ec.EllipticCurvePrivateKey, message: bytes, algorithm: hashes.HashAlgorithm) -> EcSignature:
-    """A signature as AMD lays it out."""
-    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(algorithm)))
-    return EcSignature(r=r.to_bytes(72, "little"), s=s.to_bytes(72, "little"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,15 +140,14 @@ class Platform:
     ) -> Ek:
         """A VCEK or VLEK. `extensions` replaces DER values by identifier, or leaves them out (None)."""
         above = issuer or (self.asvk if kind is SigningKey.VLEK else self.ask)
-        name = product_name or (f"{self.product}-B0" if self.product is Product.MILAN else str(self.product))
-        values: dict[str, bytes | None] = {PRODUCT_NAME: ia5(name)}
-        layout = TURIN_LAYOUT if self.product is Product.TURIN else MILAN_LAYOUT
-        for level, value in zip(layout, tcb or TCBS[self.product], strict=True):
-            values[SPLS[level]] = der_integer(value)
-        if kind is SigningKey.VLEK:
-            values[CSP_ID] = ia5(csp_id)
-        else:
-            values[HW_ID] = hw_id or CHIPS[self.product]
+        provider = csp_id if kind is SigningKey.VLEK else ""
+        values: dict[str, bytes | None] = {
+            **ek_extensions(
+                self.product, tcb or TCBS[self.product], hw_id=hw_id or CHIPS[self.product], csp_id=provider
+            )
+        }
+        if product_name:
+            values[PRODUCT_NAME] = ia5(product_name)
         values |= extensions or {}
         private = ec_key(key)
         certificate = issue(
@@ -206,7 +197,8 @@ def signed_report(
         "signature": EcSignature(r=bytes(72), s=bytes(72)),
     }  # fmt: skip
     if version > 2:
-        values |= dict(zip(("cpuid_fam_id", "cpuid_mod_id"), CPUID[product], strict=True)) | {"cpuid_step": 1}
+        model = MODELS[product]
+        values |= {"cpuid_fam_id": model.family, "cpuid_mod_id": model.model, "cpuid_step": model.stepping}
     if version > 4:
         values |= {"launch_mit_vector": 1, "current_mit_vector": 3}
     values |= fields
@@ -229,23 +221,15 @@ def issue(  # noqa: PLR0913 - what a certificate consists of
     path_length: int | None = None,
     extensions: Mapping[str, bytes] | None = None,
 ) -> Certificate:
-    """A certificate signed as AMD signs: RSASSA-PSS with SHA-384."""
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name_of(name))
-        .issuer_name(name_of(issuer))
-        .public_key(key)
-        .serial_number(sum(name.encode()))
-        .not_valid_before(start)
-        .not_valid_after(end)
-    )
+    """A certificate signed as AMD signs. Its serial number comes from its name, so that lists can have it."""
+    given = [DerExtension(oid, value) for oid, value in (extensions or {}).items()]
     if ca:
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-    for oid, value in (extensions or {}).items():
-        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
-        builder = builder.add_extension(extension, critical=False)
-    made = builder.sign(issuer_key, hashes.SHA384(), rsa_padding=PSS)
-    return Certificate.parse(made.public_bytes(serialization.Encoding.DER))
+        length = b"" if path_length is None else der_integer(path_length)
+        given.insert(0, DerExtension(BASIC_CONSTRAINTS, der_of(0x30, der_of(0x01, b"\xff"), length), critical=True))
+    return certify(
+        name_of(name), key, Signer(name_of(issuer), issuer_key), start=start, end=end, serial=sum(name.encode()),
+        extensions=given,
+    )  # fmt: skip
 
 
 def name_of(common_name: str) -> x509.Name:
@@ -254,14 +238,3 @@ def name_of(common_name: str) -> x509.Name:
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Test Micro Devices"),
         x509.NameAttribute(NameOID.COMMON_NAME, common_name),
     ])  # fmt: skip
-
-
-def ia5(text: str) -> bytes:
-    """A DER IA5String."""
-    return bytes([0x16, len(text)]) + text.encode()
-
-
-def der_integer(value: int) -> bytes:
-    """A DER INTEGER that is not negative."""
-    content = value.to_bytes(value.bit_length() // 8 + 1)
-    return bytes([0x02, len(content)]) + content

@@ -8,20 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tests.forge.amd import ec_key, ec_signature, rsa_key
 
+from cloister.emulate.vendors.amd_sev import (
+    authority_record,
+    certificate_record,
+    changed,
+    sign_authority,
+    sign_certificate,
+)
 from cloister.endorse.anchors import TrustAnchors
 from cloister.evidence.sev import MAGIC, LaunchMeasurement, SevAttestation, SevLaunch, SevReport
-from cloister.evidence.sev_chain import (
-    Algorithm,
-    CaCertificate,
-    CaCertificate2048,
-    SevCertificate,
-    SevChain,
-    Usage,
-)
-from cloister.evidence.sev_keys import EcKey
+from cloister.evidence.sev_chain import Algorithm, CaCertificate, SevCertificate, SevChain, Usage
 from cloister.measure.sev import launch_measure
 from cloister.model import Digest
 from cloister.verification.sev_chain import root_spki
@@ -30,8 +29,6 @@ __all__ = ["DIGEST", "TIK", "SevPlatform", "ca_certificate", "certificate", "sev
 
 TIK: Final = bytes(range(16))
 DIGEST: Final = Digest("sha256", bytes(range(100, 132)))
-SHA256_PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
-EMPTY: Final = bytes(512)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +67,10 @@ class SevPlatform:
 
 @functools.cache
 def sev_platform(world: str = "") -> SevPlatform:
-    """A platform; another `world` has another root and other keys above the PEK."""
+    """A platform; another `world` has another root, other keys above the PEK, and another PDH."""
     ark_key, ask_key = rsa_key(f"{world}/sev ARK"), rsa_key(f"{world}/sev ASK")
     chain = SevChain(
-        pdh=certificate(Usage.PDH, ec_key("sev/pdh"), {Usage.PEK: ec_key("sev/pek")}),
+        pdh=certificate(Usage.PDH, ec_key(f"{world}/sev/pdh"), {Usage.PEK: ec_key("sev/pek")}),
         pek=certificate(
             Usage.PEK, ec_key("sev/pek"), {Usage.OCA: ec_key("sev/oca"), Usage.CEK: ec_key(f"{world}/sev/cek")}
         ),
@@ -86,17 +83,12 @@ def sev_platform(world: str = "") -> SevPlatform:
 
 
 def ca_certificate(usage: Usage, key: rsa.RSAPrivateKey, signer: rsa.RSAPrivateKey, **fields: Any) -> CaCertificate:
-    """An ARK's or ASK's certificate, with a key of 2048 bits."""
-    numbers = key.public_key().public_numbers()
-    values: dict[str, Any] = {
-        "version": 1, "key_id": bytes([usage]) * 16, "certifying_id": bytes([Usage.ARK]) * 16, "key_usage": usage,
-        "pubexp_size": 2048, "modulus_size": 2048, "pubexp": numbers.e.to_bytes(256, "little"),
-        "modulus": numbers.n.to_bytes(256, "little"), "signature": bytes(256),
-    } | fields  # fmt: skip
-    if "signature" not in fields:
-        signed = CaCertificate2048(**values).signed
-        values["signature"] = signer.sign(signed, SHA256_PSS, hashes.SHA256())[::-1]
-    return CaCertificate2048(**values)
+    """An ARK's or ASK's certificate, with a key of 2048 bits; `fields` replaces what it says before it is signed."""
+    said = authority_record(
+        usage, key.public_key(), identifier=bytes([usage]) * 16, issuer=bytes([Usage.ARK]) * 16
+    )  # fmt: skip
+    said = changed(said, **fields)
+    return said if "signature" in fields else sign_authority(said, signer)
 
 
 def certificate(
@@ -105,21 +97,5 @@ def certificate(
     signers: dict[Usage, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey],
     **fields: Any,
 ) -> SevCertificate:
-    """A CEK's, OCA's, PEK's or PDH's certificate, signed by each of the signers in a place of its own."""
-    numbers = key.public_key().public_numbers()
-    algorithm = Algorithm.ECDH_SHA256 if usage is Usage.PDH else Algorithm.ECDSA_SHA256
-    values: dict[str, Any] = {
-        "version": 1, "api_major": 1, "api_minor": 55, "pubkey_usage": usage, "pubkey_algo": algorithm,
-        "pubkey": EcKey.of(numbers.x.to_bytes(48) + numbers.y.to_bytes(48)).serialize(),
-        "sig_1_usage": Usage.INVALID, "sig_1_algo": Algorithm.INVALID, "sig_1": EMPTY,
-        "sig_2_usage": Usage.INVALID, "sig_2_algo": Algorithm.INVALID, "sig_2": EMPTY,
-    } | fields  # fmt: skip
-    signed = SevCertificate(**values).signed
-    for place, (signer, signing) in zip(("sig_1", "sig_2"), signers.items(), strict=False):
-        values |= {f"{place}_usage": signer, f"{place}_algo": Algorithm.ECDSA_SHA256}
-        if isinstance(signing, rsa.RSAPrivateKey):
-            values[f"{place}_algo"] = Algorithm.RSA_SHA256
-            values[place] = signing.sign(signed, SHA256_PSS, hashes.SHA256())[::-1].ljust(512, b"\0")
-        else:
-            values[place] = ec_signature(signing, signed, hashes.SHA256()).serialize()
-    return SevCertificate(**values)
+    """A CEK's, OCA's, PEK's or PDH's certificate; `fields` replaces what it says before it is signed."""
+    return sign_certificate(changed(certificate_record(usage, key.public_key()), **fields), signers)

@@ -13,9 +13,19 @@ from dataclasses import dataclass, field
 
 import cbor2
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.forge.cose import cose_key_of, sign1
 from tests.forge.x509 import spki
 
+from cloister.emulate.vendors.arm import collection as collected
+from cloister.emulate.vendors.arm_claims import (
+    Component,
+    PlatformState,
+    RealmState,
+    TokenForm,
+    platform_claims,
+    realm_claims,
+)
+from cloister.emulate.vendors.arm_cose import cose_key, raw_point, sign1
+from cloister.emulate.vendors.x509 import p384
 from cloister.endorse.anchors import TrustAnchors
 from cloister.endorse.store import Endorsements
 from cloister.evidence.cca_claims import HASHES
@@ -27,10 +37,6 @@ Changes = Mapping[int, object]
 """Claims by number that replace the ordinary ones."""
 GONE = object()
 """Instead of a claim's value: leave the claim out."""
-LEGACY_PROFILE = "http://arm.com/CCA-SSD/1.0.0"
-PLATFORM_PROFILE = "tag:arm.com,2023:cca_platform#1.0.0"
-REALM_PROFILE = "tag:arm.com,2024:realm#2.0.0"
-SECURED = 0x3000
 
 
 def digest(name: str) -> bytes:
@@ -38,9 +44,20 @@ def digest(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def p384() -> ec.EllipticCurvePrivateKey:
-    """A fresh P-384 key."""
-    return ec.generate_private_key(ec.SECP384R1())
+STATE = PlatformState(
+    implementation_id=hashlib.sha256(b"platform implementation").digest(),
+    components=(
+        Component(kind="BL2", measurement=digest("BL2"), version="1.2.3", signer_id=digest("signer")),
+        Component(kind="RMM", measurement=digest("RMM"), signer_id=digest("signer")),
+    ),
+    config=b"\xcf\xcf\xcf\xcf",
+    verification_service="https://verifier.example/",
+)
+REALM = RealmState(
+    initial_measurement=digest("realm"),
+    extensible_measurements=(digest("register 0"), digest("register 1"), digest("register 2"), digest("register 3")),
+    personalization_value=b"a realm's personalisation value".ljust(64, b"\0"),
+)
 
 
 @dataclass(kw_only=True)
@@ -62,21 +79,10 @@ class ArmForge:
 
     def realm_claims(self, nonce: bytes = b"", *, legacy: bool = False, changes: Changes = {}) -> dict[int, object]:  # noqa: B006 - not changed
         """The realm token's claims. `legacy`: without a profile, and with the key as a raw point."""
-        numbers = self.realm_key.public_key().public_numbers()
-        point = b"\x04" + numbers.x.to_bytes(48) + numbers.y.to_bytes(48)
-        claims: dict[int, object] = {
-            10: nonce.ljust(64, b"\0"),
-            256: b"\x01" + digest("realm instance"),
-            265: GONE if legacy else REALM_PROFILE,
-            44235: b"a realm's personalisation value".ljust(64, b"\0"),
-            44236: "sha-256",
-            44237: point if legacy else cose_key_of(self.realm_key),
-            44238: digest("realm"),
-            44239: [digest(f"register {number}") for number in range(4)],
-            44240: "sha-256",
-            44243: "private",
-        }
-        return without_gone(claims | dict(changes))
+        form = TokenForm.UNDIVIDED if legacy else TokenForm.CMW
+        key = raw_point(self.realm_key) if legacy else cose_key(self.realm_key)
+        claims = realm_claims(REALM, nonce.ljust(64, b"\0"), key, form)
+        return without_gone(claims | {256: b"\x01" + digest("realm instance"), 44243: "private"} | dict(changes))
 
     def platform_claims(
         self,
@@ -86,22 +92,14 @@ class ArmForge:
         changes: Changes = {},  # noqa: B006 - not changed
     ) -> dict[int, object]:
         """The platform token's claims, bound to the key in the realm's claims."""
-        key, algorithm = realm.get(44237), HASHES.get(str(realm.get(44240)), "sha256")
-        claims: dict[int, object] = {
-            10: hashlib.new(algorithm, key if isinstance(key, bytes) else b"").digest(),
-            256: b"\x01" + digest("platform instance"),
-            265: LEGACY_PROFILE if legacy else PLATFORM_PROFILE,
-            2395: SECURED,
-            2396: digest("platform implementation"),
-            2399: [
-                {1: "BL2", 2: digest("BL2"), 4: "1.2.3", 5: digest("signer"), 6: "sha-256"},
-                {2: digest("RMM"), 5: digest("signer")},
-            ],
-            2400: "https://verifier.example/",
-            2401: b"\xcf\xcf\xcf\xcf",
-            2402: "sha-256",
-        }
-        return without_gone(claims | dict(changes))
+        key, algorithm = realm.get(44237), str(realm.get(44240))
+        bound = {44237: key if isinstance(key, bytes) else b"", 44240: algorithm if algorithm in HASHES else "sha-256"}
+        form = TokenForm.UNDIVIDED if legacy else TokenForm.CMW
+        claims = platform_claims(STATE, bound, b"\x01" + digest("platform instance"), form)
+        terse: object = {2: digest("RMM"), 5: digest("signer")}  # most of a component's claims are optional
+        parts = claims[2399]
+        assert isinstance(parts, list)
+        return without_gone(claims | {2399: [parts[0], terse]} | dict(changes))
 
     def token(
         self,
@@ -118,14 +116,13 @@ class ArmForge:
         """A token over a nonce. `platform` and `realm` change claims, `sign_…` sign with another key."""
         realm_said = self.realm_claims(nonce, legacy=legacy, changes=realm)
         platform_said = self.platform_claims(realm_said, legacy=legacy, changes=platform)
-        tokens = {
-            44234: sign1(sign_platform or self.platform_key, cbor2.dumps(platform_said)).serialize(),
-            44241: sign1(sign_realm or self.realm_key, cbor2.dumps(realm_said)).serialize(),
-        }
-        members = {label: cbor2.loads(one) if embedded else one for label, one in tokens.items()}
-        if collection == 907:
-            return cbor2.dumps(cbor2.CBORTag(907, {label: [263, one] for label, one in members.items()}))
-        return cbor2.dumps(cbor2.CBORTag(collection, members))
+        tokens = (
+            sign1(sign_platform or self.platform_key, cbor2.dumps(platform_said)),
+            sign1(sign_realm or self.realm_key, cbor2.dumps(realm_said)),
+        )
+        if embedded:
+            return collected(collection, *tokens)
+        return collected(collection, *(one.serialize() for one in tokens))
 
 
 def without_gone(claims: Mapping[int, object]) -> dict[int, object]:

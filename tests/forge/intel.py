@@ -7,19 +7,21 @@
 Every part can be changed by keyword; what is changed after signing is for the caller to patch in the bytes.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.x509 import ObjectIdentifier
-from tests.forge.x509 import NOW, Authority, der_of, ec_key, issue, revocation_list, spki
+from tests.forge.x509 import NOW, Authority, ec_key, issue, revocation_list, spki
 
 from cloister._x509 import Certificate, Crl
+from cloister.emulate.vendors import intel_platform, intel_signing, intel_statements
+from cloister.emulate.vendors.intel_platform import SGX_EXTENSIONS
+from cloister.emulate.vendors.intel_quoting import INTEL_QE
+from cloister.emulate.vendors.intel_signing import point, raw_signature
+from cloister.emulate.vendors.intel_statements import Level, stamp
+from cloister.emulate.vendors.x509 import armoured
 from cloister.endorse.anchors import TrustAnchors
 from cloister.endorse.intel import IntelCollateral
 from cloister.endorse.store import Endorsements
@@ -28,69 +30,21 @@ from cloister.evidence.sgx import SgxQuote
 from cloister.evidence.tdx import TdReport10, TdReport15, TdxQuote
 from cloister.model import Tee
 
-__all__ = ["DEBUG_SGX", "DEBUG_TD", "FMSPC", "IntelForge", "Platform", "point", "raw_signature"]
+__all__ = ["DEBUG_SGX", "DEBUG_TD", "FMSPC", "IntelForge", "Platform", "point", "raw_signature", "stamp"]
 
 FMSPC = bytes.fromhex("00a06f010203")
-INTEL_QE = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
-QE_SIGNER = hashlib.sha256(b"a quoting enclave's signer").digest()
 PRODUCTION_SGX = bytes.fromhex("05000000000000000300000000000000")
 DEBUG_SGX = bytes.fromhex("07000000000000000300000000000000")
 PRODUCTION_TD = bytes.fromhex("0000001000000000")
 DEBUG_TD = bytes.fromhex("0100001000000000")
-SGX_ARC = "1.2.840.113741.1.13.1"
 MONTH = timedelta(days=30)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Platform:
+class Platform(intel_platform.Platform):
     """What a forged PCK certificate says."""
 
     fmspc: bytes = FMSPC
-    pce_id: bytes = b"\0\0"
-    components: tuple[int, ...] = (5, 5, 2, 2, 3, 1, 0, 3, *(8 * (0,)))
-    pcesvn: int = 11
-
-    def extension(self) -> bytes:
-        """The SGX extensions in DER (PCK Certificate and CRL Profile, section 1.3.5)."""
-        svns = [*self.components, self.pcesvn]
-        tcb = [_pair(f"2.{i}", der_of(2, bytes([0, svn] if svn > 127 else [svn]))) for i, svn in enumerate(svns, 1)]
-        tcb.append(_pair("2.18", der_of(4, bytes(self.components))))
-        return der_of(
-            0x30,
-            _pair("1", der_of(4, bytes(16))),
-            _pair("2", der_of(0x30, *tcb)),
-            _pair("3", der_of(4, self.pce_id)),
-            _pair("4", der_of(4, self.fmspc)),
-            _pair("5", der_of(10, b"\x01")),
-        )
-
-
-def _pair(arc: str, value: bytes) -> bytes:
-    return der_of(0x30, _oid(f"{SGX_ARC}.{arc}"), value)
-
-
-def _oid(dotted: str) -> bytes:
-    ObjectIdentifier(dotted)  # the library's own check of the form
-    first, second, *arcs = map(int, dotted.split("."))
-    content = bytearray()
-    for arc in [40 * first + second, *arcs]:
-        groups = [arc & 0x7F]
-        while arc := arc >> 7:
-            groups.append(arc & 0x7F | 0x80)
-        content += bytes(reversed(groups))
-    return der_of(6, bytes(content))
-
-
-def raw_signature(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
-    """Both numbers, 32 bytes each, as Intel writes them."""
-    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
-    return r.to_bytes(32) + s.to_bytes(32)
-
-
-def point(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Both coordinates of a key, 32 bytes each."""
-    numbers = key.public_key().public_numbers()
-    return numbers.x.to_bytes(32) + numbers.y.to_bytes(32)
 
 
 @dataclass(kw_only=True)
@@ -117,7 +71,7 @@ class IntelForge:
 
     def pck_certificate(self, **changes: Any) -> Certificate:
         """A certificate for this platform's PCK; `changes` go to `issue`."""
-        extension = (SGX_ARC, self.platform.extension(), False)
+        extension = (SGX_EXTENSIONS, self.platform.extension(bytes(16)), False)
         name = changes.pop("name", "Forged Intel SGX PCK Certificate")
         issuer = changes.pop("issuer", self.pck_ca)
         return issue(name, self.pck_key.public_key(), issuer, extensions=[extension], **changes)
@@ -126,48 +80,21 @@ class IntelForge:
 
     def tcb_info(self, tee: Tee = Tee.SGX, *, status: str = "UpToDate", version: int = 3, **changes: Any) -> bytes:
         """A TCB info text with one level, which this platform reaches, and one far below."""
+        known = ["INTEL-SA-00001"] if status != "UpToDate" else []
         levels = [
-            self._level(tee, version, self.platform.components, status, advisories=["INTEL-SA-00001"]),
-            self._level(tee, version, (1,) * 4 + (0,) * 12, "OutOfDate", pcesvn=1, advisories=["INTEL-SA-00002"]),
+            Level(components=self.platform.components, pcesvn=11, status=status, advisories=known),
+            Level(components=(1,) * 4 + (0,) * 12, pcesvn=1, status="OutOfDate", advisories=["INTEL-SA-00002"]),
         ]
-        text: dict[str, Any] = {"version": version} | ({"id": tee.upper()} if version == 3 else {})
-        text |= {
-            "issueDate": stamp(self.now - MONTH / 2), "nextUpdate": stamp(self.now + MONTH / 2),
-            "fmspc": self.platform.fmspc.hex().upper(), "pceId": self.platform.pce_id.hex(), "tcbType": 0,
-            "tcbEvaluationDataNumber": 17, "tcbLevels": levels,
-        }  # fmt: skip
-        if tee is Tee.TDX:
-            module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
-            text |= {
-                "tdxModule": module,
-                "tdxModuleIdentities": [module | {"id": "TDX_01", "tcbLevels": MODULE_LEVELS}],
-            }
-        return json.dumps(text | changes).encode()
-
-    def _level(
-        self, tee: Tee, version: int, svns: tuple[int, ...], status: str, *, pcesvn: int = 11, advisories: list[str]
-    ) -> dict[str, Any]:
-        tcb: dict[str, Any] = {"pcesvn": pcesvn}
+        members = intel_statements.tcb_info(tee, self.platform, levels, at=self.now - MONTH / 2)
         if version == 2:
-            tcb |= {f"sgxtcbcomp{i:02}svn": svn for i, svn in enumerate(svns, 1)}
-        else:
-            tcb["sgxtcbcomponents"] = [{"svn": svn} for svn in svns]
-        if tee is Tee.TDX:
-            tcb["tdxtcbcomponents"] = [{"svn": svn} for svn in (4, 0, 5, *(13 * (0,)))]
-        known = {"advisoryIDs": advisories} if status != "UpToDate" else {}
-        return {"tcb": tcb, "tcbDate": "2025-05-14T00:00:00Z", "tcbStatus": status} | known
+            del members["id"]
+            members |= {"version": 2, "tcbLevels": [in_version_2(one) for one in members["tcbLevels"]]}
+        return json.dumps(members | {"version": version} | changes).encode()
 
     def qe_identity(self, tee: Tee = Tee.SGX, *, status: str = "UpToDate", **changes: Any) -> bytes:
         """A QE identity text."""
-        text = {
-            "id": "TD_QE" if tee is Tee.TDX else "QE", "version": 2,
-            "issueDate": stamp(self.now - MONTH / 2), "nextUpdate": stamp(self.now + MONTH / 2),
-            "tcbEvaluationDataNumber": 17, "miscselect": "00000000", "miscselectMask": "FFFFFFFF",
-            "attributes": "11" + 15 * "00", "attributesMask": "FBFFFFFFFFFFFFFF" + 8 * "00",
-            "mrsigner": QE_SIGNER.hex(), "isvprodid": 2 if tee is Tee.TDX else 1,
-            "tcbLevels": [{"tcb": {"isvsvn": 4}, "tcbDate": "2025-05-14T00:00:00Z", "tcbStatus": status}],
-        }  # fmt: skip
-        return json.dumps(text | changes).encode()
+        members = intel_statements.qe_identity(tee, at=self.now - MONTH / 2, status=status)
+        return json.dumps(members | changes).encode()
 
     def collateral(
         self,
@@ -196,12 +123,9 @@ class IntelForge:
 
     def qe_report(self, tee: Tee = Tee.SGX, *, auth: bytes = bytes(32), **changes: Any) -> SgxReportBody:
         """The quoting enclave's report over the attestation key."""
-        binding = hashlib.sha256(point(self.attestation_key) + auth).digest() + bytes(32)
-        values = {
-            "mrenclave": bytes(32), "mrsigner": QE_SIGNER, "attributes": bytes.fromhex("11" + 15 * "00"),
-            "isvprodid": 2 if tee is Tee.TDX else 1, "isvsvn": 4, "report_data": binding,
-        }  # fmt: skip
-        return enclave_report(**values | changes)
+        report = intel_signing.qe_report(tee, self.attestation_key, auth=auth)
+        values = {name: value for name, value in report.fields() if not name.startswith("reserved")}
+        return SgxReportBody(**values | changes)
 
     def chain_pem(self) -> bytes:
         """The PCK chain as quotes carry it, with the NUL at its end that real ones have."""
@@ -232,10 +156,10 @@ class IntelForge:
         return replace(quote, signature=QuoteSignature(**values | changes)).serialize()
 
 
-MODULE_LEVELS = [
-    {"tcb": {"isvsvn": 7}, "tcbDate": "2025-05-14T00:00:00Z", "tcbStatus": "UpToDate"},
-    {"tcb": {"isvsvn": 3}, "tcbDate": "2023-08-09T00:00:00Z", "tcbStatus": "OutOfDate", "advisoryIDs": ["INTEL-SA-3"]},
-]  # fmt: skip
+def in_version_2(level: dict[str, Any]) -> dict[str, Any]:
+    """A TCB level as it was written before version 3."""
+    components = {f"sgxtcbcomp{i:02}svn": one["svn"] for i, one in enumerate(level["tcb"]["sgxtcbcomponents"], 1)}
+    return level | {"tcb": components | {"pcesvn": level["tcb"]["pcesvn"]}}
 
 
 def enclave_report(**changes: Any) -> SgxReportBody:
@@ -269,14 +193,7 @@ def header(version: int, tee_type: int, **changes: Any) -> QuoteHeader:
 
 def pem(certificate: Certificate) -> bytes:
     """A certificate in PEM."""
-    from cryptography import x509  # noqa: PLC0415 - only here
-
-    return x509.load_der_x509_certificate(certificate.encoded).public_bytes(serialization.Encoding.PEM)
-
-
-def stamp(time: datetime) -> str:
-    """A time as Intel writes it."""
-    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    return armoured(certificate.encoded)
 
 
 EMPTY = QuoteSignature(

@@ -8,12 +8,14 @@ forge.anchors, forge.endorsements               # what verifies it
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from cloister import _ed25519_sha3
 from cloister._ed25519_sha3 import public_key_of, spki_of_ed25519
+from cloister.emulate.vendors.keystone import enclave_report, monitor_report
 from cloister.endorse.anchors import TrustAnchors
 from cloister.endorse.store import Endorsements
-from cloister.evidence.keystone import EnclaveReport, KeystoneReport, MonitorReport
+from cloister.evidence.keystone import KeystoneReport
 from cloister.model import Tee
 
 __all__ = ["KeystoneForge"]
@@ -56,15 +58,8 @@ class KeystoneForge:
         public_key: Callable[[bytes], bytes] = public_key_of,
     ) -> bytes:
         """A report over data. `tail` is what stands behind it unsigned, `named_device` the key that nothing signs."""
-        monitor_key = public_key(self.monitor_seed)
-        length = len(data).to_bytes(8, "little")
         return KeystoneReport(
-            enclave=EnclaveReport(
-                hash=enclave_hash, data_len=len(data), data=(data + tail).ljust(1024, b"\0"),
-                signature=sign(self.monitor_seed, enclave_hash + length + data),
-            ),
-            monitor=MonitorReport(
-                hash=monitor_hash, public_key=monitor_key, signature=sign(self.device_seed, monitor_hash + monitor_key)
-            ),
+            enclave=enclave_report(enclave_hash, data, partial(sign, self.monitor_seed), behind=tail),
+            monitor=monitor_report(monitor_hash, public_key(self.monitor_seed), partial(sign, self.device_seed)),
             device_key=public_key(self.device_seed) if named_device is None else named_device,
-        ).serialize()  # fmt: skip
+        ).serialize()

@@ -3,9 +3,10 @@
 import functools
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from cloister.emulate.vendors import sigstruct as author
+from cloister.emulate.vendors.sigstruct import number
 from cloister.evidence.sigstruct import DEBUG_HEADER, HEADER, Sigstruct
 
 __all__ = ["image_with", "signing_key", "sigstruct"]
@@ -13,12 +14,12 @@ __all__ = ["image_with", "signing_key", "sigstruct"]
 
 @functools.cache
 def signing_key() -> rsa.RSAPrivateKey:
-    """An author's key: RSA-3072 with exponent 3."""
-    return rsa.generate_private_key(public_exponent=3, key_size=3072)
+    """An author's key, made once: RSA-3072 with exponent 3."""
+    return author.signing_key()
 
 
 def sigstruct(*, debug: bool = False, key: rsa.RSAPrivateKey | None = None, **changes: Any) -> Sigstruct:
-    """A signed SIGSTRUCT; `changes` are fields, taken before it is signed."""
+    """A signed SIGSTRUCT; `changes` are fields, taken before it is signed. Signature, q1 and q2 may be changed too."""
     key = key or signing_key()
     values: dict[str, Any] = {
         "header": DEBUG_HEADER if debug else HEADER, "vendor": 0, "date": 0x20260601, "swdefined": 0,
@@ -28,16 +29,9 @@ def sigstruct(*, debug: bool = False, key: rsa.RSAPrivateKey | None = None, **ch
         "enclave_hash": bytes(range(32)), "isvextprodid": bytes(16), "isvprodid": 7, "isvsvn": 3,
         "q1": bytes(384), "q2": bytes(384),
     }  # fmt: skip
-    unsigned = Sigstruct(**values | changes)
-    s = int.from_bytes(key.sign(unsigned.signed, padding.PKCS1v15(), hashes.SHA256()))
-    n = key.public_key().public_numbers().n
-    quotients = {"q1": number(s * s // n), "q2": number(s * (s * s % n) // n)}
-    return Sigstruct(**values | {"signature": number(s)} | quotients | changes)
-
-
-def number(value: int) -> bytes:
-    """A number of 3072 bits, little-endian."""
-    return value.to_bytes(384, "little")
+    signed = author.signed(Sigstruct(**values | changes), key)
+    made = {name: getattr(signed, name) for name in ("signature", "q1", "q2")}
+    return Sigstruct(**values | made | changes)
 
 
 def image_with(

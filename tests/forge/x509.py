@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
 from cloister._x509 import Certificate, Crl
+from cloister.emulate.vendors import x509 as vendor
+from cloister.emulate.vendors.x509 import Issuer, der_of
 
-__all__ = ["NOW", "Authority", "der_of", "ec_key", "issue", "revocation_list", "spki"]
+__all__ = ["NOW", "YEAR", "Authority", "der_of", "ec_key", "issue", "revocation_list", "spki"]
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 """The time at which everything forged is valid."""
@@ -24,8 +26,18 @@ class Authority:
 
     def __init__(self, name: str, issuer: "Authority | None" = None, *, curve: ec.EllipticCurve | None = None) -> None:
         self.key = ec_key(curve)
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.name = named(name)
         self.certificate = issue(name, self.key.public_key(), issuer or self, ca=True)
+
+    @property
+    def issuer(self) -> Issuer:
+        """As emulated manufacturers call it; name and key are the present ones."""
+        return Issuer(name=self.name, key=self.key)
+
+
+def named(name: str) -> x509.Name:
+    """A name that is only a common name."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def ec_key(curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
@@ -44,44 +56,19 @@ def issue(
     extensions: Sequence[tuple[str, bytes, bool]] = (),
 ) -> Certificate:
     """A certificate for `key`; `extensions` are (object identifier, DER value, critical)."""
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(issuer.name)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-    )
-    for oid, value, critical in extensions:
-        builder = builder.add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value), critical)
-    return Certificate.parse(builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
+    return vendor.issue(
+        named(name), key, issuer.issuer, ca=ca, valid=(start, end),
+        extensions=[(x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), der), c) for oid, der, c in extensions],
+    )  # fmt: skip
 
 
 def revocation_list(
     issuer: Authority, *revoked: Certificate, start: datetime = NOW - YEAR / 12, end: datetime = NOW + YEAR / 12
 ) -> Crl:
     """A revocation list with these certificates on it."""
-    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.name).last_update(start).next_update(end)
-    for one in revoked:
-        entry = x509.RevokedCertificateBuilder().serial_number(one.serial).revocation_date(start).build()
-        builder = builder.add_revoked_certificate(entry)
-    return Crl.parse(builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
+    return vendor.revocation_list(issuer.issuer, revoked, at=start, valid=end - start)
 
 
 def spki(key: CertificateIssuerPrivateKeyTypes) -> bytes:
-    """The DER SubjectPublicKeyInfo of a private key's public half."""
+    """The DER SubjectPublicKeyInfo of a private key's public half, of any kind."""
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def der_of(tag: int, *parts: bytes) -> bytes:
-    """A DER element with its length."""
-    content = b"".join(parts)
-    size = len(content)
-    length = bytes([size]) if size < 128 else bytes([0x80 + (size.bit_length() + 7) // 8]) + _big(size)
-    return bytes([tag]) + length + content
-
-
-def _big(number: int) -> bytes:
-    return number.to_bytes((number.bit_length() + 7) // 8)

@@ -9,15 +9,20 @@ on the order in which the host adds memory, and on where: it is computed by repe
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cloister.measure.guest import GuestLayout
+from cloister.measure.image import Architecture
 from cloister.model import Digest
 
-__all__ = ["RealmInitialMeasurement", "RealmParameters", "extend"]
+__all__ = ["RealmInitialMeasurement", "RealmParameters", "extend", "guest_digest", "table_entries"]
 
 GRANULE: Final = 4096
+BLOCK: Final = 2 << 20
+"""What one entry of a level-2 table maps."""
+
 DESCRIPTOR: Final = 256
 DIGEST_FIELD: Final = 64
 DATA, REC, RIPAS = 0, 1, 2
@@ -90,6 +95,35 @@ class RealmInitialMeasurement:
         header = word(kind) + word(DESCRIPTOR) + self.digest.value.ljust(DIGEST_FIELD, b"\0")
         descriptor = (header + content).ljust(DESCRIPTOR, b"\0")
         return RealmInitialMeasurement(Digest(self.digest.algorithm, hashed(self.digest.algorithm, descriptor)))
+
+
+def table_entries(base: int, top: int) -> Iterator[tuple[int, int]]:
+    """The ranges, one for each table entry, as which the monitor gives [base, top) a state.
+
+    Where the host has made level-3 tables only where it must: granules up to a boundary of 2 MiB, then blocks of
+    2 MiB, then granules. ValueError unless the addresses are multiples of 4,096 bytes.
+    """
+    if base % GRANULE or top % GRANULE or base > top:
+        raise ValueError(f"[{base:#x}, {top:#x}) is no range of granules of {GRANULE} bytes")
+    while base < top:
+        size = GRANULE if base % BLOCK or top - base < BLOCK else BLOCK
+        yield base, base + size
+        base += size
+
+
+def guest_digest(guest: GuestLayout, *, parameters: RealmParameters, memory: int) -> Digest:
+    """The RIM of a program as a realm with `memory` bytes. CannotEnclave if it is not for arm64.
+
+    In this order: the realm, the guest's pages (measured), free memory behind them as RAM (`table_entries`), and one
+    runnable processor whose PC is the program's entry and whose registers are zero.
+    """
+    guest.require(Architecture.ARM64, "a CCA machine")
+    running = RealmInitialMeasurement.create(parameters)
+    for ipa, content in guest.pages:
+        running = running.add_data(ipa, content)
+    for base, top in table_entries(guest.end, memory):
+        running = running.set_ram(base, top)
+    return running.add_rec(pc=guest.parameters.start.entry).digest
 
 
 def extend(register: Digest, value: bytes) -> Digest:

@@ -3,9 +3,11 @@
 import hashlib
 from typing import Final
 
+from cloister.measure.guest import GuestLayout
+from cloister.measure.image import Architecture
 from cloister.model import Digest
 
-__all__ = ["enclave_hash"]
+__all__ = ["enclave_hash", "guest_digest"]
 
 PAGE: Final = 4096
 WORD: Final = 8
@@ -24,3 +26,13 @@ def enclave_hash(*, loader: bytes, runtime: bytes, application: bytes) -> Digest
     for image in images:
         measured.update(image)
     return Digest("sha3_512", measured.digest())
+
+
+def guest_digest(guest: GuestLayout, *, runtime: bytes = b"") -> Digest:
+    """The enclave hash of a program as an enclave. CannotEnclave if it is not for riscv64.
+
+    The boot parameters stand where Keystone's loader stands, and do its work: they say what is mapped where. Then
+    `runtime`, if there is one, then the pages of the image.
+    """
+    guest.require(Architecture.RISCV64, "a Keystone machine")
+    return enclave_hash(loader=guest.parameters.serialize(), runtime=runtime, application=b"".join(guest.contents))

@@ -13,11 +13,13 @@ from typing import Final
 
 from cloister.errors import UsageError
 from cloister.evidence.sev import LaunchMeasurement
+from cloister.measure.guest import GuestLayout
+from cloister.measure.image import Architecture
 from cloister.measure.ovmf import parse_firmware
-from cloister.measure.vmsa import FIRST_EIP, Vmm, vmsa
+from cloister.measure.vmsa import FIRST_EIP, Vmm, guest_vmsa, vmsa
 from cloister.model import Digest
 
-__all__ = ["Kernel", "check_processors", "launch_measure", "save_areas", "sev_digest", "sev_es_digest"]
+__all__ = ["Kernel", "check_processors", "guest_digest", "launch_measure", "save_areas", "sev_digest", "sev_es_digest"]
 
 HASHES: Final = uuid.UUID("9438d606-4f22-4cc9-b479-a793d411fd21").bytes_le
 ENTRIES: Final = tuple(
@@ -61,6 +63,22 @@ def sev_es_digest(
     digest = _start(firmware, kernel)
     for page in save_areas(parse_firmware(firmware).reset_eip, processors, cpu=cpu, features=0, vmm=vmm):
         digest.update(page)
+    return Digest("sha256", digest.digest())
+
+
+def guest_digest(guest: GuestLayout, *, encrypted_state: bool) -> Digest:
+    """The launch digest of a program as a guest without firmware. CannotEnclave if it is not for x86-64.
+
+    The guest's pages in order (LAUNCH_UPDATE_DATA); with SEV-ES (`encrypted_state`) the one processor's save area
+    behind them (LAUNCH_UPDATE_VMSA). The digest covers no addresses: a host that puts these pages elsewhere gets the
+    same digest (Wilke et al., "undeSErVed trust", WOOT 2021), whatever the boot parameters say. SNP's covers them.
+    """
+    guest.require(Architecture.X86_64, "an SEV machine")
+    digest = hashlib.sha256()
+    for _, content in guest.pages:
+        digest.update(content)
+    if encrypted_state:
+        digest.update(guest_vmsa(guest.parameters.start.entry, features=0))
     return Digest("sha256", digest.digest())
 
 

@@ -9,12 +9,14 @@ from typing import Final
 
 from cloister._wire import Record, raw, reserved, u8, u16, u64
 from cloister.errors import UsageError
+from cloister.measure.guest import GuestLayout
+from cloister.measure.image import Architecture
 from cloister.measure.ovmf import FOUR_GIB, PAGE, Firmware, Section, SectionType, parse_firmware
 from cloister.measure.sev import Kernel, check_processors, save_areas
-from cloister.measure.vmsa import Vmm, svsm_vmsa
+from cloister.measure.vmsa import Vmm, guest_vmsa, svsm_vmsa
 from cloister.model import Digest
 
-__all__ = ["DEFAULT_FEATURES", "LaunchDigest", "firmware_digest", "launch_digest", "svsm_launch_digest"]
+__all__ = ["DEFAULT_FEATURES", "LaunchDigest", "firmware_digest", "guest_digest", "launch_digest", "svsm_launch_digest"]
 
 ZEROS: Final = bytes(48)
 VMSA_GPA: Final = 0xFFFF_FFFF_F000
@@ -136,4 +138,19 @@ def svsm_launch_digest(firmware: bytes, svsm: bytes, *, processors: int, cpu: in
         _add_section(digest, section, module, None, Vmm.QEMU)
     for _ in range(processors):
         digest.vmsa(svsm_vmsa(module.svsm_entry, cpu=cpu))
+    return Digest("sha384", digest.value)
+
+
+def guest_digest(guest: GuestLayout, *, features: int = DEFAULT_FEATURES) -> Digest:
+    """MEASUREMENT of a program as a guest without firmware, with one processor. CannotEnclave if not for x86-64.
+
+    In this order: the guest's pages (NORMAL), behind them a page for secrets and one for CPUID, then the save area.
+    """
+    guest.require(Architecture.X86_64, "an SEV-SNP machine")
+    digest = LaunchDigest()
+    for gpa, content in guest.pages:
+        digest.normal(gpa, content)
+    digest.empty(SECRETS, guest.end)
+    digest.empty(CPUID, guest.end + PAGE)
+    digest.vmsa(guest_vmsa(guest.parameters.start.entry, features=features))
     return Digest("sha384", digest.value)

@@ -8,7 +8,7 @@ import struct
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["CPU_MODELS", "Vmm", "cpu_signature", "svsm_vmsa", "vmsa"]
+__all__ = ["CPU_MODELS", "Vmm", "cpu_signature", "guest_vmsa", "svsm_vmsa", "vmsa"]
 
 PAGE: Final = 4096
 FIRST_EIP: Final = 0xFFFF_FFF0
@@ -28,6 +28,7 @@ SEGMENTS: Final = {
 """Where the segment registers stand, 16 bytes each."""
 
 REGISTERS: Final = {
+    "cpl": (0xCB, "B"),
     "efer": (0xD0, "Q"), "cr4": (0x148, "Q"), "cr0": (0x158, "Q"), "dr7": (0x160, "Q"), "dr6": (0x168, "Q"),
     "rflags": (0x170, "Q"), "rip": (0x178, "Q"), "g_pat": (0x268, "Q"), "rdx": (0x310, "Q"),
     "sev_features": (0x3B0, "Q"), "xcr0": (0x3E8, "Q"), "mxcsr": (0x408, "I"), "x87_fcw": (0x410, "H"),
@@ -93,6 +94,24 @@ def svsm_vmsa(eip: int, *, cpu: int) -> bytes:
     }  # fmt: skip
     return _page(segments, RESET | {
         "cr0": 0x11, "rip": eip, "sev_features": SNP_ACTIVE, "g_pat": PAT, "rdx": cpu, "mxcsr": MXCSR,
+    })  # fmt: skip
+
+
+def guest_vmsa(entry: int, *, features: int) -> bytes:
+    """The save area of a guest that starts in a program, without firmware or kernel: 64-bit mode, privilege level 3.
+
+    As Linux enters a program: flat segments, paging, SSE and FSGSBASE on. CR3 is zero, since the emulated guest makes
+    its page tables from its boot parameters; all other registers are zero too, the stack pointer included, which the
+    guest sets before the first instruction.
+    """
+    flat = (0x2B, 0xCF3, 0xFFFF_FFFF, 0)
+    segments = {
+        "es": flat, "cs": (0x33, 0xAFB, 0xFFFF_FFFF, 0), "ss": flat, "ds": flat, "fs": flat, "gs": flat,
+        "gdtr": (0, 0, 0xFFFF, 0), "idtr": (0, 0, 0xFFFF, 0), "ldtr": (0, 0x82, 0xFFFF, 0), "tr": (0, 0x8B, 0xFFFF, 0),
+    }  # fmt: skip
+    return _page(segments, RESET | {
+        "cpl": 3, "cr0": 0x8005_0033, "cr4": 0x1_0660, "efer": 0x1D01, "rip": entry, "sev_features": features,
+        "g_pat": PAT, "mxcsr": MXCSR, "x87_fcw": FCW,
     })  # fmt: skip
 
 

@@ -1,0 +1,90 @@
+"""The reports that quoting enclaves turn into quotes: REPORT of EREPORT, TDREPORT of TDG.MR.REPORT."""
+
+import hashlib
+
+from cloister._wire import Record, nested, raw, reserved, u8, u32, u64
+from cloister.evidence.dcap import SgxReportBody
+
+__all__ = ["ReportMac", "SgxReport", "TargetInfo", "TdInfo", "TdxReport", "TeeTcbInfo"]
+
+
+class TargetInfo(Record, size=512):
+    """TARGETINFO: for whom a REPORT is made (Intel SDM volume 3D, section 38.17)."""
+
+    mrenclave: bytes = raw(32)
+    attributes: bytes = raw(16)
+    reserved_48: bytes = reserved(2)
+    configsvn: bytes = raw(2)
+    miscselect: int = u32()
+    reserved_56: bytes = reserved(8)
+    configid: bytes = raw(64)
+    reserved_128: bytes = reserved(384)
+
+
+class SgxReport(Record, size=432):
+    """REPORT (Intel SDM volume 3D, section 38.15). The MAC covers `body`; its key is the target's, with `keyid`."""
+
+    body: SgxReportBody = nested(SgxReportBody)
+    keyid: bytes = raw(32)
+    mac: bytes = raw(16)
+
+
+class ReportMac(Record, size=256):
+    """REPORTMACSTRUCT (TDX Module ABI, section 4.8.1). The MAC covers the 224 bytes before it."""
+
+    type: int = u8(equals=0x81)
+    subtype: int = u8(equals=0)
+    version: int = u8()
+    reserved_3: bytes = reserved(13)
+    cpusvn: bytes = raw(16)
+    tee_tcb_info_hash: bytes = raw(48)
+    tee_info_hash: bytes = raw(48)
+    report_data: bytes = raw(64)
+    reserved_192: bytes = reserved(32)
+    mac: bytes = raw(32)
+
+
+class TeeTcbInfo(Record, size=239):
+    """TEE_TCB_INFO (TDX Module ABI, section 4.8.2). `tee_tcb_svn2` is of the module that runs now, from 1.5 on."""
+
+    valid: int = u64()
+    tee_tcb_svn: bytes = raw(16)
+    mrseam: bytes = raw(48)
+    mrsignerseam: bytes = raw(48)
+    attributes: bytes = raw(8)
+    tee_tcb_svn2: bytes = raw(16)
+    reserved_144: bytes = reserved(95)
+
+
+class TdInfo(Record, size=512):
+    """TDINFO (TDX Module ABI, section 4.8.3)."""
+
+    attributes: bytes = raw(8)
+    xfam: bytes = raw(8)
+    mrtd: bytes = raw(48)
+    mrconfigid: bytes = raw(48)
+    mrowner: bytes = raw(48)
+    mrownerconfig: bytes = raw(48)
+    rtmr0: bytes = raw(48)
+    rtmr1: bytes = raw(48)
+    rtmr2: bytes = raw(48)
+    rtmr3: bytes = raw(48)
+    servtd_hash: bytes = raw(48)
+    reserved_448: bytes = reserved(64)
+
+
+class TdxReport(Record, size=1024):
+    """TDREPORT_STRUCT (TDX Module ABI, section 4.8)."""
+
+    report_mac: ReportMac = nested(ReportMac)
+    tee_tcb_info: TeeTcbInfo = nested(TeeTcbInfo)
+    reserved_495: bytes = reserved(17)
+    td_info: TdInfo = nested(TdInfo)
+
+    @property
+    def hashes(self) -> tuple[bytes, bytes]:
+        """SHA-384 of TEE_TCB_INFO and of TDINFO, as `report_mac` must have them."""
+        return (
+            hashlib.sha384(self.tee_tcb_info.serialize()).digest(),
+            hashlib.sha384(self.td_info.serialize()).digest(),
+        )

@@ -1,0 +1,116 @@
+"""MRENCLAVE, as the processor makes it (Intel SDM volume 3D, chapters 38 and 40: ECREATE, EADD, EEXTEND, EINIT).
+
+A SHA-256 over blocks of 64 bytes: one for the enclave, one for every page that is added, and five for every 256 bytes
+that are measured of a page. Addresses are relative to the enclave's base, which is not measured itself; neither are
+the attributes, which reports state and SIGSTRUCT demands.
+
+    running = EnclaveMeasurement.ecreate(ssa_frame_pages=1, size=0x2000)
+    running.eadd(0, SecinfoFlags.REG | SecinfoFlags.READ)
+    running.eextend(0, chunk)
+    running.digest()
+"""
+
+import hashlib
+from enum import IntFlag
+from typing import Final
+
+from cloister._wire import Record, raw, reserved, u32, u64
+from cloister.model import Digest
+
+__all__ = ["CHUNK", "EnclaveMeasurement", "SecinfoFlags"]
+
+PAGE: Final = 4096
+CHUNK: Final = 256
+"""Bytes that one EEXTEND measures."""
+
+SMALLEST: Final = 2 * PAGE
+LARGEST: Final = 1 << 56
+"""ECREATE takes what CPUID 12H announces; no program's half of an address space is larger than this."""
+
+
+class SecinfoFlags(IntFlag):
+    """SECINFO.FLAGS (SDM volume 3D, section 38.11): permissions in bits 0 to 2, the page's type in bits 8 to 15."""
+
+    READ = 1
+    WRITE = 2
+    EXECUTE = 4
+    PENDING = 8
+    MODIFIED = 0x10
+    RESTRICTED = 0x20  # PR: permissions are being restricted
+    TCS = 0x100  # PT_TCS, 1
+    REG = 0x200  # PT_REG, 2
+
+
+class _CreateBlock(Record, size=64):
+    """What ECREATE measures."""
+
+    name: bytes = raw(8, equals=b"ECREATE\0")
+    ssa_frame_pages: int = u32()
+    size: int = u64()
+    reserved_20: bytes = reserved(44)
+
+
+class _AddBlock(Record, size=64):
+    """What EADD measures: the first 48 bytes of SECINFO, of which only the flags may differ from zero."""
+
+    name: bytes = raw(8, equals=b"EADD\0\0\0\0")
+    offset: int = u64()
+    flags: int = u64()
+    reserved_24: bytes = reserved(40)
+
+
+class _ExtendBlock(Record, size=64):
+    """What EEXTEND measures before the data."""
+
+    name: bytes = raw(8, equals=b"EEXTEND\0")
+    offset: int = u64()
+    reserved_16: bytes = reserved(48)
+
+
+class EnclaveMeasurement:
+    """MRENCLAVE while the enclave is being built. Made by `ecreate`."""
+
+    __slots__ = ("_hash", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._hash = hashlib.sha256()
+
+    @classmethod
+    def ecreate(cls, ssa_frame_pages: int, size: int) -> "EnclaveMeasurement":
+        """After ECREATE: `size` in bytes. ValueError where ECREATE would be a general-protection fault."""
+        if not SMALLEST <= size <= LARGEST or size & (size - 1):
+            raise ValueError(f"an enclave of {size:#x} bytes: the size must be a power of two from {SMALLEST:#x}")
+        if ssa_frame_pages < 1:
+            raise ValueError(f"an SSA frame of {ssa_frame_pages} pages: there must be at least one")
+        made = cls(size)
+        made._hash.update(_CreateBlock(name=b"ECREATE\0", ssa_frame_pages=ssa_frame_pages, size=size).serialize())
+        return made
+
+    def eadd(self, offset: int, flags: int) -> None:
+        """EADD of the page at this offset from the base, with these SECINFO flags. Its content is not measured yet."""
+        self._check(offset, PAGE)
+        self._hash.update(_AddBlock(name=b"EADD\0\0\0\0", offset=offset, flags=int(flags)).serialize())
+
+    def eextend(self, offset: int, chunk: bytes) -> None:
+        """EEXTEND of 256 bytes at this offset from the base."""
+        if len(chunk) != CHUNK:
+            raise ValueError(f"EEXTEND measures {CHUNK} bytes, not {len(chunk)}")
+        self._check(offset, CHUNK)
+        self._hash.update(_ExtendBlock(name=b"EEXTEND\0", offset=offset).serialize() + chunk)
+
+    def add_page(self, offset: int, flags: int, content: bytes) -> None:
+        """EADD of a page, then EEXTEND of all of it: 81 blocks."""
+        if len(content) != PAGE:
+            raise ValueError(f"a page has {PAGE} bytes, this one {len(content)}")
+        self.eadd(offset, flags)
+        for place in range(0, PAGE, CHUNK):
+            self.eextend(offset + place, content[place : place + CHUNK])
+
+    def digest(self) -> Digest:
+        """MRENCLAVE if EINIT came now."""
+        return Digest("sha256", self._hash.digest())
+
+    def _check(self, offset: int, unit: int) -> None:
+        if offset % unit or not 0 <= offset < self.size:
+            raise ValueError(f"offset {offset:#x}: must be a multiple of {unit} in an enclave of {self.size:#x} bytes")
