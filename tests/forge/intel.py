@@ -7,6 +7,7 @@
 Every part can be changed by keyword; what is changed after signing is for the caller to patch in the bytes.
 """
 
+import hmac
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,8 +18,9 @@ from tests.forge.x509 import NOW, Authority, ec_key, issue, revocation_list, spk
 
 from cloister._x509 import Certificate, Crl
 from cloister.emulate.vendors import intel_platform, intel_signing, intel_statements
-from cloister.emulate.vendors.intel_platform import SGX_EXTENSIONS
+from cloister.emulate.vendors.intel_platform import SGX_EXTENSIONS, TEE_TCB_SVN
 from cloister.emulate.vendors.intel_quoting import INTEL_QE
+from cloister.emulate.vendors.intel_reports import SgxReport, TdInfo, TdxReport, TeeTcbInfo
 from cloister.emulate.vendors.intel_signing import point, raw_signature
 from cloister.emulate.vendors.intel_statements import Level, stamp
 from cloister.emulate.vendors.x509 import armoured
@@ -30,7 +32,21 @@ from cloister.evidence.sgx import SgxQuote
 from cloister.evidence.tdx import TdReport10, TdReport15, TdxQuote
 from cloister.model import Tee
 
-__all__ = ["DEBUG_SGX", "DEBUG_TD", "FMSPC", "IntelForge", "Platform", "point", "raw_signature", "stamp"]
+__all__ = [
+    "ANSWERED",
+    "DEBUG_SGX",
+    "DEBUG_TD",
+    "FMSPC",
+    "IntelForge",
+    "Platform",
+    "point",
+    "raw_signature",
+    "sgx_machine_report",
+    "sgx_verified",
+    "stamp",
+    "td_machine_report",
+    "td_verified",
+]
 
 FMSPC = bytes.fromhex("00a06f010203")
 PRODUCTION_SGX = bytes.fromhex("05000000000000000300000000000000")
@@ -200,3 +216,48 @@ EMPTY = QuoteSignature(
     signature=bytes(64), attestation_key=bytes(64), qe_report=enclave_report(), qe_report_signature=bytes(64),
     qe_auth_data=b"", certification_type=5, certification_data=b"",
 )  # fmt: skip
+
+
+# ---------------------------------------------------------------- reports, as a machine makes them for quoting enclaves
+
+ANSWERED = b"a nonce of the relying party"
+"""What stands in the report data of reports of this machine."""
+MACHINE = b"the key that only this machine has"
+"""Stands for the machine's report key: a test may know it."""
+
+
+def sgx_machine_report(**changes: Any) -> bytes:
+    """A REPORT of this machine. Its MAC is not Intel's CMAC: quoting asks the machine, it does not look."""
+    values = {"mrenclave": bytes(range(32)), "isvprodid": 7, "report_data": ANSWERED.ljust(64, b"\0")}
+    body = enclave_report(**values | changes)
+    return SgxReport(body=body, keyid=bytes(32), mac=mac(body.serialize())[:16]).serialize()
+
+
+def td_machine_report(**changes: Any) -> bytes:
+    """A TDREPORT of this machine."""
+    empty = {name: bytes(48) for name in ("mrconfigid", "mrowner", "mrownerconfig", "servtd_hash")}
+    rtmrs = {f"rtmr{i}": bytes([i]) * 48 for i in range(4)}
+    td = TdInfo(**{"attributes": bytes(8), "xfam": bytes(8), "mrtd": bytes(range(48))} | empty | rtmrs | changes)
+    tcb = TeeTcbInfo(
+        valid=0x301FF, tee_tcb_svn=TEE_TCB_SVN, mrseam=b"\x5e" * 48, mrsignerseam=bytes(48), attributes=bytes(8),
+        tee_tcb_svn2=TEE_TCB_SVN,
+    )  # fmt: skip
+    return TdxReport.made(
+        cpusvn=intel_platform.SERVER.cpusvn,
+        report_data=ANSWERED.ljust(64, b"\0"),
+        tee_tcb_info=tcb,
+        td_info=td,
+        mac=mac,
+    ).serialize()
+
+
+def mac(message: bytes) -> bytes:
+    return hmac.digest(MACHINE, message, "sha256")
+
+
+def sgx_verified(report: bytes) -> bool:
+    return hmac.compare_digest(mac(report[:384])[:16], report[416:])
+
+
+def td_verified(report: bytes) -> bool:
+    return hmac.compare_digest(mac(report[:224]), report[224:256])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import NameOID
@@ -65,8 +65,12 @@ def issue(
 def revocation_list(
     issuer: Authority, *revoked: Certificate, start: datetime = NOW - YEAR / 12, end: datetime = NOW + YEAR / 12
 ) -> Crl:
-    """A revocation list with these certificates on it."""
-    return vendor.revocation_list(issuer.issuer, revoked, at=start, valid=end - start)
+    """A revocation list with these certificates on it, and without the extensions that manufacturers' lists have."""
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.name).last_update(start).next_update(end)
+    for one in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(one.serial).revocation_date(start).build()
+        builder = builder.add_revoked_certificate(entry)
+    return Crl.parse(builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
 
 
 def spki(key: CertificateIssuerPrivateKeyTypes) -> bytes:

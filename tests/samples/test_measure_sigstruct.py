@@ -26,11 +26,14 @@ EADD, EEXTEND = 1, 2
 
 
 class Entry(NamedTuple):
-    """One entry of the layout: pages at an address, all alike or with the template of a TCS."""
+    """One entry of the layout: pages at an address, all alike or with the template of a TCS.
+
+    A group has the same head: it repeats the entries before it, `pages` times.
+    """
 
     kind: int
     attributes: int
-    count: int
+    pages: int
     address: int
     content_size: int
     content_offset: int
@@ -65,10 +68,13 @@ class SdkImage:
             )
             if kind == 1:
                 permissions = (flags >> 2 & 1) | (flags & 2) | (flags & 1) << 2
-                self.region(address, self.file[offset : offset + filled], size, SecinfoFlags.REG | permissions)
+                self.region(address, bytes(self.file[offset : offset + filled]), size, SecinfoFlags.REG | permissions)
         for packed in self.entries:
-            assert not struct.unpack_from("<H", packed)[0] & GROUP, "this image has one thread, so no groups"
-            self.entry(Entry(*struct.unpack("<HHIQIIQ", packed)))
+            one = Entry(*struct.unpack("<HHIQIIQ", packed))
+            if one.kind & GROUP:
+                assert not one.pages, "this image has one thread: its group of further threads is repeated zero times"
+            else:
+                self.entry(one)
         return self.running.digest().value.hex()
 
     def region(self, address: int, content: bytes, size: int, flags: int) -> None:
@@ -84,7 +90,7 @@ class SdkImage:
         if one.content_offset:
             assert one.flags == SecinfoFlags.TCS, "only a TCS has a template in this image"
             content = self.thread(one)
-        for address in range(one.address, one.address + one.count * PAGE, PAGE):
+        for address in range(one.address, one.address + one.pages * PAGE, PAGE):
             if one.attributes & EEXTEND:
                 self.running.add_page(address, one.flags, content)
             else:

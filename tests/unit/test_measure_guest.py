@@ -1,4 +1,4 @@
-"""A program as a guest: boot parameters, the layout, and what each TEE measures of it, attacked by a host that changes it."""
+"""A program as a guest: boot parameters, the layout, and what each TEE measures of it; and a host that changes it."""
 
 import hashlib
 import struct

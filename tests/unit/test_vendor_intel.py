@@ -1,6 +1,5 @@
 """The emulated Intel: its certificates and statements, and quotes that only verified reports become."""
 
-import hmac
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,16 +9,17 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.forge.intel import enclave_report
+from tests.forge.intel import ANSWERED as NONCE
+from tests.forge.intel import sgx_machine_report, sgx_verified, td_machine_report, td_verified
 from tests.forge.x509 import NOW, YEAR
 
 import cloister
 from cloister._x509 import pem_blocks
 from cloister.cli import main
 from cloister.emulate.vendors.intel import IntelManufacturer
-from cloister.emulate.vendors.intel_platform import CLIENT, SERVER, TEE_TCB_SVN, SgxType
+from cloister.emulate.vendors.intel_platform import CLIENT, SERVER, SgxType
 from cloister.emulate.vendors.intel_quoting import SgxQuotingEnclave, TdQuotingEnclave
-from cloister.emulate.vendors.intel_reports import ReportMac, SgxReport, TargetInfo, TdInfo, TdxReport, TeeTcbInfo
+from cloister.emulate.vendors.intel_reports import TargetInfo
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.emulate.vendors.sigstruct import Product, mrsigner, sign_enclave, signing_key
 from cloister.endorse.anchors import AnchorKind, TrustAnchors
@@ -30,49 +30,6 @@ from cloister.evidence import sgx, sigstruct, tdx
 from cloister.model import Tee
 from cloister.verification.sigstruct import verify_sigstruct
 from cloister.verifier.trust_files import read_anchors, read_endorsements
-
-NONCE = b"a nonce of the relying party"
-MACHINE = b"the key that only this machine has"
-"""Stands for the machine's report key: a test may know it."""
-
-
-def sgx_report(**changes: Any) -> bytes:
-    """A REPORT of this machine. Its MAC is not Intel's CMAC: quoting asks the machine, it does not look."""
-    values = {"mrenclave": bytes(range(32)), "isvprodid": 7, "report_data": NONCE.ljust(64, b"\0")}
-    body = enclave_report(**values | changes)
-    return SgxReport(body=body, keyid=bytes(32), mac=mac(body.serialize())[:16]).serialize()
-
-
-def td_report(**changes: Any) -> bytes:
-    """A TDREPORT of this machine."""
-    empty = {name: bytes(48) for name in ("mrconfigid", "mrowner", "mrownerconfig", "servtd_hash")}
-    rtmrs = {f"rtmr{i}": bytes([i]) * 48 for i in range(4)}
-    td = TdInfo(**{"attributes": bytes(8), "xfam": bytes(8), "mrtd": bytes(range(48))} | empty | rtmrs | changes)
-    tcb = TeeTcbInfo(
-        valid=0x301FF, tee_tcb_svn=TEE_TCB_SVN, mrseam=b"\x5e" * 48, mrsignerseam=bytes(48), attributes=bytes(8),
-        tee_tcb_svn2=TEE_TCB_SVN,
-    )  # fmt: skip
-    head = ReportMac(
-        version=0, cpusvn=SERVER.cpusvn, tee_tcb_info_hash=bytes(48), tee_info_hash=bytes(48),
-        report_data=NONCE.ljust(64, b"\0"), mac=bytes(32),
-    )  # fmt: skip
-    hashes = TdxReport(report_mac=head, tee_tcb_info=tcb, td_info=td).hashes
-    signed = bytearray(head.serialize())
-    signed[32:128] = b"".join(hashes)
-    signed[224:] = mac(bytes(signed[:224]))
-    return TdxReport(report_mac=ReportMac.parse(bytes(signed)), tee_tcb_info=tcb, td_info=td).serialize()
-
-
-def mac(message: bytes) -> bytes:
-    return hmac.digest(MACHINE, message, "sha256")
-
-
-def sgx_verified(report: bytes) -> bool:
-    return hmac.compare_digest(mac(report[:384])[:16], report[416:])
-
-
-def td_verified(report: bytes) -> bool:
-    return hmac.compare_digest(mac(report[:224]), report[224:256])
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +122,7 @@ def test_bundles_hold_the_chains_that_belong_to_them(intel: IntelManufacturer) -
 def test_outside_of_that_time_nothing_is_decided_until_it_is_issued_anew(
     intel: IntelManufacturer, enclave: SgxQuotingEnclave, tmp_path: Path, moment: Any
 ) -> None:
-    quote = enclave.quote(sgx_report())
+    quote = enclave.quote(sgx_machine_report())
     with pytest.raises(EndorsementUnavailable):
         verify(quote, intel, tmp_path, at=moment)
     assert verify(quote, intel, tmp_path, at=moment, collateral=intel.collateral(moment)).tcb_status == "UpToDate"
@@ -175,7 +132,7 @@ def test_after_a_tcb_recovery_the_same_platform_is_out_of_date(
     intel: IntelManufacturer, enclave: SgxQuotingEnclave, tmp_path: Path
 ) -> None:
     recovered = intel.collateral(NOW, status="OutOfDate", advisories=["EMULATED-SA-00100"])
-    verdict = verify(enclave.quote(sgx_report()), intel, tmp_path, collateral=recovered)
+    verdict = verify(enclave.quote(sgx_machine_report()), intel, tmp_path, collateral=recovered)
     assert (verdict.tcb_status, verdict.advisories) == ("OutOfDate", ("EMULATED-SA-00100",))
 
 
@@ -185,10 +142,9 @@ def test_what_is_revoked_vouches_for_nothing(
 ) -> None:
     found = getattr(intel, which)
     certificate = found.certificate if which == "pck_ca" else found
+    collateral = intel.collateral(NOW, revoked=[certificate])
     with pytest.raises(Revoked):
-        verify(
-            enclave.quote(sgx_report()), intel, tmp_path, collateral=intel.collateral(NOW, revoked=[certificate])
-        )  # fmt: skip
+        verify(enclave.quote(sgx_machine_report()), intel, tmp_path, collateral=collateral)
 
 
 # ---------------------------------------------------------------- quotes
@@ -197,7 +153,7 @@ def test_what_is_revoked_vouches_for_nothing(
 def test_an_sgx_quote_verifies_and_says_what_the_report_said(
     intel: IntelManufacturer, enclave: SgxQuotingEnclave, tmp_path: Path
 ) -> None:
-    report = sgx_report()
+    report = sgx_machine_report()
     quote = enclave.quote(report, user_data=b"mine")
     parsed = sgx.parse(quote)
     assert (parsed.header.version, parsed.header.user_data[16:]) == (3, b"mine")
@@ -211,7 +167,7 @@ def test_an_sgx_quote_verifies_and_says_what_the_report_said(
 def test_a_tdx_quote_verifies_and_says_what_the_report_said(
     intel: IntelManufacturer, td_enclave: TdQuotingEnclave, tmp_path: Path, version: int
 ) -> None:
-    quote = td_enclave.quote(td_report(), version=version)
+    quote = td_enclave.quote(td_machine_report(), version=version)
     body = tdx.parse(quote).body
     assert isinstance(body, tdx.TdReport15) is (version == 5)
     assert (body.mrtd, body.rtmr3, body.mrseam) == (bytes(range(48)), b"\x03" * 48, b"\x5e" * 48)
@@ -222,7 +178,7 @@ def test_a_tdx_quote_verifies_and_says_what_the_report_said(
 def test_all_quotes_of_a_platform_name_one_quoting_enclave(intel: IntelManufacturer) -> None:
     again = IntelManufacturer(Keystore(intel.keystore.directory))
     quotes = [
-        sgx.parse(one.sgx_quoting_enclave(verified=sgx_verified).quote(sgx_report())) for one in (intel, again)
+        sgx.parse(one.sgx_quoting_enclave(verified=sgx_verified).quote(sgx_machine_report())) for one in (intel, again)
     ]  # fmt: skip
     assert quotes[0].header.user_data == quotes[1].header.user_data != bytes(20)
     assert quotes[0].signature.attestation_key == quotes[1].signature.attestation_key
@@ -230,25 +186,25 @@ def test_all_quotes_of_a_platform_name_one_quoting_enclave(intel: IntelManufactu
 
 def test_the_target_of_reports_is_the_enclave_that_signs(enclave: SgxQuotingEnclave) -> None:
     target = TargetInfo.parse(enclave.target_info)
-    qe = sgx.parse(enclave.quote(sgx_report())).signature.qe_report
+    qe = sgx.parse(enclave.quote(sgx_machine_report())).signature.qe_report
     assert (target.mrenclave, target.attributes) == (qe.mrenclave, qe.attributes)
 
 
 @pytest.mark.parametrize("at", [0, 64, 320, 383, 416, 431])
 def test_a_report_that_was_changed_becomes_no_sgx_quote(enclave: SgxQuotingEnclave, at: int) -> None:
     with pytest.raises(SignatureInvalid, match="MAC does not verify"):
-        enclave.quote(flipped(sgx_report(), at))
+        enclave.quote(flipped(sgx_machine_report(), at))
 
 
 @pytest.mark.parametrize("at", [16, 32, 80, 128, 224, 255])
 def test_a_report_that_was_changed_becomes_no_tdx_quote(td_enclave: TdQuotingEnclave, at: int) -> None:
     with pytest.raises(SignatureInvalid, match="MAC does not verify"):
-        td_enclave.quote(flipped(td_report(), at))
+        td_enclave.quote(flipped(td_machine_report(), at))
 
 
 @pytest.mark.parametrize("at", [256, 264, 280, 384, 512, 528, 720, 959])
 def test_what_the_mac_covers_only_by_hash_is_compared_too(td_enclave: TdQuotingEnclave, at: int) -> None:
-    report = flipped(td_report(), at)
+    report = flipped(td_machine_report(), at)
     assert td_verified(report)
     with pytest.raises(BindingInvalid, match="is not the one that the TDREPORT's MAC covers"):
         td_enclave.quote(report)
@@ -257,7 +213,7 @@ def test_what_the_mac_covers_only_by_hash_is_compared_too(td_enclave: TdQuotingE
 @pytest.mark.parametrize("size", [0, 384, 431, 433])
 def test_a_report_without_its_mac_is_no_report(enclave: SgxQuotingEnclave, size: int) -> None:
     with pytest.raises(ParseError):
-        enclave.quote((sgx_report() + b"\0")[:size])
+        enclave.quote((sgx_machine_report() + b"\0")[:size])
 
 
 def test_the_machine_is_asked_about_every_report(intel: IntelManufacturer) -> None:
@@ -268,8 +224,8 @@ def test_the_machine_is_asked_about_every_report(intel: IntelManufacturer) -> No
         return False
 
     for quote, report in (
-        (intel.sgx_quoting_enclave(verified=never).quote, sgx_report()),
-        (intel.td_quoting_enclave(verified=never).quote, td_report()),
+        (intel.sgx_quoting_enclave(verified=never).quote, sgx_machine_report()),
+        (intel.td_quoting_enclave(verified=never).quote, td_machine_report()),
     ):
         for _ in range(2):
             with pytest.raises(SignatureInvalid):
@@ -279,7 +235,7 @@ def test_the_machine_is_asked_about_every_report(intel: IntelManufacturer) -> No
 
 def test_other_versions_of_quotes_are_refused(td_enclave: TdQuotingEnclave) -> None:
     with pytest.raises(ValueError, match="version 4 or 5, not 3"):
-        td_enclave.quote(td_report(), version=3)
+        td_enclave.quote(td_machine_report(), version=3)
 
 
 def test_credentials_do_not_show_their_keys(enclave: SgxQuotingEnclave) -> None:
@@ -301,7 +257,7 @@ def test_published_files_are_what_the_command_takes(
     root, collateral = intel.publish(NOW)
     quote, nothing = tmp_path / "quote.bin", tmp_path / "nothing"
     nothing.mkdir()
-    quote.write_bytes(enclave.quote(sgx_report()))
+    quote.write_bytes(enclave.quote(sgx_machine_report()))
     asked = ["verify", str(quote), "--nonce", NONCE.hex(), "--at", f"{NOW:%Y-%m-%dT%H:%M:%SZ}", "--json"]
     asked += ["--collateral", str(nothing), "--endorsement", str(collateral)]
     assert main(asked) == 5  # the vendors' roots alone

@@ -16,7 +16,7 @@ from cloister.observe.prove.plan import FeedArgument, FeedEnvironment, FeedFile
 from cloister.observe.prove.render import Experiment
 from cloister.observe.prove.secret import PLACEHOLDER, fill
 
-__all__ = ["FILE_PLACEHOLDER", "Enclose", "prove"]
+__all__ = ["FILE_PLACEHOLDER", "Enclose", "Wrap", "prove"]
 
 FILE_PLACEHOLDER = "{file}"
 REPORT = "report"
@@ -29,29 +29,46 @@ Enclose = Callable[[str, Sequence[str], RuntimeOptions], list[str]]
 """Turns a program, its arguments and the runtime's options into the command that runs it enclaved."""
 
 
-def prove(plan: Plan, progress: Callable[[str], None], enclose: Enclose = enclave_command) -> Experiment:
-    """Run the experiment.
+Wrap = Callable[[list[str]], list[str]]
+"""Turns a program and its arguments into the command of an emulator that runs them."""
+
+
+def as_they_are(words: list[str]) -> list[str]:
+    """No emulator."""
+    return words
+
+
+def prove(
+    plan: Plan,
+    progress: Callable[[str], None],
+    enclose: Enclose = enclave_command,
+    *,
+    native: Wrap = as_they_are,
+    enclaved: Wrap = as_they_are,
+) -> Experiment:
+    """Run the experiment. `native` and `enclaved` say what runs the program in each arm.
 
     UsageError or LaunchError when it is known beforehand that it cannot work (no such program, no runtime); what goes
     wrong later is in the verdict. `progress` is given a line of text at each sample.
     """
     check(plan)
-    enclose(plan.words[0], plan.words[1:], RuntimeOptions())
+    first, *others = enclaved(list(plan.words))
+    enclose(first, others, RuntimeOptions())
     begun = time.monotonic()
     canary = Secret.fresh(CANARY)
     with tempfile.TemporaryDirectory(prefix="cloister-prove-") as directory:
         workplace = Path(directory)
         workplace.chmod(0o711)  # a program that drops its privileges must reach the socket; nobody can list its name
-        native = run_arm(plan, native_arm(plan, workplace), canary, progress)
-        if native.obstacle:
-            reason = f"not run, because the native arm was no comparison: {native.obstacle}"
-            enclaved = not_run(ArmName.ENCLAVED, ENCLAVED_SECRET, reason)
+        bare = run_arm(plan, native_arm(plan, workplace, native), canary, progress)
+        if bare.obstacle:
+            reason = f"not run, because the native arm was no comparison: {bare.obstacle}"
+            shut = not_run(ArmName.ENCLAVED, ENCLAVED_SECRET, reason)
         else:
-            enclaved = run_arm(plan, enclaved_arm(plan, workplace, enclose), canary, progress)
-            enclaved = replace(enclaved, notes=(*enclaved.notes, *counters(workplace / REPORT, enclaved.status)))
-    verdict = judge(native, enclaved, comparison=plan.comparison, unsafe_ignore_output=plan.unsafe_ignore_output)
+            shut = run_arm(plan, enclaved_arm(plan, workplace, enclose, enclaved), canary, progress)
+            shut = replace(shut, notes=(*shut.notes, *counters(workplace / REPORT, shut.status)))
+    verdict = judge(bare, shut, comparison=plan.comparison, unsafe_ignore_output=plan.unsafe_ignore_output)
     seconds = round(time.monotonic() - begun, 2)
-    return Experiment(plan=plan, native=native, enclaved=enclaved, verdict=verdict, seconds=seconds)
+    return Experiment(plan=plan, native=bare, enclaved=shut, verdict=verdict, seconds=seconds)
 
 
 def counters(report: Path, status: str) -> tuple[str, ...]:
@@ -91,12 +108,12 @@ def environment_of(plan: Plan, secret: Secret) -> dict[str, str]:
     return {**plan.environment, plan.feed.name: os.fsdecode(fill(plan.feed.template, secret))}
 
 
-def native_arm(plan: Plan, workplace: Path) -> Arm:
+def native_arm(plan: Plan, workplace: Path, wrap: Wrap) -> Arm:
     """The program as it is. Nobody connects to its checkpoint socket."""
     secret = Secret.fresh("native secret")
     return Arm(
         name=ArmName.NATIVE,
-        command=tuple(words_of(plan, secret)),
+        command=tuple(wrap(words_of(plan, secret))),
         environment=environment_of(plan, secret),
         secret=secret,
         checkpoint=workplace / "native",
@@ -104,14 +121,14 @@ def native_arm(plan: Plan, workplace: Path) -> Arm:
     )
 
 
-def enclaved_arm(plan: Plan, workplace: Path, enclose: Enclose) -> Arm:
+def enclaved_arm(plan: Plan, workplace: Path, enclose: Enclose, wrap: Wrap) -> Arm:
     """The program in the enclave.
 
     Arguments and environment that hold the secret go through a pipe: what is given to execve(2) stays in memory that
     the kernel keeps for it, readable in /proc.
     """
     secret = Secret.fresh(ENCLAVED_SECRET)
-    words = words_of(plan, secret)
+    words = wrap(words_of(plan, secret))
     checkpoint = workplace / "enclaved"
     arm = Arm(
         name=ArmName.ENCLAVED,

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cloister.app.prove import prove
+from cloister.app.prove import Wrap, prove
 from cloister.errors import UsageError
 from cloister.observe.prove.plan import (
     AfterDelay,
@@ -49,6 +49,7 @@ examples:
   cloister prove --feed env:TOKEN -- python3 server.py        environment variable
   cloister prove --feed arg -- ./job --key '{secret}'         argument
   cloister prove --feed file -- ./job --key-file '{file}'     file, mode 0600, made for the experiment
+  cloister prove --tee sev -- ./app                           in an emulated TEE, whose DRAM is searched as well
   cloister prove --send 127.0.0.1:6379 'SET k {secret}\r\n' --expect OK -- redis-server --save ''
 
 what is fed:    {secret} in a template or argument becomes the secret: 28 random letters and digits, new in each arm.
@@ -70,6 +71,9 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     feeding_options(parser.add_argument_group("feeding the secret"))
     course_options(parser.add_argument_group("course of each arm"))
     judging_options(parser.add_argument_group("judging and printing"))
+    parser.add_argument(
+        "--tee", metavar="NAME", help="run the enclaved arm in this emulated TEE (`cloister run --help`)"
+    )
     parser.add_argument("program", metavar="PROGRAM", help="the program to examine")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
 
@@ -123,7 +127,11 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, interrupted)
     with tempfile.TemporaryDirectory(prefix="cloister-feed-") as directory:
         Path(directory).chmod(0o711)
-        experiment = prove(plan_of(args, Path(directory)), show_progress if sys.stderr.isatty() else no_progress)
+        experiment = prove(
+            plan_of(args, Path(directory)),
+            show_progress if sys.stderr.isatty() else no_progress,
+            **emulators(args, Path(directory)),
+        )
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
     sys.stderr.write(as_text(experiment))
@@ -131,6 +139,16 @@ def run(args: argparse.Namespace) -> int:
         json.dump(as_json(experiment), sys.stdout, indent=2)
         sys.stdout.write("\n")
     return experiment.verdict.outcome.exit_code
+
+
+def emulators(args: argparse.Namespace, directory: Path) -> dict[str, Wrap]:
+    """With --tee, what runs the program: an emulated machine, and one without a TEE where this machine cannot run it."""
+    if args.tee is None:
+        return {}
+    from cloister.app.emulated import emulator, runs_here  # noqa: PLC0415 - nothing of it is needed without --tee
+
+    wraps = {"enclaved": emulator(args.tee, directory / "dram")}
+    return wraps if runs_here(args.program) else wraps | {"native": emulator("native", directory / "native-dram")}
 
 
 def plan_of(args: argparse.Namespace, directory: Path) -> Plan:

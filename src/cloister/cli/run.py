@@ -1,8 +1,12 @@
-"""Run a program in the software enclave.
+"""Run a program in the software enclave, or in an emulated TEE inside it.
 
 Data, heap, stacks and the loader's own state are secret memory; text and read-only data are sealed; a guard pair keeps
 ptrace shut. Exit status, signals, standard streams and the terminal are the program's own. If this machine cannot
 protect the program, it is not run.
+
+With --tee the program, which must be linked statically, runs in an emulated machine with that TEE: launched and
+measured as the vendor's firmware does it, memory kept as that hardware keeps it, in a file of ciphertext (--dram) that
+you may look at. The emulator itself runs in the software enclave. It protects as well as that, and no better.
 """
 
 import argparse
@@ -10,6 +14,7 @@ import fcntl
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command
@@ -21,6 +26,8 @@ examples:
   cloister run redis-server --port 7000
   cloister run -- bash -c 'echo $$; sleep 60'
   cloister run --report counters.jsonl -- python3 job.py
+  cloister run --tee sgx -- ./app                          an emulated SGX machine
+  cloister run --tee sev --dram dram.bin -- ./app          then look for your secret in dram.bin
 
 exit status: the program's own, or, when it was never started:
   120  this machine cannot protect it (the message says what is missing and the command that fixes it)
@@ -43,6 +50,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         help="do not guard against ptrace: root can then force the program to write out its memory",
     )
     parser.add_argument("--quiet", action="store_true", help="no notice on the terminal")
+    emulated_options(parser.add_argument_group("emulated TEEs (static programs; needs the extra cloister[emulate])"))
     tools = parser.add_argument_group("for other tools (cloister prove uses both)")
     tools.add_argument(
         "--start-fd",
@@ -61,6 +69,26 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def emulated_options(group: "argparse._ArgumentGroup") -> None:
+    """Which machine, and how large."""
+    group.add_argument(
+        "--tee",
+        metavar="NAME",
+        help="sgx, sgx-scalable, sme, sev, sev-es, sev-snp, tdx, trustzone, cca, keystone; or native, for comparison",
+    )
+    group.add_argument("--dram", metavar="FILE", help="keep the machine's DRAM in FILE (default: a file without name)")
+    group.add_argument("--memory", type=int, default=256, metavar="MIB", help="DRAM in MiB (256)")
+    group.add_argument("--frames", type=int, default=2048, metavar="N", help="on-die memory, pages of 4 KiB (2048)")
+    group.add_argument("--keys", metavar="DIR", help="keys of the emulated manufacturers (default: the user's)")
+    group.add_argument("--unsafe-debug", action="store_true", help="launch in the TEE's debug mode: its host may read")
+    group.add_argument(
+        "--unsafe-plain-console", action="store_true", help="do not seal the terminal's line: the host reads along"
+    )
+    group.add_argument(
+        "--unsafe-outside", action="store_true", help="run the emulator outside the software enclave: root reads it"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Replace this process by the runtime; returns only by raising."""
     options = RuntimeOptions(
@@ -69,9 +97,11 @@ def run(args: argparse.Namespace) -> int:
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not words:
         raise UsageError("no program given; for example: cloister run -- redis-server --port 7000")
-    command = enclave_command(words[0], words[1:], options)
+    if args.tee is not None:
+        words = emulated_words(args, words)
+    command = words if args.unsafe_outside else enclave_command(words[0], words[1:], options)
     if not args.quiet and sys.stderr.isatty():
-        print(notice(guarded=not args.unsafe_no_guard), file=sys.stderr, flush=True)
+        print(notice(guarded=not args.unsafe_no_guard, tee=args.tee), file=sys.stderr, flush=True)
     if args.start_fd is not None:
         fcntl.fcntl(args.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
     undo_interpreter_start()
@@ -91,9 +121,26 @@ def undo_interpreter_start() -> None:
                 del os.environ["LC_CTYPE"]
 
 
-def notice(*, guarded: bool) -> str:
+def emulated_words(args: argparse.Namespace, words: Sequence[str]) -> list[str]:
+    """The command line of the emulator for this program."""
+    from cloister.emulate.inside import Request  # noqa: PLC0415 - nothing of it is needed for an ordinary run
+
+    request = Request(
+        tee=args.tee,
+        memory=args.memory,
+        frames=args.frames,
+        dram=os.path.abspath(args.dram) if args.dram else "",
+        keys=os.path.abspath(args.keys) if args.keys else "",
+        debug=args.unsafe_debug,
+        unsafe_plain_console=args.unsafe_plain_console,
+    )
+    return [sys.executable, "-m", "cloister.emulate.inside", request.words(), *words]
+
+
+def notice(*, guarded: bool, tee: str | None = None) -> str:
     """One line for a person at a terminal: the mode, and who can still read the program."""
     readers = "root with perf, BPF or a pidfd_getfd race, a kernel module, the hypervisor"
     if not guarded:
         readers = f"root with ptrace, {readers.removeprefix('root with ')}"
-    return f"cloister: software enclave; {readers} can still read this"
+    mode = "software enclave" if tee is None else f"emulated TEE ({tee}) in the software enclave"
+    return f"cloister: {mode}; {readers} can still read this"

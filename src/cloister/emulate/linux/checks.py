@@ -9,7 +9,7 @@ from typing import Final
 
 from cloister.errors import CloisterError
 
-from .messages import FileStatus, HostReply
+from .messages import FileStatus, HostReply, Operation
 
 __all__ = [
     "HostLied",
@@ -22,6 +22,36 @@ __all__ = [
     "check_status",
     "check_time",
 ]
+
+WITH_DATA: Final = frozenset(
+    {
+        Operation.CONSOLE_READ,
+        Operation.OPEN,
+        Operation.READ,
+        Operation.READ_AT,
+        Operation.STATUS,
+        Operation.HANDLE_STATUS,
+        Operation.LIST,
+        Operation.READ_LINK,
+    }
+)
+"""What is answered with bytes."""
+
+WITH_VALUE: Final = frozenset(
+    {
+        Operation.CONSOLE_READ,
+        Operation.OPEN,
+        Operation.READ,
+        Operation.READ_AT,
+        Operation.WRITE,
+        Operation.WRITE_AT,
+        Operation.LIST,
+        Operation.LOCK,
+        Operation.CLOCK,
+        Operation.SLEEP,
+    }
+)
+"""What is answered with a number."""
 
 LARGEST_ERRNO: Final = 4095
 """Linux, include/linux/err.h, MAX_ERRNO."""
@@ -52,6 +82,8 @@ def check_reply(call: str, operation: int, sequence: int, reply: HostReply) -> N
         raise HostLied(call, f"error number {reply.error} is not within 1 to {LARGEST_ERRNO}")
     if reply.error and (reply.value or reply.length):
         raise HostLied(call, f"error number {reply.error} together with a result")
+    if (reply.value and operation not in WITH_VALUE) or (reply.length and operation not in WITH_DATA):
+        raise HostLied(call, "a result where none belongs")
 
 
 def check_count(call: str, count: int, asked: int, data: bytes | None = None) -> int:

@@ -24,7 +24,7 @@ Answer = tuple[int, bytes]
 
 
 class LinuxHost:
-    """Serves requests with real system calls: `console` is the owner's terminal, `root` confines paths to a directory."""
+    """Serves requests with real system calls. `console` is the owner's terminal, `root` confines paths."""
 
     def __init__(self, console: Console, root: Path | None = None) -> None:
         self._console = console
@@ -61,11 +61,11 @@ class LinuxHost:
             return _reply(call.operation, call.sequence, error=ENOSYS)
         try:
             value, answer = operation(call, data)
+            return _reply(call.operation, call.sequence, value=value, data=answer)
         except OSError as error:
             return _reply(call.operation, call.sequence, error=error.errno or EIO)
         except (ValueError, OverflowError):
             return _reply(call.operation, call.sequence, error=EINVAL)
-        return _reply(call.operation, call.sequence, value=value, data=answer)
 
     def _console_read(self, call: HostCall, _data: bytes) -> Answer:
         record = self._console.receive(call.first)

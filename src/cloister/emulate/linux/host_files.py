@@ -1,6 +1,6 @@
 """The host's files: ordinary system calls with the caller's rights, optionally beneath one directory."""
 
-# ruff: noqa: PTH - paths are bytes, which Linux has and pathlib has not
+# ruff: noqa: PTH101, PTH102, PTH104, PTH118, PTH120 - paths are bytes, which Linux has and pathlib has not
 
 import fcntl
 import os
@@ -56,7 +56,10 @@ def _status(found: os.stat_result) -> bytes:
 
 
 class HostFiles:
-    """Opens and changes files. With `root` every path is taken beneath that directory, also through links."""
+    """Opens and changes files. With `root` every path is taken beneath that directory, also through links.
+
+    The root keeps a program from touching files by mistake. It is no jail: whoever swaps links meanwhile gets out.
+    """
 
     def __init__(self, root: Path | None) -> None:
         self._root = None if root is None else os.fsencode(root.resolve(strict=True))

@@ -79,7 +79,7 @@ class Process:
         self.directory = options.directory.encode()
 
     def text(self, address: int) -> bytes:
-        """The path at an address, without its final zero. Failed with ENAMETOOLONG if there is no zero in 4,096 bytes."""
+        """The path at an address, without its final zero. Failed with ENAMETOOLONG if it is longer than a path."""
         found = b""
         while len(found) <= LONGEST_PATH:
             part = self.space.read(address + len(found), PAGE - (address + len(found)) % PAGE)

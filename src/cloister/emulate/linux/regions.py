@@ -66,6 +66,10 @@ class Regions:
         """Whether there is no hole in a range."""
         return sum(region.size for region in self.over(start, end)) == end - start
 
+    def permits(self, address: int, permission: Permission) -> bool:
+        """Whether the program may use the byte at an address in this way."""
+        return any(permission in region.permission for region in self.over(address, address + 1))
+
     def add(self, region: Region) -> None:
         """Take a free range, joined with its neighbours where they are alike."""
         at = bisect_right(self._regions, region.start, key=START)

@@ -5,7 +5,7 @@
     result = shim.call(number, arguments)      # at each system call: an int for the result register, or Ended
 
 The machine has loaded the image's pages before `start`. Four exceptions come out of `call` and end the program:
-HostLied, IntegrityFault, a MemoryFault that is not the program's own fault, and whatever the gate raises.
+HostLied, IntegrityFault, a MemoryFault at an address that the program may use, and whatever the gate raises.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
-from cloister.emulate.paging import MemoryFault, Stage
+from cloister.emulate.paging import NEEDED, MemoryFault
 from cloister.measure.image import Image
 
 from .console import Stream
@@ -85,7 +85,7 @@ class Shim:
         return self._link.calls
 
     def start(self, image: Image, arguments: Sequence[bytes], environment: Sequence[bytes]) -> tuple[int, int]:
-        """Prepare stack, heap and books: the first program counter and stack pointer. CannotEnclave if it does not fit."""
+        """Prepare stack, heap and books: first program counter and stack pointer. CannotEnclave if it does not fit."""
         self._process.executable = arguments[0] if arguments else b"program"
         stack = lay_out(self._process, image, arguments, environment)
         self._memory.begin_heap(image.end)
@@ -104,8 +104,8 @@ class Shim:
         except Failed as failure:
             return -failure.number
         except MemoryFault as fault:
-            if fault.stage is not Stage.PROGRAM:
-                raise
+            if self._process.regions.permits(fault.address, NEEDED[fault.access]):
+                raise  # the program may use this address: that it cannot is the host's doing
             return -EFAULT
         except MemoryError:
             return -ENOMEM
@@ -120,7 +120,7 @@ class Shim:
         return end
 
     def finish(self, status: int) -> None:
-        """Tell the owner's terminal that the program is over. Also for a machine that stops it (a fault: 128 + signal)."""
+        """Tell the owner's terminal that the program is over. For a machine that stops it: 128 + signal."""
         record = self._line.wrap(Stream.END, status.to_bytes(4, "little"))
         self._link.ask(Operation.CONSOLE_WRITE, data=record)
 
@@ -129,9 +129,8 @@ def _table(names: dict[int, str], rooms: Sequence[object]) -> dict[int, tuple[Ha
     """Number to method and how many registers it takes."""
     found: dict[str, Handler] = {}
     for room in rooms:
-        for name, method in inspect.getmembers(room, inspect.ismethod):
-            if not name.startswith("_"):
-                found[name] = method
+        methods = inspect.getmembers(room, inspect.ismethod)
+        found |= {name: method for name, method in methods if not name.startswith("_")}
     for source, targets in (*CONSTANT.items(), ("nothing_to_do", UNMOVED)):
         found |= dict.fromkeys(targets, found[source])
     found |= {name: found[other] for name, other in OTHER_NAMES.items()}

@@ -1,4 +1,4 @@
-"""What the shim sees of the machine it runs in: the program's memory, its thread pointer, and how much memory is left."""
+"""What the shim sees of the machine it runs in: the program's memory and thread pointer, and how much is left."""
 
 from typing import Protocol
 
@@ -19,10 +19,13 @@ class Space(Protocol):
         """Decides system-call numbers and the layout of structures."""
 
     def read(self, address: int, size: int) -> bytes:
-        """Bytes that the program may read. MemoryFault otherwise; at stage PROGRAM the program is told EFAULT."""
+        """Bytes that the program may read. MemoryFault otherwise: see `write`."""
 
     def write(self, address: int, data: bytes) -> None:
-        """Put bytes where the program may write. MemoryFault otherwise; at stage PROGRAM the program is told EFAULT."""
+        """Put bytes where the program may write. MemoryFault otherwise, with the address at fault.
+
+        If by the shim's books the program has no business there, it is told EFAULT; else the fault ends it.
+        """
 
     def map(self, address: int, size: int, permission: Permission) -> None:
         """Fresh private pages of zeros. MemoryError if there are not so many: the program is told ENOMEM."""

@@ -13,7 +13,7 @@ from cloister.measure.image import PAGE, Architecture, Image, Permission
 
 from .process import STACK_TOP, Process
 from .process_calls import USER
-from .regions import Region, whole_pages
+from .regions import Region
 
 __all__ = ["lay_out"]
 

@@ -29,7 +29,7 @@ def _times(status: FileStatus) -> list[int]:
 
 
 def stat_of(status: FileStatus, architecture: Architecture) -> bytes:
-    """struct stat."""
+    """The bytes of struct stat."""
     one = status
     if architecture == Architecture.X86_64:
         first = (one.device, one.inode, one.links, one.mode, one.user, one.group, 0, one.special_device)
@@ -44,7 +44,7 @@ def _device(number: int) -> tuple[int, int]:
 
 
 def statx_of(status: FileStatus) -> bytes:
-    """struct statx with the basic fields."""
+    """The bytes of struct statx with the basic fields."""
     one = status
     seconds = _times(one)
     accessed, modified, changed = ((*seconds[at : at + 2], 0) for at in (0, 2, 4))

@@ -7,8 +7,8 @@ exclusive-ored with the same value: code and data can be placed. There is no int
 
 The constants here are our own, made from a hash: real parts have others, which does not change the algebra.
 
-Both exclusive ors of a page are done in Python integers, which leave plaintext in freed memory of this process: the
-emulator belongs in the software enclave. The other ciphers leave none.
+Python has no exclusive or of buffers, and its integers leave what they held in freed memory. So wherever plaintext is
+one side of it, the integers see the plaintext under a blinding stream, which is taken off again afterwards.
 """
 
 import os
@@ -17,7 +17,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
-from cryptography.hazmat.primitives.ciphers.modes import ECB
+from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
 
 from cloister.emulate.memory.cipher import PageData
 from cloister.emulate.memory.dram_unsafe import Dram
@@ -56,8 +56,10 @@ def tweak_of(address: int) -> int:
 IN_PAGE: Final = sum(tweak_of(block * BLOCK) << (128 * block) for block in range(BLOCKS))
 """The tweaks of all blocks of page 0, side by side."""
 
-EVERY_BLOCK: Final = sum(1 << (128 * block) for block in range(BLOCKS))
-"""Times a tweak: that tweak in every block."""
+
+def _tweaks_of(page: int) -> int:
+    """The tweaks of all blocks of a page, side by side: those of page 0 with the page's own in each."""
+    return IN_PAGE ^ int.from_bytes(tweak_of(page * PAGE).to_bytes(BLOCK, "little") * BLOCKS, "little")
 
 
 class XexCipher:
@@ -74,22 +76,36 @@ class XexCipher:
         blocks = Cipher(AES128(self._key), ECB())  # noqa: S305
         self._encrypt = blocks.encryptor().update_into
         self._decrypt = blocks.decryptor().update_into
-        self._scratch = memoryview(bytearray(PAGE + BLOCK))  # the library asks for room for a block more
+        self._blinding = Cipher(AES128(os.urandom(16)), CTR(bytes(16))).encryptor()
+        self._blinded = 0
+        # The library asks for room for a block more than a page.
+        self._one, self._other = memoryview(bytearray(PAGE + BLOCK)), memoryview(bytearray(PAGE + BLOCK))
 
     def seal(self, page: int, data: PageData) -> None:
         """Encrypt a page into DRAM."""
-        tweaks = IN_PAGE ^ tweak_of(page * PAGE) * EVERY_BLOCK
-        masked = int.from_bytes(data, "little") ^ tweaks
-        self._encrypt(masked.to_bytes(PAGE, "little"), self._scratch)
-        self._dram.page(page)[:] = (int.from_bytes(self._scratch[:PAGE], "little") ^ tweaks).to_bytes(PAGE, "little")
+        tweaks = _tweaks_of(page)
+        self._mask(data, tweaks, self._one)
+        self._encrypt(self._one[:PAGE], self._other)
+        self._one[:] = ZEROS
+        self._dram.page(page)[:] = (int.from_bytes(self._other[:PAGE], "little") ^ tweaks).to_bytes(PAGE, "little")
 
     def open(self, page: int, into: memoryview) -> None:
         """Decrypt a page."""
-        tweaks = IN_PAGE ^ tweak_of(page * PAGE) * EVERY_BLOCK
-        masked = int.from_bytes(self._dram.page(page), "little") ^ tweaks
-        self._decrypt(masked.to_bytes(PAGE, "little"), self._scratch)
-        into[:] = (int.from_bytes(self._scratch[:PAGE], "little") ^ tweaks).to_bytes(PAGE, "little")
-        self._scratch[:] = ZEROS
+        tweaks = _tweaks_of(page)
+        ciphertext = int.from_bytes(self._dram.page(page), "little") ^ tweaks
+        self._decrypt(ciphertext.to_bytes(PAGE, "little"), self._one)
+        self._mask(self._one[:PAGE], tweaks, into)
+        self._one[:] = ZEROS
+
+    def _mask(self, data: PageData, tweaks: int, into: memoryview) -> None:
+        """Plaintext, exclusive-ored with the tweaks. No part of a blinding stream is used for two pages."""
+        self._blinded += 1
+        start = (self._blinded << 64).to_bytes(16, "big")
+        self._blinding.reset_nonce(start)
+        self._blinding.update_into(data, self._other)
+        masked = int.from_bytes(self._other[:PAGE], "little") ^ tweaks
+        self._blinding.reset_nonce(start)
+        self._blinding.update_into(masked.to_bytes(PAGE, "little"), into)
 
     def describe(self) -> str:
         """One line for people."""

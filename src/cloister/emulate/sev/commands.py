@@ -55,6 +55,7 @@ class Status(IntEnum):
     DFFLUSH_REQUIRED = 0x0F
     INVALID_GUEST = 0x10
     ACTIVE = 0x12
+    INVALID_PARAM = 0x16
 
 
 class PlatformState(IntEnum):

@@ -1,0 +1,61 @@
+"""MSG_REPORT_REQ: the firmware's report on a guest, in the exact layout, signed with the chip's VCEK.
+
+AMD 56860, section 7.3. Everything in it comes from the guest's context and the chip; the guest adds 64 bytes of its own.
+"""
+
+from typing import Final
+
+from cloister.emulate.snp.chip import BUILD, MAJOR, MINOR, Chip
+from cloister.emulate.snp.context import NO_MIGRATION_AGENT, GuestContext
+from cloister.emulate.snp.messages import ReportRequest, ReportResponseHeader
+from cloister.errors import ParseError
+from cloister.evidence.sev_keys import EcSignature
+from cloister.evidence.snp import ECDSA_P384_SHA384, SIGNED, Product, Report, ReportV3, ReportV5
+
+__all__ = ["INVALID_KEY_SELECTION", "INVALID_PARAMS", "SUCCESS", "answer_report_request", "report_of"]
+
+SUCCESS, INVALID_PARAMS, INVALID_KEY_SELECTION = 0x00, 0x16, 0x27
+"""STATUS in the answers to guest messages (56860, MSG_REPORT_RSP and MSG_KEY_RSP)."""
+
+HIGHEST_VMPL: Final = 3
+UNSIGNED: Final = EcSignature(r=bytes(72), s=bytes(72))
+
+
+def answer_report_request(chip: Chip, context: GuestContext, payload: bytes, *, vmpck: int) -> bytes:
+    """MSG_REPORT_RSP's payload. A guest may speak for its own VMPL, which its key stands for, and for lesser ones."""
+    try:
+        request = ReportRequest.parse(payload)
+    except ParseError:
+        return _response(INVALID_PARAMS, b"")
+    if not vmpck <= request.vmpl <= HIGHEST_VMPL:
+        return _response(INVALID_PARAMS, b"")
+    if request.key_select not in {0, 1}:  # a VLEK, which this chip has not been given, or an undefined key
+        return _response(INVALID_KEY_SELECTION, b"")
+    return _response(SUCCESS, report_of(chip, context, report_data=request.report_data, vmpl=request.vmpl))
+
+
+def report_of(chip: Chip, context: GuestContext, *, report_data: bytes, vmpl: int) -> bytes:
+    """The signed report, 1184 bytes."""
+    return chip.sign(_body(chip, context, report_data, vmpl).serialize()[:SIGNED])
+
+
+def _response(status: int, report: bytes) -> bytes:
+    return ReportResponseHeader(status=status, report_size=len(report)).serialize() + report
+
+
+def _body(chip: Chip, context: GuestContext, report_data: bytes, vmpl: int) -> Report:
+    """Version 3 of the report; on Turin version 5, with the vectors of mitigations, of which there are none here."""
+    fields = dict(
+        guest_svn=context.guest_svn, policy=context.policy, family_id=context.family_id, image_id=context.image_id,
+        vmpl=vmpl, signature_algo=ECDSA_P384_SHA384, current_tcb=chip.tcb, platform_info=int(chip.info),
+        signer_info=context.author_key, report_data=report_data, measurement=context.digest,
+        host_data=context.host_data, id_key_digest=context.id_key_digest, author_key_digest=context.author_key_digest,
+        report_id=context.report_id, report_id_ma=NO_MIGRATION_AGENT, reported_tcb=chip.tcb,
+        cpuid_fam_id=chip.model.family, cpuid_mod_id=chip.model.model, cpuid_step=chip.model.stepping,
+        chip_id=chip.chip_id, committed_tcb=chip.tcb, current_build=BUILD, current_minor=MINOR, current_major=MAJOR,
+        committed_build=BUILD, committed_minor=MINOR, committed_major=MAJOR, launch_tcb=context.launch_tcb,
+        signature=UNSIGNED,
+    )  # fmt: skip
+    if chip.product is Product.TURIN:
+        return ReportV5(**fields, launch_mit_vector=0, current_mit_vector=0)
+    return ReportV3(**fields)
