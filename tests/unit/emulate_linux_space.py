@@ -141,11 +141,11 @@ def bench(
     return Bench(space, shim, stack)
 
 
-def honest(typed: bytes = b"", **choices: Architecture) -> tuple[Bench, LinuxHost]:
+def honest(typed: bytes = b"", architecture: Architecture = Architecture.X86_64) -> tuple[Bench, LinuxHost]:
     """A program on an honest host with a plain console whose input is `typed`."""
     output = bytearray()
     rest = [typed]
     host = LinuxHost(PlainConsole(lambda _size: rest.pop() if rest else b"", output.extend))
-    made = bench(host.serve, **choices)
+    made = bench(host.serve, architecture=architecture)
     made.output = output
     return made, host

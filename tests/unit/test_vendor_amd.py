@@ -68,13 +68,14 @@ def verify(report: bytes, amd: AmdManufacturer, directory: Path, *keys: Endorsem
     return cloister.verify(report, nonce=NONCE, at=NOW, anchors=anchors, endorsements=given)
 
 
-@pytest.mark.parametrize("version", REPORTS)
-@pytest.mark.parametrize("product", PRODUCTS)
+FORMS = [(product, version) for product in Product for version in REPORTS if (product, version) != (Product.TURIN, 2)]
+"""Version 2 does not say which product it is of; Turin's firmware began with version 3."""
+
+
+@pytest.mark.parametrize(("product", "version"), FORMS)
 def test_a_report_verifies_with_its_collateral(
     keystore: Keystore, tmp_path: Path, product: Product, version: int
 ) -> None:
-    if product is Product.TURIN and version == 2:
-        pytest.skip("Turin's firmware never wrote version 2")
     amd = of(keystore, product)
     vcek = amd.vcek(amd.chip_id(), amd.model.tcb, at=NOW)
     report = sign_report(body_of(amd, version=version), vcek.key)
@@ -110,7 +111,7 @@ def test_the_command_takes_the_files(amd: AmdManufacturer, tmp_path: Path) -> No
     cache = str(tmp_path / "cache")
     assert cli.main(["collateral", "import", "--cache", cache, *map(str, files)]) == 0
     words = ["verify", str(report), "--nonce", NONCE.hex(), "--at", NOW.isoformat(), "--collateral", cache]
-    assert cli.main([*words, "--unsafe-trust-root", str(amd.publish_root())]) in {0, 3, 4}
+    assert cli.main([*words, "--unsafe-trust-root", str(amd.publish_root())]) == 3, "authentic, but without a policy"
     assert cli.main(words) == 5
 
 
@@ -186,7 +187,7 @@ def test_openssl_accepts_the_chain(amd: AmdManufacturer, tmp_path: Path, kind: s
     root, chain = amd.publish_root(), tmp_path / f"amd-milan-{kind}-cert_chain.pem"
     leaf = tmp_path / f"amd-milan-{kind}-0.der"
     when = str(int(NOW.timestamp()) + 1)
-    command = ["openssl", "verify", "-attime", when, "-CAfile", root, "-untrusted", chain, leaf]
+    command = ["openssl", "verify", "-attime", when, "-CAfile", str(root), "-untrusted", str(chain), str(leaf)]
     said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert said.returncode == 0, said.stderr
 
@@ -261,14 +262,17 @@ def test_a_turin_chip_has_eight_bytes(keystore: Keystore) -> None:
 
 @pytest.mark.parametrize("tcb", [b"", bytes(7), bytes(9)])
 def test_a_tcb_version_has_eight_bytes(amd: AmdManufacturer, tcb: bytes) -> None:
-    for make in (lambda: amd.vcek(amd.chip_id(), tcb, at=NOW), lambda: amd.vlek("CN=x", tcb, at=NOW)):
-        with pytest.raises(UsageError, match="TCB version"):
-            make()
+    with pytest.raises(UsageError, match="TCB version"):
+        amd.vcek(amd.chip_id(), tcb, at=NOW)
+    with pytest.raises(UsageError, match="TCB version"):
+        amd.vlek("CN=x", tcb, at=NOW)
 
 
-def test_unknown_products_are_refused(keystore: Keystore) -> None:
-    with pytest.raises(ValueError, match="Naples"):
+def test_unknown_products_and_sizes_are_refused(keystore: Keystore) -> None:
+    with pytest.raises(UsageError, match="Naples"):
         AmdManufacturer(keystore, "Naples")
+    with pytest.raises(UsageError, match="3072"):
+        AmdManufacturer(keystore, key_bits=3072)
 
 
 def test_the_published_root_is_the_pin(amd: AmdManufacturer) -> None:

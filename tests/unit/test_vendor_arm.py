@@ -17,7 +17,7 @@ from cloister import cli
 from cloister.emulate.vendors.arm import ArmPlatform
 from cloister.emulate.vendors.arm_claims import SECURED, Component, PlatformState, RealmState, TokenForm
 from cloister.emulate.vendors.arm_cose import cose_key, raw_point, sign1
-from cloister.emulate.vendors.keystore import Keystore
+from cloister.emulate.vendors.keystore import WARNING, Keystore
 from cloister.emulate.vendors.x509 import p256, p384
 from cloister.endorse.anchors import AnchorKind
 from cloister.errors import UsageError
@@ -143,11 +143,18 @@ def independently(token: bytes) -> tuple[dict[int, Any], bytes, bytes]:
 
 
 def test_the_command_takes_the_published_key(platform: ArmPlatform, tmp_path: Path) -> None:
-    token = tmp_path / "token.cbor"
+    token, collateral = tmp_path / "token.cbor", tmp_path / "collateral"
     token.write_bytes(platform.cca_token(CHALLENGE, REALM, STATE))
-    words = ["verify", str(token), "--nonce", CHALLENGE.hex(), "--at", NOW.isoformat(), "--collateral", str(tmp_path)]
-    assert cli.main([*words, "--trust-key", str(platform.publish_key())]) == 0
+    collateral.mkdir()
+    words = ["verify", str(token), "--nonce", CHALLENGE.hex(), "--at", NOW.isoformat(), "--collateral", str(collateral)]
+    assert cli.main([*words, "--unsafe-trust-root", str(platform.publish_key())]) == 3, (
+        "authentic, but without a policy"
+    )
     assert cli.main(words) == 5
+
+
+def test_the_published_key_says_what_it_is_worth(platform: ArmPlatform) -> None:
+    assert platform.publish_key().read_text().startswith(WARNING)
 
 
 def test_a_platform_is_the_same_after_a_restart_and_others_are_others(platform: ArmPlatform) -> None:

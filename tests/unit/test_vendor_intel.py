@@ -1,6 +1,7 @@
 """The emulated Intel: its certificates and statements, and quotes that only verified reports become."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -22,6 +23,7 @@ from cloister.emulate.vendors.intel_quoting import SgxQuotingEnclave, TdQuotingE
 from cloister.emulate.vendors.intel_reports import TargetInfo
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.emulate.vendors.sigstruct import Product, mrsigner, sign_enclave, signing_key
+from cloister.emulate.vendors.x509 import armoured
 from cloister.endorse.anchors import AnchorKind, TrustAnchors
 from cloister.endorse.intel import pck_info, qe_identity, tcb_info
 from cloister.endorse.store import Endorsements
@@ -91,6 +93,14 @@ def test_a_client_is_certified_by_the_processor_ca_and_has_no_tdx(intel: IntelMa
     assert pck_info(client.pck).sgx_type == SgxType.STANDARD
     bundles = json.loads(client.collateral(NOW))
     assert [json.loads(one["tcb_info"])["id"] for one in bundles] == ["SGX"]
+    with pytest.raises(UsageError, match="is a client processor, which has no TDX"):
+        client.td_quoting_enclave(verified=td_verified)
+
+
+def test_a_client_s_quote_verifies_with_its_own_collateral(intel: IntelManufacturer, tmp_path: Path) -> None:
+    client = IntelManufacturer(intel.keystore, CLIENT)
+    quote = client.sgx_quoting_enclave(verified=sgx_verified).quote(sgx_machine_report())
+    assert verify(quote, client, tmp_path).tcb_status == "UpToDate"
 
 
 def test_another_level_has_another_key_and_the_first_one_is_kept(intel: IntelManufacturer) -> None:
@@ -98,6 +108,23 @@ def test_another_level_has_another_key_and_the_first_one_is_kept(intel: IntelMan
     assert pck_info(raised.pck).components[0] == 200
     assert raised.pck.spki != intel.pck.spki
     assert IntelManufacturer(Keystore(intel.keystore.directory)).pck == intel.pck
+
+
+@pytest.mark.needs_program("openssl")
+def test_openssl_agrees_about_certificates_and_lists(intel: IntelManufacturer, tmp_path: Path) -> None:
+    """Somebody else's reader, at its strictest (RFC 5280 to the letter)."""
+    bundle = json.loads(intel.collateral(NOW))[0]
+    lists = [armoured(bytes.fromhex(bundle[member]), "X509 CRL") for member in ("pck_crl", "root_ca_crl")]
+    files = {
+        "root": intel.root_pem, "ca": armoured(intel.pck_ca.certificate.encoded), "crls": b"".join(lists),
+        "pck": armoured(intel.pck.encoded), "signer": armoured(intel.tcb_signer.encoded),
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    asked = ["openssl", "verify", "-x509_strict", "-attime", str(int(NOW.timestamp())), "-crl_check_all"]
+    asked += ["-CRLfile", "crls", "-CAfile", "root", "-untrusted", "ca", "pck", "signer"]
+    found = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (found.stdout, found.stderr, found.returncode) == ("pck: OK\nsigner: OK\n", "", 0)
 
 
 # ---------------------------------------------------------------- statements

@@ -15,12 +15,14 @@ from cloister.errors import CloisterError
 __all__ = ["COMMANDS", "command_parser", "main"]
 
 COMMANDS: dict[str, str] = {
-    "run": "run a program in the software enclave",
+    "run": "run a program in the software enclave, or in an emulated TEE",
     "prove": "controlled experiment: is the program's secret readable by the administrator?",
     "lab": "the exercise, end to end, with an HTML report",
     "dump": "dump what is readable of a running process tree: ELF core and JSON map",
     "scan": "look for a known secret in a process, core or file",
     "trace": "list the system calls of a program and what they reveal",
+    "measure": "compute what a program must measure in each TEE, offline",
+    "attack": "attack a program in an emulated TEE, as its administrator",
     "verify": "verify evidence from any TEE, offline, and explain the verdict",
     "policy": "write, check and try policies: what evidence must say",
     "collateral": "fetch, import and show what vouches for evidence: certificates, lists, TCB info",
@@ -41,8 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         _overview().parse_args(words)
     try:
-        parser = command_parser(words[0])
-        code = _run(words[0], parser.parse_args(words[1:]))
+        code = _run(words[0], words[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -66,8 +67,9 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _run(name: str, args: argparse.Namespace) -> int:
+def _run(name: str, words: list[str]) -> int:
     try:
+        args = command_parser(name).parse_args(words)
         return int(importlib.import_module(f"cloister.cli.{name}").run(args))
     except CloisterError as error:
         from cloister.cli._terminal import clean_lines  # noqa: PLC0415 - only when something is wrong

@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def emulators(args: argparse.Namespace, directory: Path) -> dict[str, Wrap]:
-    """With --tee, what runs the program: an emulated machine, and one without a TEE where this machine cannot run it."""
+    """With --tee, what runs the program: an emulated machine; and one without a TEE, if it cannot run here."""
     if args.tee is None:
         return {}
     from cloister.app.emulated import emulator, runs_here  # noqa: PLC0415 - nothing of it is needed without --tee

@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
-import unicorn
-from unicorn import arm64_const, riscv_const, x86_const
-
 from cloister.emulate.frames_unsafe import FramePool
 from cloister.emulate.paging import Access, IntegrityFault, MemoryFault
+from cloister.errors import UsageError
 from cloister.measure.image import PAGE, Architecture
+
+try:
+    import unicorn
+    from unicorn import arm64_const, riscv_const, x86_const
+except ImportError as error:
+    raise UsageError("emulated machines need the extra `emulate`: pip install 'cloister[emulate]'") from error
 
 __all__ = ["Engine", "EngineError", "Event", "Fill", "Stop"]
 

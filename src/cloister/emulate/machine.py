@@ -14,6 +14,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -32,10 +33,11 @@ from cloister.emulate.ports import AdministratorPorts
 from cloister.emulate.shared import BOUNCE_PAGES, BounceBuffer
 from cloister.emulate.tables import pages_of
 from cloister.emulate.terminal import Terminal
+from cloister.errors import UsageError
 from cloister.measure.image import PAGE, Architecture, Image, Permission
 from cloister.model import Digest, Tee
 
-__all__ = ["Ending", "Machine", "Shape"]
+__all__ = ["Ending", "Machine", "Shape", "Vouching"]
 
 SEGMENTATION_FAULT: Final = 128 + 11
 ILLEGAL_INSTRUCTION: Final = 128 + 4
@@ -58,6 +60,17 @@ class Ending:
 
     status: int
     stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vouching:
+    """What the emulated manufacturer gives a verifier: roots in PEM, and collateral by file name.
+
+    The collateral is in forms that `cloister verify --endorsement` takes; the roots prove nothing.
+    """
+
+    roots: bytes
+    collateral: Mapping[str, bytes]
 
 
 class Machine(AdministratorPorts):
@@ -109,6 +122,10 @@ class Machine(AdministratorPorts):
     @abstractmethod
     def evidence(self, report_data: bytes) -> bytes:
         """Evidence in the vendor's format, with `report_data` in it. UsageError where there is no attestation."""
+
+    def vouching(self, at: datetime) -> Vouching:
+        """What a verifier needs to believe the evidence, issued at a time. UsageError without attestation."""
+        raise UsageError(f"{type(self).__name__} makes no evidence, so nothing vouches for it at {at}")
 
     @abstractmethod
     def commit(self, address: int, permission: Permission) -> None:

@@ -2,6 +2,7 @@
 
 from cloister.emulate.flat import FlatMachine
 from cloister.emulate.machine import Shape
+from cloister.emulate.memory.cipher import MemoryCipher
 from cloister.emulate.memory.plain import PlainCipher
 from cloister.emulate.paging import HOST_KEY, Access, Stage
 from cloister.emulate.terminal import Terminal
@@ -27,7 +28,7 @@ class NativeMachine(FlatMachine):
         self.controller.install(HOST_KEY, self.memory_cipher())
         self._withheld: dict[int, tuple[int, Permission]] = {}
 
-    def memory_cipher(self) -> PlainCipher:
+    def memory_cipher(self) -> MemoryCipher:
         """How memory is kept: in the clear."""
         return PlainCipher(self.dram)
 
@@ -80,9 +81,9 @@ class NativeMachine(FlatMachine):
         """Devices write through the same controller."""
         self.host_write(page, data)
 
-    def debug_read(self, address: int) -> bytes:
+    def debug_read(self, host_address: int) -> bytes:
         """What a debugger reads: everything."""
-        return self.host_read(self.physical_page(address))
+        return self.host_read(self.physical_page(host_address))
 
     def remap(self, host_address: int, page: int) -> None:
         """Change the page table."""

@@ -28,8 +28,8 @@ class AdministratorPorts(ABC):
         """What a device writes by DMA. Refused."""
 
     @abstractmethod
-    def debug_read(self, address: int) -> bytes:
-        """One page of the program in plaintext, through the TEE's debug interface. Refused in production."""
+    def debug_read(self, host_address: int) -> bytes:
+        """One page of the program in plaintext, through the debug interface. Refused in production."""
 
     @abstractmethod
     def physical_page(self, host_address: int) -> int:

@@ -111,7 +111,16 @@ def table_entries(base: int, top: int) -> Iterator[tuple[int, int]]:
         base += size
 
 
-def guest_digest(guest: GuestLayout, *, parameters: RealmParameters, memory: int) -> Digest:
+PROGRAM_REALM: Final = RealmParameters(s2sz=40)
+"""The realm that a program is launched in, unless somebody asks for another."""
+
+PROGRAM_MEMORY: Final = 1 << 30
+"""Bytes of realm addresses that may become memory: the same whatever the host has, because RIPAS is measured."""
+
+
+def guest_digest(
+    guest: GuestLayout, *, parameters: RealmParameters = PROGRAM_REALM, memory: int = PROGRAM_MEMORY
+) -> Digest:
     """The RIM of a program as a realm with `memory` bytes. CannotEnclave if it is not for arm64.
 
     In this order: the realm, the guest's pages (measured), free memory behind them as RAM (`table_entries`), and one

@@ -39,7 +39,7 @@ def device_read(scene: Scene) -> Finding:
 
 def debug_read(scene: Scene) -> Finding:
     """The host asks the TEE's debug interface for the secret's page."""
-    return _read_while_waiting(scene, lambda: scene.machine.debug_read(scene.victim.symbols["secret"]))
+    return _read_while_waiting(scene, lambda: scene.machine.debug_read(scene.address("secret")))
 
 
 def _read_while_waiting(scene: Scene, read: Callable[[], bytes]) -> Finding:

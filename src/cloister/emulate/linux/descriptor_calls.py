@@ -9,6 +9,7 @@ from .messages import Operation
 from .open_files import ConsoleFile
 from .outcome import Failed
 from .process import Process
+from .time_calls import TimeCalls
 from .words import signed
 
 __all__ = ["DescriptorCalls"]
@@ -37,8 +38,9 @@ SETTABLE: Final = 0o6000
 class DescriptorCalls:
     """Everything counts as ready: the read that follows waits, and one thread has nothing else to do."""
 
-    def __init__(self, process: Process, descriptors: Descriptors) -> None:
+    def __init__(self, process: Process, descriptors: Descriptors, times: TimeCalls) -> None:
         self._space, self._link, self._files = process.space, process.link, descriptors
+        self._times = times
         self._interactive = process.options.interactive
 
     def dup(self, descriptor: int) -> int:
@@ -141,7 +143,7 @@ class DescriptorCalls:
             ready += bool(found)
             answer.append(struct.pack("<ihh", descriptor, events, found))
         if not ready and timeout > 0:
-            self._link.ask(Operation.SLEEP, timeout)
+            self._times.let_pass(timeout)
         if answer:
             self._space.write(address, b"".join(answer))
         return ready
@@ -167,5 +169,5 @@ class DescriptorCalls:
         if addresses[2]:
             self._space.write(addresses[2], bytes(size))
         if not ready and timeout > 0:
-            self._link.ask(Operation.SLEEP, timeout)
+            self._times.let_pass(timeout)
         return ready

@@ -66,13 +66,13 @@ class Shim:
         self._process = process = Process(space, self._link, options)
         self._names = NAMES[space.architecture]
         descriptors = Descriptors(self._link, self._line, interactive=options.interactive)
-        self._memory = MemoryCalls(process, descriptors)
+        self._memory, times = MemoryCalls(process, descriptors), TimeCalls(process)
         rooms = (
             self._memory,
             FileCalls(process, descriptors),
             PathCalls(process, descriptors),
-            DescriptorCalls(process, descriptors),
-            TimeCalls(process),
+            DescriptorCalls(process, descriptors, times),
+            times,
             ProcessCalls(process),
         )
         self._table = _table(self._names, rooms)

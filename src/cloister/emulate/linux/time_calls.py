@@ -86,13 +86,13 @@ class TimeCalls:
 
     def nanosleep(self, address: int) -> int:
         """The system call nanosleep."""
-        self._sleep(self._duration(address))
+        self.let_pass(self._duration(address))
         return 0
 
     def clock_nanosleep(self, clock: int, flags: int, address: int) -> int:
         """The system call clock_nanosleep: relative, or until a time on that clock."""
         duration = self._duration(address)
-        self._sleep(max(duration - self.now(clock), 0) if flags & ABSOLUTE else duration)
+        self.let_pass(max(duration - self.now(clock), 0) if flags & ABSOLUTE else duration)
         return 0
 
     def _duration(self, address: int) -> int:
@@ -101,7 +101,8 @@ class TimeCalls:
             raise Failed(EINVAL)
         return int(seconds * SECOND + rest)
 
-    def _sleep(self, duration: int) -> None:
+    def let_pass(self, duration: int) -> None:
+        """Wait for so many nanoseconds. HostLied if less time passed."""
         before = self.now(MONOTONIC)
         value, _ = self._ask(Operation.SLEEP, duration)
         if self._seen(MONOTONIC, value) - before < duration:

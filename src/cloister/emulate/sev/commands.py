@@ -9,7 +9,16 @@ from enum import IntEnum, IntFlag
 
 from cloister.errors import CloisterError
 
-__all__ = ["Command", "CommandFailed", "GuestState", "GuestStatus", "PlatformState", "PlatformStatus", "Policy", "Status"]
+__all__ = [
+    "Command",
+    "CommandFailed",
+    "GuestState",
+    "GuestStatus",
+    "PlatformState",
+    "PlatformStatus",
+    "Policy",
+    "Status",
+]
 
 
 class Command(IntEnum):

@@ -75,7 +75,7 @@ class Firmware(Guests):
         return handle
 
     def _without_owner(self, certificate: SevCertificate | None, session: Session | None) -> TransportKeys:
-        if certificate is not session:
+        if certificate is not None or session is not None:
             reason = "the owner's certificate and session buffer come together"
             raise CommandFailed(Command.LAUNCH_START, Status.INVALID_PARAM, reason)
         return fresh_keys()
@@ -127,7 +127,7 @@ class Firmware(Guests):
         self.memory.write(address, content, guest.asid)
 
     def launch_measure(self, handle: int) -> LaunchMeasurement:
-        """LAUNCH_MEASURE (6.5): nothing more is taken in; the answer is for the owner, whose TIK is needed to read it."""
+        """LAUNCH_MEASURE (6.5): nothing more is taken in; the answer is for the owner, who alone has the TIK."""
         guest = self._guest(Command.LAUNCH_MEASURE, handle, GuestState.LAUNCHING)
         answer = launch_measurement(
             guest.transport, guest.launch_digest, mnonce=secrets.token_bytes(16), policy=int(guest.policy),

@@ -1,9 +1,9 @@
 """The AMD generations that are emulated: how many guests have a key, where the C-bit stands, how memory is encrypted.
 
 CPUID Fn8000_001F says the first three (AMD APM volume 3, appendix E.4.17). Slots as real machines show them: 15 on the
-first parts (OpenStack Nova's manual, num_memory_encrypted_guests), 509 on Rome and Milan, 1006 on Genoa (virtee/snphost,
-issues 187 and 193). How many of them are for SEV-ES is a setting of the firmware (MIN_SEV_ASID); here a fifth, as on a
-Milan machine with 410 and 99.
+first parts (OpenStack Nova's manual, num_memory_encrypted_guests), 509 on Rome and Milan, 1006 on Genoa (issues 187
+and 193 of virtee/snphost). How many of them are for SEV-ES is a setting of the firmware (MIN_SEV_ASID); here a fifth,
+as on a Milan machine with 410 and 99.
 """
 
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
@@ -17,6 +17,8 @@ from cloister.evidence.snp import Product
 
 __all__ = ["GENERATIONS", "Generation", "GenerationName", "generation_of"]
 
+XEX_BITS: Final = 128
+
 GenerationName: TypeAlias = Literal["naples", "rome", "milan", "genoa"]
 
 
@@ -25,7 +27,8 @@ class Generation(NamedTuple):
 
     ASIDs 1 to `es_asids` are for SEV-ES guests, those behind up to `asids` for SEV guests (Fn8000_001F, EDX and ECX).
     `c_bit` is the bit of a page table entry that asks for encryption, `reduction` how many physical address bits go
-    with it. `key_bits` of a memory key: 128, or twice as many as AES has for XTS; `linear` is the first parts' tweak.
+    with it. `key_bits` of a memory key: 128 is XEX with the first parts' linear tweak, 256 and 512 are AES-128-XTS and
+    AES-256-XTS, which stand for the later parts' tweaks: what AMD made of them is not published.
     `product` is whose authorities certify its chips here: AMD's earlier ones differ from Milan's only by their keys.
     """
 
@@ -35,12 +38,11 @@ class Generation(NamedTuple):
     c_bit: int
     reduction: int
     key_bits: int
-    linear: bool
     product: Product
 
     def cipher(self, dram: Dram, key: bytes) -> MemoryCipher:
         """The memory controller's cipher under one guest's key, of `key_bits`."""
-        if self.linear:
+        if self.key_bits == XEX_BITS:
             return XexCipher(dram, key=key)
         return XtsCipher(dram, bits=self.key_bits // 2, key=key)
 
@@ -50,10 +52,10 @@ class Generation(NamedTuple):
 
 
 GENERATIONS: Final = {
-    "naples": Generation("naples", 15, 3, 47, 5, 128, True, Product.MILAN),
-    "rome": Generation("rome", 509, 99, 47, 5, 256, False, Product.MILAN),
-    "milan": Generation("milan", 509, 99, 51, 5, 256, False, Product.MILAN),
-    "genoa": Generation("genoa", 1006, 200, 51, 6, 512, False, Product.GENOA),
+    "naples": Generation("naples", 15, 3, 47, 5, 128, Product.MILAN),
+    "rome": Generation("rome", 509, 99, 47, 5, 256, Product.MILAN),
+    "milan": Generation("milan", 509, 99, 51, 5, 256, Product.MILAN),
+    "genoa": Generation("genoa", 1006, 200, 51, 6, 512, Product.GENOA),
 }
 
 

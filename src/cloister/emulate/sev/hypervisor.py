@@ -1,7 +1,7 @@
 """The hypervisor's part of a SEV guest: memory, nested page table, ASIDs, and the firmware's commands in their order.
 
-As QEMU (target/i386/sev.c) and KVM (arch/x86/kvm/svm/sev.c) do it. It is not trusted: an adversary changes `table`, hands
-in other contents, or calls the firmware differently.
+As QEMU (target/i386/sev.c) and KVM (arch/x86/kvm/svm/sev.c) do it. It is not trusted: an adversary changes `table`,
+hands in other contents, or calls the firmware differently.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,8 @@ NONE: Final = -1
 class Hypervisor:
     """One hypervisor with one guest at a time.
 
-    `table` is the nested page table: guest-physical page number to physical page number. `handle` and `asid` are 0
+    `table` is the nested page table: guest-physical page number to physical page number; `withheld` holds entries whose
+    present bit the hypervisor has cleared. `handle` and `asid` are 0
     before `start`. `secret_address` is guest-physical; `state_page` holds the guest's registers at exits (a VMCB, or
     with SEV-ES the VMSA), `shared_page` is the GHCB; both are physical page numbers.
     """
@@ -38,6 +39,7 @@ class Hypervisor:
     memory: MemoryPort
     pages: PhysicalMemory
     table: dict[int, int] = field(default_factory=dict)
+    withheld: dict[int, int] = field(default_factory=dict)
     handle: int = 0
     asid: int = 0
     encrypted_state: bool = False
@@ -103,11 +105,12 @@ class Hypervisor:
             self.firmware.df_flush()
         if self.handle:
             self.firmware.decommission(self.handle)
-        self._free(page for page in (*self.table.values(), self.state_page, self.shared_page) if page != NONE)
+        self._free([*self.table.values(), *self.withheld.values(), self.state_page, self.shared_page])
         self.table.clear()
+        self.withheld.clear()
         self.handle = self.asid = 0
         self.state_page = self.shared_page = NONE
 
     def _free(self, pages: Iterable[int]) -> None:
-        for page in set(pages):
+        for page in set(pages) - {NONE}:
             self.pages.free(page)

@@ -46,9 +46,9 @@ class SecretPacket:
 class GuestOwner:
     """One owner of one guest, before and during its launch.
 
-    `expected` are the launch digests that get the secrets (`cloister.measure.sev.guest_digest`). `check_platform` raises
-    unless a platform's certificates lead to AMD's root; what it is bound to is the caller's decision, so that there is
-    no default: `cloister.verification.sev_chain.check_chain` with trust anchors. `secrets` are what the guest gets.
+    `expected` are the launch digests that get the secrets (`cloister.measure.sev.guest_digest`). `check_platform`
+    raises unless a platform's certificates lead to AMD's root. Which root that is, the caller decides, so there is no
+    default: `cloister.verification.sev_chain.check_chain` with trust anchors. `secrets` are what the guest gets.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class GuestOwner:
         return self._session
 
     def encrypted_disk(self, content: bytes) -> bytes:
-        """The owner's data, AES-256-GCM under the disk key: of no use to whoever stores it. UsageError without a key."""
+        """The owner's data, AES-256-GCM under the disk key: of no use to whoever stores it. UsageError without one."""
         key = self._secrets.get(DISK_KEY)
         if key is None or len(key) != 32:
             raise UsageError("the owner's secrets hold no disk key of 32 bytes")

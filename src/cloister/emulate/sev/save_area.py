@@ -1,7 +1,7 @@
 """Where registers are kept while the hypervisor runs, and what a SEV-ES guest shows of them.
 
-The save area has AMD's layout (APM volume 2, tables B-2 and B-4): with SEV it is the VMCB's, in the hypervisor's memory,
-with SEV-ES a page of its own (VMSA) under the guest's key. Model: SEV's VMCB holds only some of the registers, and the
+The save area has AMD's layout (APM volume 2, tables B-2 and B-4): with SEV it is the VMCB's, in the hypervisor's
+memory, with SEV-ES a page of its own (VMSA) under the guest's key. Model: SEV's VMCB holds only some registers, and the
 hypervisor saves the others itself; here all stand in one page. Floating-point registers stay on die.
 
 The GHCB (AMD 56421, SEV-ES Guest-Hypervisor Communication Block Standardization, table 3) is a page that the guest
@@ -66,5 +66,5 @@ def post(page: memoryview, *, exit_code: int, registers: Mapping[str, int], info
 def take(page: memoryview) -> dict[str, int]:
     """The hypervisor's view: the registers that the guest has marked as given, `exit_code` and `info` among them."""
     words, valid = page.cast("Q"), int.from_bytes(page[VALID : VALID + 16], "little")
-    fields = OFFSETS | {"exit_code": EXIT_CODE, "exit_info_1": EXIT_INFO_1, "exit_info_2": EXIT_INFO_2}
+    fields = {**OFFSETS, "exit_code": EXIT_CODE, "exit_info_1": EXIT_INFO_1, "exit_info_2": EXIT_INFO_2}
     return {name: words[offset // 8] for name, offset in fields.items() if valid >> offset // 8 & 1}

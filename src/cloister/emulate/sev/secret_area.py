@@ -13,11 +13,17 @@ from cloister._wire import Reader
 from cloister.errors import ParseError, UsageError
 from cloister.measure.image import PAGE
 
-__all__ = ["DISK_KEY", "secret_area", "secrets_in"]
+__all__ = ["DISK_KEY", "SECRETS_ADDRESS", "SECRETS_VARIABLE", "secret_area", "secrets_in"]
 
 TABLE: Final = uuid.UUID("1e74f542-71dd-4d66-963e-ef4287ff173b")
 DISK_KEY: Final = uuid.UUID("736869e5-84f0-4973-92ec-06879ce3da0b")
 """The key of a guest's disk, as boot loaders for SEV look for it."""
+
+SECRETS_ADDRESS: Final = 0x7FFF_FFFF_F000
+"""Where the guest maps the table for its program to read: the last page of 47 bits, which is nobody else's."""
+
+SECRETS_VARIABLE: Final = "CLOISTER_LAUNCH_SECRETS"
+"""The environment variable that holds this address, where there are secrets."""
 
 HEADER: Final = 20
 BLOCK: Final = 16

@@ -15,7 +15,6 @@ class Command(IntEnum):
 
     SNP_INIT = 0x81
     SNP_SHUTDOWN = 0x82
-    SNP_PLATFORM_STATUS = 0x83
     SNP_DF_FLUSH = 0x84
     SNP_DECOMMISSION = 0x90
     SNP_ACTIVATE = 0x91
@@ -26,9 +25,6 @@ class Command(IntEnum):
     SNP_LAUNCH_UPDATE = 0xA1
     SNP_LAUNCH_FINISH = 0xA2
     SNP_DBG_DECRYPT = 0xB0
-    SNP_DBG_ENCRYPT = 0xB1
-    SNP_PAGE_SWAP_OUT = 0xC0
-    SNP_PAGE_SWAP_IN = 0xC1
     SNP_PAGE_RECLAIM = 0xC7
 
 

@@ -1,8 +1,8 @@
 """The guest context: all that the firmware knows of a guest, on a page of DRAM that only the firmware can decrypt.
 
 AMD 56860, chapter on guest contexts; what stands where in the page is AMD's secret, this layout is ours. The page is
-encrypted with the firmware's own memory key, without integrity: whoever holds the chips can put an older page, or any 16
-bytes of it, back in place. BadRAM (CVE-2024-21944) replaced a launch digest so.
+encrypted with the firmware's own memory key, without integrity: whoever holds the chips can put an older page, or any
+16 bytes of it, back in place. BadRAM (CVE-2024-21944) replaced a launch digest so.
 """
 
 import os
@@ -21,7 +21,7 @@ FIRMWARE_KEY: Final = 1 << 20
 NO_MIGRATION_AGENT: Final = b"\xff" * 32
 """REPORT_ID_MA of a guest without one."""
 
-HEAD: Final = 0x246
+HEAD: Final = 0x21E
 """Bytes of the context in use."""
 
 
@@ -42,8 +42,6 @@ class GuestContext(Record, size=PAGE):
     sequence2: int = u64()
     sequence3: int = u64()
     vmrk: bytes = raw(32)
-    swap_key: bytes = raw(32)
-    swapped: int = u64()  # how many pages were ever swapped out: the nonce of the next
     gosvw: bytes = raw(16)
     host_data: bytes = raw(32)
     family_id: bytes = raw(16)
@@ -76,7 +74,7 @@ def new_context(launch_tcb: bytes) -> GuestContext:
     return GuestContext(
         state=GuestState.INIT, asid=0, policy=0, digest=bytes(48), vek=bytes(64),
         vmpck0=bytes(32), vmpck1=bytes(32), vmpck2=bytes(32), vmpck3=bytes(32),
-        sequence0=0, sequence1=0, sequence2=0, sequence3=0, vmrk=bytes(32), swap_key=bytes(32), swapped=0,
+        sequence0=0, sequence1=0, sequence2=0, sequence3=0, vmrk=bytes(32),
         gosvw=bytes(16), host_data=bytes(32), family_id=bytes(16), image_id=bytes(16), id_key_digest=bytes(48),
         author_key_digest=bytes(48), report_id=os.urandom(32), launch_tcb=launch_tcb, guest_svn=0, author_key=0, imi=0,
     )  # fmt: skip

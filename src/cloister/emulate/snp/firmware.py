@@ -78,8 +78,9 @@ class Firmware:
         with self._command(Command.SNP_INIT):
             if self.running:
                 raise CommandFailed(Command.SNP_INIT, Status.INVALID_PLATFORM_STATE, "SNP is on already")
-            for page in range(self.rmp.pages):
-                self.rmp[page] = FIRMWARE_PAGE if page < self.rmp.size else RmpEntry()
+            self.rmp.clear()
+            for page in range(self.rmp.size):
+                self.rmp[page] = FIRMWARE_PAGE
             self._controller.install(FIRMWARE_KEY, XtsCipher(self._controller.dram))
             self.running = True
 
@@ -131,7 +132,7 @@ class Firmware:
             keys = {f"vmpck{number}": os.urandom(32) for number in range(4)}
             started = with_changes(
                 guest, state=GuestState.LAUNCH, policy=policy, gosvw=gosvw, vek=os.urandom(size).ljust(64, b"\0"),
-                vmrk=os.urandom(32), swap_key=os.urandom(32), **keys,
+                vmrk=os.urandom(32), **keys,
             )  # fmt: skip
             contexts.store(self._cache, page, started)
 
@@ -195,6 +196,10 @@ class Firmware:
         with self._command(Command.SNP_GUEST_STATUS):
             guest = self._guest(Command.SNP_GUEST_STATUS, page, *GuestState)
             return GuestStatus(GuestState(guest.state), guest.asid, guest.policy)
+
+    def launch_digest(self, page: int) -> bytes:
+        """The measurement so far. No command: real firmware tells it in reports only, which the guest asks for."""
+        return contexts.load(self._cache, page).digest
 
     def decommission(self, page: int) -> None:
         """SNP_DECOMMISSION: the guest's key and context are gone; the page is the firmware's until reclaimed."""

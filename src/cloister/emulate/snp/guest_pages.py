@@ -13,13 +13,16 @@ from cloister.measure.image import PAGE
 
 __all__ = ["CpuidEntry", "SecretsPage", "cpuid_page", "parse_cpuid_page"]
 
+VERSION: Final = 3
+"""Of the secrets page."""
+
 MOST_FUNCTIONS: Final = 64
 
 
 class SecretsPage(Record, size=PAGE):
     """What a guest gets from the firmware: its four communication keys, and room to count the messages under each."""
 
-    version: int = u32(equals=3)
+    version: int = u32(equals=VERSION)
     imi: int = u32()
     fms: int = u32()
     reserved_c: bytes = reserved(4)
@@ -50,6 +53,7 @@ class SecretsPage(Record, size=PAGE):
         """The page as the firmware writes it: `keys` are the four VMPCKs, `fms` CPUID's family, model and stepping."""
         first, second, third, fourth = keys
         return cls(
+            version=VERSION,
             imi=int(imi), fms=fms, gosvw=gosvw, vmpck0=first, vmpck1=second, vmpck2=third, vmpck3=fourth, sequence0=0,
             sequence1=0, sequence2=0, sequence3=0, jump_table=0, guest_usage=bytes(32), tweak_bitmap=bytes(64),
             svsm_base=0, svsm_size=0, svsm_caa=0, svsm_max_version=0, svsm_guest_vmpl=0, tsc_factor=0,
@@ -67,7 +71,7 @@ class CpuidEntry(NamedTuple):
     """What CPUID shall answer for one function and sub-function."""
 
     function: int
-    index: int
+    subfunction: int
     eax: int
     ebx: int
     ecx: int
@@ -81,7 +85,7 @@ class _CpuidHead(Record, size=16):
 
 class _CpuidRecord(Record, size=48):
     function: int = u32()
-    index: int = u32()
+    subfunction: int = u32()
     xcr0: int = u64()
     xss: int = u64()
     eax: int = u32()
@@ -106,4 +110,4 @@ def parse_cpuid_page(page: bytes) -> list[CpuidEntry]:
         raise ParseError("CPUID page", "count", 0, f"is {count}; a page has room for {MOST_FUNCTIONS}")
     places = range(_CpuidHead.SIZE, _CpuidHead.SIZE + count * _CpuidRecord.SIZE, _CpuidRecord.SIZE)
     records = [_CpuidRecord.parse(page[place : place + _CpuidRecord.SIZE], base=place) for place in places]
-    return [CpuidEntry(one.function, one.index, one.eax, one.ebx, one.ecx, one.edx) for one in records]
+    return [CpuidEntry(one.function, one.subfunction, one.eax, one.ebx, one.ecx, one.edx) for one in records]

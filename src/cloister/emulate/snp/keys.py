@@ -1,7 +1,7 @@
 """MSG_KEY_REQ: keys that the firmware derives for a guest, for sealing and the like.
 
-AMD 56860, section on MSG_KEY_REQ. The guest selects what its key shall depend on: after a change of any selected field it
-is another key. AMD's derivation is secret; here it is HMAC-SHA384 over the root and all inputs.
+AMD 56860, section on MSG_KEY_REQ. The guest selects what its key shall depend on: after a change of any selected field
+it is another key. AMD's derivation is secret; here it is HMAC-SHA384 over the root and all inputs.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """What SNP_LAUNCH_UPDATE does with a page: checks, measures, and encrypts it in place under the guest's key.
 
-AMD 56860, section on SNP_LAUNCH_UPDATE. The digest's rules are those of `cloister.measure.snp`; here they are applied to
-what stands in memory, page by page, as the host hands it in.
+AMD 56860, section on SNP_LAUNCH_UPDATE. The digest's rules are those of `cloister.measure.snp`; here they are applied
+to what stands in memory, page by page, as the host hands it in.
 """
 
 from collections.abc import Mapping
@@ -66,8 +66,8 @@ def _corrected(chip: Chip, page: bytes) -> bytes:
         entries = parse_cpuid_page(page)
     except ParseError as error:
         raise _failed(Status.INVALID_PARAM, str(error)) from error
-    own: Mapping[tuple[int, int], CpuidEntry] = {(one.function, one.index): one for one in chip.cpuid}
-    return cpuid_page([_cut(one, own.get((one.function, one.index))) for one in entries])
+    own: Mapping[tuple[int, int], CpuidEntry] = {(one.function, one.subfunction): one for one in chip.cpuid}
+    return cpuid_page([_cut(one, own.get((one.function, one.subfunction))) for one in entries])
 
 
 def _cut(entry: CpuidEntry, own: CpuidEntry | None) -> CpuidEntry:

@@ -21,12 +21,14 @@ from cloister.measure.image import PAGE
 
 __all__ = [
     "ALL",
+    "CHECKED",
     "FIRST_VMPL",
     "LARGE",
     "Allow",
     "PageState",
     "ReverseMap",
     "RmpEntry",
+    "expected_word",
     "rmp_pages",
     "state_of",
 ]
@@ -132,6 +134,11 @@ def decoded(low: int, high: int) -> RmpEntry:
     )
 
 
+def expected_word(guest_page: int, asid: int) -> int:
+    """What the bits of `CHECKED` must be for a private access of a guest with this ASID to this guest page."""
+    return ASSIGNED | VALIDATED | guest_page << GPA_SHIFT | asid << ASID_SHIFT
+
+
 def rmp_pages(memory: int) -> int:
     """How many pages of 4 KiB the table takes for `memory` pages."""
     return BOOKKEEPING + -(-memory // PER_PAGE)
@@ -144,6 +151,11 @@ class ReverseMap:
         self.pages = dram.pages
         self.size = rmp_pages(dram.pages)
         self._views = [dram.page(number) for number in range(BOOKKEEPING, self.size)]
+
+    def clear(self) -> None:
+        """Every page is the hypervisor's: SNP_INIT alone."""
+        for view in self._views:
+            view[:] = bytes(PAGE)
 
     def words(self, page: int) -> tuple[int, int]:
         """The two words of a page's own entry: the hot path. IndexError where there is no memory."""

@@ -24,7 +24,7 @@ from cloister._x509 import Certificate, Crl
 from cloister.emulate.vendors.amd_keys import derived_p384, ec_signature, new_rsa
 from cloister.emulate.vendors.amd_products import MODELS, Model
 from cloister.emulate.vendors.amd_x509 import Signer, certify, ek_extensions
-from cloister.emulate.vendors.keystore import Keystore
+from cloister.emulate.vendors.keystore import WARNING, Keystore
 from cloister.emulate.vendors.x509 import PSS_SHA384, Authority, armoured, revocation_list, subject
 from cloister.errors import UsageError
 from cloister.evidence.snp import SIGNED, Product, SigningKey
@@ -32,6 +32,8 @@ from cloister.evidence.snp import SIGNED, Product, SigningKey
 __all__ = ["AmdManufacturer", "EndorsementKey", "rsa_key_of", "sign_report"]
 
 RSA_BITS: Final = 4096
+QUICK_BITS: Final = 2048
+"""As Naples' authorities had; keys of this size are made in a tenth of the time."""
 YEAR: Final = timedelta(days=365)
 EK_VALID: Final = {SigningKey.VCEK: timedelta(days=7 * 365 + 2), SigningKey.VLEK: YEAR}
 """From when the certificate is asked for, as the KDS does: seven years, one year."""
@@ -54,6 +56,10 @@ class AmdManufacturer:
     """
 
     def __init__(self, keystore: Keystore, product: Product | str = Product.MILAN, *, key_bits: int = RSA_BITS) -> None:
+        if product not in list(Product):
+            raise UsageError(f"{product} is not emulated; one of {', '.join(Product)} is")
+        if key_bits not in {RSA_BITS, QUICK_BITS}:
+            raise UsageError(f"AMD's authorities have keys of {RSA_BITS} or {QUICK_BITS} bits, not {key_bits}")
         self.keystore, self.product, self.key_bits = keystore, Product(product), key_bits
         self.label = f"amd-{self.product.lower()}"
 
@@ -143,8 +149,9 @@ class AmdManufacturer:
         return files
 
     def publish_root(self) -> Path:
-        """Write the ARK's certificate in PEM beside the keys; the file's path."""
-        return self.keystore.publish(f"{self.label}-ark.pem", armoured(self.ark.certificate.encoded))
+        """Write the ARK's certificate in PEM, behind a warning that readers of PEM skip, beside the keys; its path."""
+        pem = f"{WARNING}\n".encode() + armoured(self.ark.certificate.encoded)
+        return self.keystore.publish(f"{self.label}-ark.pem", pem)
 
     def _checked(self, chip_id: bytes) -> bytes:
         """A chip identifier without the zeros that reports have behind it."""

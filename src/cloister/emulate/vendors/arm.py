@@ -3,10 +3,11 @@
     platform = ArmPlatform(Keystore())
     booted = platform.boot(state)                     # one realm attestation key (RAK) and platform token per boot
     token = booted.cca_token(challenge, realm)
-    platform.publish_key()                            # what the owner pins: `cloister verify --trust-key`
+    platform.publish_key()                            # for `cloister verify --unsafe-trust-root`
 
 draft-ffm-rats-cca-token, sections 4 and 6; Arm DEN0137 (RMM specification), "Realm attestation". No vendor certifies
-platform keys (CPAK): whoever owns the platform hands its key over.
+platform keys (CPAK): whoever owns a genuine platform hands its key over, and verifiers pin it (`--trust-key`). The key
+of an emulated one looks the same, so its file begins with a warning, and is for `--unsafe-trust-root` only.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from cloister import _cbor
 from cloister._cose import CoseSign1
 from cloister.emulate.vendors.arm_claims import PlatformState, RealmState, TokenForm, platform_claims, realm_claims
 from cloister.emulate.vendors.arm_cose import cose_key, raw_point, sign1
-from cloister.emulate.vendors.keystore import Keystore
+from cloister.emulate.vendors.keystore import WARNING, Keystore
 from cloister.emulate.vendors.x509 import armoured, p384, spki
 
 __all__ = ["ArmPlatform", "BootedPlatform", "collection"]
@@ -53,8 +54,8 @@ class ArmPlatform:
         return RAND + hashlib.sha256(self.spki).digest()
 
     def publish_key(self) -> Path:
-        """Write the public key in PEM beside the private one, for owners to hand to verifiers; the file's path."""
-        return self.keystore.publish(f"{self.label}-cpak.pem", armoured(self.spki, "PUBLIC KEY"))
+        """Write the public key in PEM, behind a warning, beside the private one; the file's path."""
+        return self.keystore.publish(f"{self.label}-cpak.pem", labelled(armoured(self.spki, "PUBLIC KEY")))
 
     def boot(self, state: PlatformState, *, form: TokenForm = TokenForm.CMW) -> "BootedPlatform":
         """Start the platform with the firmware that `state` describes; it makes a new RAK and vouches for it."""
@@ -83,6 +84,11 @@ class BootedPlatform:
         claims = realm_claims(realm, challenge, key_claim(self.realm_key, self.form), self.form)
         realm_token = sign1(self.realm_key, _cbor.dumps(claims)).serialize()
         return collection(self.form.collection, self.platform_token, realm_token)
+
+
+def labelled(pem: bytes) -> bytes:
+    """PEM with the warning in front, which readers of PEM skip (RFC 7468, section 2)."""
+    return f"{WARNING}\n".encode() + pem
 
 
 def key_claim(key: ec.EllipticCurvePrivateKey, form: TokenForm) -> bytes:

@@ -35,6 +35,7 @@ from cloister.emulate.vendors.x509 import (
     spki,
     subject,
 )
+from cloister.errors import UsageError
 from cloister.model import Tee
 
 __all__ = ["IntelManufacturer"]
@@ -142,7 +143,15 @@ class IntelManufacturer:
         return SgxQuotingEnclave(credentials=self._credentials("intel-attestation-qe"), verified=verified)
 
     def td_quoting_enclave(self, *, verified: ReportCheck) -> TdQuotingEnclave:
-        """This platform's quoting enclave for TDs. `verified` says the same of a TDREPORT."""
+        """This platform's quoting enclave for TDs. `verified` says the same of a TDREPORT.
+
+        UsageError if the platform is one of the client processors, which have no TDX.
+        """
+        if not self.platform.multi_package:
+            raise UsageError(
+                f"the emulated platform {self.platform.fmspc.hex()} is a client processor, which has no TDX; emulate a"
+                " server"
+            )
         return TdQuotingEnclave(credentials=self._credentials("intel-attestation-td-qe"), verified=verified)
 
     def _credentials(self, attestation: str) -> Credentials:

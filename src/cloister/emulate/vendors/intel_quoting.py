@@ -63,7 +63,7 @@ class SgxQuotingEnclave(_QuotingEnclave):
     def target_info(self) -> bytes:
         """TARGETINFO, 512 bytes: for whom enclaves must make the report."""
         return TargetInfo(
-            mrenclave=QE_MRENCLAVE[Tee.SGX], attributes=QE_ATTRIBUTES, configsvn=bytes(2), miscselect=0,
+            mrenclave=QE_MRENCLAVE[Tee.SGX], attributes=QE_ATTRIBUTES, configsvn=0, miscselect=0,
             configid=bytes(64),
         ).serialize()  # fmt: skip
 

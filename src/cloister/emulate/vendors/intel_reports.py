@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from cloister._wire import Record, nested, raw, reserved, u8, u32, u64
+from cloister._wire import Record, nested, raw, reserved, u8, u16, u32, u64
 from cloister.evidence.dcap import SgxReportBody
 
 __all__ = ["Mac", "ReportMac", "SgxReport", "TargetInfo", "TdInfo", "TdxReport", "TeeTcbInfo"]
@@ -17,12 +17,12 @@ MAC_COVERS: Final = 224
 
 
 class TargetInfo(Record, size=512):
-    """TARGETINFO: for whom a REPORT is made (Intel SDM volume 3D, section 38.17)."""
+    """TARGETINFO: for whom a REPORT is made (Intel SDM volume 3D, section 38.16)."""
 
     mrenclave: bytes = raw(32)
     attributes: bytes = raw(16)
     reserved_48: bytes = reserved(2)
-    configsvn: bytes = raw(2)
+    configsvn: int = u16()
     miscselect: int = u32()
     reserved_56: bytes = reserved(8)
     configid: bytes = raw(64)
@@ -38,7 +38,7 @@ class SgxReport(Record, size=432):
 
 
 class ReportMac(Record, size=256):
-    """REPORTMACSTRUCT (TDX Module ABI, section 4.8.1). The MAC covers the 224 bytes before it."""
+    """REPORTMACSTRUCT (Intel TDX Module ABI specification). The MAC covers the 224 bytes before it."""
 
     type: int = u8(equals=TDX)
     subtype: int = u8(equals=0)
@@ -53,7 +53,7 @@ class ReportMac(Record, size=256):
 
 
 class TeeTcbInfo(Record, size=239):
-    """TEE_TCB_INFO (TDX Module ABI, section 4.8.2). `tee_tcb_svn2` is of the module that runs now, from 1.5 on."""
+    """TEE_TCB_INFO (Intel TDX Module ABI specification). `tee_tcb_svn2` is of the module that runs now, from 1.5 on."""
 
     valid: int = u64()
     tee_tcb_svn: bytes = raw(16)
@@ -65,7 +65,7 @@ class TeeTcbInfo(Record, size=239):
 
 
 class TdInfo(Record, size=512):
-    """TDINFO (TDX Module ABI, section 4.8.3)."""
+    """TDINFO (Intel TDX Module ABI specification)."""
 
     attributes: bytes = raw(8)
     xfam: bytes = raw(8)
@@ -82,7 +82,7 @@ class TdInfo(Record, size=512):
 
 
 class TdxReport(Record, size=1024):
-    """TDREPORT_STRUCT (TDX Module ABI, section 4.8)."""
+    """TDREPORT_STRUCT (Intel TDX Module ABI specification)."""
 
     report_mac: ReportMac = nested(ReportMac)
     tee_tcb_info: TeeTcbInfo = nested(TeeTcbInfo)

@@ -61,7 +61,7 @@ class Signing(NamedTuple):
 
 ECDSA_SHA256: Final = Signing(hashes.SHA256())
 PSS_SHA384: Final = Signing(hashes.SHA384(), padding.PSS(mgf=padding.MGF1(hashes.SHA384()), salt_length=48))
-"""As AMD's roots sign (AMD 57230, VCEK certificate and KDS interface, chapter 3)."""
+"""As AMD's roots sign (AMD 57230, Versioned Chip Endorsement Key Certificate and KDS Interface Specification)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,98 @@
+"""What a hypervisor and its devices can do to a SEV guest: nearly everything but read its memory."""
+
+from cloister.emulate.guest import GuestMachine
+from cloister.emulate.paging import Refused
+from cloister.emulate.sev.commands import CommandFailed
+from cloister.emulate.sev.firmware import Firmware
+from cloister.emulate.sev.hypervisor import Hypervisor
+from cloister.emulate.sev.save_area import OFFSETS
+from cloister.measure.image import PAGE
+
+__all__ = ["SevPorts"]
+
+
+class SevPorts(GuestMachine):
+    """The administrator's ports. Addresses of the program are guest-physical here."""
+
+    firmware: Firmware
+    hypervisor: Hypervisor
+    trusted_pages: range
+    """The firmware's trusted memory region, in physical page numbers: empty without SEV-ES."""
+
+    def host_read(self, page: int) -> bytes:
+        """With the C-bit clear: a guest's page is ciphertext."""
+        self._not_trusted(page)
+        return bytes(self.host_frame(page, write=False))
+
+    def host_write(self, page: int, data: bytes) -> None:
+        """Written as it is. The guest decrypts it, to garbage, and nobody notices."""
+        self._not_trusted(page)
+        self.host_frame(page, write=True)[:] = data
+
+    def device_read(self, page: int) -> bytes:
+        """A device has no guest's key: it reads what the host reads."""
+        return self.host_read(page)
+
+    def device_write(self, page: int, data: bytes) -> None:
+        """A device writes what the host writes."""
+        self.host_write(page, data)
+
+    def debug_read(self, host_address: int) -> bytes:
+        """DBG_DECRYPT into a page of the host's. The firmware refuses under a policy with NODBG."""
+        buffer = self.pages.allocate()
+        try:
+            self.firmware.dbg_decrypt(self.hypervisor.handle, self.physical_page(host_address) * PAGE, buffer * PAGE, PAGE)
+            return self.host_read(buffer)
+        except CommandFailed as failure:
+            raise Refused(str(failure)) from failure
+        finally:
+            self.pages.free(buffer)
+
+    def debug_write(self, host_address: int, data: bytes) -> None:
+        """DBG_ENCRYPT of one page, the reverse of `debug_read`."""
+        buffer = self.pages.allocate()
+        try:
+            self.host_write(buffer, data)
+            self.firmware.dbg_encrypt(self.hypervisor.handle, buffer * PAGE, self.physical_page(host_address) * PAGE, PAGE)
+        except CommandFailed as failure:
+            raise Refused(str(failure)) from failure
+        finally:
+            self.pages.free(buffer)
+
+    def physical_page(self, host_address: int) -> int:
+        """Where the nested table leads; KeyError if nowhere. Pages that were withheld are still there."""
+        page = host_address // PAGE
+        return self._withheld[page] if page in self._withheld else self.hypervisor.table[page]
+
+    def remap(self, host_address: int, page: int) -> None:
+        """The nested table is the hypervisor's: the guest reads another page under its own key (SEVered, 2018)."""
+        self.hypervisor.table[host_address // PAGE] = page
+        self.forget_translations()
+
+    def withhold(self, host_address: int) -> None:
+        """Clear the present bit of a nested entry."""
+        page = self.hypervisor.table.pop(host_address // PAGE, None)
+        if page is not None:
+            self._withheld[host_address // PAGE] = page
+        self.forget_translations()
+
+    def give_back(self, host_address: int) -> None:
+        """Set it again."""
+        self.hypervisor.table[host_address // PAGE] = self._withheld.pop(host_address // PAGE)
+        self.forget_translations()
+
+    def set_register(self, name: str, value: int) -> None:
+        """Between exit and entry, the hypervisor changes a register. Refused with SEV-ES: it has none in its hands."""
+        if self.hypervisor.encrypted_state:
+            raise Refused("the VMCB of a SEV-ES guest holds no registers: they are in the VMSA, under the guest's key")
+        offset = OFFSETS[name]
+        frame = self.host_frame(self.hypervisor.state_page, write=True)
+        frame[offset : offset + 8] = value.to_bytes(8, "little")
+
+    @property
+    def _withheld(self) -> dict[int, int]:
+        return self.hypervisor.withheld
+
+    def _not_trusted(self, page: int) -> None:
+        if page in self.trusted_pages:
+            raise Refused(f"physical page {page:#x} is the firmware's trusted memory region: closed to all software")

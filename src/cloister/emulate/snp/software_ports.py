@@ -1,0 +1,71 @@
+"""What an SNP machine's administrator gets: reads give ciphertext, writes fault, remapping is noticed."""
+
+from typing import Final
+
+from cloister.emulate.paging import Refused
+from cloister.emulate.ports import AdministratorPorts
+from cloister.emulate.snp.hypervisor import Hypervisor
+from cloister.emulate.snp.rmp import ReverseMap
+from cloister.measure.image import PAGE
+
+__all__ = ["SnpPorts"]
+
+HIDDEN: Final = b"\xff" * PAGE
+"""What a host reads of a guest's memory with ciphertext hiding (Linux names it a constant of all ones)."""
+
+
+class SnpPorts(AdministratorPorts):
+    """The ports of `SnpMachine` that need no more than hypervisor and RMP."""
+
+    hypervisor: Hypervisor
+    rmp: ReverseMap
+    hiding: bool
+
+    def host_read(self, page: int) -> bytes:
+        """Ciphertext of a guest's page, or all ones with ciphertext hiding: the RMP does not stop reads."""
+        self._there(page)
+        return HIDDEN if self.hiding and self.rmp.covering(page).asid else self.hypervisor.read(page)
+
+    def host_write(self, page: int, data: bytes) -> None:
+        """Refused by the RMP unless the page is the hypervisor's own."""
+        self._there(page)
+        self.hypervisor.write(page, data)
+
+    def device_read(self, page: int) -> bytes:
+        """As the host: devices have no key."""
+        return self.host_read(page)
+
+    def device_write(self, page: int, data: bytes) -> None:
+        """Refused by the IOMMU, which looks into the RMP too."""
+        try:
+            self.host_write(page, data)
+        except Refused as refused:
+            raise Refused(f"IOMMU: {refused}") from refused
+
+    def physical_page(self, host_address: int) -> int:
+        """What the nested page table says, or said before a page was withheld."""
+        guest_page = host_address // PAGE
+        page = self.hypervisor.withheld.get(guest_page)
+        return self.hypervisor.table[guest_page] if page is None else page
+
+    def remap(self, host_address: int, page: int) -> None:
+        """The nested page table is the hypervisor's own: it may lead anywhere. The RMP decides at the next access."""
+        self._there(page)
+        self.hypervisor.table[host_address // PAGE] = page
+        self.hypervisor.shootdown()
+
+    def withhold(self, host_address: int) -> None:
+        """Take a page out of the nested page table: the next access is a nested page fault, which the host sees."""
+        guest_page = host_address // PAGE
+        self.hypervisor.withheld[guest_page] = self.hypervisor.table.pop(guest_page)
+        self.hypervisor.shootdown()
+
+    def give_back(self, host_address: int) -> None:
+        """Put a withheld page back."""
+        guest_page = host_address // PAGE
+        self.hypervisor.table[guest_page] = self.hypervisor.withheld.pop(guest_page)
+        self.hypervisor.shootdown()
+
+    def _there(self, page: int) -> None:
+        if not 0 <= page < self.rmp.pages:
+            raise Refused(f"there is no page {page:#x}: this machine has {self.rmp.pages:#x}")
