@@ -5,12 +5,12 @@ import os
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.emulate_linux_space import SCRATCH, bench
+from tests.unit.emulate_linux_space import SCRATCH, bench, join
 
 from cloister.emulate.linux.checks import HostLied
 from cloister.emulate.linux.console import PlainConsole, SealedConsole, SealedLine, Stream
 from cloister.emulate.linux.host import LinuxHost
-from cloister.emulate.linux.messages import FileStatus, HostCall, HostReply, Operation, join, split
+from cloister.emulate.linux.messages import FileStatus, HostCall, HostReply, Operation, split
 from cloister.emulate.linux.numbers import NAMES
 from cloister.emulate.linux.regions import Region, Regions
 from cloister.errors import ParseError
@@ -38,7 +38,9 @@ def test_requests_come_back_the_same(
     operation: int, sequence: int, first: int, second: int, third: int, data: bytes
 ) -> None:
     header = HostCall(operation=operation, length=len(data), sequence=sequence, first=first, second=second, third=third)
-    assert split(HostCall, join(header, data)) == (header, data)
+    message = HostCall.message(operation, sequence, (first, second, third), data)
+    assert message == join(header, data)
+    assert split(HostCall, message) == (header, data)
 
 
 @given(st.binary(max_size=200))

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from tests.unit.emulate_linux_space import SCRATCH, Bench, bench
+from tests.unit.emulate_linux_space import SCRATCH, Bench, bench, join
 
 from cloister.emulate.linux.checks import HostLied
 from cloister.emulate.linux.console import PlainConsole, SealedConsole
 from cloister.emulate.linux.host import LinuxHost
-from cloister.emulate.linux.messages import FileStatus, HostCall, HostReply, Operation, join, split
+from cloister.emulate.linux.messages import FileStatus, HostCall, HostReply, Operation, split
 from cloister.emulate.linux.process import ShimOptions
 from cloister.measure.image import PAGE
 
@@ -231,24 +231,24 @@ def entry(name: bytes, length: int | None = None) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("count", "data"),
+    ("count", "data", "reason"),
     [
-        pytest.param(1, entry(b"../../etc/passwd"), id="a path for a name"),
-        pytest.param(1, entry(b""), id="no name"),
-        pytest.param(1, entry(b"a\0b"), id="a zero in a name"),
-        pytest.param(1, entry(b"x" * 256), id="a name too long"),
-        pytest.param(2, entry(b"one"), id="fewer than announced"),
-        pytest.param(1, entry(b"one") + b"rest", id="something left over"),
-        pytest.param(1, entry(b"one", 200), id="a length beyond the message"),
-        pytest.param(1 << 63, b"", id="very many"),
+        pytest.param(1, entry(b"../../etc/passwd"), "not a file name", id="a path for a name"),
+        pytest.param(1, entry(b""), "not a file name", id="no name"),
+        pytest.param(1, entry(b"a\0b"), "not a file name", id="a zero in a name"),
+        pytest.param(1, entry(b"x" * 256), "not a file name", id="a name too long"),
+        pytest.param(2, entry(b"one"), "2 entries announced, 1 found", id="fewer than announced"),
+        pytest.param(1, entry(b"one") + b"rest", "1 entries announced, 1 found in 18", id="something left over"),
+        pytest.param(1, entry(b"one", 200), "1 entries announced", id="a length beyond the message"),
+        pytest.param(1 << 63, b"", "entries announced, 0 found", id="very many"),
     ],
 )
-def test_directory_entries(scene: Scene, tmp_path: Path, count: int, data: bytes) -> None:
+def test_directory_entries(scene: Scene, tmp_path: Path, count: int, data: bytes, reason: str) -> None:
     directory = scene.program.call("openat", HERE, os.fsencode(tmp_path), 0, 0)
     assert scene.program.call("getdents64", directory, SCRATCH, 1000) > 0
     scene.host.about, scene.host.lie = Operation.LIST, lambda one: replace(one, value=count, data=data)
     scene.program.call("lseek", directory, 0, 0)
-    with pytest.raises(HostLied):
+    with pytest.raises(HostLied, match=reason):
         scene.program.call("getdents64", directory, SCRATCH, 1000)
 
 

@@ -22,7 +22,7 @@ def collateral(capsys: pytest.CaptureFixture[str], *words: object) -> Ran:
     """Run it with these words."""
     capsys.readouterr()
     try:
-        code = cli._run("collateral", cli.command_parser("collateral").parse_args([str(one) for one in words]))
+        code = cli._run("collateral", [str(one) for one in words])
     except SystemExit as refused:
         code = int(refused.code or 0)
     printed = capsys.readouterr()

@@ -5,12 +5,19 @@ from dataclasses import dataclass, field
 
 from cloister.emulate.linux.console import PlainConsole
 from cloister.emulate.linux.host import LinuxHost
+from cloister.emulate.linux.messages import HostCall, HostReply
 from cloister.emulate.linux.numbers import NAMES
 from cloister.emulate.linux.outcome import Ended
 from cloister.emulate.linux.process import ShimOptions
 from cloister.emulate.linux.shim import Shim
 from cloister.emulate.paging import NEEDED, Access, MemoryFault, Stage
 from cloister.measure.image import PAGE, Architecture, Image, ImagePage, Permission
+
+
+def join(header: HostCall | HostReply, data: bytes) -> bytes:
+    """A whole message, also one whose header lies about the data."""
+    return header.serialize() + data
+
 
 READ_WRITE = Permission.READ | Permission.WRITE
 CODE = 0x40_0000

@@ -3,10 +3,19 @@
 import os
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.unit.emulate_linux_space import SCRATCH, bench
 
 from cloister.emulate.linux.checks import HostLied
-from cloister.emulate.linux.console import LARGEST_INPUT, PlainConsole, SealedConsole, SealedLine, Stream
+from cloister.emulate.linux.console import (
+    LARGEST_INPUT,
+    Direction,
+    Half,
+    PlainConsole,
+    SealedConsole,
+    SealedLine,
+    Stream,
+)
 from cloister.emulate.linux.host import LinuxHost
 from cloister.emulate.linux.messages import HostCall, split
 from cloister.emulate.linux.process import ShimOptions
@@ -92,6 +101,13 @@ def test_the_owner_notices_output_from_somebody_else() -> None:
         console.send(b"Please type your password again: ")
     with pytest.raises(HostLied, match="does not authenticate"):
         console.send(SealedLine(os.urandom(32)).wrap(Stream.OUTPUT, b"x"))
+
+
+def test_only_input_is_taken_as_input() -> None:
+    key = os.urandom(32)
+    record = Half(AESGCM(key), Direction.INWARD).seal(Stream.OUTPUT, b"x")
+    with pytest.raises(HostLied, match="stream 1 as input"):
+        SealedLine(key).unwrap(record)
 
 
 def test_requests_name_what_they_are() -> None:

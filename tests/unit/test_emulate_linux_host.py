@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.unit.emulate_linux_space import join
 
 from cloister.emulate.linux.console import PlainConsole
 from cloister.emulate.linux.host import LinuxHost
-from cloister.emulate.linux.messages import LARGEST_DATA, HostCall, HostReply, Operation, join, split
+from cloister.emulate.linux.messages import LARGEST_DATA, HostCall, HostReply, Operation, split
 from cloister.errors import ParseError
 
 
@@ -68,9 +69,11 @@ def test_a_root_confines_paths(tmp_path: Path) -> None:
 
 def test_messages_have_limits() -> None:
     header = HostCall(operation=1, length=LARGEST_DATA + 1, sequence=1, first=0, second=0, third=0)
-    with pytest.raises(ValueError, match="limit"):
-        join(header, bytes(LARGEST_DATA + 1))
+    with pytest.raises(ValueError, match="holds"):
+        HostCall.message(1, 1, data=bytes(LARGEST_DATA + 1))
+    with pytest.raises(ValueError, match="holds"):
+        HostReply.message(1, 1, data=bytes(LARGEST_DATA + 1))
     with pytest.raises(ParseError, match="limit"):
-        split(HostCall, header.serialize() + bytes(LARGEST_DATA + 1))
+        split(HostCall, join(header, bytes(LARGEST_DATA + 1)))
     with pytest.raises(ParseError, match="follow"):
-        split(HostCall, header.serialize() + b"x")
+        split(HostCall, join(header, b"x"))

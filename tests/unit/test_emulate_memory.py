@@ -1,12 +1,14 @@
 """The ciphers of the emulated memory controller against independent computations, its DRAM file, and its key slots."""
 
+import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha3_256
 from pathlib import Path
+from typing import cast
 
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
@@ -140,6 +142,45 @@ def test_xex_is_the_block_cipher_between_two_linear_tweaks(dram: Dram) -> None:
         assert bytes(dram.page(page)[at : at + 16]) == expected
 
 
+def test_no_blinding_stream_is_used_for_two_pages(dram: Dram) -> None:
+    cipher = XexCipher(dram)
+    blinding, starts = cipher._blinding, list[bytes]()
+
+    class Recording:
+        update_into = blinding.update_into
+
+        def reset_nonce(self, nonce: bytes) -> None:
+            starts.append(nonce)
+            blinding.reset_nonce(nonce)
+
+    cipher._blinding = cast("CipherContext", Recording())
+    cipher.seal(1, bytes(PAGE))
+    cipher.seal(2, bytes(PAGE))
+    opened(cipher, 2)
+    assert starts[::2] == starts[1::2], "put on and taken off"
+    assert len(set(starts)) == 3
+
+
+@pytest.mark.parametrize("make", [lambda dram: XtsCipher(dram, mac=True), TreeCipher], ids=["xts-mac", "mee"])
+def test_what_was_checked_is_what_is_decrypted(
+    dram: Dram, make: Callable[[Dram], XtsCipher | TreeCipher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attacker changes DRAM right after the check: the file is shared, so it can happen at any moment."""
+    cipher = make(dram)
+    cipher.seal(5, b"x" * PAGE)
+    compare = hmac.compare_digest
+
+    def compare_then_change(one: bytes, other: bytes) -> bool:
+        same = compare(one, other)
+        dram.page(5)[:] = bytes(PAGE)
+        return same
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_then_change)
+    assert opened(cipher, 5) == b"x" * PAGE
+    with pytest.raises(IntegrityFault):
+        opened(cipher, 5)
+
+
 def test_the_tree_encrypts_in_counter_mode_over_address_and_version(
     dram: Dram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +256,24 @@ def test_the_tree_survives_a_cache_of_one_node(dram: Dram) -> None:
         for page, data in content.items():
             cipher.seal(page, data)
         assert all(opened(cipher, page) == data for page, data in content.items())
+
+
+def test_no_tag_nonce_is_used_for_two_contents(dram: Dram) -> None:
+    """GMAC gives its key away when one is: levels, places and versions must all be told apart."""
+    cipher = TreeCipher(dram, on_die=1)
+    mac, seen = cipher._mac, dict[bytes, bytes]()
+
+    class Recording:
+        def encrypt(self, nonce: bytes, data: bytes, content: bytes | memoryview) -> bytes:
+            assert seen.setdefault(nonce, bytes(content)) == content
+            return mac.encrypt(nonce, data, content)
+
+    cipher._mac = cast("AESGCM", Recording())
+    for _ in range(3):
+        for page in (0, 1, 8, 9, 64, 512, PAGES - 1):
+            cipher.seal(page, os.urandom(PAGE))
+            opened(cipher, page)
+    assert {nonce[0] for nonce in seen} == set(range(5)), "pages and all four levels"
 
 
 def test_a_counter_does_not_wrap() -> None:

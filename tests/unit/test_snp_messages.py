@@ -1,6 +1,7 @@
 """SNP guest messages: the layout on the wire, and what the host between guest and firmware cannot do."""
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cloister.emulate.snp.messages import (
     LONGEST_PAYLOAD,
@@ -46,6 +47,16 @@ def test_layout_of_a_message() -> None:
     assert message[0x20:0x30] == (1).to_bytes(8, "little") + bytes(8)
     assert message[0x30:0x38] == bytes([1, 1, 0x60, 0, 3, 1, 32, 0])
     assert message[0x38:0x60] == bytes([0, 0, 0, 0, 3]) + bytes(35)
+
+
+def test_an_independent_opening_agrees() -> None:
+    """AES-256-GCM as the layout says it: the nonce is the sequence number, authenticated are bytes 0x30 to 0x5f."""
+    guest, _ = ends(1)
+    for sequence in (1, 2):
+        message = guest.seal(MessageType.REPORT_REQ, bytes(range(96)))
+        nonce = sequence.to_bytes(8, "little") + bytes(4)
+        plain = AESGCM(VMPCK).decrypt(nonce, message[0x60:] + message[:16], message[0x30:0x60])
+        assert plain == bytes(range(96))
 
 
 def test_sizes_of_what_travels() -> None:

@@ -139,6 +139,20 @@ def test_the_extensions_are_the_verifiers_and_a_vlek_has_no_chip(amd: AmdManufac
     assert (HW_ID in vlek.certificate.extensions, CSP_ID in vlek.certificate.extensions) == (False, True)
 
 
+AS_AMD_BEGINS = bytes.fromhex(
+    "a003020102020100304106092a864886f70d01010a3034a00f300d06096086480165030402020500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402020500a203020130"
+)
+"""Version 3, serial number 0, RSASSA-PSS: how what is signed begins in genuine certificates of VCEKs and VLEKs."""
+
+
+def test_certificates_begin_as_genuine_ones_do(amd: AmdManufacturer) -> None:
+    for key in (amd.vcek(amd.chip_id(), amd.model.tcb, at=NOW), amd.vlek("CN=x", amd.model.tcb, at=NOW)):
+        assert key.certificate.tbs[4:].startswith(AS_AMD_BEGINS)
+        assert key.certificate.tbs.count(AS_AMD_BEGINS[8:]) == 1
+        assert "2.5.29.19" not in key.certificate.extensions
+
+
 @pytest.mark.skipif(not EVIDENCE.is_dir(), reason=f"no evidence samples at {EVIDENCE}")
 @pytest.mark.parametrize("kind", ["vcek", "vlek"])
 def test_certificates_have_the_form_of_genuine_ones(amd: AmdManufacturer, kind: str) -> None:
@@ -172,7 +186,8 @@ def test_another_library_accepts_the_authorities(amd: AmdManufacturer) -> None:
     ark, ask, asvk = (x509.load_der_x509_certificate(one.certificate.encoded) for one in (amd.ark, amd.ask, amd.asvk))
     for one in (ark, ask, asvk):
         one.verify_directly_issued_by(ark)
-        assert one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        constraints = one.extensions.get_extension_for_class(x509.BasicConstraints).value
+        assert (constraints.ca, constraints.path_length) == (True, None if one == ark else 0)
     listed = x509.load_der_x509_crl(amd.crl(at=NOW, revoked=[amd.ask.certificate]).encoded)
     assert listed.is_signature_valid(ark.public_key())  # type: ignore[arg-type] # an RSA key
     assert listed.get_revoked_certificate_by_serial_number(ask.serial_number) is not None

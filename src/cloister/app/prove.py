@@ -6,8 +6,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command, start_block
@@ -16,7 +17,7 @@ from cloister.observe.prove.plan import FeedArgument, FeedEnvironment, FeedFile
 from cloister.observe.prove.render import Experiment
 from cloister.observe.prove.secret import PLACEHOLDER, fill
 
-__all__ = ["FILE_PLACEHOLDER", "Enclose", "Wrap", "prove"]
+__all__ = ["FILE_PLACEHOLDER", "Enclose", "Runners", "Wrap", "prove"]
 
 FILE_PLACEHOLDER = "{file}"
 REPORT = "report"
@@ -38,37 +39,46 @@ def as_they_are(words: list[str]) -> list[str]:
     return words
 
 
+@dataclass(frozen=True, slots=True)
+class Runners:
+    """What runs the program in each arm: it itself, or an emulator."""
+
+    native: Wrap = as_they_are
+    enclaved: Wrap = as_they_are
+
+
+NOTHING_BETWEEN: Final = Runners()
+
+
 def prove(
     plan: Plan,
     progress: Callable[[str], None],
     enclose: Enclose = enclave_command,
-    *,
-    native: Wrap = as_they_are,
-    enclaved: Wrap = as_they_are,
+    runners: Runners = NOTHING_BETWEEN,
 ) -> Experiment:
-    """Run the experiment. `native` and `enclaved` say what runs the program in each arm.
+    """Run the experiment.
 
     UsageError or LaunchError when it is known beforehand that it cannot work (no such program, no runtime); what goes
     wrong later is in the verdict. `progress` is given a line of text at each sample.
     """
     check(plan)
-    first, *others = enclaved(list(plan.words))
+    first, *others = runners.enclaved(list(plan.words))
     enclose(first, others, RuntimeOptions())
     begun = time.monotonic()
     canary = Secret.fresh(CANARY)
     with tempfile.TemporaryDirectory(prefix="cloister-prove-") as directory:
         workplace = Path(directory)
         workplace.chmod(0o711)  # a program that drops its privileges must reach the socket; nobody can list its name
-        bare = run_arm(plan, native_arm(plan, workplace, native), canary, progress)
-        if bare.obstacle:
-            reason = f"not run, because the native arm was no comparison: {bare.obstacle}"
-            shut = not_run(ArmName.ENCLAVED, ENCLAVED_SECRET, reason)
+        native = run_arm(plan, native_arm(plan, workplace, runners.native), canary, progress)
+        if native.obstacle:
+            reason = f"not run, because the native arm was no comparison: {native.obstacle}"
+            enclaved = not_run(ArmName.ENCLAVED, ENCLAVED_SECRET, reason)
         else:
-            shut = run_arm(plan, enclaved_arm(plan, workplace, enclose, enclaved), canary, progress)
-            shut = replace(shut, notes=(*shut.notes, *counters(workplace / REPORT, shut.status)))
-    verdict = judge(bare, shut, comparison=plan.comparison, unsafe_ignore_output=plan.unsafe_ignore_output)
+            enclaved = run_arm(plan, enclaved_arm(plan, workplace, enclose, runners.enclaved), canary, progress)
+            enclaved = replace(enclaved, notes=(*enclaved.notes, *counters(workplace / REPORT, enclaved.status)))
+    verdict = judge(native, enclaved, comparison=plan.comparison, unsafe_ignore_output=plan.unsafe_ignore_output)
     seconds = round(time.monotonic() - begun, 2)
-    return Experiment(plan=plan, native=bare, enclaved=shut, verdict=verdict, seconds=seconds)
+    return Experiment(plan=plan, native=native, enclaved=enclaved, verdict=verdict, seconds=seconds)
 
 
 def counters(report: Path, status: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cloister.app.prove import Wrap, prove
+from cloister.app.prove import Runners, prove
 from cloister.errors import UsageError
 from cloister.observe.prove.plan import (
     AfterDelay,
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
         experiment = prove(
             plan_of(args, Path(directory)),
             show_progress if sys.stderr.isatty() else no_progress,
-            **emulators(args, Path(directory)),
+            runners=runners(args, Path(directory)),
         )
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
@@ -141,14 +141,16 @@ def run(args: argparse.Namespace) -> int:
     return experiment.verdict.outcome.exit_code
 
 
-def emulators(args: argparse.Namespace, directory: Path) -> dict[str, Wrap]:
-    """With --tee, what runs the program: an emulated machine; and one without a TEE, if it cannot run here."""
+def runners(args: argparse.Namespace, directory: Path) -> Runners:
+    """With --tee, an emulated machine runs the program; and one without a TEE does, if it cannot run here."""
     if args.tee is None:
-        return {}
+        return Runners()
     from cloister.app.emulated import emulator, runs_here  # noqa: PLC0415 - nothing of it is needed without --tee
 
-    wraps = {"enclaved": emulator(args.tee, directory / "dram")}
-    return wraps if runs_here(args.program) else wraps | {"native": emulator("native", directory / "native-dram")}
+    enclaved = emulator(args.tee, directory / "dram")
+    if runs_here(args.program):
+        return Runners(enclaved=enclaved)
+    return Runners(native=emulator("native", directory / "native-dram"), enclaved=enclaved)
 
 
 def plan_of(args: argparse.Namespace, directory: Path) -> Plan:

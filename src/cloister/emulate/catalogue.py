@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.emulate.machine import Machine, Shape
-from cloister.emulate.native import NativeMachine
+from cloister.emulate.native import NativeArmMachine, NativeMachine, NativeRiscvMachine
 from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.errors import UsageError
@@ -85,13 +85,18 @@ def _keystone(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool)
     return KeystoneMachine(shape, terminal, keystore)
 
 
+NATIVES: Final[Mapping[Architecture, type[NativeMachine]]] = {
+    one.architecture: one for one in (NativeMachine, NativeArmMachine, NativeRiscvMachine)
+}
+
+
 def native_kind(architecture: Architecture) -> Kind:
     """A machine without a TEE, for one instruction set."""
 
     def make(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
         del keystore
         _no_debug("native", debug)
-        return NativeMachine(shape, terminal, architecture=architecture)
+        return NATIVES[architecture](shape, terminal)
 
     return Kind("native", "no TEE", architecture, make)
 

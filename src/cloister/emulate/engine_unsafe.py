@@ -127,7 +127,7 @@ class RegisterBlock:
 
     def write(self, values: list[int]) -> None:
         """Set all of them."""
-        self._values[:] = values
+        self._values[:] = values  # type: ignore[assignment]  # ctypes takes int
         self._uc._do_reg_write_batch(self._numbers, self._places, self._count)  # noqa: SLF001
 
 

@@ -10,7 +10,7 @@ from cloister.errors import UsageError
 from cloister.measure.image import Architecture, Image, Permission
 from cloister.model import Digest
 
-__all__ = ["NativeMachine"]
+__all__ = ["NativeArmMachine", "NativeMachine", "NativeRiscvMachine"]
 
 EVERYTHING = Permission.READ | Permission.WRITE | Permission.EXECUTE
 
@@ -19,11 +19,11 @@ class NativeMachine(FlatMachine):
     """Memory in the clear, tables and registers in the operating system's hands."""
 
     tee = None
+    architecture = Architecture.X86_64
     shielded = False
     table_stage = Stage.HOST
 
-    def __init__(self, shape: Shape, console: Terminal, *, architecture: Architecture = Architecture.X86_64) -> None:
-        self.architecture = architecture
+    def __init__(self, shape: Shape, console: Terminal) -> None:
         super().__init__(shape, console)
         self.controller.install(HOST_KEY, self.memory_cipher())
         self._withheld: dict[int, tuple[int, Permission]] = {}
@@ -102,3 +102,15 @@ class NativeMachine(FlatMachine):
         target, permission = self._withheld.pop(host_address >> 12)
         self.table.set(host_address, target, permission)
         self.forget_translations()
+
+
+class NativeArmMachine(NativeMachine):
+    """The same for arm64."""
+
+    architecture = Architecture.ARM64
+
+
+class NativeRiscvMachine(NativeMachine):
+    """The same for riscv64."""
+
+    architecture = Architecture.RISCV64

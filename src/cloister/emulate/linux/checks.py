@@ -74,16 +74,16 @@ class HostLied(CloisterError):
         self.call, self.detail = call, detail
 
 
-def check_reply(call: str, operation: int, sequence: int, reply: HostReply) -> None:
+def check_reply(operation: Operation, sequence: int, reply: HostReply) -> None:
     """An answer to this question and to no earlier one; errors are errno values and bring nothing else."""
     if reply.operation != operation or reply.sequence != sequence:
-        raise HostLied(call, f"the answer is to call {reply.sequence} ({reply.operation}), not to {sequence}")
+        raise HostLied(operation.name, f"the answer is to call {reply.sequence} ({reply.operation}), not to {sequence}")
     if reply.error > LARGEST_ERRNO:
-        raise HostLied(call, f"error number {reply.error} is not within 1 to {LARGEST_ERRNO}")
+        raise HostLied(operation.name, f"error number {reply.error} is not within 1 to {LARGEST_ERRNO}")
     if reply.error and (reply.value or reply.length):
-        raise HostLied(call, f"error number {reply.error} together with a result")
+        raise HostLied(operation.name, f"error number {reply.error} together with a result")
     if (reply.value and operation not in WITH_VALUE) or (reply.length and operation not in WITH_DATA):
-        raise HostLied(call, "a result where none belongs")
+        raise HostLied(operation.name, "a result where none belongs")
 
 
 def check_count(call: str, count: int, asked: int, data: bytes | None = None) -> int:

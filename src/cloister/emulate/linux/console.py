@@ -3,8 +3,7 @@
 A sealed line is two streams of records, each record AES-256-GCM:
 
     0   stream      u8    0 input, 1 output, 2 errors, 3 the end of the program
-    1   zero        3 bytes
-    4   length      u32 of the plaintext
+    1   zero        7 bytes
     8   sequence    u64   from 0 in each direction
     16  ciphertext, 16 bytes of tag
 
@@ -20,7 +19,7 @@ from typing import Final, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from cloister._wire import Record, reserved, u8, u32, u64
+from cloister._wire import Record, reserved, u8, u64
 from cloister.errors import ParseError
 
 from .checks import HostLied
@@ -54,8 +53,7 @@ class SealedHeader(Record, size=16):
     """The part of a sealed record that everybody may read."""
 
     stream: int = u8()
-    reserved_1: bytes = reserved(3)
-    length: int = u32()
+    reserved_1: bytes = reserved(7)
     sequence: int = u64()
 
 
@@ -155,7 +153,7 @@ class Half:
         """The next record. ValueError if the data does not fit into one."""
         if len(data) > LARGEST_INPUT:
             raise ValueError(f"{len(data)} bytes; a record holds {LARGEST_INPUT}")
-        header = SealedHeader(stream=stream, length=len(data), sequence=self._sequence).serialize()
+        header = SealedHeader(stream=stream, sequence=self._sequence).serialize()
         return header + self._cipher.encrypt(self._nonce(), data, header)
 
     def open(self, record: bytes, call: str) -> tuple[int, bytes]:
@@ -167,8 +165,6 @@ class Half:
             raise HostLied(call, f"not a sealed console record ({error})") from error
         if header.sequence != self._sequence:
             raise HostLied(call, f"console record {header.sequence} where {self._sequence} is due")
-        if header.length + TAG != len(sealed):
-            raise HostLied(call, f"a console record of {len(sealed)} bytes that announces {header.length}")
         try:
             return header.stream, self._cipher.decrypt(self._nonce(), sealed, head)
         except InvalidTag as error:

@@ -13,7 +13,7 @@ from cloister.errors import ParseError
 
 from .console import Console
 from .host_files import HostFiles
-from .messages import HostCall, HostReply, Operation, join, split
+from .messages import HostCall, HostReply, Operation, split
 
 __all__ = ["LinuxHost"]
 
@@ -55,17 +55,17 @@ class LinuxHost:
         try:
             call, data = split(HostCall, request)
         except ParseError:
-            return _reply(0, 0, error=EINVAL)
+            return HostReply.message(0, 0, error=EINVAL)
         operation = self._operations.get(call.operation)
         if operation is None:
-            return _reply(call.operation, call.sequence, error=ENOSYS)
+            return HostReply.message(call.operation, call.sequence, error=ENOSYS)
         try:
             value, answer = operation(call, data)
-            return _reply(call.operation, call.sequence, value=value, data=answer)
+            return HostReply.message(call.operation, call.sequence, value=value, data=answer)
         except OSError as error:
-            return _reply(call.operation, call.sequence, error=error.errno or EIO)
+            return HostReply.message(call.operation, call.sequence, error=error.errno or EIO)
         except (ValueError, OverflowError):
-            return _reply(call.operation, call.sequence, error=EINVAL)
+            return HostReply.message(call.operation, call.sequence, error=EINVAL)
 
     def _console_read(self, call: HostCall, _data: bytes) -> Answer:
         record = self._console.receive(call.first)
@@ -85,8 +85,3 @@ class LinuxHost:
     def _sleep(call: HostCall, _data: bytes) -> Answer:
         time.sleep(call.first / SECOND)
         return time.monotonic_ns(), b""
-
-
-def _reply(operation: int, sequence: int, *, error: int = 0, value: int = 0, data: bytes = b"") -> bytes:
-    header = HostReply(operation=operation, length=len(data), sequence=sequence, error=error, value=value)
-    return join(header, data)

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 from cloister.errors import ParseError
 
 from .checks import HostLied, check_reply
-from .messages import HostCall, HostReply, Operation, join, split
+from .messages import HostCall, HostReply, Operation, split
 from .outcome import Failed
 
 __all__ = ["Gate", "HostLink"]
@@ -30,19 +30,12 @@ class HostLink:
     ) -> tuple[int, bytes]:
         """Value and data of the answer. Failed with the host's errno; HostLied if the answer cannot be true."""
         self.calls = sequence = self.calls + 1
-        call = HostCall(
-            operation=operation,
-            length=len(data),
-            sequence=sequence,
-            first=first & WORD,
-            second=second & WORD,
-            third=third & WORD,
-        )
+        numbers = (first & WORD, second & WORD, third & WORD)
         try:
-            reply, answer = split(HostReply, self._gate(join(call, data)))
+            reply, answer = split(HostReply, self._gate(HostCall.message(operation, sequence, numbers, data)))
         except ParseError as error:
             raise HostLied(operation.name, str(error)) from error
-        check_reply(operation.name, operation, sequence, reply)
+        check_reply(operation, sequence, reply)
         if reply.error:
             raise Failed(reply.error)
         return reply.value, answer

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from cloister._wire import Record, reserved, u16, u32, u64
 from cloister.errors import ParseError
 
-__all__ = ["BOUNCE_BUFFER", "LARGEST_DATA", "FileStatus", "HostCall", "HostReply", "Operation", "join", "split"]
+__all__ = ["BOUNCE_BUFFER", "LARGEST_DATA", "FileStatus", "HostCall", "HostReply", "Operation", "split"]
 
 BOUNCE_BUFFER: Final = 64 * 1024
 """Bytes of shared memory between shim and host."""
@@ -57,6 +57,12 @@ class Operation(IntEnum):
     SLEEP = 23  # nanoseconds -> monotonic nanoseconds afterwards
 
 
+def _length(data: bytes) -> int:
+    if len(data) > LARGEST_DATA:
+        raise ValueError(f"{len(data)} bytes of data; a message holds {LARGEST_DATA}")
+    return len(data)
+
+
 class HostCall(Record, size=40):
     """The header of a request; `length` bytes of data follow it."""
 
@@ -67,6 +73,13 @@ class HostCall(Record, size=40):
     first: int = u64()
     second: int = u64()
     third: int = u64()
+
+    @classmethod
+    def message(
+        cls, operation: int, sequence: int, numbers: tuple[int, int, int] = (0, 0, 0), data: bytes = b""
+    ) -> bytes:
+        """A whole request, packed at once: this is done at every system call. ValueError if the data is too long."""
+        return cls._struct.pack(operation, bytes(2), _length(data), sequence, *numbers) + data
 
 
 class HostReply(Record, size=32):
@@ -79,6 +92,11 @@ class HostReply(Record, size=32):
     error: int = u32()
     reserved_20: bytes = reserved(4)
     value: int = u64()
+
+    @classmethod
+    def message(cls, operation: int, sequence: int, error: int = 0, value: int = 0, data: bytes = b"") -> bytes:
+        """A whole answer. ValueError if the data is too long."""
+        return cls._struct.pack(operation, bytes(2), _length(data), sequence, error, bytes(4), value) + data
 
 
 class FileStatus(Record, size=104):
@@ -100,13 +118,6 @@ class FileStatus(Record, size=104):
 
 
 Header = TypeVar("Header", HostCall, HostReply)
-
-
-def join(header: HostCall | HostReply, data: bytes) -> bytes:
-    """A whole message. ValueError if the data is too long or the header names another length."""
-    if len(data) > LARGEST_DATA or header.length != len(data):
-        raise ValueError(f"{len(data)} bytes of data; the header says {header.length}, the limit is {LARGEST_DATA}")
-    return header.serialize() + data
 
 
 def split(kind: type[Header], message: bytes) -> tuple[Header, bytes]:

@@ -39,9 +39,9 @@ class SevPorts(GuestMachine):
 
     def debug_read(self, host_address: int) -> bytes:
         """DBG_DECRYPT into a page of the host's. The firmware refuses under a policy with NODBG."""
-        buffer = self.pages.allocate()
+        buffer, source = self.pages.allocate(), self.physical_page(host_address) * PAGE
         try:
-            self.firmware.dbg_decrypt(self.hypervisor.handle, self.physical_page(host_address) * PAGE, buffer * PAGE, PAGE)
+            self.firmware.dbg_decrypt(self.hypervisor.handle, source, buffer * PAGE, PAGE)
             return self.host_read(buffer)
         except CommandFailed as failure:
             raise Refused(str(failure)) from failure
@@ -50,10 +50,10 @@ class SevPorts(GuestMachine):
 
     def debug_write(self, host_address: int, data: bytes) -> None:
         """DBG_ENCRYPT of one page, the reverse of `debug_read`."""
-        buffer = self.pages.allocate()
+        buffer, target = self.pages.allocate(), self.physical_page(host_address) * PAGE
         try:
             self.host_write(buffer, data)
-            self.firmware.dbg_encrypt(self.hypervisor.handle, buffer * PAGE, self.physical_page(host_address) * PAGE, PAGE)
+            self.firmware.dbg_encrypt(self.hypervisor.handle, buffer * PAGE, target, PAGE)
         except CommandFailed as failure:
             raise Refused(str(failure)) from failure
         finally:

@@ -26,8 +26,11 @@ LEGACY_STATE: Final = 3
 SUPPORTED_STATE: Final = LEGACY_STATE
 """The emulated processor has no AVX, so nothing more may be asked for."""
 
-SUPPORTED: Final = Attribute.DEBUG | Attribute.MODE64BIT | Attribute.PROVISIONKEY | Attribute.EINITTOKENKEY | Attribute.KSS
+SUPPORTED: Final = (
+    Attribute.DEBUG | Attribute.MODE64BIT | Attribute.PROVISIONKEY | Attribute.EINITTOKENKEY | Attribute.KSS
+)
 EXPONENT: Final = 3
+SMALLEST: Final = 2 * PAGE
 TOKEN_SIZE: Final = 304
 DEBUG_OPT_IN: Final = 1
 
@@ -47,7 +50,9 @@ def ecreate(cpu: Processor, page_info: int, epc: int) -> None:
     cpu.next_eid += 1
     cpu.enclaves[enclave.eid] = enclave
     cpu.epcm.set(page, EpcPage(PageType.SECS, enclave, 0, Permission.NONE))
-    cpu.set_secs(enclave, draft.changed(mrenclave=bytes(32), mrsigner=bytes(32), isvprodid=0, isvsvn=0, eid=enclave.eid))
+    cpu.set_secs(
+        enclave, draft.changed(mrenclave=bytes(32), mrsigner=bytes(32), isvprodid=0, isvsvn=0, eid=enclave.eid)
+    )
 
 
 def _draft(content: bytes) -> Secs:
@@ -56,16 +61,17 @@ def _draft(content: bytes) -> Secs:
         draft = Secs.parse(content)
     except ParseError as error:
         raise Fault("ECREATE", f"reserved parts of SECS are not zero ({error.field})") from error
-    flags, xfrm = draft.attributes.flags, draft.attributes.xfrm
+    flags, xfrm, size = draft.attributes.flags, draft.attributes.xfrm, draft.size
+    kss = flags & Attribute.KSS
     problems = {
-        "SIZE is not a power of two from 0x2000": draft.size & (draft.size - 1) or not 2 * PAGE <= draft.size <= LARGEST,
-        "BASEADDR is not aligned to SIZE": draft.size and draft.base % draft.size,
+        "SIZE is not a power of two from 0x2000": size & (size - 1) or not SMALLEST <= size <= LARGEST,
+        "BASEADDR is not aligned to SIZE": size and draft.base % size,
         "XFRM lacks x87 or SSE, or has what this processor lacks": xfrm != SUPPORTED_STATE,
         "ATTRIBUTES has INIT, or bits that this processor lacks": flags & ~SUPPORTED,
         "ATTRIBUTES lacks MODE64BIT: there is no 32-bit mode": not flags & Attribute.MODE64BIT,
         "MISCSELECT has what this processor lacks": draft.miscselect,
         "SSAFRAMESIZE is 0: the frame does not hold XSAVE and GPR area": not draft.ssaframesize,
-        "CONFIGID and CONFIGSVN need ATTRIBUTES.KSS": not flags & Attribute.KSS and (any(draft.configid) or draft.configsvn),
+        "CONFIGID and CONFIGSVN need ATTRIBUTES.KSS": not kss and (any(draft.configid) or draft.configsvn),
         "fields that EINIT fills are not zero": any(draft.isvfamilyid + draft.isvextprodid) or draft.eid,
     }  # fmt: skip
     for problem, present in problems.items():
@@ -151,7 +157,8 @@ def einit(cpu: Processor, sigstruct_at: int, secs_at: int, token_at: int) -> Cod
         secs.changed(
             attributes=Attributes(flags=secs.attributes.flags | Attribute.INIT, xfrm=secs.attributes.xfrm),
             mrenclave=measured, mrsigner=signed.mrsigner, isvprodid=signed.isvprodid, isvsvn=signed.isvsvn,
-            isvfamilyid=signed.isvfamilyid if kss else bytes(16), isvextprodid=signed.isvextprodid if kss else bytes(16),
+            isvfamilyid=signed.isvfamilyid if kss else bytes(16),
+            isvextprodid=signed.isvextprodid if kss else bytes(16),
         ),
     )  # fmt: skip
     enclave.initialised = True

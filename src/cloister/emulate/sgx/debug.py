@@ -11,7 +11,7 @@ WORD = 8
 
 
 def edbgrd(cpu: Processor, epc: int) -> bytes | Code:
-    """Eight bytes of an EPC page, at their address in the EPC. Fault for a page of an enclave that is no debug enclave."""
+    """Eight bytes at an address in the EPC. Fault for a page of an enclave that is no debug enclave."""
     name = "EDBGRD"
     if epc % WORD:
         raise Fault(name, f"{epc:#x} is not aligned to {WORD} bytes")

@@ -134,7 +134,7 @@ class Driver:
     def remove(self, numbers: Iterable[int]) -> None:
         """EREMOVE of pages that were trimmed. Refusal."""
         for number in numbers:
-            page = self._resident(number)
+            page = self.resident(number)
             demand("EREMOVE", build.eremove(self.cpu, page * PAGE))
             self.swap.epc.free(page)
             self.table.take(number * PAGE)
@@ -144,7 +144,7 @@ class Driver:
 
     def _each(self, name: str, numbers: Iterable[int], change: Callable[[int], Code]) -> None:
         for number in numbers:
-            page = self._resident(number)
+            page = self.resident(number)
             demand(name, change(page * PAGE))
         demand("ETRACK", paging.etrack(self.cpu, self.enclave.secs * PAGE))
 
@@ -155,7 +155,8 @@ class Driver:
         if number not in self.withheld:
             self.table.set(number * PAGE, page, permission)
 
-    def _resident(self, number: int) -> int:
+    def resident(self, number: int) -> int:
+        """The EPC page of a number, brought back if it was written out. Refusal, MemoryError."""
         if number not in self.pages:
             self._bring_back(number)
         return self.pages[number]

@@ -1,8 +1,8 @@
 """Into an enclave and out: EENTER, ERESUME, EEXIT, and the asynchronous exit (Intel SDM volume 3D, chapters 40 and 41).
 
-Registers go by name: the sixteen general ones, `rip`, `rflags`, `fs_base`, `gs_base`. An asynchronous exit leaves them in
-the GPR area of the current SSA frame, which is enclave memory, and puts synthetic values in their place; ERESUME takes
-back what stands there then. What a change of that memory does, it does.
+Registers go by name: the sixteen general ones, `rip`, `rflags`, `fs_base`, `gs_base`. An asynchronous exit leaves them
+in the GPR area of the current SSA frame, which is enclave memory, and puts synthetic values in their place; ERESUME
+takes back what stands there then. What a change of that memory does, it does.
 
 The XSAVE area of the frame stays empty: SSE state is put aside on die, with the engine's own state.
 """
@@ -11,13 +11,24 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cloister.emulate.paging import Access, MemoryFault
+from cloister.emulate.paging import Access
 from cloister.emulate.sgx.outcomes import Fault
 from cloister.emulate.sgx.processor import Processor, Thread
 from cloister.emulate.sgx.structures import Attribute, GprArea, PageType
 from cloister.measure.image import PAGE
 
-__all__ = ["ERESUME", "Registers", "Walk", "aex", "eenter", "eexit", "eresume"]
+__all__ = [
+    "ERESUME",
+    "NAMES",
+    "Registers",
+    "Walk",
+    "aex",
+    "eenter",
+    "eexit",
+    "eresume",
+    "pack_registers",
+    "unpack_registers",
+]
 
 Registers = dict[str, int]
 Walk = Callable[[int], int]
@@ -28,7 +39,8 @@ ERESUME: Final = 3
 
 GPR: Final = struct.Struct("<20QI3xB2Q")
 GPR_PLACE: Final = PAGE - GprArea.SIZE
-SAVED: Final = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rflags rip".split()
+GENERAL: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+SAVED: Final = (*GENERAL, "rflags", "rip")
 TCS: Final = struct.Struct("<QQQIIQQQQ")
 """STATE, FLAGS, OSSA, CSSA, NSSA, OENTRY, AEP, OFSBASE, OGSBASE (SDM 38.8)."""
 
@@ -40,15 +52,38 @@ ACTIVE: Final = 1
 HIDDEN_FLAGS: Final = 0x1 | 0x4 | 0x10 | 0x40 | 0x80 | 0x800 | 0x10000
 """CF, PF, AF, ZF, SF, OF, RF: cleared in what the host sees (SDM page 40-7)."""
 
-CANONICAL: Final = 1 << 47
+REPORTED: Final = {0, 1, 3, 5, 6, 16, 17, 19}
+"""#DE, #DB, #BP, #BR, #UD, #MF, #AC, #XM: exceptions of which EXITINFO always tells (SDM 38.9.1.1)."""
+
+BREAKPOINT: Final = 3
+HARDWARE_EXCEPTION, SOFTWARE_EXCEPTION = 3, 6
+CANONICAL: Final = 1 << 56
+"""Where the programs' half of a 57-bit address space ends (five levels of page tables)."""
 NAMES: Final = (*SAVED, "fs_base", "gs_base")
+"""The registers of a `Registers`."""
+
+
+def pack_registers(
+    page: memoryview, registers: Mapping[str, int], outside: tuple[int, int] = (0, 0), exit_info: int = 0
+) -> None:
+    """Put registers into the GPR area at the end of a page; `outside` are URSP and URBP."""
+    saved = [registers[name] for name in SAVED]
+    GPR.pack_into(page, GPR_PLACE, *saved, *outside, exit_info, 0, registers["fs_base"], registers["gs_base"])
+
+
+def unpack_registers(page: memoryview) -> Registers:
+    """The registers in the GPR area at the end of a page."""
+    values = GPR.unpack_from(page, GPR_PLACE)
+    found = dict(zip(SAVED, values, strict=False))
+    found["fs_base"], found["gs_base"] = values[22], values[23]
+    return found
 
 
 def eenter(cpu: Processor, walk: Walk, tcs_address: int, aep: int, registers: Mapping[str, int]) -> Registers:
     """Enter at the enclave's entry point. `registers` are the host's; returns the enclave's. Fault, MemoryFault.
 
-    RAX is CSSA, RCX the address after EENTER, here the AEP; the host's RSP and RBP go into the SSA frame. Nothing else is
-    changed: entry code must not trust the other registers.
+    RAX is CSSA, RCX the address after EENTER, here the AEP; the host's RSP and RBP go into the SSA frame. Nothing else
+    is changed: entry code must not trust the other registers.
     """
     thread, tcs = _enter(cpu, "EENTER", walk, tcs_address, aep, registers)
     _, _, _, cssa, _, oentry, _, ofs, ogs = tcs
@@ -61,15 +96,14 @@ def eenter(cpu: Processor, walk: Walk, tcs_address: int, aep: int, registers: Ma
 
 
 def eresume(cpu: Processor, walk: Walk, tcs_address: int, aep: int, registers: Mapping[str, int]) -> Registers:
-    """Go on where an asynchronous exit left; returns the enclave's registers, from the SSA frame. Fault, MemoryFault."""
+    """Go on where an asynchronous exit left: the registers from the SSA frame. Fault, MemoryFault."""
     thread, tcs = _enter(cpu, "ERESUME", walk, tcs_address, aep, registers)
-    values = GPR.unpack_from(cpu.memory.epc(thread.gpr, write=False), GPR_PLACE)
+    found = unpack_registers(cpu.memory.epc(thread.gpr, write=False))
     _set_cssa(cpu, thread, tcs[3] - 1)
-    found = dict(zip(SAVED, values, strict=False))
-    return found | {"fs_base": values[22], "gs_base": values[23]}
+    return found
 
 
-def _enter(  # noqa: PLR0913, PLR0917 - the instruction's operands
+def _enter(
     cpu: Processor, name: str, walk: Walk, tcs_address: int, aep: int, registers: Mapping[str, int]
 ) -> tuple[Thread, tuple[int, ...]]:
     """The checks that EENTER and ERESUME share; marks the TCS busy."""
@@ -111,16 +145,16 @@ def _check_state(cpu: Processor, name: str, state: int, flags: int, frames: tupl
         raise Fault(name, "CSSA is 0: there is nothing to go on with")
 
 
-def aex(cpu: Processor, registers: Mapping[str, int]) -> Registers:
-    """Leave because of an interrupt or a fault; returns what the host sees (SDM 40.3, table 40-2). Fault."""
+def aex(cpu: Processor, registers: Mapping[str, int], *, vector: int | None = None) -> Registers:
+    """Leave because of an interrupt or a fault; returns what the host sees (SDM 40.3, table 40-2). Fault.
+
+    `vector` is an exception's number: EXITINFO tells the enclave of it, but of no interrupt, and of no page fault
+    without MISCSELECT.EXINFO, which this processor lacks.
+    """
     thread = _leave(cpu, "AEX")
     area = cpu.memory.epc(thread.gpr, write=True)
     outside_rsp, outside_rbp = struct.unpack_from("<2Q", area, GPR_PLACE + 144)
-    saved = [registers[name] for name in SAVED]
-    # EXITINFO stays 0: interrupts, and page faults without MISCSELECT.EXINFO, are not reported (SDM page 38-8).
-    GPR.pack_into(
-        area, GPR_PLACE, *saved, outside_rsp, outside_rbp, 0, 0, registers["fs_base"], registers["gs_base"]
-    )  # fmt: skip
+    pack_registers(area, registers, (outside_rsp, outside_rbp), exit_info(vector))
     (cssa,) = struct.unpack_from("<I", cpu.memory.epc(thread.tcs, write=False), CSSA_PLACE)
     _set_cssa(cpu, thread, cssa + 1)
     seen = dict.fromkeys(NAMES, 0)
@@ -132,8 +166,16 @@ def aex(cpu: Processor, registers: Mapping[str, int]) -> Registers:
     return seen
 
 
+def exit_info(vector: int | None) -> int:
+    """EXITINFO: vector, type (3 hardware exception, 6 software exception), and bit 31 if it is valid (SDM 38.9.1.1)."""
+    if vector not in REPORTED:
+        return 0
+    kind = SOFTWARE_EXCEPTION if vector == BREAKPOINT else HARDWARE_EXCEPTION
+    return vector | kind << 8 | 1 << 31
+
+
 def eexit(cpu: Processor, registers: Mapping[str, int]) -> Registers:
-    """Leave because the enclave wants to, to RBX; returns what the host sees: all that the enclave did not clear. Fault."""
+    """Leave to RBX because the enclave wants to; the host sees all that the enclave did not clear. Fault."""
     if registers["rbx"] >= CANONICAL:
         raise Fault("EEXIT", f"the target {registers['rbx']:#x} is not canonical")
     thread = _leave(cpu, "EEXIT")

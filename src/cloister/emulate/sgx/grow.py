@@ -1,4 +1,4 @@
-"""How an enclave changes while it runs: EAUG, EMODPR, EMODT by the host; EACCEPT, EMODPE inside (Intel SDM 3D, 39.5, 41).
+"""How an enclave changes while it runs: EAUG, EMODPR, EMODT by the host; EACCEPT, EMODPE inside (SDM 3D, 39.5, 41).
 
 The host proposes, the enclave accepts: until it has, it cannot reach the page. Nothing of this is in MRENCLAVE.
 """

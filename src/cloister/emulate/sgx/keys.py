@@ -1,12 +1,12 @@
 """EREPORT and EGETKEY: reports for another enclave of this processor, and keys (Intel SDM volume 3D, 41.4).
 
 Every key is AES-128-CMAC, under a secret in the processor's fuses, of who asks, in which version, and for what. The
-inputs and gates are the manual's, KeyDependencies holds them. A debug enclave never has a production enclave's keys: its
-attributes are among the inputs.
+inputs and gates are the manual's, KeyDependencies holds them. A debug enclave never has a production enclave's keys:
+its attributes are among the inputs.
 """
 
 import secrets
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from cryptography.hazmat.primitives.cmac import CMAC
@@ -21,7 +21,11 @@ __all__ = ["cmac", "egetkey", "ereport", "report_key"]
 
 NO_MASK: Final = Attributes(flags=0, xfrm=0)
 ALWAYS_IN_SEAL: Final = Attribute.INIT | Attribute.DEBUG
-PROVISIONING: Final = {KeyName.PROVISION, KeyName.PROVISION_SEAL}
+GATES: Final = {
+    KeyName.PROVISION: Attribute.PROVISIONKEY,
+    KeyName.PROVISION_SEAL: Attribute.PROVISIONKEY,
+    KeyName.EINITTOKEN: Attribute.EINITTOKENKEY,
+}
 KSS_POLICY: Final = (
     KeyPolicy.NOISVPRODID | KeyPolicy.CONFIGID | KeyPolicy.ISVFAMILYID | KeyPolicy.ISVEXTPRODID
 )  # fmt: skip
@@ -47,7 +51,7 @@ def ereport(fuses: Fuses, secs: Secs, target: TargetInfo, report_data: bytes) ->
     owner = Secs(
         size=0, base=0, ssaframesize=0, miscselect=target.miscselect, attributes=Attributes.parse(target.attributes),
         mrenclave=target.mrenclave, mrsigner=bytes(32), configid=target.configid, isvprodid=0, isvsvn=0,
-        configsvn=int.from_bytes(target.configsvn, "little"), isvfamilyid=bytes(16), isvextprodid=bytes(16), eid=0,
+        configsvn=target.configsvn, isvfamilyid=bytes(16), isvextprodid=bytes(16), eid=0,
     )  # fmt: skip
     return SgxReport(body=body, keyid=keyid, mac=cmac(report_key(fuses, owner, keyid), body.serialize()))
 
@@ -73,7 +77,7 @@ def egetkey(fuses: Fuses, secs: Secs, request: KeyRequest) -> bytes | Code:
     kept = Attributes(
         flags=secs.attributes.flags & (mask.flags | ALWAYS_IN_SEAL), xfrm=secs.attributes.xfrm & mask.xfrm
     )
-    common: dict[str, object] = {
+    common: dict[str, Any] = {
         "keyname": name, "attributes": kept, "attribute_mask": mask, "cpusvn": request.cpusvn, "isvsvn": request.isvsvn,
         "miscselect": secs.miscselect & request.miscmask, "miscmask": ~request.miscmask & 0xFFFFFFFF,
     }  # fmt: skip
@@ -87,7 +91,7 @@ def egetkey(fuses: Fuses, secs: Secs, request: KeyRequest) -> bytes | Code:
     return _derive(fuses, **common | product | _kss_inputs(secs, request, policy) | {"seal_fuses": fuses.seal})
 
 
-def _seal_inputs(fuses: Fuses, secs: Secs, request: KeyRequest, policy: KeyPolicy) -> dict[str, object]:
+def _seal_inputs(fuses: Fuses, secs: Secs, request: KeyRequest, policy: KeyPolicy) -> dict[str, Any]:
     return {
         "keypolicy": policy, "owner_epoch": fuses.owner_epoch, "seal_fuses": fuses.seal, "keyid": request.keyid,
         "mrenclave": secs.mrenclave if policy & KeyPolicy.MRENCLAVE else bytes(32),
@@ -96,7 +100,7 @@ def _seal_inputs(fuses: Fuses, secs: Secs, request: KeyRequest, policy: KeyPolic
     } | _kss_inputs(secs, request, policy)  # fmt: skip
 
 
-def _kss_inputs(secs: Secs, request: KeyRequest, policy: KeyPolicy) -> dict[str, object]:
+def _kss_inputs(secs: Secs, request: KeyRequest, policy: KeyPolicy) -> dict[str, Any]:
     config = bool(policy & KeyPolicy.CONFIGID)
     return {
         "configid": secs.configid if config else bytes(64), "configsvn": request.configsvn if config else 0,
@@ -117,9 +121,7 @@ def _gate(fuses: Fuses, secs: Secs, request: KeyRequest) -> Code:
     name = KeyName(request.keyname)
     if name is KeyName.REPORT:
         return Code.SUCCESS
-    if name in PROVISIONING and not flags & Attribute.PROVISIONKEY:
-        return Code.INVALID_ATTRIBUTE
-    if name is KeyName.EINITTOKEN and not flags & Attribute.EINITTOKENKEY:
+    if GATES.get(name, Attribute.INIT) & ~flags:
         return Code.INVALID_ATTRIBUTE
     if any(asked > current for asked, current in zip(request.cpusvn, fuses.cpusvn, strict=True)):
         return Code.INVALID_CPUSVN
@@ -128,9 +130,9 @@ def _gate(fuses: Fuses, secs: Secs, request: KeyRequest) -> Code:
     return Code.SUCCESS
 
 
-def _derive(fuses: Fuses, **inputs: object) -> bytes:
+def _derive(fuses: Fuses, **inputs: Any) -> bytes:  # noqa: ANN401 - KeyDependencies has the types
     """The key of these inputs; what is not given is zero."""
-    nothing: dict[str, object] = {
+    nothing: dict[str, Any] = {
         "keyname": 0, "isvprodid": 0, "isvsvn": 0, "configsvn": 0, "keypolicy": 0, "owner_epoch": bytes(16),
         "attributes": NO_MASK, "attribute_mask": NO_MASK, "mrenclave": bytes(32), "mrsigner": bytes(32),
         "keyid": bytes(32), "seal_fuses": bytes(16), "cpusvn": bytes(16), "miscselect": 0, "miscmask": 0,

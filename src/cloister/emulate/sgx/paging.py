@@ -8,7 +8,6 @@ last can come back, and only once.
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cloister.emulate.sgx.epcm import Enclave, EpcPage
 from cloister.emulate.sgx.outcomes import Code, Fault
@@ -60,7 +59,7 @@ def etrack(cpu: Processor, secs: int) -> Code:
 
 
 def ewb(cpu: Processor, page_info: int, epc: int, slot: int) -> Code:
-    """Write an EPC page out, encrypted, to where PAGEINFO says, with its PCMD; its version goes into a VA slot. Fault."""
+    """Write an EPC page out, encrypted, with its PCMD, to where PAGEINFO says; its version stays in a slot. Fault."""
     name = "EWB"
     info = PageInfo.parse(cpu.read(name, page_info, PageInfo.SIZE, aligned=32))
     if info.linaddr or info.secs:
@@ -100,7 +99,7 @@ def _may_go(entry: EpcPage) -> Code:
 
 
 def eldu(cpu: Processor, page_info: int, epc: int, slot: int) -> Code:
-    """Take a page back that EWB wrote out, if it is the last that was, and belongs to this enclave and address. Fault."""
+    """Take a page back that EWB wrote out, if it is the last that was, of this enclave and address. Fault."""
     return _load(cpu, "ELDU", page_info, epc, slot, blocked=False)
 
 
@@ -109,7 +108,7 @@ def eldb(cpu: Processor, page_info: int, epc: int, slot: int) -> Code:
     return _load(cpu, "ELDB", page_info, epc, slot, blocked=True)
 
 
-def _load(cpu: Processor, name: str, page_info: int, epc: int, slot: int, *, blocked: bool) -> Code:  # noqa: PLR0913, PLR0917 - the instruction's operands
+def _load(cpu: Processor, name: str, page_info: int, epc: int, slot: int, *, blocked: bool) -> Code:
     info = PageInfo.parse(cpu.read(name, page_info, PageInfo.SIZE, aligned=32))
     page = cpu.free_page(name, epc)
     va, offset = _slot(cpu, name, slot)
@@ -175,4 +174,3 @@ def _slot(cpu: Processor, name: str, address: int) -> tuple[int, int]:
         raise Fault(name, f"VA slot {address:#x} is not aligned to {SLOT} bytes")
     page, _ = cpu.valid_page(name, address - address % PAGE, PageType.VA)
     return page, address % PAGE
-

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from cloister.emulate.sgx.epcm import Enclave, EpcPage, Epcm
+from cloister.emulate.sgx.epcm import Enclave, Epcm, EpcPage
 from cloister.emulate.sgx.outcomes import Fault
 from cloister.emulate.sgx.structures import PageType, Secs
 from cloister.measure.image import PAGE

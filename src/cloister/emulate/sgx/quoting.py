@@ -1,7 +1,7 @@
 """The platform's quoting enclave: it checks a REPORT with its own report key, then signs a quote (DCAP, version 3).
 
-Its code is this program's, not x86 code in the EPC; its identity is a SECS as any other, and its key comes from EGETKEY.
-So it is fooled by no REPORT that this processor did not make for it.
+Its code is this program's, not x86 code in the EPC; its identity is a SECS as any other, and its key is EGETKEY's. So
+it is fooled by no REPORT that this processor did not make for it.
 """
 
 from hmac import compare_digest

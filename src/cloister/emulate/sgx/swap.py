@@ -140,6 +140,12 @@ class Swap:
         self._slots.append(stored.slot)
         self.loaded += 1
 
+    @property
+    def free_pages(self) -> int:
+        """How many more pages the enclave can have: what is free, less what PCMDs and version slots will take."""
+        outside = max(0, self.ordinary.left - 1) * PCMDS // (PCMDS + 1)
+        return (self.epc.left + outside) * paging.SLOTS // (paging.SLOTS + 1)
+
     def _pcmd(self) -> int:
         """A free place for a PCMD."""
         if not self._pcmds:

@@ -25,6 +25,9 @@ class Command(IntEnum):
     SNP_LAUNCH_UPDATE = 0xA1
     SNP_LAUNCH_FINISH = 0xA2
     SNP_DBG_DECRYPT = 0xB0
+    SNP_PAGE_SWAP_OUT = 0xC0
+    SNP_PAGE_SWAP_IN = 0xC1
+    SNP_MD_INIT = 0xC3
     SNP_PAGE_RECLAIM = 0xC7
 
 

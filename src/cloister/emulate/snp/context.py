@@ -21,7 +21,7 @@ FIRMWARE_KEY: Final = 1 << 20
 NO_MIGRATION_AGENT: Final = b"\xff" * 32
 """REPORT_ID_MA of a guest without one."""
 
-HEAD: Final = 0x21E
+HEAD: Final = 0x246
 """Bytes of the context in use."""
 
 
@@ -42,6 +42,8 @@ class GuestContext(Record, size=PAGE):
     sequence2: int = u64()
     sequence3: int = u64()
     vmrk: bytes = raw(32)
+    swap_key: bytes = raw(32)
+    swapped: int = u64()  # how many pages were ever swapped out: the next one's nonce
     gosvw: bytes = raw(16)
     host_data: bytes = raw(32)
     family_id: bytes = raw(16)
@@ -74,7 +76,7 @@ def new_context(launch_tcb: bytes) -> GuestContext:
     return GuestContext(
         state=GuestState.INIT, asid=0, policy=0, digest=bytes(48), vek=bytes(64),
         vmpck0=bytes(32), vmpck1=bytes(32), vmpck2=bytes(32), vmpck3=bytes(32),
-        sequence0=0, sequence1=0, sequence2=0, sequence3=0, vmrk=bytes(32),
+        sequence0=0, sequence1=0, sequence2=0, sequence3=0, vmrk=bytes(32), swap_key=bytes(32), swapped=0,
         gosvw=bytes(16), host_data=bytes(32), family_id=bytes(16), image_id=bytes(16), id_key_digest=bytes(48),
         author_key_digest=bytes(48), report_id=os.urandom(32), launch_tcb=launch_tcb, guest_svn=0, author_key=0, imi=0,
     )  # fmt: skip

@@ -12,10 +12,7 @@ CommandFailed where the real one returns a status other than SUCCESS; `history` 
     firmware.guest_request(context, request, response)
 """
 
-import contextlib
 import os
-from collections import deque
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from cloister.emulate.memory.cache import FrameCache
@@ -23,32 +20,30 @@ from cloister.emulate.memory.controller import MemoryController
 from cloister.emulate.memory.xts import XtsCipher
 from cloister.emulate.paging import HOST_KEY
 from cloister.emulate.snp import context as contexts
-from cloister.emulate.snp.chip import ASIDS, MAJOR, MINOR, Chip
+from cloister.emulate.snp.chip import MAJOR, MINOR, Chip
 from cloister.emulate.snp.commands import (
     Command,
     CommandFailed,
-    Done,
     GuestState,
     PageType,
     PlatformInfo,
     Policy,
     Status,
 )
-from cloister.emulate.snp.context import FIRMWARE_KEY, GuestContext, with_changes
+from cloister.emulate.snp.context import FIRMWARE_KEY, with_changes
+from cloister.emulate.snp.firmware_core import FIRMWARE_PAGE
+from cloister.emulate.snp.firmware_paging import PagingCommands
 from cloister.emulate.snp.id_block import Identity, check_identity
 from cloister.emulate.snp.launch import launch_content, measured
 from cloister.emulate.snp.requests import answer
-from cloister.emulate.snp.rmp import FIRST_VMPL, PageState, ReverseMap, RmpEntry, state_of
-from cloister.errors import CloisterError, ParseError
+from cloister.emulate.snp.rmp import FIRST_VMPL, PageState, ReverseMap, RmpEntry
+from cloister.errors import CloisterError
 from cloister.evidence.snp import Product
 from cloister.measure.image import PAGE
 
 __all__ = ["Firmware", "GuestStatus"]
 
-REMEMBERED: Final = 4096
 POLICY_RESERVED: Final = ((1 << 64) - 1) & ~((1 << 26) - 1)
-RECLAIMABLE: Final = frozenset({PageState.FIRMWARE, PageState.METADATA, PageState.PRE_GUEST, PageState.PRE_SWAP})
-FIRMWARE_PAGE: Final = RmpEntry(assigned=True, immutable=True)
 
 
 class GuestStatus(NamedTuple):
@@ -59,15 +54,11 @@ class GuestStatus(NamedTuple):
     policy: int
 
 
-class Firmware:
-    """One security processor. `cache` and `controller` are how it reaches memory, `rmp` the table that it guards."""
+class Firmware(PagingCommands):
+    """One security processor: all commands that are emulated."""
 
     def __init__(self, chip: Chip, rmp: ReverseMap, cache: FrameCache, controller: MemoryController) -> None:
-        self.chip, self.rmp, self._cache, self._controller = chip, rmp, cache, controller
-        self.asids = ASIDS[chip.product]
-        controller.slots = self.asids + 1
-        self.running = False
-        self.history: deque[Done] = deque(maxlen=REMEMBERED)
+        super().__init__(chip, rmp, cache, controller)
         self._owned: dict[int, int] = {}  # ASID -> context page
         self._unflushed: set[int] = set()
 
@@ -102,23 +93,13 @@ class Firmware:
             self._cache.write_back()
             self._unflushed.clear()
 
-    def page_reclaim(self, page: int) -> None:
-        """SNP_PAGE_RECLAIM: the host gets a page back that the firmware held: it is immutable no longer."""
-        with self._command(Command.SNP_PAGE_RECLAIM, f"page {page:#x}"):
-            self._require_state(Command.SNP_PAGE_RECLAIM, page, *RECLAIMABLE)
-            if page < self.rmp.size:
-                raise CommandFailed(Command.SNP_PAGE_RECLAIM, Status.INVALID_PAGE_STATE, "the page is part of the RMP")
-            self.rmp[page] = self.rmp[page]._replace(immutable=False)
-
     # ---- a guest's life
 
     def gctx_create(self, page: int) -> None:
         """SNP_GCTX_CREATE: a firmware page becomes a guest's context."""
         command = Command.SNP_GCTX_CREATE
         with self._command(command, f"context on page {page:#x}"):
-            self._require_state(command, page, PageState.FIRMWARE)
-            if page < self.rmp.size:
-                raise CommandFailed(command, Status.INVALID_ADDRESS, "the page is part of the RMP")
+            self._require_target(command, page)
             contexts.store(self._cache, page, contexts.new_context(self.chip.tcb))
             self.rmp[page] = RmpEntry(assigned=True, immutable=True, vmsa=True)
 
@@ -132,7 +113,7 @@ class Firmware:
             keys = {f"vmpck{number}": os.urandom(32) for number in range(4)}
             started = with_changes(
                 guest, state=GuestState.LAUNCH, policy=policy, gosvw=gosvw, vek=os.urandom(size).ljust(64, b"\0"),
-                vmrk=os.urandom(32), **keys,
+                vmrk=os.urandom(32), swap_key=os.urandom(32), **keys,
             )  # fmt: skip
             contexts.store(self._cache, page, started)
 
@@ -160,11 +141,8 @@ class Firmware:
         entry = self.rmp.covering(page)
         with self._command(command, f"{kind.name} page at {entry.gpa * PAGE:#x}"):
             guest = self._guest(command, context, GuestState.LAUNCH)
-            if entry.large:
-                raise CommandFailed(command, Status.INVALID_PAGE_SIZE, f"page {page:#x} is in a 2 MiB page")
             self._require_state(command, page, PageState.PRE_GUEST)
-            if not guest.asid or entry.asid != guest.asid:
-                raise CommandFailed(command, Status.INVALID_PAGE_OWNER, f"page {page:#x} is ASID {entry.asid}'s")
+            self._require_owner(command, page, guest)
             content = launch_content(self.chip, guest, self._cache, page, kind)
             digest = measured(guest.digest, kind, entry.gpa * PAGE, content)
             self._cache.put(page, guest.asid, content)
@@ -220,71 +198,16 @@ class Firmware:
         command = Command.SNP_GUEST_REQUEST
         with self._command(command):
             guest = self._guest(command, page, GuestState.RUNNING)
-            self._require_state(command, response, PageState.FIRMWARE)
-            if response < self.rmp.size:
-                raise CommandFailed(command, Status.INVALID_ADDRESS, "the response page is part of the RMP")
-            message = bytes(self._cache.frames[self._cache.frame(request, HOST_KEY, write=False, fetch=False)])
+            self._require_target(command, response)
+            message = self._read(request, HOST_KEY)
             try:
                 sealed, after = answer(self.chip, guest, message)
             except CloisterError as error:
                 raise CommandFailed(command, Status.INVALID_PARAM, str(error)) from error
             contexts.store(self._cache, page, after)
-            self._cache.put(response, HOST_KEY, sealed.ljust(PAGE, b"\0"))
-
-    def dbg_decrypt(self, context: int, source: int, target: int) -> None:
-        """SNP_DBG_DECRYPT: a guest's page in plaintext on a firmware page, if the guest's policy has DEBUG."""
-        command = Command.SNP_DBG_DECRYPT
-        with self._command(command, f"page {source:#x}"):
-            guest = self._guest(command, context, GuestState.LAUNCH, GuestState.RUNNING)
-            if not guest.policy & Policy.DEBUG:
-                raise CommandFailed(command, Status.POLICY_FAILURE, "the guest's policy does not have DEBUG")
-            self._require_state(command, target, PageState.FIRMWARE)
-            entry = self.rmp.covering(source)
-            if not guest.asid or entry.asid != guest.asid:
-                raise CommandFailed(command, Status.INVALID_PAGE_OWNER, f"page {source:#x} is ASID {entry.asid}'s")
-            frame = self._cache.frame(source, guest.asid, write=False, fetch=False)
-            self._cache.put(target, HOST_KEY, bytes(self._cache.frames[frame]))
+            self._answer(response, sealed)
 
     # ---- checks
-
-    @contextlib.contextmanager
-    def _command(self, command: Command, about: str = "") -> Iterator[None]:
-        """Write a command into the history, however it ends."""
-        status = Status.SUCCESS
-        try:
-            yield
-        except CommandFailed as failed:
-            status = failed.status
-            raise
-        finally:
-            self.history.append(Done(command, about, status))
-
-    def _require_init(self, command: Command) -> None:
-        if not self.running:
-            raise CommandFailed(command, Status.INVALID_PLATFORM_STATE, "SNP_INIT comes first")
-
-    def _require_state(self, command: Command, page: int, *allowed: PageState) -> None:
-        self._require_init(command)
-        if not 0 <= page < self.rmp.pages:
-            raise CommandFailed(command, Status.INVALID_ADDRESS, f"there is no page {page:#x}")
-        state = state_of(self.rmp.covering(page))
-        if state not in allowed:
-            wanted = ", ".join(sorted(allowed))
-            raise CommandFailed(command, Status.INVALID_PAGE_STATE, f"page {page:#x} is {state}, not {wanted}")
-
-    def _guest(self, command: Command, page: int, *allowed: GuestState) -> GuestContext:
-        """The guest whose context stands on a page, in one of these states."""
-        self._require_state(command, page, PageState.CONTEXT)
-        try:
-            guest = contexts.load(self._cache, page)
-        except ParseError as error:
-            raise CommandFailed(command, Status.INVALID_GUEST, f"the context is damaged: {error}") from error
-        if guest.state not in allowed:
-            wanted = " or ".join(state.name for state in allowed)
-            raise CommandFailed(
-                command, Status.INVALID_GUEST_STATE, f"the guest is in state {guest.state}, not {wanted}"
-            )
-        return guest
 
     def _check_policy(self, policy: int) -> None:
         """What a policy demands and this platform cannot give is a POLICY_FAILURE (56860, SNP_LAUNCH_START)."""

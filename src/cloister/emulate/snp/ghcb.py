@@ -20,6 +20,7 @@ BITMAP: Final = 0x3F0
 BITMAP_SIZE: Final = 16
 PROTOCOL: Final = 0xFFA
 VERSION: Final = 2
+EMPTY: Final = bytes(PROTOCOL) + VERSION.to_bytes(2, "little") + bytes(PAGE - PROTOCOL - 2)
 WORD: Final = struct.Struct("<Q")
 
 PAGE_STATE_CHANGE: Final = 0x014
@@ -44,13 +45,12 @@ class Ghcb:
 
     def post(self, fields: Mapping[str, int]) -> None:
         """Write an exit: only these fields are there, and valid; all other bytes are zero."""
-        page, bitmap = bytearray(PAGE), 0
+        page, bitmap = self._page, 0
+        page[:] = EMPTY
         for name, value in fields.items():
             WORD.pack_into(page, OFFSETS[name], value)
             bitmap |= 1 << OFFSETS[name] // 8
         page[BITMAP : BITMAP + BITMAP_SIZE] = bitmap.to_bytes(BITMAP_SIZE, "little")
-        page[PROTOCOL : PROTOCOL + 2] = VERSION.to_bytes(2, "little")
-        self._page[:] = page
 
     def valid(self) -> dict[str, int]:
         """The fields that are marked, by name: what the hypervisor may use."""

@@ -14,7 +14,8 @@ from cloister.emulate.memory.cache import FrameCache
 from cloister.emulate.paging import HOST_KEY, Refused
 from cloister.emulate.snp.chip import Chip
 from cloister.emulate.snp.commands import CommandFailed, PageType
-from cloister.emulate.snp.firmware import FIRMWARE_PAGE, Firmware
+from cloister.emulate.snp.firmware import Firmware
+from cloister.emulate.snp.firmware_core import FIRMWARE_PAGE
 from cloister.emulate.snp.guest_pages import cpuid_page
 from cloister.emulate.snp.id_block import Identity
 from cloister.emulate.snp.launch import VMSA_GPA

@@ -18,7 +18,7 @@ from cloister.emulate.guest import GuestMachine
 from cloister.emulate.host import Cause, HostView, PhysicalMemory
 from cloister.emulate.machine import Shape
 from cloister.emulate.memory.plain import PlainCipher
-from cloister.emulate.paging import HOST_KEY, NEEDED, Access, MemoryFault, Refused, Stage, Translation
+from cloister.emulate.paging import HOST_KEY, NEEDED, Access, MemoryFault, Stage, Translation
 from cloister.emulate.snp.chip import Chip
 from cloister.emulate.snp.commands import CommandFailed, Policy
 from cloister.emulate.snp.firmware import Firmware
@@ -27,10 +27,10 @@ from cloister.emulate.snp.guest_kernel import GuestKernel
 from cloister.emulate.snp.hypervisor import NONE, GuestOptions, Hypervisor
 from cloister.emulate.snp.keys import FieldSelect
 from cloister.emulate.snp.launch import VMSA_GPA
-from cloister.emulate.snp.rmp import ALL, CHECKED, Allow, ReverseMap, expected_word
+from cloister.emulate.snp.rmp import ALL, CHECKED, Allow, ReverseMap, expected_save_area, expected_word
 from cloister.emulate.snp.rmp_instructions import Caller
 from cloister.emulate.snp.software_ports import SnpPorts
-from cloister.emulate.snp.vmsa import load_registers, save_registers
+from cloister.emulate.snp.vmsa import load_registers, places_of, save_registers
 from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.amd import AmdManufacturer
 from cloister.emulate.vendors.keystore import Keystore
@@ -97,6 +97,7 @@ class SnpMachine(SnpPorts, GuestMachine):
         )  # fmt: skip
         self.vmpl = vmpl
         self._shift = 8 * vmpl
+        self._places = places_of(self.engine.names)
         self._table = self.hypervisor.table
         self._expected = expected_word(0, self.hypervisor.asid)
         self._vmsa_guest_page = VMSA_GPA // PAGE
@@ -119,11 +120,10 @@ class SnpMachine(SnpPorts, GuestMachine):
         self.hypervisor.end()
         try:
             self.hypervisor.launch(layout, self.options, self.policy)
-        except CommandFailed as failed:
+        except (CommandFailed, MemoryError) as error:
             self.hypervisor.end()
-            raise LaunchError(f"the firmware does not launch the guest: {failed}") from failed
-        except MemoryError as error:
-            raise LaunchError(f"the program needs more memory than the machine has: {error}") from error
+            what = "the firmware refuses" if isinstance(error, CommandFailed) else "the machine has too little memory"
+            raise LaunchError(f"the guest is not launched, {what}: {error}") from error
         self.kernel = self._new_kernel()
         self._boot(image, len(layout.pages) + SECRETS_AND_CPUID)
 
@@ -174,14 +174,6 @@ class SnpMachine(SnpPorts, GuestMachine):
     def collateral(self, *, at: datetime) -> dict[str, bytes]:
         """What AMD's key service would have for this machine's reports, by file name."""
         return self.chip.manufacturer.collateral(self.chip.vcek, at=at)
-
-    def debug_read(self, address: int) -> bytes:
-        """SNP_DBG_DECRYPT: refused unless the guest's policy has DEBUG."""
-        page = self.physical_page(self.host_address(address))
-        try:
-            return self.hypervisor.debug_page(page)
-        except CommandFailed as failed:
-            raise Refused(str(failed)) from failed
 
     # ---- translation
 
@@ -246,11 +238,11 @@ class SnpMachine(SnpPorts, GuestMachine):
     def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Lay out the program's stack; the first instruction is the one that the save area names."""
         super().start(arguments, environment)
-        (self.engine.program_counter,) = load_registers(self._save_area(), ["rip"])
+        (self.engine.program_counter,) = load_registers(self._save_area(), places_of(["rip"]))
 
     def save(self, cause: Cause) -> Mapping[str, int]:
         """All registers go to the encrypted save area. The host sees the GHCB, if the exit was the guest's own wish."""
-        save_registers(self._save_area(), self.engine.names, self.engine.registers())
+        save_registers(self._save_area(), self._places, self.engine.registers())
         if cause is not Cause.SYSTEM_CALL:
             return {}
         return self._post({"sw_exit_code": ExitCode.MMIO_WRITE, "sw_exit_info_1": self.bounce.pages[0] * PAGE})
@@ -258,13 +250,12 @@ class SnpMachine(SnpPorts, GuestMachine):
     def resume(self, cause: Cause) -> None:
         """VMRUN: the registers are what the save area holds now."""
         del cause
-        self.engine.set_registers(load_registers(self._save_area(), self.engine.names))
+        self.engine.set_registers(load_registers(self._save_area(), self._places))
 
     def _save_area(self) -> memoryview:
         """The save area, decrypted. MemoryFault if the RMP does not say that it is one of this guest."""
         page, asid = self.hypervisor.vmsa, self.hypervisor.asid
-        entry = self.rmp[page]
-        if not (entry.vmsa and entry.validated and (entry.asid, entry.gpa) == (asid, self._vmsa_guest_page)):
+        if self.rmp.words(page)[0] != expected_save_area(self._vmsa_guest_page, asid):
             reason = f"VMRUN fails: the RMP has no save area of ASID {asid} at page {page:#x}"
             raise MemoryFault(self._vmsa_guest_page * PAGE, Access.WRITE, Stage.TEE, reason)
         return self.frames.views[self.cache.frame(page, asid, write=True, fetch=False)]

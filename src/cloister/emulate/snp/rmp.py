@@ -28,6 +28,7 @@ __all__ = [
     "PageState",
     "ReverseMap",
     "RmpEntry",
+    "expected_save_area",
     "expected_word",
     "rmp_pages",
     "state_of",
@@ -137,6 +138,11 @@ def decoded(low: int, high: int) -> RmpEntry:
 def expected_word(guest_page: int, asid: int) -> int:
     """What the bits of `CHECKED` must be for a private access of a guest with this ASID to this guest page."""
     return ASSIGNED | VALIDATED | guest_page << GPA_SHIFT | asid << ASID_SHIFT
+
+
+def expected_save_area(guest_page: int, asid: int) -> int:
+    """What the low word of a save area's entry must be for VMRUN."""
+    return expected_word(guest_page, asid) | VMSA
 
 
 def rmp_pages(memory: int) -> int:

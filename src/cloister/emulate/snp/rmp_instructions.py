@@ -46,22 +46,33 @@ def rmpupdate(rmp: ReverseMap, page: int, new: RmpEntry) -> Result:
     """RMPUPDATE: the hypervisor gives a page away or takes it back; whatever was validated no longer is.
 
     Of `new` the operand has assigned, page size, immutable, gpa and ASID. A page that is immutable is the firmware's:
-    only its commands change it.
+    only its commands change it. An update that does no more than make a page immutable keeps what the guest said of it:
+    so a valid page becomes a pre-swap page.
     """
+    result = _objection(rmp, page, new)
+    if result is not Result.SUCCESS:
+        return result
+    old = rmp[page]
+    if new.assigned and (old.assigned, old.large, old.gpa, old.asid) == (True, new.large, new.gpa, new.asid):
+        rmp[page] = old._replace(immutable=new.immutable)
+    else:
+        permissions = FIRST_VMPL if new.assigned else (0, 0, 0, 0)
+        rmp[page] = new._replace(vmsa=False, validated=False, permissions=permissions)
+    return Result.SUCCESS
+
+
+def _objection(rmp: ReverseMap, page: int, new: RmpEntry) -> Result:
+    """Why RMPUPDATE does not do this; SUCCESS if it does."""
+    around = rmp[page - page % LARGE]
+    inside = bool(page % LARGE) and around.assigned and around.large
     if not new.assigned and (new.asid or new.gpa or new.immutable):
         return Result.FAIL_INPUT
-    if new.large and (page % LARGE or new.gpa % LARGE):
+    if new.large and (page % LARGE or new.gpa % LARGE or page + LARGE > rmp.pages):
         return Result.FAIL_INPUT
-    around = rmp[page - page % LARGE]
-    if page % LARGE and around.assigned and around.large:
-        return Result.FAIL_OVERLAP
-    old = rmp[page]
-    if old.immutable:
+    if rmp[page].immutable or (inside and around.immutable):
         return Result.FAIL_PERMISSION
-    if new.large and any(rmp[page + one].assigned for one in range(1, LARGE)):
+    if inside or (new.large and any(rmp[page + one].assigned for one in range(1, LARGE))):
         return Result.FAIL_OVERLAP
-    permissions = FIRST_VMPL if new.assigned else (0, 0, 0, 0)
-    rmp[page] = new._replace(vmsa=False, validated=False, permissions=permissions)
     return Result.SUCCESS
 
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from cloister.emulate.paging import Refused
 from cloister.emulate.ports import AdministratorPorts
+from cloister.emulate.snp.commands import CommandFailed
 from cloister.emulate.snp.hypervisor import Hypervisor
 from cloister.emulate.snp.rmp import ReverseMap
 from cloister.measure.image import PAGE
@@ -41,6 +42,13 @@ class SnpPorts(AdministratorPorts):
             self.host_write(page, data)
         except Refused as refused:
             raise Refused(f"IOMMU: {refused}") from refused
+
+    def debug_read(self, host_address: int) -> bytes:
+        """SNP_DBG_DECRYPT: refused unless the guest's policy has DEBUG."""
+        try:
+            return self.hypervisor.debug_page(self.physical_page(host_address))
+        except CommandFailed as failed:
+            raise Refused(str(failed)) from failed
 
     def physical_page(self, host_address: int) -> int:
         """What the nested page table says, or said before a page was withheld."""

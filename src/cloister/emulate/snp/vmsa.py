@@ -9,18 +9,13 @@ secrets page's bitmap says; here it is all that is saved.
 """
 
 import os
-import struct
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["REGISTER_PROTECTION", "load_registers", "save_registers"]
+__all__ = ["REGISTER_PROTECTION", "load_registers", "places_of", "save_registers"]
 
 REGISTER_PROTECTION: Final = 1 << 14
 """SEV_FEATURES: VMSA register protection."""
-
-FEATURES: Final = 0x3B0
-NONCE: Final = 0x300
-WORD: Final = struct.Struct("<Q")
 
 OFFSETS: Final = {
     "rax": 0x1F8, "rbx": 0x318, "rcx": 0x308, "rdx": 0x310, "rsi": 0x330, "rdi": 0x338, "rbp": 0x328, "rsp": 0x1D8,
@@ -29,22 +24,30 @@ OFFSETS: Final = {
 }  # fmt: skip
 """Where each register of the engine stands. Segment bases are the last 8 of a segment's 16 bytes."""
 
+WORD: Final = 8
+FEATURES: Final = 0x3B0 // WORD
+NONCE: Final = 0x300 // WORD
 
-def save_registers(page: memoryview, names: Sequence[str], values: Sequence[int]) -> None:
+
+def places_of(names: Sequence[str]) -> tuple[int, ...]:
+    """The places of registers in a save area, in words of 64 bits: what the other functions take."""
+    return tuple(OFFSETS[name] // WORD for name in names)
+
+
+def save_registers(page: memoryview, places: Sequence[int], values: Sequence[int]) -> None:
     """Write registers into a save area of 4,096 bytes, under a new nonce if its features say so."""
-    nonce = 0
-    if _protected(page):
-        nonce = int.from_bytes(os.urandom(8), "little")
-        WORD.pack_into(page, NONCE, nonce)
-    for name, value in zip(names, values, strict=True):
-        WORD.pack_into(page, OFFSETS[name], value ^ nonce)
+    words = page.cast("Q")
+    if words[FEATURES] & REGISTER_PROTECTION:
+        words[NONCE] = nonce = int.from_bytes(os.urandom(WORD), "little")
+        values = [value ^ nonce for value in values]
+    for place, value in zip(places, values, strict=True):
+        words[place] = value
 
 
-def load_registers(page: memoryview, names: Sequence[str]) -> list[int]:
+def load_registers(page: memoryview, places: Sequence[int]) -> list[int]:
     """Read registers back, whatever stands there now."""
-    nonce = WORD.unpack_from(page, NONCE)[0] if _protected(page) else 0
-    return [WORD.unpack_from(page, OFFSETS[name])[0] ^ nonce for name in names]
-
-
-def _protected(page: memoryview) -> bool:
-    return bool(WORD.unpack_from(page, FEATURES)[0] & REGISTER_PROTECTION)
+    words = page.cast("Q")
+    if words[FEATURES] & REGISTER_PROTECTION:
+        nonce = words[NONCE]
+        return [words[place] ^ nonce for place in places]
+    return [words[place] for place in places]

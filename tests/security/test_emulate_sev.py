@@ -1,0 +1,560 @@
+"""Attacks on the emulated SME, SEV and SEV-ES machines: each with the outcome that the literature has for it."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cloister.emulate.attacks.battery import ATTACKS, attack
+from cloister.emulate.attacks.literature import LITERATURE
+from cloister.emulate.catalogue import Kind
+from cloister.emulate.host import Cause, HostView
+from cloister.emulate.machine import Ending, Machine, Shape
+from cloister.emulate.memory.xex import tweak_of
+from cloister.emulate.paging import Refused
+from cloister.emulate.sev.commands import CommandFailed, Policy, Status
+from cloister.emulate.sev.launch_steps import Party, Stage, Tampering, launch_steps
+from cloister.emulate.sev.machine import SevMachine
+from cloister.emulate.sev.owner import PRODUCTION, GuestOwner
+from cloister.emulate.sev.save_area import OFFSETS
+from cloister.emulate.sev.sme import SmeMachine
+from cloister.emulate.terminal import Terminal, sealed_terminal
+from cloister.emulate.vendors.amd import AmdManufacturer
+from cloister.emulate.vendors.amd_sev import certificate_record, sign_certificate
+from cloister.emulate.vendors.amd_sev_secret import OwnerSession, open_secret
+from cloister.emulate.vendors.amd_sev_session import shared_secret, unwrap, wrap
+from cloister.emulate.vendors.keystore import Keystore
+from cloister.emulate.vendors.x509 import p384
+from cloister.endorse.anchors import TrustAnchors
+from cloister.evidence.sev_chain import SevChain, Usage
+from cloister.evidence.sev_keys import EcKey
+from cloister.measure.guest import GuestLayout
+from cloister.measure.image import PAGE, Architecture, Image, ImagePage, Permission
+from cloister.measure.sev import guest_digest
+from cloister.verification.sev_chain import check_chain, root_spki
+
+CODE = 0x401000
+BALANCE = 0x402000
+RICHES = 0x403000
+SMALL = Shape(memory=2048, frames=64)
+
+
+@pytest.fixture(scope="module")
+def keystore(tmp_path_factory: pytest.TempPathFactory) -> Keystore:
+    found = Keystore(tmp_path_factory.mktemp("keys") / "store")
+    for product in ("Milan", "Genoa"):
+        _ = AmdManufacturer(found, product, key_bits=2048).ask
+    return found
+
+
+def program(code: bytes, balance: bytes = b"", riches: bytes = b"") -> Image:
+    """A program of three pages: code, and two of data."""
+    both = Permission.READ | Permission.WRITE
+    return Image(
+        architecture=Architecture.X86_64, entry=CODE, headers=0, header_count=0, end=RICHES + PAGE,
+        pages=(
+            ImagePage(CODE, Permission.READ | Permission.EXECUTE, code.ljust(PAGE, b"\xcc")),
+            ImagePage(BALANCE, both, balance.ljust(PAGE, b"\0")),
+            ImagePage(RICHES, both, riches.ljust(PAGE, b"\0")),
+        ),
+    )  # fmt: skip
+
+
+READ_LINE = bytes.fromhex("31c0 31ff 48c7c600304000 ba01000000 0f05")
+"""read(0, RICHES, 1)"""
+PRINT = bytes.fromhex("b801000000 bf01000000 48c7c600204000 ba18000000 0f05")
+"""write(1, BALANCE, 24)"""
+EXIT = bytes.fromhex("b83c000000 31ff 0f05")
+"""exit(0)"""
+PRINTER = READ_LINE + PRINT + EXIT
+
+
+class Play:
+    """One machine; `act` is called while its program waits for a line, and again before each further one."""
+
+    def __init__(self, make: Callable[[Terminal], Machine], act: Callable[[], object] | None = None) -> None:
+        self.output = bytearray()
+        self.act = act
+        self.machine = make(sealed_terminal(self._read, self.output.extend))
+
+    def _read(self, _size: int) -> bytes:
+        if self.act:
+            self.act()
+        return b"\n"
+
+    def run(self, image: Image, steps: int = 0) -> Ending:
+        self.machine.launch(image)
+        return self.go(steps)
+
+    def go(self, steps: int = 0) -> Ending:
+        self.machine.start(["program"], {})
+        return self.machine.run(steps)
+
+    def page_of(self, address: int) -> int:
+        return self.machine.physical_page(self.machine.host_address(address))
+
+
+@pytest.fixture
+def play(keystore: Keystore) -> Iterator[Callable[..., Play]]:
+    made: list[Play] = []
+
+    def of(kind: str = "sev", shape: Shape = SMALL, **settings: object) -> Play:
+        def make(terminal: Terminal) -> Machine:
+            if kind == "sme":
+                return SmeMachine(shape, terminal, keystore, **settings)  # type: ignore[arg-type]
+            return SevMachine(shape, terminal, keystore, es=kind == "sev-es", **settings)  # type: ignore[arg-type]
+
+        made.append(Play(make))
+        return made[-1]
+
+    yield of
+    for one in made:
+        one.machine.close()
+
+
+def sev_of(one: Play) -> SevMachine:
+    assert isinstance(one.machine, SevMachine)
+    return one.machine
+
+
+# ---- the project's whole battery, on every generation
+
+
+@pytest.mark.needs_program("cc")
+@pytest.mark.parametrize("generation", ["naples", "genoa"])
+@pytest.mark.parametrize("name", ["sme", "sev", "sev-es"])
+def test_every_attack_ends_as_the_literature_says(keystore: Keystore, name: str, generation: str) -> None:
+    def make(shape: Shape, terminal: Terminal, keys: Keystore, debug: bool) -> Machine:  # noqa: FBT001 - Kind's form
+        if name == "sme":
+            return SmeMachine(shape, terminal, keys, debug=debug, generation=generation)
+        return SevMachine(shape, terminal, keys, es=name == "sev-es", debug=debug, generation=generation)
+
+    kind = Kind(name, "", Architecture.X86_64, make)
+    findings = {one.name: attack(kind, one, keystore) for one in ATTACKS.values()}
+    expected = {one: LITERATURE[one][name].outcome for one in ATTACKS}
+    assert {one: finding.outcome for one, finding in findings.items()} == expected, findings
+
+
+# ---- memory without integrity
+
+
+def test_a_block_is_moved_and_chosen_by_algebra_on_the_first_parts(play: Callable[..., Play]) -> None:
+    """Du et al. 2017: with the linear tweak, ciphertext moves if T(a) ^ T(b) is added, and opens as chosen."""
+    wanted = b"balance: 1000000"
+
+    def move() -> None:
+        source, target = one.page_of(RICHES) * PAGE + 16, one.page_of(BALANCE) * PAGE
+        difference = (tweak_of(source) ^ tweak_of(target)).to_bytes(16, "little")
+        stolen = one.machine.host_read(source // PAGE)[16:32]
+        page = bytearray(one.machine.host_read(target // PAGE))
+        page[:16] = bytes(x ^ y for x, y in zip(stolen, difference, strict=True))
+        one.machine.host_write(target // PAGE, bytes(page))
+
+    one = play("sev", generation="naples")
+    source = GuestLayout.of(program(PRINTER)).parameters.first  # guest-physical: the pages follow one another
+    assert source == PAGE
+    one.act = move
+    first = program(PRINTER, b"balance: 0000001")
+    machine = sev_of(one)
+    machine.launch(first)
+    offset = tweak_of(one.page_of(RICHES) * PAGE + 16) ^ tweak_of(one.page_of(BALANCE) * PAGE)
+    # what the victim keeps there is known to the adversary, who serves it (a web page, for example)
+    kept = bytes(x ^ y for x, y in zip(wanted, offset.to_bytes(16, "little"), strict=True))
+    machine.start(["program"], {})
+    machine.write(RICHES + 16, kept)
+    assert machine.run() == Ending(0)
+    assert one.output[:16] == wanted
+
+
+@pytest.mark.parametrize("generation", ["rome", "milan", "genoa"])
+def test_the_same_move_gives_garbage_later(play: Callable[..., Play], generation: str) -> None:
+    def move() -> None:
+        source, target = one.page_of(RICHES) * PAGE + 16, one.page_of(BALANCE) * PAGE
+        difference = (tweak_of(source) ^ tweak_of(target)).to_bytes(16, "little")
+        stolen = one.machine.host_read(source // PAGE)[16:32]
+        page = bytearray(one.machine.host_read(target // PAGE))
+        page[:16] = bytes(x ^ y for x, y in zip(stolen, difference, strict=True))
+        one.machine.host_write(target // PAGE, bytes(page))
+
+    one = play("sev", generation=generation)
+    one.act = move
+    known = b"\0" * 16 + b"what is kept now"
+    assert one.run(program(PRINTER, b"balance: 0000001 and more", known)) == Ending(0)
+    assert one.output[:16] not in {b"balance: 0000001", known[16:]}
+    assert one.output[16:24] == b" and mor"  # one block of 16 bytes is scrambled, its neighbours are not
+
+
+@pytest.mark.parametrize("kind", ["sev", "sev-es"])
+def test_severed_reads_the_guest_through_its_own_answers(play: Callable[..., Play], kind: str) -> None:
+    """Morbitzer et al. 2018: the page that the guest sends out is exchanged below it for one that holds a secret."""
+    secret = secrets.token_hex(12).encode()
+    one = play(kind)
+    one.act = lambda: one.machine.remap(one.machine.host_address(BALANCE), one.page_of(RICHES))
+    # the last block of the secret's page is what read() writes to, so the secret stands behind it
+    assert one.run(program(PRINTER, b"a public answer", b"\n" + secret)) == Ending(0)
+    assert one.output[1:24] == secret[:23]
+
+
+def test_memory_of_another_guest_is_garbage(play: Callable[..., Play]) -> None:
+    """Two guests, two keys: what was one guest's opens as nothing under the other's ASID."""
+    one = play()
+    text = b"what the first guest has"
+    one.run(program(PRINTER, text))
+    assert one.output == text
+    machine = sev_of(one)
+    page = one.page_of(BALANCE)
+    firmware = machine.firmware
+    handle = firmware.launch_start(0)
+    firmware.activate(handle, machine.hypervisor.asid + 1)
+    seen = machine.hypervisor.memory.read(page * PAGE, len(text), machine.hypervisor.asid + 1)
+    assert seen != text
+
+
+# ---- registers
+
+SECRET_IN_REGISTER = bytes.fromhex("48bb") + b"k3ptSafe" + bytes.fromhex("b900000100 ffc9 75fc") + EXIT
+"""RBX holds a secret while ECX counts down."""
+
+KEEPS = int.from_bytes(b"k3ptSafe", "little")
+
+
+def test_the_hypervisor_of_a_sev_guest_sees_and_changes_registers(play: Callable[..., Play]) -> None:
+    one = play("sev")
+    machine = sev_of(one)
+    seen: list[int] = []
+
+    def look(view: HostView) -> None:
+        if view.cause is Cause.INTERRUPT:
+            seen.append(view.registers["rbx"])
+            machine.set_register("rip", CODE + 0x200)
+
+    machine.host.on_exit = look
+    # at CODE + 0x200: exit(42)
+    code = SECRET_IN_REGISTER.ljust(0x200, b"\xcc") + bytes.fromhex("b83c000000 bf2a000000 0f05")
+    assert one.run(program(code), steps=1000).status == 42
+    assert seen
+    assert set(seen) == {KEEPS}
+    assert machine.host_read(machine.hypervisor.state_page)[OFFSETS["rbx"] :][:8] == b"k3ptSafe"
+
+
+def test_the_registers_of_a_sev_guest_stand_in_dram(play: Callable[..., Play], tmp_path: Path) -> None:
+    shape = replace(SMALL, dram=tmp_path / "dram")
+    assert leaks(play("sev", shape), tmp_path / "dram")
+
+
+def test_the_registers_of_an_es_guest_do_not(play: Callable[..., Play], tmp_path: Path) -> None:
+    shape = replace(SMALL, dram=tmp_path / "dram")
+    assert not leaks(play("sev-es", shape), tmp_path / "dram")
+
+
+def leaks(one: Play, dram: Path) -> bool:
+    """Whether a register's content stands in DRAM after an interrupt. The code that holds it too is encrypted."""
+    machine, found = sev_of(one), list[bool]()
+
+    def look(view: HostView) -> None:
+        if view.cause is Cause.INTERRUPT and not found:
+            machine.settle()
+            found.append(b"k3ptSafe" in dram.read_bytes())
+
+    machine.host.on_exit = look
+    assert one.run(program(SECRET_IN_REGISTER), steps=1000) == Ending(0)
+    return found[0]
+
+
+def test_the_hypervisor_of_an_es_guest_sees_what_the_ghcb_gives(play: Callable[..., Play]) -> None:
+    one = play("sev-es")
+    machine = sev_of(one)
+    refusals: list[str] = []
+
+    def look(view: HostView) -> None:
+        if view.cause is Cause.INTERRUPT:
+            with pytest.raises(Refused) as refused:
+                machine.set_register("rip", CODE + 0x200)
+            refusals.append(str(refused.value))
+
+    machine.host.on_exit = look
+    assert one.run(program(SECRET_IN_REGISTER), steps=1000) == Ending(0)
+    interrupts = [view for view in machine.host.seen if view.cause is Cause.INTERRUPT]
+    assert len(refusals) == len(interrupts) > 10
+    assert all(view.registers == {} for view in interrupts)
+    calls = [view for view in machine.host.seen if view.cause is Cause.SYSTEM_CALL]
+    assert calls
+    assert all(view.registers.keys() == {"rax", "exit_code", "exit_info_1", "exit_info_2"} for view in calls)
+
+
+@pytest.mark.parametrize("how", ["replay", "flip", "write", "other page"])
+def test_a_changed_vmsa_is_noticed_at_entry(play: Callable[..., Play], how: str) -> None:
+    """The check value stands in the trusted memory region, which software cannot reach."""
+    one = play("sev-es")
+    machine = sev_of(one)
+    kept: list[bytes] = []
+
+    def act(view: HostView) -> None:
+        page = machine.hypervisor.state_page
+        if view.cause is not Cause.INTERRUPT or len(kept) > 3:
+            return
+        kept.append(machine.host_read(page))
+        if len(kept) < 3:
+            return
+        if how == "replay":
+            machine.host_write(page, kept[0])
+        elif how == "flip":
+            machine.settle()
+            machine.dram.page(page)[OFFSETS["rip"]] ^= 1
+            machine.dram_changed(page)
+        elif how == "write":
+            machine.host_write(page, bytes(PAGE))
+        else:
+            machine.hypervisor.state_page = one.page_of(BALANCE)
+
+    machine.host.on_exit = act
+    ending = one.run(program(SECRET_IN_REGISTER), steps=1000)
+    assert len(kept) == 3 or how == "other page"
+    assert "VMSA does not fit" in ending.stopped
+    assert ending.status == 128 + 7
+
+
+def test_an_unchanged_vmsa_is_not(play: Callable[..., Play]) -> None:
+    """The same reading and writing, but of what stands there: that the check does not refuse everything."""
+    one = play("sev-es")
+    machine = sev_of(one)
+
+    def act(view: HostView) -> None:
+        if view.cause is Cause.INTERRUPT:
+            page = machine.hypervisor.state_page
+            machine.host_write(page, machine.host_read(page))
+
+    machine.host.on_exit = act
+    assert one.run(program(SECRET_IN_REGISTER), steps=1000) == Ending(0)
+
+
+def test_equal_registers_give_equal_ciphertext(play: Callable[..., Play]) -> None:
+    """CIPHERLEAKS (Li et al., USENIX Security 2021): the VMSA is at one place, its encryption deterministic."""
+    one = play("sev-es")
+    machine = sev_of(one)
+    blocks: list[tuple[bytes, bytes]] = []
+
+    def look(view: HostView) -> None:
+        if view.cause is Cause.INTERRUPT:
+            area = machine.host_read(machine.hypervisor.state_page)
+            blocks.append((area[0x310:0x320], area[0x300:0x310]))  # RBX with RDX; RCX
+
+    machine.host.on_exit = look
+    assert one.run(program(SECRET_IN_REGISTER), steps=1000) == Ending(0)
+    assert len({unchanged for unchanged, _ in blocks}) == 1
+    assert len({counting for _, counting in blocks}) == len(blocks) > 10
+
+
+def test_the_trusted_memory_region_is_closed(play: Callable[..., Play]) -> None:
+    one = play("sev-es")
+    machine = sev_of(one)
+    one.run(program(EXIT))
+    (page,) = machine.trusted_pages
+    for call in (
+        lambda: machine.host_read(page),
+        lambda: machine.host_write(page, bytes(PAGE)),
+        lambda: machine.device_read(page),
+        lambda: machine.device_write(page, bytes(PAGE)),
+    ):
+        with pytest.raises(Refused, match="trusted memory region"):
+            call()
+    with pytest.raises(CommandFailed) as failed:
+        machine.firmware.dbg_decrypt(machine.hypervisor.handle, page * PAGE, one.page_of(BALANCE) * PAGE, PAGE)
+    assert failed.value.status is Status.POLICY_FAILURE
+
+
+def test_another_entry_point_is_another_measurement(play: Callable[..., Play]) -> None:
+    """With SEV-ES the first registers are measured; with SEV they are not, but the boot parameters say the same."""
+    image = program(EXIT)
+    moved = replace(image, entry=CODE + 1)
+    for kind in ("sev", "sev-es"):
+        one, other = play(kind), play(kind)
+        one.machine.launch(image)
+        other.machine.launch(moved)
+        assert one.machine.measurement != other.machine.measurement
+
+
+# ---- debugging
+
+
+def test_without_nodbg_the_hypervisor_reads_and_writes_everything(play: Callable[..., Play]) -> None:
+    one = play("sev-es", debug=True)
+    machine = sev_of(one)
+
+    def act() -> None:
+        address = machine.host_address(BALANCE)
+        assert machine.debug_read(address).startswith(b"what the guest has")
+        machine.debug_write(address, b"what the hypervisor has!".ljust(PAGE, b"\0"))
+
+    one.act = act
+    assert one.run(program(PRINTER, b"what the guest has")) == Ending(0)
+    assert one.output == b"what the hypervisor has!"
+
+
+def test_with_nodbg_it_does_not(play: Callable[..., Play]) -> None:
+    one = play("sev-es")
+    machine = sev_of(one)
+    one.run(program(PRINTER, b"what the guest has"))
+    free = machine.pages.left
+    with pytest.raises(Refused, match="POLICY_FAILURE"):
+        machine.debug_read(machine.host_address(BALANCE))
+    with pytest.raises(Refused, match="POLICY_FAILURE"):
+        machine.debug_write(machine.host_address(BALANCE), bytes(PAGE))
+    assert machine.pages.left == free
+
+
+# ---- the owner's dialogue under attack
+
+
+@pytest.fixture
+def dialogue(play: Callable[..., Play]) -> Callable[..., tuple[SevMachine, GuestOwner, Image]]:
+    """A machine, and an owner who checks certificates unless told not to."""
+
+    def of(*, careful: bool = True, **settings: object) -> tuple[SevMachine, GuestOwner, Image]:
+        image = program(EXIT)
+
+        def check(chain: SevChain) -> None:
+            if careful:
+                check_chain(chain, TrustAnchors.testing(roots[0]))
+
+        owner = GuestOwner(
+            expected=[guest_digest(GuestLayout.of(image), encrypted_state=False)],
+            check_platform=check,
+            policy=int(PRODUCTION),
+        )
+        machine = sev_of(play("sev", owner=owner, **settings))
+        roots.append(root_spki(machine.firmware.pdh_cert_export()))
+        return machine, owner, image
+
+    roots: list[bytes] = []
+    return of
+
+
+@pytest.mark.parametrize(
+    ("tampering", "stage", "who", "words"),
+    [
+        (Tampering.SWAPPED_PDH, Stage.DEPLOY, Party.OWNER, "PDH"),
+        (Tampering.ALTERED_POLICY, Stage.LAUNCH, Party.FIRMWARE, "another policy"),
+        (Tampering.CHANGED_IMAGE, Stage.MEASURE, Party.OWNER, "expected launch"),
+        (Tampering.OLD_SECRET, Stage.SECRET, Party.FIRMWARE, "BAD_MEASUREMENT"),
+        (Tampering.CHANGED_SECRET, Stage.SECRET, Party.FIRMWARE, "BAD_MEASUREMENT"),
+    ],
+)
+def test_who_notices_which_tampering(
+    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
+    tampering: Tampering,
+    stage: Stage,
+    who: Party,
+    words: str,
+) -> None:
+    machine, owner, image = dialogue()
+    steps = list(launch_steps(machine, image, owner, tampering=tampering))
+    assert [step.ok for step in steps] == [True] * (len(steps) - 1) + [False]
+    assert (steps[-1].stage, steps[-1].receiver) == (stage, who)
+    assert words in steps[-1].failure
+    sent = stage is Stage.SECRET
+    assert any(step.sender is Party.OWNER and step.stage is Stage.SECRET for step in steps) == sent
+
+
+def test_altering_the_policy_bit_by_bit(dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]]) -> None:
+    machine, owner, _ = dialogue()
+    session = owner.begin(machine.firmware.pdh_cert_export())
+    for bit in range(6):
+        altered = int(PRODUCTION) ^ 1 << bit
+        with pytest.raises(CommandFailed) as failed:
+            machine.firmware.launch_start(altered, session.certificate, session.session)
+        assert failed.value.status in {Status.BAD_MEASUREMENT, Status.POLICY_FAILURE}
+    machine.firmware.launch_start(int(PRODUCTION), session.certificate, session.session)
+
+
+def test_an_owner_who_does_not_check_certificates_is_fooled(
+    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
+) -> None:
+    """The hypervisor stands between: its own PDH for the owner, the platform's for the keys that it passes on."""
+    machine, owner, image = dialogue(careful=False)
+    own, genuine = p384(), machine.firmware.pdh_cert_export()
+    forged = sign_certificate(certificate_record(Usage.PDH, own.public_key()), {Usage.PEK: p384()})
+    begun = owner.begin(replace(genuine, pdh=forged))
+    keys = unwrap(begun.session, shared_secret(own, EcKey.parse(begun.certificate.pubkey)), policy=owner.policy)
+    again = p384()
+    z = shared_secret(again, EcKey.parse(genuine.pdh.pubkey))
+    passed_on = OwnerSession(
+        certificate=certificate_record(Usage.PDH, again.public_key()),
+        session=wrap(keys, z, policy=owner.policy, nonce=bytes(16), iv=bytes(16)),
+        pdh=genuine.pdh.serialize(),
+        keys=keys,
+    )
+    hypervisor = machine.hypervisor
+    hypervisor.load(GuestLayout.of(image))
+    hypervisor.start(owner.policy, passed_on)
+    hypervisor.encrypt()
+    measurement = hypervisor.measure()
+    packet = owner.release(measurement)  # everything looks right
+    stolen = open_secret(keys, packet.header, packet.data, measurement.measure, guest_length=len(packet.data))
+    hypervisor.inject(packet)
+    hypervisor.finish()
+    machine.boot()
+    (key,) = machine.secrets().values()
+    assert key in stolen
+
+
+def test_a_careful_owner_is_not(dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]]) -> None:
+    machine, owner, _ = dialogue()
+    forged = sign_certificate(certificate_record(Usage.PDH, p384().public_key()), {Usage.PEK: p384()})
+    with pytest.raises(Exception, match="PDH"):
+        owner.begin(replace(machine.firmware.pdh_cert_export(), pdh=forged))
+
+
+def test_the_hypervisor_cannot_make_the_measure(
+    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
+) -> None:
+    """It knows everything in the HMAC but the key."""
+    machine, owner, image = dialogue()
+    owner.begin(machine.firmware.pdh_cert_export())
+    hypervisor = machine.hypervisor
+    hypervisor.load(GuestLayout.of(image))
+    hypervisor.start(owner.policy, None)  # a guest of its own, whose keys the firmware keeps
+    hypervisor.encrypt()
+    with pytest.raises(Exception, match="not that of an expected launch"):
+        owner.release(hypervisor.measure())
+
+
+def test_nothing_is_added_after_the_measurement(
+    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
+) -> None:
+    machine, owner, image = dialogue()
+    session = owner.begin(machine.firmware.pdh_cert_export())
+    hypervisor = machine.hypervisor
+    hypervisor.load(GuestLayout.of(image))
+    hypervisor.start(owner.policy, session)
+    hypervisor.encrypt()
+    hypervisor.measure()
+    with pytest.raises(CommandFailed) as failed:
+        machine.firmware.launch_update_data(hypervisor.handle, hypervisor.table[0] * PAGE, PAGE)
+    assert failed.value.status is Status.INVALID_GUEST_STATE
+
+
+def test_keys_and_secrets_are_in_no_message_and_no_text(
+    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
+) -> None:
+    machine, owner, image = dialogue()
+    steps = list(launch_steps(machine, image, owner))
+    keys = owner.session.keys
+    (key,) = machine.secrets().values()
+    context = machine.firmware.guests[machine.hypervisor.handle]
+    for hidden in (keys.tek, keys.tik, key, context.memory_key):
+        assert not any(hidden in step.message for step in steps)
+        for text in (repr(steps), repr(owner.session), repr(context), repr(machine.firmware.guests)):
+            assert hidden.hex() not in text
+            assert repr(hidden)[2:-1] not in text
+
+
+def test_the_policy_is_the_owners_even_if_the_machine_was_made_for_debugging(
+    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
+) -> None:
+    machine, _, image = dialogue(debug=True)
+    machine.launch(image)
+    status = machine.firmware.guest_status(machine.hypervisor.handle)
+    assert Policy.NODBG in Policy(status.policy)
