@@ -211,6 +211,30 @@ def test_the_hosts_processes_are_not_the_programs(bench: Bench) -> None:
     assert bench.memory(12) == b"/bin/program"
 
 
+def test_a_pipe_stays_inside(bench: Bench) -> None:
+    asked, place = bench.shim.host_calls, area(bench)
+    assert bench.call("pipe2", 0x10, 0) == -errno.EFAULT
+    assert bench.call("pipe2", SCRATCH, 0o2000000) == 0
+    reader, writer = struct.unpack("<II", bench.memory(8))
+    assert bench.call("read", reader, SCRATCH, 10) == -errno.EAGAIN
+    assert bench.call("write", writer, b"through", 7) == 7
+    assert bench.call("read", reader, SCRATCH, 4) == 4
+    assert bench.memory(4) == b"thro"
+    assert bench.call("write", writer, place, BIG) == 65533
+    assert bench.call("write", writer, place, 1) == -errno.EAGAIN
+    assert bench.call("read", writer, SCRATCH, 1) == bench.call("write", reader, b"x", 1) == -errno.EBADF
+    assert bench.call("lseek", reader, 0, 0) == -errno.ESPIPE
+    assert bench.call("close", writer) == 0
+    assert bench.call("read", reader, place, LARGEST_DATA) == LARGEST_DATA
+    assert bench.call("read", reader, place, LARGEST_DATA) == 65536 - LARGEST_DATA
+    assert bench.call("read", reader, place, 1) == 0
+    assert bench.call("pipe2", SCRATCH, 0) == 0
+    reader, writer = struct.unpack("<II", bench.memory(8))
+    assert bench.call("close", reader) == 0
+    assert bench.call("write", writer, b"x", 1) == -errno.EPIPE
+    assert bench.shim.host_calls == asked
+
+
 def test_paths_have_an_end(bench: Bench) -> None:
     assert bench.call("openat", HERE, b"", 0, 0) == -errno.ENOENT
     bench.space.write(SCRATCH, b"x" * 2 * PAGE)

@@ -140,6 +140,7 @@ class Engine:
         self._by_name = dict(self._registers.general)
         self._fill = fill
         self._event: Event | None = None
+        self._failure: Exception | None = None
         self._forget = False
         self._uc = _engine_of(architecture)
         self._uc.mem_map_ptr(POOL, frames.count * PAGE, unicorn.UC_PROT_ALL, frames.address)
@@ -168,6 +169,9 @@ class Engine:
                 if self._forget:
                     self.forget_code()
                     continue
+                if self._failure is not None:
+                    failure, self._failure = self._failure, None
+                    raise failure from None
                 if self._event is None:
                     raise EngineError(f"{error} at {self.program_counter:#x}") from error
             event: Event | None = self._event
@@ -181,6 +185,9 @@ class Engine:
             return False
         except IntegrityFault as fault:
             self._event = Event(Stop.INTEGRITY, 0, fault)
+            return False
+        except Exception as failure:  # noqa: BLE001 - raised again by `run`: it must not pass through the engine's C code
+            self._failure = failure
             return False
         if found is None:
             self._forget = True

@@ -6,7 +6,7 @@ from typing import Final
 
 from cloister.emulate.attacks.outcome import Finding, Outcome
 from cloister.emulate.attacks.scene import Act, Scene
-from cloister.emulate.linux.messages import HostReply, Operation, join, split
+from cloister.emulate.linux.messages import HostReply, Operation, split
 from cloister.errors import CloisterError, UsageError
 from cloister.measure.image import Image
 
@@ -57,12 +57,11 @@ def _lying(serve: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     """A host whose answers to console reads claim too much."""
 
     def answer(request: bytes) -> bytes:
-        header, data = split(HostReply, serve(request))
+        reply = serve(request)
+        header, data = split(HostReply, reply)
         if header.operation != Operation.CONSOLE_READ:
-            return join(header, data)
-        fields = dict(header.fields()) | {"value": FORGED}
-        fields = {name: value for name, value in fields.items() if not name.startswith("reserved")}
-        return join(HostReply(**fields), data)
+            return reply
+        return HostReply.message(header.operation, header.sequence, header.error, FORGED, data)
 
     return answer
 

@@ -8,6 +8,7 @@ from .descriptors import CLOSE_ON_EXEC, Descriptors
 from .messages import Operation
 from .open_files import ConsoleFile
 from .outcome import Failed
+from .pipes import pipe
 from .process import Process
 from .time_calls import TimeCalls
 from .words import signed
@@ -56,6 +57,19 @@ class DescriptorCalls:
         if flags & ~CLOSE_ON_EXEC or descriptor == new:
             raise Failed(EINVAL)
         return self._files.replace(descriptor, new & 0xFFFF_FFFF, closing=bool(flags))
+
+    def pipe(self, address: int) -> int:
+        """The system call pipe."""
+        return self.pipe2(address, 0)
+
+    def pipe2(self, address: int, flags: int) -> int:
+        """The system call pipe2."""
+        if flags & ~(CLOSE_ON_EXEC | SETTABLE):
+            raise Failed(EINVAL)
+        self._space.write(address, bytes(8))  # before anything is opened: the address may be bad
+        ends = [self._files.add(end, closing=bool(flags & CLOSE_ON_EXEC)) for end in pipe(flags & SETTABLE)]
+        self._space.write(address, struct.pack("<II", *ends))
+        return 0
 
     def fcntl(self, descriptor: int, command: int, argument: int) -> int:
         """The system call fcntl: duplicates, flags, and advisory locks, which the host keeps."""

@@ -45,6 +45,12 @@ class Descriptors:
         self._take(descriptor, file, closing=bool(flags & CLOSE_ON_EXEC))
         return descriptor
 
+    def add(self, file: OpenFile, *, closing: bool) -> int:
+        """A descriptor for a file that is not opened by its path: the lowest free one."""
+        descriptor = self._lowest(0)
+        self._take(descriptor, file, closing=closing)
+        return descriptor
+
     def close(self, descriptor: int) -> None:
         """Give a descriptor back; the host hears of it when it was the file's last."""
         file = self.file(descriptor)

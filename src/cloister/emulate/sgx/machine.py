@@ -9,7 +9,7 @@ machine.evidence(report_data)               # EREPORT, and a quote of version 3
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
 from cloister.emulate.host import PhysicalMemory
 from cloister.emulate.machine import Shape
@@ -29,7 +29,7 @@ from cloister.emulate.sgx.structures import Attribute, Attributes, KeyName, KeyP
 from cloister.emulate.sgx.swap import Refusal
 from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.intel import IntelManufacturer
-from cloister.emulate.vendors.intel_platform import CLIENT, SERVER, Platform, SgxType
+from cloister.emulate.vendors.intel_platform import CLIENT, SERVER, SgxType
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.emulate.vendors.sigstruct import Product, sign_enclave, signing_key
 from cloister.errors import LaunchError, UsageError
@@ -38,7 +38,7 @@ from cloister.measure.enclave import EnclaveLayout
 from cloister.measure.image import PAGE, Architecture, Image, Permission
 from cloister.model import Digest, Tee
 
-__all__ = ["EPC_PAGES", "FEWEST_EPC_PAGES", "Integrity", "SgxMachine"]
+__all__ = ["EPC_PAGES", "FEWEST_EPC_PAGES", "PLATFORMS", "SgxMachine"]
 
 EPC_PAGES: Final = 0x5D80000 // PAGE
 """What a processor reserved memory of 128 MiB leaves: 93.5 MiB, as CPUID 12H announces it."""
@@ -49,14 +49,13 @@ FEWEST_EPC_PAGES: Final = 64
 ORDINARY: Final = 64
 """Pages that the host needs outside the EPC at the least: the bounce buffer, the driver's desk."""
 
-Integrity = Literal["mee", "scalable", "scalable-mac"]
-"""How the EPC is kept: client processors with an integrity tree, servers with AES-XTS, servers with a MAC besides."""
-
-PLATFORMS: Final[dict[Integrity, Platform]] = {
+PLATFORMS: Final = {
     "mee": CLIENT,
     "scalable": SERVER,
     "scalable-mac": replace(SERVER, sgx_type=SgxType.SCALABLE_WITH_INTEGRITY),
 }
+"""How the EPC is kept: client processors with an integrity tree, servers with AES-XTS, servers with a MAC besides."""
+
 ORDINARY_PRODUCT: Final = Product()
 ONES: Final = b"\xff" * PAGE
 REPORT_DATA: Final = 64
@@ -66,8 +65,9 @@ WORD: Final = 8
 class SgxMachine(DynamicEnclave):
     """`keystore` keeps this processor's fuses, its manufacturer, and the author's key with which enclaves are signed.
 
-    `debug` asks for ATTRIBUTES.DEBUG. `epc_pages` is the EPC's size. `product` is what the author signs besides the
-    measurement; `sigstruct` (1808 bytes) is used instead, if there is one. UsageError for impossible sizes.
+    `debug` asks for ATTRIBUTES.DEBUG. `integrity` is one of PLATFORMS. `epc_pages` is the EPC's size: EPC_PAGES, or
+    half of a smaller machine, if it is not said. `product` is what the author signs besides the measurement; `sigstruct`
+    (1808 bytes) is used instead, if there is one. UsageError for sizes that cannot be.
     """
 
     tee = Tee.SGX
@@ -80,11 +80,14 @@ class SgxMachine(DynamicEnclave):
         keystore: Keystore,
         *,
         debug: bool = False,
-        integrity: Integrity = "mee",
-        epc_pages: int = EPC_PAGES,
+        integrity: str = "mee",
+        epc_pages: int | None = None,
         product: Product = ORDINARY_PRODUCT,
         sigstruct: bytes | None = None,
     ) -> None:
+        if integrity not in PLATFORMS:
+            raise UsageError(f"memory protection {integrity!r}: an SGX machine has one of {', '.join(PLATFORMS)}")
+        epc_pages = min(EPC_PAGES, shape.memory // 2) if epc_pages is None else epc_pages
         ordinary = shape.memory - epc_pages
         if epc_pages < FEWEST_EPC_PAGES or ordinary < ORDINARY:
             raise UsageError(

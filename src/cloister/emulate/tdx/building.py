@@ -164,5 +164,3 @@ class Building(Core):
         if children:
             reason = f"{children} pages of the TD are not reclaimed yet"
             raise CallFailed(Seamcall.PHYMEM_PAGE_RECLAIM, Status.TD_ASSOCIATED_PAGES_EXIST, reason, Operand.RCX)
-
-

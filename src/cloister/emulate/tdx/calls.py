@@ -1,7 +1,7 @@
 """What hosts and trust domains say to the TDX module: interface functions, status codes, operands.
 
-Intel TDX Module 1.5 ABI specification, interface functions; intel/tdx-module 1.5, include/auto_gen_1_5/tdx_error_codes_defs.h
-and include/tdx_api_defs.h have the same numbers.
+Intel TDX Module 1.5 ABI specification, interface functions; intel/tdx-module has the same numbers, in
+include/auto_gen_1_5/tdx_error_codes_defs.h and include/tdx_api_defs.h.
 """
 
 from enum import IntEnum
@@ -121,9 +121,7 @@ class CallFailed(CloisterError):
     The real module gives nothing but `code`, status and operand in one number.
     """
 
-    def __init__(
-        self, call: Seamcall | Tdcall, status: Status, reason: str, operand: Operand | None = None
-    ) -> None:
+    def __init__(self, call: Seamcall | Tdcall, status: Status, reason: str, operand: Operand | None = None) -> None:
         self.call, self.status, self.operand, self.reason = call, status, operand, reason
         self.code = status | (operand or 0)
         super().__init__(f"{call.title}: TDX_{status.name} ({self.code:#018x}): {reason}")

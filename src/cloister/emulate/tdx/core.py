@@ -2,7 +2,7 @@
 
 from cloister.emulate.tdx.calls import CallFailed, Operand, Seamcall, Status
 from cloister.emulate.tdx.keyed_memory import PRIVATE_HKIDS, KeyedMemory
-from cloister.emulate.tdx.pamt import Pamt, PageType
+from cloister.emulate.tdx.pamt import PageType, Pamt
 from cloister.emulate.tdx.report import ReportKey
 from cloister.emulate.tdx.sept import SHARED_BIT
 from cloister.emulate.tdx.td import FEWEST_TDCX, Lifecycle, OpState, Td, Vcpu

@@ -9,7 +9,7 @@ from cloister.emulate.memory.xts import XtsCipher
 from cloister.emulate.paging import HOST_KEY
 from cloister.measure.image import PAGE
 
-__all__ = ["GLOBAL_HKID", "Integrity", "KeyedMemory", "PRIVATE_HKIDS"]
+__all__ = ["GLOBAL_HKID", "PRIVATE_HKIDS", "Integrity", "KeyedMemory"]
 
 Integrity = Literal["ci", "li"]
 """Cryptographic integrity: a MAC of 28 bits and the TD-owner bit. Logical integrity: the TD-owner bit alone."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from cloister.emulate.tdx.calls import CallFailed, Operand, Seamcall, Status
 
-__all__ = ["NOBODY", "Pamt", "PamtEntry", "PageType"]
+__all__ = ["NOBODY", "PageType", "Pamt", "PamtEntry"]
 
 NOBODY: Final = -1
 """The owner of a page that belongs to no TD, or of a TDR."""

@@ -80,7 +80,11 @@ class TdParams(Record, size=1024):
 
 
 def default_params(
-    *, debug: bool = False, mrconfigid: bytes = bytes(SUM), mrowner: bytes = bytes(SUM), mrownerconfig: bytes = bytes(SUM)
+    *,
+    debug: bool = False,
+    mrconfigid: bytes = bytes(SUM),
+    mrowner: bytes = bytes(SUM),
+    mrownerconfig: bytes = bytes(SUM),
 ) -> TdParams:
     """What this project's hypervisor asks for: one processor, x87 and SSE, no #VE for PENDING pages."""
     return TdParams(

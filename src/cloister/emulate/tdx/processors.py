@@ -85,9 +85,10 @@ class Processors(PrivateMemory):
         return registers, flush
 
     def td_exit(self, vcpu: Vcpu, registers: Sequence[int], left: Exit) -> dict[str, int]:
-        """A TD exit: the registers (in the order of NAMES) go into TDVPS; returned is what the host finds in its own."""
+        """A TD exit: registers (in the order of NAMES) go into TDVPS; returns what the host finds in its own."""
         tdvps.save(self.memory, vcpu.pages, vcpu.td.hkid, registers)
-        vcpu.state = VcpuState.READY
+        if vcpu.state is VcpuState.ACTIVE:
+            vcpu.state = VcpuState.READY
         return tdvps.host_registers(left)
 
     @staticmethod

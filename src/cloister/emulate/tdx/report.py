@@ -1,7 +1,7 @@
 """SEAMREPORT and its check: the processor's MAC under which a TDREPORT is made and recognised.
 
-Intel TDX Module 1.5 base specification, chapter "Measurement and attestation". The MAC is HMAC-SHA256 over the first 224
-bytes of REPORTMACSTRUCT under a key that the processor makes at reset and never gives out: a report counts on the
+Intel TDX Module 1.5 base specification, chapter "Measurement and attestation". The MAC is HMAC-SHA256 over the first
+224 bytes of REPORTMACSTRUCT under a key that the processor makes at reset and never gives out: a report counts on the
 machine that made it, until that machine is reset. A quoting enclave turns it into a quote that counts elsewhere.
 """
 

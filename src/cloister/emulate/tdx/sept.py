@@ -15,7 +15,7 @@ from typing import Final
 from cloister.emulate.tdx.calls import CallFailed, Operand, Seamcall, Status, Tdcall
 from cloister.measure.image import PAGE
 
-__all__ = ["SHARED_BIT", "ROOT_LEVEL", "SecureEpt", "SeptEntry", "SeptState"]
+__all__ = ["ROOT_LEVEL", "SHARED_BIT", "SecureEpt", "SeptEntry", "SeptState"]
 
 ROOT_LEVEL: Final = 3
 """Level of the entries in the root page, of a walk of four levels. Leaves of 4 KiB have level 0."""

@@ -16,7 +16,7 @@ __all__ = ["TdxPorts"]
 
 
 class TdxPorts(GuestMachine):
-    """The ports of a machine whose hypervisor is `vmm`. Addresses are guest-physical, but for `debug_read`."""
+    """The ports of a machine whose hypervisor is `vmm`. Addresses are guest-physical."""
 
     vmm: Vmm
 
@@ -36,9 +36,9 @@ class TdxPorts(GuestMachine):
         """Devices write as the host does."""
         self.host_write(page, data)
 
-    def debug_read(self, address: int) -> bytes:
-        """TDH.MEM.RD, eight bytes at a time."""
-        gpa = self.host_address(address)
+    def debug_read(self, host_address: int) -> bytes:
+        """TDH.MEM.RD, eight bytes at a time. Refused for a TD without the DEBUG attribute."""
+        gpa = host_address - host_address % PAGE
         try:
             words = [self.vmm.module.mem_rd(self.vmm.tdr, place) for place in range(gpa, gpa + PAGE, WORD)]
         except CallFailed as failed:

@@ -18,7 +18,7 @@ from cloister.emulate.tdx.params import TdParams
 from cloister.emulate.tdx.sept import SecureEpt
 from cloister.emulate.vendors.intel_reports import TdInfo
 
-__all__ = ["FEWEST_TDCX", "Lifecycle", "MOST_TDCX", "OpState", "Td", "TDVPS_PAGES", "Vcpu", "VcpuState"]
+__all__ = ["FEWEST_TDCX", "MOST_TDCX", "TDVPS_PAGES", "Lifecycle", "OpState", "Td", "Vcpu", "VcpuState"]
 
 FEWEST_TDCX: Final = 6
 MOST_TDCX: Final = 9

@@ -14,7 +14,7 @@ from cloister.emulate.tdx.td import Td, Vcpu
 from cloister.emulate.vendors.intel_reports import ReportMac, TdxReport
 from cloister.measure.image import PAGE
 
-__all__ = ["EptViolation", "GuestCalls", "RTMRS"]
+__all__ = ["RTMRS", "EptViolation", "GuestCalls"]
 
 RTMRS: Final = 4
 DATA: Final = 64

@@ -4,7 +4,7 @@ As KVM does it (arch/x86/kvm/vmx/tdx.c; Documentation/virt/kvm/x86/intel-tdx.rst
 the module otherwise, hands in other contents, or takes pages away.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from cloister.emulate.host import PhysicalMemory
@@ -21,12 +21,27 @@ NONE: Final = -1
 PutPage = Callable[[int, bytes], None]
 """Write 4,096 bytes to a physical page of the host's own."""
 
+Answer = Callable[[Mapping[str, int]], Mapping[str, int]]
+"""From the registers that a TD passed in TDG.VP.VMCALL to what the host puts into them."""
+
+INVALID_OPERAND: Final = 1 << 63
+"""TDG.VP.VMCALL_INVALID_OPERAND (Guest-Hypervisor Communication Interface for TDX, table 2-4)."""
+
+
+def unknown_call(_passed: Mapping[str, int]) -> Mapping[str, int]:
+    """A hypervisor that knows no call of programs says so in R10."""
+    return {"r10": INVALID_OPERAND}
+
 
 class Vmm:
-    """One hypervisor with one TD. `table` mirrors the secure EPT: guest-physical to physical page numbers."""
+    """One hypervisor with one TD. `table` mirrors the secure EPT: guest-physical to physical page numbers.
+
+    `answer` is how it answers a VMCALL that a program makes. `tdr` and `tdvpr` are -1 while there is no TD.
+    """
 
     def __init__(self, module: TdxModule, pages: PhysicalMemory, put: PutPage) -> None:
         self.module, self._pages, self._put = module, pages, put
+        self.answer: Answer = unknown_call
         self.tdr = self.tdvpr = NONE
         self.table: dict[int, int] = {}
 
@@ -53,7 +68,7 @@ class Vmm:
         self.tdvpr = tdvpr
 
     def load(self, pages: Iterable[tuple[int, bytes]]) -> None:
-        """TDH.MEM.PAGE.ADD and TDH.MR.EXTEND for (guest-physical address, content) of each (KVM_TDX_INIT_MEM_REGION)."""
+        """TDH.MEM.PAGE.ADD, TDH.MR.EXTEND for each (guest-physical address, content) (KVM_TDX_INIT_MEM_REGION)."""
         source = self._pages.allocate()
         for gpa, content in pages:
             self._tables(gpa)
@@ -72,7 +87,7 @@ class Vmm:
     # ---- while it runs
 
     def augment(self, gpa: int) -> int:
-        """Answer an EPT violation: TDH.MEM.PAGE.AUG with a page of the host's, whose number is returned. MemoryError."""
+        """Answer an EPT violation: TDH.MEM.PAGE.AUG with a page of the host's; its number. MemoryError."""
         self._tables(gpa)
         page = self._pages.allocate()
         self.module.mem_page_aug(self.tdr, gpa, page)
