@@ -7,7 +7,7 @@ from cloister.measure.image import PAGE, Permission
 
 from .descriptors import Descriptors
 from .outcome import Failed
-from .process import STACK_TOP, Process
+from .process import LAYOUTS, Process
 from .regions import Region, whole_pages
 
 __all__ = ["MemoryCalls"]
@@ -36,7 +36,7 @@ class MemoryCalls:
 
     def __init__(self, process: Process, descriptors: Descriptors) -> None:
         self._space, self._regions, self._descriptors = process.space, process.regions, descriptors
-        self._top = STACK_TOP[process.space.architecture].mmap_top
+        self._top = LAYOUTS[process.space.architecture].mmap_top
         self._heap = self._end = 0
 
     def begin_heap(self, address: int) -> None:

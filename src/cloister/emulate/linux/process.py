@@ -12,7 +12,7 @@ from .outcome import Failed
 from .regions import Regions
 from .space import Space
 
-__all__ = ["LONGEST_PATH", "STACK_TOP", "Layout", "Process", "ShimOptions"]
+__all__ = ["LAYOUTS", "LONGEST_PATH", "Layout", "Process", "ShimOptions"]
 
 EINVAL: Final = 22
 ENAMETOOLONG: Final = 36
@@ -31,7 +31,7 @@ class Layout:
     mmap_top: int
 
 
-STACK_TOP: Final = {
+LAYOUTS: Final = {
     Architecture.X86_64: Layout(0x7FFF_FFFF_F000, 0x7FFF_F000_0000),
     Architecture.ARM64: Layout(0x7F_FFFF_F000, 0x7F_F000_0000),
     Architecture.RISCV64: Layout(0x3F_FFFF_F000, 0x3F_F000_0000),
@@ -73,7 +73,7 @@ class Process:
 
     def __init__(self, space: Space, link: HostLink, options: ShimOptions) -> None:
         self.space, self.link, self.options = space, link, options
-        layout = STACK_TOP[space.architecture]
+        layout = LAYOUTS[space.architecture]
         self.regions = Regions(LOWEST, layout.stack_top)
         self.executable = b""
         self.directory = options.directory.encode()

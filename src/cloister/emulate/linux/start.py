@@ -11,7 +11,7 @@ from typing import Final
 from cloister.errors import CannotEnclave
 from cloister.measure.image import PAGE, Architecture, Image, Permission
 
-from .process import STACK_TOP, Process
+from .process import LAYOUTS, Process
 from .process_calls import USER
 from .regions import Region
 
@@ -32,7 +32,7 @@ def lay_out(process: Process, image: Image, arguments: Sequence[bytes], environm
 
     CannotEnclave if the program stands where the stack must be, or its arguments do not fit a quarter of the stack.
     """
-    top, size = STACK_TOP[process.space.architecture].stack_top, process.options.stack_size
+    top, size = LAYOUTS[process.space.architecture].stack_top, process.options.stack_size
     _book(process, image)
     if not process.regions.is_free(top - size, top):
         raise CannotEnclave(f"the program stands at {top - size:#x}, where its stack must be; link it lower")

@@ -40,21 +40,22 @@ class TdcallInstruction(TdxPorts):
         place = engine.program_counter
         if self._code(place) != TDCALL:
             return super().instruction(event)
-        while True:
-            try:
-                status = self._carried_out(engine.read("rax"))
-                break
-            except CallFailed as failed:
-                status = failed.code
-                break
-            except MemoryFault as fault:
-                if not self._repaired(fault):
-                    raise
-        engine.write("rax", status)
+        engine.write("rax", self._status(engine.read("rax")))
         engine.program_counter = place + len(TDCALL)
         if self.vmcall is not None:
             self._ask_host()
         return None
+
+    def _status(self, leaf: int) -> int:
+        """Carry a leaf out, after the host has given back what it withheld. MemoryFault if it does not."""
+        while True:
+            try:
+                return self._carried_out(leaf)
+            except CallFailed as failed:
+                return failed.code
+            except MemoryFault as fault:
+                if not self._repaired(fault):
+                    raise
 
     def _code(self, place: int) -> bytes:
         """The bytes of an instruction, as they were fetched."""

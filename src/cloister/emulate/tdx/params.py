@@ -91,6 +91,8 @@ def default_params(
         attributes=Attribute.SEPT_VE_DISABLE | (Attribute.DEBUG if debug else 0),
         xfam=XFAM_FIXED,
         max_vcpus=1,
+        num_l2_vms=0,
+        msr_config_ctls=0,
         eptp_controls=EPTP_CONTROLS,
         config_flags=0,
         tsc_frequency=100,
