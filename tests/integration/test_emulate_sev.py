@@ -9,24 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.forge.emulated_sev import Session, owner_of, quick_keystore, sessions
 
 import cloister
 from cloister.emulate.host import Cause
-from cloister.emulate.machine import Machine, Shape
-from cloister.emulate.native import NativeMachine
+from cloister.emulate.machine import Ending, Shape
 from cloister.emulate.sev.launch_steps import Party, Stage, Tampering, launch_steps
-from cloister.emulate.sev.machine import SevMachine
-from cloister.emulate.sev.owner import PRODUCTION, GuestOwner
+from cloister.emulate.sev.owner import PRODUCTION
 from cloister.emulate.sev.secret_area import DISK_KEY
 from cloister.emulate.sev.sme import SmeMachine
-from cloister.emulate.terminal import Terminal, sealed_terminal
 from cloister.emulate.vendors.amd import AmdManufacturer
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.endorse.anchors import AnchorKind, TrustAnchors
 from cloister.endorse.store import Endorsements
 from cloister.errors import CannotEnclave, ChainInvalid, NotFresh, UsageError, VerificationError
 from cloister.evidence import sev
-from cloister.evidence.sev_chain import SevChain
 from cloister.measure.guest import GuestLayout
 from cloister.measure.image import PAGE, Image, read_image
 from cloister.measure.sev import guest_digest
@@ -34,7 +31,6 @@ from cloister.model import Digest, Tee, Unchecked
 from cloister.verification.recipe import Allowances
 from cloister.verification.sev import GuestOwner as OwnersKeys
 from cloister.verification.sev import verify as verify_sev
-from cloister.verification.sev_chain import check_chain
 from cloister.verifier.trust_files import read_anchors
 
 LAB = Path(__file__).parents[2] / "src/cloister/app/lab/exercise/app.c"
@@ -47,11 +43,7 @@ pytestmark = pytest.mark.needs_program("cc")
 
 @pytest.fixture(scope="module")
 def keystore(tmp_path_factory: pytest.TempPathFactory) -> Keystore:
-    """Authorities' keys of 2048 bits, which are quicker to make; whoever asks later gets the same."""
-    found = Keystore(tmp_path_factory.mktemp("keys") / "store")
-    for product in ("Milan", "Genoa"):
-        _ = AmdManufacturer(found, product, key_bits=2048).ask
-    return found
+    return quick_keystore(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")
@@ -68,51 +60,10 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Image]:
     return compiled
 
 
-class Session:
-    """One machine, its owner's terminal, and what the owner types: each line after what is to be done before it."""
-
-    def __init__(self, make: Callable[[Terminal], Machine]) -> None:
-        self.output = bytearray()
-        self.acts: list[tuple[bytes, Callable[[], object] | None]] = []
-        self.machine = make(sealed_terminal(self._read, self.output.extend))
-
-    def _read(self, _size: int) -> bytes:
-        if not self.acts:
-            return b""
-        line, act = self.acts.pop(0)
-        if act:
-            act()
-        return line
-
-    def run(self, image: Image, *arguments: str, steps: int = 0) -> int:
-        self.machine.launch(image)
-        return self.go(*arguments, steps=steps)
-
-    def go(self, *arguments: str, steps: int = 0) -> int:
-        self.machine.start(["program", *arguments], {"PATH": "/bin"})
-        ending = self.machine.run(steps)
-        assert not ending.stopped
-        return ending.status
-
-
 @pytest.fixture
 def session(keystore: Keystore) -> Iterator[Callable[..., Session]]:
-    """Make sessions by the machine's name; all are closed in the end."""
-    made: list[Session] = []
-
-    def of(kind: str, shape: Shape = Shape(memory=8192), **settings: object) -> Session:  # noqa: B008 - immutable
-        makers: dict[str, Callable[[Terminal], Machine]] = {
-            "native": lambda terminal: NativeMachine(shape, terminal),
-            "sme": lambda terminal: SmeMachine(shape, terminal, keystore, **settings),  # type: ignore[arg-type]
-            "sev": lambda terminal: SevMachine(shape, terminal, keystore, **settings),  # type: ignore[arg-type]
-            "sev-es": lambda terminal: SevMachine(shape, terminal, keystore, es=True, **settings),  # type: ignore[arg-type]
-        }
-        made.append(Session(makers[kind]))
-        return made[-1]
-
-    yield of
-    for one in made:
-        one.machine.close()
+    with sessions(keystore) as make:
+        yield make
 
 
 # ---- programs
@@ -155,7 +106,7 @@ def test_little_cache_and_many_interrupts_change_nothing(
         }"""
     )
     one = session(kind, Shape(memory=4096, frames=64))
-    assert one.run(image, steps=5000) == 0
+    assert one.run(image, steps=5000) == Ending(0)
     assert one.output.decode() == f"{sum(i * 0.5 for i in range(1 << 17)):.1f}\n"
     assert one.machine.cache.evictions > 100
     assert sum(view.cause is Cause.INTERRUPT for view in one.machine.host.seen) > 100
@@ -200,7 +151,7 @@ def test_the_labs_secret_in_dram(
         seen.append(any(window in chips for window in windows(secret)))
 
     one.acts = [(secret + b"\n", None), (b"\n", look)]
-    assert one.run(build(LAB.read_text())) == 0
+    assert one.run(build(LAB.read_text())) == Ending(0)
     assert seen == [found]
     assert b"Hash of your input" in one.output
 
@@ -214,7 +165,7 @@ def test_the_measurement_is_the_offline_one(
 ) -> None:
     image = build("int main(void) { return 7; }")
     one = session("sev-es" if es else "sev")
-    assert one.run(image) == 7
+    assert one.run(image) == Ending(7)
     assert one.machine.measurement == guest_digest(GuestLayout.of(image), encrypted_state=es)
 
 
@@ -304,20 +255,6 @@ def reader(build: Callable[[str], Image]) -> Image:
     return build(READER)
 
 
-def owner_of(image: Image, anchors: TrustAnchors, *, es: bool = False, **settings: object) -> GuestOwner:
-    """An owner who expects this program on a platform under these anchors."""
-
-    def check(chain: SevChain) -> None:
-        check_chain(chain, anchors)
-
-    values: dict[str, object] = {
-        "expected": [guest_digest(GuestLayout.of(image), encrypted_state=es)],
-        "check_platform": check,
-        "policy": int(PRODUCTION) | (4 if es else 0),
-    }
-    return GuestOwner(**(values | settings))  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("es", [False, True])
 def test_a_launch_with_an_owner_gives_the_program_its_secret(
     session: Callable[..., Session], reader: Image, anchors: TrustAnchors, tmp_path: Path, *, es: bool
@@ -325,7 +262,7 @@ def test_a_launch_with_an_owner_gives_the_program_its_secret(
     secret = secrets.token_hex(16).encode()
     owner = owner_of(reader, anchors, es=es, secrets={uuid.uuid4(): secret})
     one = session("sev-es" if es else "sev", Shape(memory=8192, dram=tmp_path / "dram"), owner=owner)
-    assert one.run(reader) == 0
+    assert one.run(reader) == Ending(0)
     assert bytes(one.output) == secret
     one.machine.settle()
     assert secret not in (tmp_path / "dram").read_bytes()
@@ -333,10 +270,9 @@ def test_a_launch_with_an_owner_gives_the_program_its_secret(
 
 def test_without_an_owner_there_is_no_secret(session: Callable[..., Session], reader: Image) -> None:
     one = session("sev")
-    assert one.run(reader) == 1
+    assert one.run(reader) == Ending(1)
     assert bytes(one.output) == b"none\n"
-    assert isinstance(one.machine, SevMachine)
-    assert one.machine.secrets() == {}
+    assert one.sev.secrets() == {}
 
 
 @pytest.mark.parametrize("es", [False, True])
@@ -345,8 +281,7 @@ def test_the_dialogue_step_by_step(
 ) -> None:
     owner = owner_of(reader, anchors, es=es)
     one = session("sev-es" if es else "sev", owner=owner)
-    machine = one.machine
-    assert isinstance(machine, SevMachine)
+    machine = one.sev
     disk = owner.encrypted_disk(b"the owner's data")
     steps = list(launch_steps(machine, reader, owner, disk=disk))
     assert all(step.ok for step in steps)
@@ -356,7 +291,7 @@ def test_the_dialogue_step_by_step(
     assert steps[-1].fields["encrypted disk"] == "16 bytes opened"
     key = machine.secrets()[DISK_KEY]
     assert not any(key in step.message or owner.session.keys.tek in step.message for step in steps)
-    assert one.go() == 0
+    assert one.go() == Ending(0)
     assert bytes(one.output) == key
 
 
@@ -364,8 +299,7 @@ def test_the_owner_verifies_the_launch_measurement(
     session: Callable[..., Session], reader: Image, anchors: TrustAnchors
 ) -> None:
     owner = owner_of(reader, anchors)
-    machine = session("sev", owner=owner).machine
-    assert isinstance(machine, SevMachine)
+    machine = session("sev", owner=owner).sev
     machine.launch(reader)
     keys = OwnersKeys(tik=owner.session.keys.tik, pdh=owner.session.pdh, launch_digests=(machine.measurement.value,))
     evidence = sev.parse(machine.launch_evidence())
@@ -395,14 +329,13 @@ def test_tampering_is_over_after_its_launch(
     """What a refused launch has used is free again: an honest one follows on the same machine."""
     owner = owner_of(reader, anchors)
     one = session("sev", owner=owner)
-    assert isinstance(one.machine, SevMachine)
-    free = one.machine.pages.left
+    free = one.sev.pages.left
     for tampering in Tampering:
         if tampering is not Tampering.NONE:
-            assert not list(launch_steps(one.machine, reader, owner, tampering=tampering))[-1].ok
-            assert one.machine.pages.left == free
-    assert all(step.ok for step in launch_steps(one.machine, reader, owner))
-    assert one.go() == 0
+            assert not list(launch_steps(one.sev, reader, owner, tampering=tampering))[-1].ok
+            assert one.sev.pages.left == free
+    assert all(step.ok for step in launch_steps(one.sev, reader, owner))
+    assert one.go() == Ending(0)
     assert len(one.output) == 32
 
 
@@ -436,6 +369,6 @@ def test_a_page_without_c_bit_is_in_dram_as_it_is(
         assert len(machine.device_read(page)) == PAGE
 
     one.acts = [(b"\n", act)]
-    assert one.run(image) == 0
+    assert one.run(image) == Ending(0)
     assert seen == [False, True, False]
     assert bytes(one.output).strip() == text

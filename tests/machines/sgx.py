@@ -1,8 +1,9 @@
 """An SGX processor without a machine around it: instructions are given their operands by hand."""
 
-import datetime
 import functools
+import hashlib
 from collections import defaultdict
+from datetime import date
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -16,7 +17,7 @@ from cloister.emulate.vendors.sigstruct import Product, sign_enclave, signing_ke
 from cloister.measure.enclave import Tcs
 from cloister.measure.image import PAGE
 
-__all__ = ["BASE", "Bench", "FIRST", "FUSES", "Memory", "author", "draft", "secs", "tcs"]
+__all__ = ["BASE", "FIRST", "FUSES", "Bench", "Memory", "author", "draft", "tcs"]
 
 FIRST, COUNT, HOST_PAGES = 64, 256, 64
 BASE, SIZE = 0x10_0000, 0x10_0000
@@ -63,9 +64,6 @@ def draft(**changes: object) -> Secs:
         "isvfamilyid": bytes(16), "isvextprodid": bytes(16), "eid": 0,
     }  # fmt: skip
     return Secs(**values | changes)
-
-
-secs = draft
 
 
 def tcs(**changes: int) -> Tcs:
@@ -126,13 +124,11 @@ class Bench:
     def initialise(self, product: Product = Product(), *, hash_of: bytes | None = None) -> Code:  # noqa: B008 - frozen
         """EINIT with the author's signature, of what was built unless another measurement is given."""
         measured = self.cpu.enclave_of("test", self.secs).measurement.digest().value
-        signed = sign_enclave(author(), hash_of or measured, date=datetime.date(2026, 6, 1), product=product)
+        signed = sign_enclave(author(), hash_of or measured, date=date(2026, 6, 1), product=product)
         return self.einit(signed)
 
     def einit(self, signed: bytes, *, launch_hash: bytes | None = None) -> Code:
         """EINIT with any SIGSTRUCT; as Linux does, the launch control hash is the signer's unless another is given."""
-        import hashlib  # noqa: PLC0415
-
         self.cpu.launch_key_hash = launch_hash or hashlib.sha256(signed[128:512]).digest()
         return build.einit(self.cpu, self.put("sigstruct", signed), self.secs, self.put("token", bytes(304)))
 

@@ -6,6 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.forge.emulated_sev import (
+    BALANCE,
+    CODE,
+    EXIT,
+    PRINTER,
+    RICHES,
+    Session,
+    program,
+    quick_keystore,
+    sessions,
+)
 
 from cloister.emulate.attacks.battery import ATTACKS, attack
 from cloister.emulate.attacks.literature import LITERATURE
@@ -14,109 +25,27 @@ from cloister.emulate.host import Cause, HostView
 from cloister.emulate.machine import Ending, Machine, Shape
 from cloister.emulate.memory.xex import tweak_of
 from cloister.emulate.paging import Refused
-from cloister.emulate.sev.commands import CommandFailed, Policy, Status
-from cloister.emulate.sev.launch_steps import Party, Stage, Tampering, launch_steps
+from cloister.emulate.sev.commands import CommandFailed, Status
 from cloister.emulate.sev.machine import SevMachine
-from cloister.emulate.sev.owner import PRODUCTION, GuestOwner
 from cloister.emulate.sev.save_area import OFFSETS
 from cloister.emulate.sev.sme import SmeMachine
-from cloister.emulate.terminal import Terminal, sealed_terminal
-from cloister.emulate.vendors.amd import AmdManufacturer
-from cloister.emulate.vendors.amd_sev import certificate_record, sign_certificate
-from cloister.emulate.vendors.amd_sev_secret import OwnerSession, open_secret
-from cloister.emulate.vendors.amd_sev_session import shared_secret, unwrap, wrap
+from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.keystore import Keystore
-from cloister.emulate.vendors.x509 import p384
-from cloister.endorse.anchors import TrustAnchors
-from cloister.evidence.sev_chain import SevChain, Usage
-from cloister.evidence.sev_keys import EcKey
-from cloister.measure.guest import GuestLayout
-from cloister.measure.image import PAGE, Architecture, Image, ImagePage, Permission
-from cloister.measure.sev import guest_digest
-from cloister.verification.sev_chain import check_chain, root_spki
+from cloister.measure.image import PAGE, Architecture
 
-CODE = 0x401000
-BALANCE = 0x402000
-RICHES = 0x403000
 SMALL = Shape(memory=2048, frames=64)
 
 
 @pytest.fixture(scope="module")
 def keystore(tmp_path_factory: pytest.TempPathFactory) -> Keystore:
-    found = Keystore(tmp_path_factory.mktemp("keys") / "store")
-    for product in ("Milan", "Genoa"):
-        _ = AmdManufacturer(found, product, key_bits=2048).ask
-    return found
-
-
-def program(code: bytes, balance: bytes = b"", riches: bytes = b"") -> Image:
-    """A program of three pages: code, and two of data."""
-    both = Permission.READ | Permission.WRITE
-    return Image(
-        architecture=Architecture.X86_64, entry=CODE, headers=0, header_count=0, end=RICHES + PAGE,
-        pages=(
-            ImagePage(CODE, Permission.READ | Permission.EXECUTE, code.ljust(PAGE, b"\xcc")),
-            ImagePage(BALANCE, both, balance.ljust(PAGE, b"\0")),
-            ImagePage(RICHES, both, riches.ljust(PAGE, b"\0")),
-        ),
-    )  # fmt: skip
-
-
-READ_LINE = bytes.fromhex("31c0 31ff 48c7c600304000 ba01000000 0f05")
-"""read(0, RICHES, 1)"""
-PRINT = bytes.fromhex("b801000000 bf01000000 48c7c600204000 ba18000000 0f05")
-"""write(1, BALANCE, 24)"""
-EXIT = bytes.fromhex("b83c000000 31ff 0f05")
-"""exit(0)"""
-PRINTER = READ_LINE + PRINT + EXIT
-
-
-class Play:
-    """One machine; `act` is called while its program waits for a line, and again before each further one."""
-
-    def __init__(self, make: Callable[[Terminal], Machine], act: Callable[[], object] | None = None) -> None:
-        self.output = bytearray()
-        self.act = act
-        self.machine = make(sealed_terminal(self._read, self.output.extend))
-
-    def _read(self, _size: int) -> bytes:
-        if self.act:
-            self.act()
-        return b"\n"
-
-    def run(self, image: Image, steps: int = 0) -> Ending:
-        self.machine.launch(image)
-        return self.go(steps)
-
-    def go(self, steps: int = 0) -> Ending:
-        self.machine.start(["program"], {})
-        return self.machine.run(steps)
-
-    def page_of(self, address: int) -> int:
-        return self.machine.physical_page(self.machine.host_address(address))
+    return quick_keystore(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture
-def play(keystore: Keystore) -> Iterator[Callable[..., Play]]:
-    made: list[Play] = []
-
-    def of(kind: str = "sev", shape: Shape = SMALL, **settings: object) -> Play:
-        def make(terminal: Terminal) -> Machine:
-            if kind == "sme":
-                return SmeMachine(shape, terminal, keystore, **settings)  # type: ignore[arg-type]
-            return SevMachine(shape, terminal, keystore, es=kind == "sev-es", **settings)  # type: ignore[arg-type]
-
-        made.append(Play(make))
-        return made[-1]
-
-    yield of
-    for one in made:
-        one.machine.close()
-
-
-def sev_of(one: Play) -> SevMachine:
-    assert isinstance(one.machine, SevMachine)
-    return one.machine
+def play(keystore: Keystore) -> Iterator[Callable[..., Session]]:
+    """Make a machine by its name, and somebody who types."""
+    with sessions(keystore) as make:
+        yield lambda kind="sev", shape=SMALL, **settings: make(kind, shape, **settings)
 
 
 # ---- the project's whole battery, on every generation
@@ -143,7 +72,7 @@ def test_every_attack_ends_as_the_literature_says(keystore: Keystore, name: str,
 WANTED = b"balance: 1000000"
 
 
-def moved_by_algebra(one: Play) -> bytes:
+def moved_by_algebra(one: Session) -> bytes:
     """What the program prints after its hypervisor has moved one block of ciphertext, T(a) ^ T(b) added.
 
     The adversary chooses what the guest keeps in the other page (a web page that it serves, for example), and knows the
@@ -163,7 +92,7 @@ def moved_by_algebra(one: Play) -> bytes:
         page = one.machine.host_read(target // PAGE)
         one.machine.host_write(target // PAGE, xor(stolen, difference()) + page[16:])
 
-    one.act = move
+    one.meanwhile(move)
     one.machine.launch(program(PRINTER, b"balance: 0000001 and more"))
     one.machine.start(["program"], {})
     one.machine.write(RICHES + 16, xor(WANTED, difference()))
@@ -175,13 +104,13 @@ def xor(first: bytes, second: bytes) -> bytes:
     return bytes(x ^ y for x, y in zip(first, second, strict=True))
 
 
-def test_a_block_is_moved_and_chosen_by_algebra_on_the_first_parts(play: Callable[..., Play]) -> None:
+def test_a_block_is_moved_and_chosen_by_algebra_on_the_first_parts(play: Callable[..., Session]) -> None:
     """Du et al. 2017: the linear tweak cancels, and the block opens as what the adversary chose."""
     assert moved_by_algebra(play("sev", generation="naples")) == WANTED + b" and mor"
 
 
 @pytest.mark.parametrize("generation", ["rome", "milan", "genoa"])
-def test_the_same_move_gives_garbage_later(play: Callable[..., Play], generation: str) -> None:
+def test_the_same_move_gives_garbage_later(play: Callable[..., Session], generation: str) -> None:
     """One block of 16 bytes is scrambled, unnoticed; its neighbours are as they were."""
     printed = moved_by_algebra(play("sev", generation=generation))
     assert printed[:16] not in {WANTED, b"balance: 0000001"}
@@ -189,23 +118,23 @@ def test_the_same_move_gives_garbage_later(play: Callable[..., Play], generation
 
 
 @pytest.mark.parametrize("kind", ["sev", "sev-es"])
-def test_severed_reads_the_guest_through_its_own_answers(play: Callable[..., Play], kind: str) -> None:
+def test_severed_reads_the_guest_through_its_own_answers(play: Callable[..., Session], kind: str) -> None:
     """Morbitzer et al. 2018: the page that the guest sends out is exchanged below it for one that holds a secret."""
     secret = secrets.token_hex(12).encode()
     one = play(kind)
-    one.act = lambda: one.machine.remap(one.machine.host_address(BALANCE), one.page_of(RICHES))
+    one.meanwhile(lambda: one.machine.remap(one.machine.host_address(BALANCE), one.page_of(RICHES)))
     # the last block of the secret's page is what read() writes to, so the secret stands behind it
     assert one.run(program(PRINTER, b"a public answer", b"\n" + secret)) == Ending(0)
     assert one.output[1:24] == secret[:23]
 
 
-def test_memory_of_another_guest_is_garbage(play: Callable[..., Play]) -> None:
+def test_memory_of_another_guest_is_garbage(play: Callable[..., Session]) -> None:
     """Two guests, two keys: what was one guest's opens as nothing under the other's ASID."""
     one = play()
     text = b"what the first guest has"
     one.run(program(PRINTER, text))
     assert one.output == text
-    machine = sev_of(one)
+    machine = one.sev
     page = one.page_of(BALANCE)
     firmware = machine.firmware
     handle = firmware.launch_start(0)
@@ -222,9 +151,9 @@ SECRET_IN_REGISTER = bytes.fromhex("48bb") + b"k3ptSafe" + bytes.fromhex("b90000
 KEEPS = int.from_bytes(b"k3ptSafe", "little")
 
 
-def test_the_hypervisor_of_a_sev_guest_sees_and_changes_registers(play: Callable[..., Play]) -> None:
+def test_the_hypervisor_of_a_sev_guest_sees_and_changes_registers(play: Callable[..., Session]) -> None:
     one = play("sev")
-    machine = sev_of(one)
+    machine = one.sev
     seen: list[int] = []
 
     def look(view: HostView) -> None:
@@ -241,19 +170,19 @@ def test_the_hypervisor_of_a_sev_guest_sees_and_changes_registers(play: Callable
     assert machine.host_read(machine.hypervisor.state_page)[OFFSETS["rbx"] :][:8] == b"k3ptSafe"
 
 
-def test_the_registers_of_a_sev_guest_stand_in_dram(play: Callable[..., Play], tmp_path: Path) -> None:
+def test_the_registers_of_a_sev_guest_stand_in_dram(play: Callable[..., Session], tmp_path: Path) -> None:
     shape = replace(SMALL, dram=tmp_path / "dram")
     assert leaks(play("sev", shape), tmp_path / "dram")
 
 
-def test_the_registers_of_an_es_guest_do_not(play: Callable[..., Play], tmp_path: Path) -> None:
+def test_the_registers_of_an_es_guest_do_not(play: Callable[..., Session], tmp_path: Path) -> None:
     shape = replace(SMALL, dram=tmp_path / "dram")
     assert not leaks(play("sev-es", shape), tmp_path / "dram")
 
 
-def leaks(one: Play, dram: Path) -> bool:
+def leaks(one: Session, dram: Path) -> bool:
     """Whether a register's content stands in DRAM after an interrupt. The code that holds it too is encrypted."""
-    machine, found = sev_of(one), list[bool]()
+    machine, found = one.sev, list[bool]()
 
     def look(view: HostView) -> None:
         if view.cause is Cause.INTERRUPT and not found:
@@ -265,9 +194,9 @@ def leaks(one: Play, dram: Path) -> bool:
     return found[0]
 
 
-def test_the_hypervisor_of_an_es_guest_sees_what_the_ghcb_gives(play: Callable[..., Play]) -> None:
+def test_the_hypervisor_of_an_es_guest_sees_what_the_ghcb_gives(play: Callable[..., Session]) -> None:
     one = play("sev-es")
-    machine = sev_of(one)
+    machine = one.sev
     refusals: list[str] = []
 
     def look(view: HostView) -> None:
@@ -287,10 +216,10 @@ def test_the_hypervisor_of_an_es_guest_sees_what_the_ghcb_gives(play: Callable[.
 
 
 @pytest.mark.parametrize("how", ["replay", "flip", "write", "other page"])
-def test_a_changed_vmsa_is_noticed_at_entry(play: Callable[..., Play], how: str) -> None:
+def test_a_changed_vmsa_is_noticed_at_entry(play: Callable[..., Session], how: str) -> None:
     """The check value stands in the trusted memory region, which software cannot reach."""
     one = play("sev-es")
-    machine = sev_of(one)
+    machine = one.sev
     kept: list[bytes] = []
 
     def act(view: HostView) -> None:
@@ -318,10 +247,10 @@ def test_a_changed_vmsa_is_noticed_at_entry(play: Callable[..., Play], how: str)
     assert ending.status == 128 + 7
 
 
-def test_an_unchanged_vmsa_is_not(play: Callable[..., Play]) -> None:
+def test_an_unchanged_vmsa_is_not(play: Callable[..., Session]) -> None:
     """The same reading and writing, but of what stands there: that the check does not refuse everything."""
     one = play("sev-es")
-    machine = sev_of(one)
+    machine = one.sev
 
     def act(view: HostView) -> None:
         if view.cause is Cause.INTERRUPT:
@@ -332,10 +261,10 @@ def test_an_unchanged_vmsa_is_not(play: Callable[..., Play]) -> None:
     assert one.run(program(SECRET_IN_REGISTER), steps=1000) == Ending(0)
 
 
-def test_equal_registers_give_equal_ciphertext(play: Callable[..., Play]) -> None:
+def test_equal_registers_give_equal_ciphertext(play: Callable[..., Session]) -> None:
     """CIPHERLEAKS (Li et al., USENIX Security 2021): the VMSA is at one place, its encryption deterministic."""
     one = play("sev-es")
-    machine = sev_of(one)
+    machine = one.sev
     blocks: list[tuple[bytes, bytes]] = []
 
     def look(view: HostView) -> None:
@@ -349,9 +278,9 @@ def test_equal_registers_give_equal_ciphertext(play: Callable[..., Play]) -> Non
     assert len({counting for _, counting in blocks}) == len(blocks) > 10
 
 
-def test_the_trusted_memory_region_is_closed(play: Callable[..., Play]) -> None:
+def test_the_trusted_memory_region_is_closed(play: Callable[..., Session]) -> None:
     one = play("sev-es")
-    machine = sev_of(one)
+    machine = one.sev
     one.run(program(EXIT))
     (page,) = machine.trusted_pages
     for call in (
@@ -367,7 +296,7 @@ def test_the_trusted_memory_region_is_closed(play: Callable[..., Play]) -> None:
     assert failed.value.status is Status.POLICY_FAILURE
 
 
-def test_another_entry_point_is_another_measurement(play: Callable[..., Play]) -> None:
+def test_another_entry_point_is_another_measurement(play: Callable[..., Session]) -> None:
     """With SEV-ES the first registers are measured; with SEV they are not, but the boot parameters say the same."""
     image = program(EXIT)
     moved = replace(image, entry=CODE + 1)
@@ -381,23 +310,23 @@ def test_another_entry_point_is_another_measurement(play: Callable[..., Play]) -
 # ---- debugging
 
 
-def test_without_nodbg_the_hypervisor_reads_and_writes_everything(play: Callable[..., Play]) -> None:
+def test_without_nodbg_the_hypervisor_reads_and_writes_everything(play: Callable[..., Session]) -> None:
     one = play("sev-es", debug=True)
-    machine = sev_of(one)
+    machine = one.sev
 
     def act() -> None:
         address = machine.host_address(BALANCE)
         assert machine.debug_read(address).startswith(b"what the guest has")
         machine.debug_write(address, b"what the hypervisor has!".ljust(PAGE, b"\0"))
 
-    one.act = act
+    one.meanwhile(act)
     assert one.run(program(PRINTER, b"what the guest has")) == Ending(0)
     assert one.output == b"what the hypervisor has!"
 
 
-def test_with_nodbg_it_does_not(play: Callable[..., Play]) -> None:
+def test_with_nodbg_it_does_not(play: Callable[..., Session]) -> None:
     one = play("sev-es")
-    machine = sev_of(one)
+    machine = one.sev
     one.run(program(PRINTER, b"what the guest has"))
     free = machine.pages.left
     with pytest.raises(Refused, match="POLICY_FAILURE"):
@@ -405,158 +334,3 @@ def test_with_nodbg_it_does_not(play: Callable[..., Play]) -> None:
     with pytest.raises(Refused, match="POLICY_FAILURE"):
         machine.debug_write(machine.host_address(BALANCE), bytes(PAGE))
     assert machine.pages.left == free
-
-
-# ---- the owner's dialogue under attack
-
-
-@pytest.fixture
-def dialogue(play: Callable[..., Play]) -> Callable[..., tuple[SevMachine, GuestOwner, Image]]:
-    """A machine, and an owner who checks certificates unless told not to."""
-
-    def of(*, careful: bool = True, **settings: object) -> tuple[SevMachine, GuestOwner, Image]:
-        image = program(EXIT)
-
-        def check(chain: SevChain) -> None:
-            if careful:
-                check_chain(chain, TrustAnchors.testing(roots[0]))
-
-        owner = GuestOwner(
-            expected=[guest_digest(GuestLayout.of(image), encrypted_state=False)],
-            check_platform=check,
-            policy=int(PRODUCTION),
-        )
-        machine = sev_of(play("sev", owner=owner, **settings))
-        roots.append(root_spki(machine.firmware.pdh_cert_export()))
-        return machine, owner, image
-
-    roots: list[bytes] = []
-    return of
-
-
-@pytest.mark.parametrize(
-    ("tampering", "stage", "who", "words"),
-    [
-        (Tampering.SWAPPED_PDH, Stage.DEPLOY, Party.OWNER, "PDH"),
-        (Tampering.ALTERED_POLICY, Stage.LAUNCH, Party.FIRMWARE, "another policy"),
-        (Tampering.CHANGED_IMAGE, Stage.MEASURE, Party.OWNER, "expected launch"),
-        (Tampering.OLD_SECRET, Stage.SECRET, Party.FIRMWARE, "BAD_MEASUREMENT"),
-        (Tampering.CHANGED_SECRET, Stage.SECRET, Party.FIRMWARE, "BAD_MEASUREMENT"),
-    ],
-)
-def test_who_notices_which_tampering(
-    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
-    tampering: Tampering,
-    stage: Stage,
-    who: Party,
-    words: str,
-) -> None:
-    machine, owner, image = dialogue()
-    steps = list(launch_steps(machine, image, owner, tampering=tampering))
-    assert [step.ok for step in steps] == [True] * (len(steps) - 1) + [False]
-    assert (steps[-1].stage, steps[-1].receiver) == (stage, who)
-    assert words in steps[-1].failure
-    sent = stage is Stage.SECRET
-    assert any(step.sender is Party.OWNER and step.stage is Stage.SECRET for step in steps) == sent
-
-
-def test_altering_the_policy_bit_by_bit(dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]]) -> None:
-    machine, owner, _ = dialogue()
-    session = owner.begin(machine.firmware.pdh_cert_export())
-    for bit in range(6):
-        altered = int(PRODUCTION) ^ 1 << bit
-        with pytest.raises(CommandFailed) as failed:
-            machine.firmware.launch_start(altered, session.certificate, session.session)
-        assert failed.value.status in {Status.BAD_MEASUREMENT, Status.POLICY_FAILURE}
-    machine.firmware.launch_start(int(PRODUCTION), session.certificate, session.session)
-
-
-def test_an_owner_who_does_not_check_certificates_is_fooled(
-    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
-) -> None:
-    """The hypervisor stands between: its own PDH for the owner, the platform's for the keys that it passes on."""
-    machine, owner, image = dialogue(careful=False)
-    own, genuine = p384(), machine.firmware.pdh_cert_export()
-    forged = sign_certificate(certificate_record(Usage.PDH, own.public_key()), {Usage.PEK: p384()})
-    begun = owner.begin(replace(genuine, pdh=forged))
-    keys = unwrap(begun.session, shared_secret(own, EcKey.parse(begun.certificate.pubkey)), policy=owner.policy)
-    again = p384()
-    z = shared_secret(again, EcKey.parse(genuine.pdh.pubkey))
-    passed_on = OwnerSession(
-        certificate=certificate_record(Usage.PDH, again.public_key()),
-        session=wrap(keys, z, policy=owner.policy, nonce=bytes(16), iv=bytes(16)),
-        pdh=genuine.pdh.serialize(),
-        keys=keys,
-    )
-    hypervisor = machine.hypervisor
-    hypervisor.load(GuestLayout.of(image))
-    hypervisor.start(owner.policy, passed_on)
-    hypervisor.encrypt()
-    measurement = hypervisor.measure()
-    packet = owner.release(measurement)  # everything looks right
-    stolen = open_secret(keys, packet.header, packet.data, measurement.measure, guest_length=len(packet.data))
-    hypervisor.inject(packet)
-    hypervisor.finish()
-    machine.boot()
-    (key,) = machine.secrets().values()
-    assert key in stolen
-
-
-def test_a_careful_owner_is_not(dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]]) -> None:
-    machine, owner, _ = dialogue()
-    forged = sign_certificate(certificate_record(Usage.PDH, p384().public_key()), {Usage.PEK: p384()})
-    with pytest.raises(Exception, match="PDH"):
-        owner.begin(replace(machine.firmware.pdh_cert_export(), pdh=forged))
-
-
-def test_the_hypervisor_cannot_make_the_measure(
-    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
-) -> None:
-    """It knows everything in the HMAC but the key."""
-    machine, owner, image = dialogue()
-    owner.begin(machine.firmware.pdh_cert_export())
-    hypervisor = machine.hypervisor
-    hypervisor.load(GuestLayout.of(image))
-    hypervisor.start(owner.policy, None)  # a guest of its own, whose keys the firmware keeps
-    hypervisor.encrypt()
-    with pytest.raises(Exception, match="not that of an expected launch"):
-        owner.release(hypervisor.measure())
-
-
-def test_nothing_is_added_after_the_measurement(
-    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
-) -> None:
-    machine, owner, image = dialogue()
-    session = owner.begin(machine.firmware.pdh_cert_export())
-    hypervisor = machine.hypervisor
-    hypervisor.load(GuestLayout.of(image))
-    hypervisor.start(owner.policy, session)
-    hypervisor.encrypt()
-    hypervisor.measure()
-    with pytest.raises(CommandFailed) as failed:
-        machine.firmware.launch_update_data(hypervisor.handle, hypervisor.table[0] * PAGE, PAGE)
-    assert failed.value.status is Status.INVALID_GUEST_STATE
-
-
-def test_keys_and_secrets_are_in_no_message_and_no_text(
-    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
-) -> None:
-    machine, owner, image = dialogue()
-    steps = list(launch_steps(machine, image, owner))
-    keys = owner.session.keys
-    (key,) = machine.secrets().values()
-    context = machine.firmware.guests[machine.hypervisor.handle]
-    for hidden in (keys.tek, keys.tik, key, context.memory_key):
-        assert not any(hidden in step.message for step in steps)
-        for text in (repr(steps), repr(owner.session), repr(context), repr(machine.firmware.guests)):
-            assert hidden.hex() not in text
-            assert repr(hidden)[2:-1] not in text
-
-
-def test_the_policy_is_the_owners_even_if_the_machine_was_made_for_debugging(
-    dialogue: Callable[..., tuple[SevMachine, GuestOwner, Image]],
-) -> None:
-    machine, _, image = dialogue(debug=True)
-    machine.launch(image)
-    status = machine.firmware.guest_status(machine.hypervisor.handle)
-    assert Policy.NODBG in Policy(status.policy)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from tests.unit.emulate_snp_stand import POLICY, Stand, program, quick_keystore, stand_with
+from tests.forge.emulated_snp import POLICY, Stand, program, quick_keystore, stand_with
 
 from cloister.emulate.paging import HOST_KEY, Refused
 from cloister.emulate.snp import context as contexts

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.unit.emulate_snp_stand import POLICY, Stand, program, quick_keystore, stand_with
+from tests.forge.emulated_snp import POLICY, Stand, program, quick_keystore, stand_with
 
 from cloister.emulate.snp import context as contexts
 from cloister.emulate.snp.chip import Chip

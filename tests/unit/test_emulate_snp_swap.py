@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 import pytest
-from tests.unit.emulate_snp_stand import POLICY, Stand, program, quick_keystore, stand_with
+from tests.forge.emulated_snp import POLICY, Stand, program, quick_keystore, stand_with
 
 from cloister.emulate.paging import Refused
 from cloister.emulate.snp.commands import CommandFailed, Policy, Status

@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "trace": "list the system calls of a program and what they reveal",
     "measure": "compute what a program must measure in each TEE, offline",
     "attack": "attack a program in an emulated TEE, as its administrator",
+    "host": "be the administrator of a running emulated machine",
     "attest": "write the evidence of a program in an emulated TEE, and what vouches for it",
     "verify": "verify evidence from any TEE, offline, and explain the verdict",
     "policy": "write, check and try policies: what evidence must say",

@@ -80,6 +80,9 @@ def emulated_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--memory", type=int, default=256, metavar="MIB", help="DRAM in MiB (256)")
     group.add_argument("--frames", type=int, default=2048, metavar="N", help="on-die memory, pages of 4 KiB (2048)")
     group.add_argument("--keys", metavar="DIR", help="keys of the emulated manufacturers (default: the user's)")
+    group.add_argument(
+        "--host", metavar="SOCKET", help="listen there for the machine's administrator (`cloister host`)"
+    )
     group.add_argument("--unsafe-debug", action="store_true", help="launch in the TEE's debug mode: its host may read")
     group.add_argument(
         "--unsafe-plain-console", action="store_true", help="do not seal the terminal's line: the host reads along"
@@ -131,6 +134,7 @@ def emulated_words(args: argparse.Namespace, words: Sequence[str]) -> list[str]:
         frames=args.frames,
         dram=os.path.abspath(args.dram) if args.dram else "",
         keys=os.path.abspath(args.keys) if args.keys else "",
+        host=os.path.abspath(args.host) if args.host else "",
         debug=args.unsafe_debug,
         unsafe_plain_console=args.unsafe_plain_console,
     )

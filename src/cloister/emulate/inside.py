@@ -16,8 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from cloister.emulate.administration import Administrator
 from cloister.emulate.catalogue import NATIVE, Kind, kind_of, native_kind
+from cloister.emulate.control import ControlSocket
 from cloister.emulate.machine import Ending, Machine, Shape
+from cloister.emulate.symbols import symbols_of
 from cloister.emulate.terminal import Terminal, sealed_terminal, unsafe_plain_terminal
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.errors import CannotEnclave, CloisterError, NotFound
@@ -30,13 +33,17 @@ MEBIBYTE: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to run it in. `memory` is DRAM in MiB, `frames` pages of on-die memory, `dram` and `keys` paths or empty."""
+    """What to run it in. `memory` is DRAM in MiB, `frames` pages of on-die memory; `dram`, `keys`, `host` paths or empty.
+
+    `host` is a socket on which the machine's administrator is heard.
+    """
 
     tee: str
     memory: int = 256
     frames: int = 2048
     dram: str = ""
     keys: str = ""
+    host: str = ""
     debug: bool = False
     unsafe_plain_console: bool = False
 
@@ -72,9 +79,11 @@ def run(request: Request, words: Sequence[str]) -> Ending:
     make_terminal = unsafe_plain_terminal if request.unsafe_plain_console else sealed_terminal
 
     def read_input(size: int) -> bytes:
-        """What is typed, as it comes. While nobody types, the caches drain into DRAM, as they do in time."""
+        """What is typed, as it comes. While nobody types, the caches drain into DRAM, and the host is heard."""
         if not select.select([0], [], [], 0)[0]:
             machine.settle()
+        while control is not None and 0 not in select.select([0, control], [], [])[0]:
+            control.answer_one()
         return os.read(0, size)
 
     terminal = make_terminal(
@@ -85,14 +94,24 @@ def run(request: Request, words: Sequence[str]) -> Ending:
         interactive=os.isatty(0) and os.isatty(1),
     )
     machine = launched(kind, request, load_program(words[0]), terminal)
+    control = administered(machine, request, words[0])
     try:
         machine.start(words, os.environ)
         ending = machine.run()
         if not ending.stopped:
             machine.settle()  # who looks at DRAM's file afterwards finds what the program left
     finally:
+        if control is not None:
+            control.close()
         machine.close()
     return ending
+
+
+def administered(machine: Machine, request: Request, program: str) -> ControlSocket | None:
+    """The socket of the machine's administrator, who knows the program's symbols. UsageError if it cannot be made."""
+    if not request.host:
+        return None
+    return ControlSocket(Path(request.host), Administrator(machine, symbols_of(Path(program).read_bytes())))
 
 
 def launched(kind: Kind, request: Request, image: Image, terminal: Terminal) -> Machine:

@@ -101,6 +101,7 @@ class Machine(AdministratorPorts):
         self.host = Host(serve=LinuxHost(console.console).serve)
         self.shim = Shim(self, self._to_host, console.options)
         self.inside = False
+        self.interval = 0
         self.reserved: dict[int, Permission] = {}
         self._known: dict[int, Translation] = {}
 
@@ -180,9 +181,10 @@ class Machine(AdministratorPorts):
 
     def run(self, steps: int = 0) -> Ending:
         """Run the program to its end. `steps`: the host's timer interrupts after so many instructions (0: never)."""
+        self.interval = steps
         try:
             while True:
-                ending = self._react(self.engine.run(steps))
+                ending = self._react(self.engine.run(self.interval))
                 if ending is not None:
                     return ending
         except HostLied as lie:

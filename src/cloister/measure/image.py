@@ -14,7 +14,7 @@ from typing import Final
 from cloister._wire import Record, raw, u8, u16, u32, u64
 from cloister.errors import CannotEnclave, ParseError
 
-__all__ = ["HIGHEST", "PAGE", "Architecture", "Image", "ImagePage", "Permission", "read_image", "with_page"]
+__all__ = ["HIGHEST", "PAGE", "PIE_BASE", "Architecture", "Image", "ImagePage", "Permission", "read_image", "with_page"]
 
 PAGE: Final = 4096
 ZEROS: Final = bytes(PAGE)

@@ -1,7 +1,6 @@
 """The program that is attacked, compiled for a machine's instruction set."""
 
 import functools
-import io
 import shutil
 import subprocess
 import tempfile
@@ -10,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
-
+from cloister.emulate.symbols import symbols_of
 from cloister.errors import UsageError
 from cloister.measure.image import Architecture, Image, read_image
 
@@ -54,11 +51,7 @@ class Victim:
 def victim(architecture: Architecture) -> Victim:
     """The compiled victim. UsageError if this machine has no compiler for the architecture."""
     data = compiled(SOURCE, architecture, FLAGS)
-    table = ELFFile(io.BytesIO(data)).get_section_by_name(".symtab")
-    if not isinstance(table, SymbolTableSection):
-        raise UsageError(f"the compiler for {architecture} left no symbols in {SOURCE.name}")
-    symbols = {symbol.name: int(symbol["st_value"]) for symbol in table.iter_symbols() if symbol.name}
-    return Victim(read_image(data, SOURCE.name), symbols)
+    return Victim(read_image(data, SOURCE.name), symbols_of(data))
 
 
 def compiled(source: Path, architecture: Architecture, flags: tuple[str, ...]) -> bytes:

@@ -66,8 +66,8 @@ class SgxMachine(DynamicEnclave):
     """`keystore` keeps this processor's fuses, its manufacturer, and the author's key with which enclaves are signed.
 
     `debug` asks for ATTRIBUTES.DEBUG. `integrity` is one of PLATFORMS. `epc_pages` is the EPC's size: EPC_PAGES, or
-    half of a smaller machine, if it is not said. `product` is what the author signs besides the measurement; `sigstruct`
-    (1808 bytes) is used instead, if there is one. UsageError for sizes that cannot be.
+    half of a smaller machine, if it is not said. `product` is what the author signs besides the measurement;
+    `sigstruct` (1808 bytes) is used instead, if there is one. UsageError for sizes that cannot be.
     """
 
     tee = Tee.SGX

@@ -82,6 +82,7 @@ class SnpMachine(SnpPorts, GuestMachine):
     ) -> None:
         if not 0 <= vmpl <= 3:
             raise UsageError(f"VMPL {vmpl}: there are 0 to 3")
+        self.chip = Chip(AmdManufacturer(keystore, product), hiding=ciphertext_hiding)
         super().__init__(shape, console)
         self.options = options or GuestOptions()
         self.hiding = ciphertext_hiding
@@ -89,7 +90,6 @@ class SnpMachine(SnpPorts, GuestMachine):
         self.controller.install(HOST_KEY, PlainCipher(self.dram))
         self.rmp = ReverseMap(self.dram)
         self.pages = PhysicalMemory(self.rmp.size, max(0, shape.memory - self.rmp.size))
-        self.chip = Chip(AmdManufacturer(keystore, product), hiding=ciphertext_hiding)
         self.firmware = Firmware(self.chip, self.rmp, self.cache, self.controller)
         self.firmware.snp_init()
         self.hypervisor = Hypervisor(

@@ -11,10 +11,13 @@ runs; private pages are mapped by the module alone. The host still sees which pa
 whoever holds the memory chips can put old contents back.
 """
 
+import contextlib
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar, Final
 
+from cloister.emulate.engine_unsafe import Event, Stop
 from cloister.emulate.host import Cause, HostView
 from cloister.emulate.machine import Ending, Shape
 from cloister.emulate.paging import HOST_KEY, Access, IntegrityFault, MemoryFault, Stage
@@ -46,6 +49,15 @@ SERVE: Final = 1
 
 SERVE_MASK: Final = 1 << 10 | 1 << 11
 """It passes R10 and R11, the shared guest-physical address of the buffer."""
+
+HALT: Final = 12
+"""R11 of TDG.VP.VMCALL<Instruction.HLT> (Guest-Hypervisor Communication Interface for TDX, section 3.8)."""
+
+STEPPING_WINDOW: Final = 4096
+"""Cycles since entry within which an interrupt counts as an attempt to step."""
+
+STEPPING_MOST: Final = 32
+"""The most instructions that the TD is run on for then."""
 
 NO_ENTRY: Final = SeptEntry(SeptState.FREE, -1)
 
@@ -81,6 +93,7 @@ class TdxMachine(TdcallInstruction):
         self._leaves: dict[int, SeptEntry] = {}
         self._hkid = HOST_KEY
         self._left = Exit(ExitReason.EXTERNAL_INTERRUPT)
+        self._interval = 0
 
     # ---- launch
 
@@ -191,6 +204,26 @@ class TdxMachine(TdcallInstruction):
         """TDH.VP.ENTER for the first time: the guest's kernel boots, and starts the program."""
         self.module.vp_enter(self.vmm.tdvpr)
         super().start(arguments, environment)
+
+    def run(self, steps: int = 0) -> Ending:
+        """To the program's end; then the guest's kernel halts the processor, which is an exit too."""
+        self._interval = steps
+        ending = super().run(steps)
+        self.vmcall = SERVE_MASK, {"r10": 0, "r11": HALT}
+        with contextlib.suppress(MemoryFault, IntegrityFault):
+            self.leave(Cause.SYSTEM_CALL)
+        self.vmcall = None
+        return ending
+
+    def _react(self, event: Event) -> Ending | None:
+        """An interrupt too soon after entry looks like single-stepping: the TD first goes on for some instructions.
+
+        How many is random, so the host does not learn where the TD stands (Intel TDX Module 1.5 base specification,
+        "Protection against single-step attacks"). Model: one instruction for one cycle.
+        """
+        if event.stop is Stop.STEPS and self._interval < STEPPING_WINDOW:
+            event = self.engine.run(1 + secrets.randbelow(STEPPING_MOST))
+        return super()._react(event)
 
     def leave(self, cause: Cause, address: int | None = None) -> None:
         """A TD exit."""
