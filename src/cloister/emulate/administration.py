@@ -58,7 +58,7 @@ class Administrator:
         }
 
     def do(self, words: list[str]) -> str:
-        """Obey, and say what came of it. UsageError for words that mean nothing; a refusal of the machine is an answer."""
+        """Obey, and say what came of it; a refusal is an answer. UsageError for words that mean nothing."""
         doing = self._doing.get(words[0]) if words else None
         if doing is None:
             raise UsageError(f"{' '.join(words) or 'nothing'}: no such command; `help` lists them")

@@ -33,9 +33,9 @@ MEBIBYTE: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to run it in. `memory` is DRAM in MiB, `frames` pages of on-die memory; `dram`, `keys`, `host` paths or empty.
+    """What to run it in. `memory` is DRAM in MiB, `frames` pages of on-die memory.
 
-    `host` is a socket on which the machine's administrator is heard.
+    `dram`, `keys` and `host` are paths or empty; `host` is a socket on which the machine's administrator is heard.
     """
 
     tee: str
@@ -82,7 +82,7 @@ def run(request: Request, words: Sequence[str]) -> Ending:
         """What is typed, as it comes. While nobody types, the caches drain into DRAM, and the host is heard."""
         if not select.select([0], [], [], 0)[0]:
             machine.settle()
-        while control is not None and 0 not in select.select([0, control], [], [])[0]:
+        while control is not None and 0 not in select.select([0, control.fileno()], [], [])[0]:
             control.answer_one()
         return os.read(0, size)
 
