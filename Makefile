@@ -47,6 +47,11 @@ bench: setup
 bench-verify: setup
 	$(BIN)/python -m benchmarks.verify $(BENCH)
 
+# Programs in emulated machines against the same programs natively; BENCH as above.
+.PHONY: bench-emulate
+bench-emulate: packages setup
+	$(BIN)/python -m benchmarks.emulate $(BENCH)
+
 .PHONY: fuzz
 fuzz: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'

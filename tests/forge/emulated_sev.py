@@ -32,8 +32,8 @@ from cloister.measure.sev import guest_digest
 from cloister.verification.sev_chain import check_chain
 
 __all__ = [
-    "BALANCE", "CODE", "DATA", "ES_POLICY", "EXIT", "POLICY", "PRINTER", "RICHES", "TRUSTED", "Bench", "Session",
-    "bench_of", "owner_of", "program", "quick_keystore", "sessions",
+    "BALANCE", "CODE", "DATA", "ES_POLICY", "EXIT", "POLICY", "PRINTER", "READ_LINE", "RICHES", "TRUSTED", "Bench",
+    "Session", "bench_of", "owner_of", "program", "quick_keystore", "sessions",
 ]  # fmt: skip
 
 TRUSTED = 8

@@ -1,9 +1,14 @@
 """An SNP platform without a CPU, for tests: DRAM, caches, RMP, firmware, hypervisor; and machines with quick keys."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloister.emulate.attacks.scene import Act, Played, Scene
+from cloister.emulate.attacks.victims import victim
 from cloister.emulate.host import PhysicalMemory
+from cloister.emulate.machine import Machine, Shape
 from cloister.emulate.memory.cache import FrameCache
 from cloister.emulate.memory.controller import MemoryController
 from cloister.emulate.memory.dram_unsafe import Dram
@@ -13,14 +18,18 @@ from cloister.emulate.snp.chip import Chip
 from cloister.emulate.snp.firmware import Firmware
 from cloister.emulate.snp.firmware_core import FIRMWARE_PAGE
 from cloister.emulate.snp.hypervisor import Hypervisor
+from cloister.emulate.snp.machine import SnpMachine
 from cloister.emulate.snp.rmp import ReverseMap, RmpEntry
 from cloister.emulate.snp.rmp_instructions import Result, rmpupdate
+from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.amd import AmdManufacturer
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.evidence.snp import Product
 from cloister.measure.image import PAGE, Architecture, Image, ImagePage, Permission
 
-__all__ = ["POLICY", "Stand", "program", "quick_keystore", "stand_with"]
+__all__ = ["POLICY", "Stage", "Stand", "program", "quick_keystore", "stages", "stand_with"]
+
+SMALL = Shape(memory=2048, frames=64)
 
 POLICY = 0x30000
 """SMT allowed, and the bit that is always 1."""
@@ -30,7 +39,7 @@ def quick_keystore(directory: Path, *products: Product) -> Keystore:
     """A keystore whose AMD authorities have 2048 bits: those are made once, and 4096 take seconds."""
     keystore = Keystore(directory)
     for product in products or (Product.MILAN,):
-        assert AmdManufacturer(keystore, product, key_bits=2048).ask.certificate
+        _ = AmdManufacturer(keystore, product, key_bits=2048).ask
     return keystore
 
 
@@ -99,3 +108,38 @@ def program(*contents: bytes, architecture: Architecture = Architecture.X86_64) 
     return Image(
         architecture=architecture, entry=0x40_0000, headers=0, header_count=0, end=pages[-1].address + PAGE, pages=pages
     )
+
+
+class Stage(Scene):
+    """A scene on an SNP machine."""
+
+    def __init__(self, keystore: Keystore, settings: dict[str, object]) -> None:
+        def make(terminal: Terminal) -> Machine:
+            return SnpMachine(SMALL, terminal, keystore, **settings)  # type: ignore[arg-type]
+
+        super().__init__(make, lambda machine: victim(machine.architecture))
+
+    @property
+    def snp(self) -> SnpMachine:
+        assert isinstance(self.machine, SnpMachine)
+        return self.machine
+
+    def shown(self, action: Callable[[], object], before: bytes = b"") -> Played:
+        """Launch, type `before`, do `action` while the program waits, and have it print its balance."""
+        self.launch()
+        head = [Act(before)] if before else []
+        return self.play([*head, Act(b"b\n", action), Act(b"q\n")])
+
+
+@contextlib.contextmanager
+def stages(keystore: Keystore) -> Iterator[Callable[..., Stage]]:
+    """Makes scenes, with the machine's settings, and closes them all."""
+    made: list[Stage] = []
+
+    def one(**settings: object) -> Stage:
+        made.append(Stage(keystore, settings))
+        return made[-1]
+
+    yield one
+    for stage in made:
+        stage.close()

@@ -319,8 +319,11 @@ def test_a_launch_that_the_owner_refuses_ends(
 ) -> None:
     owner = owner_of(reader, anchors, expected=[Digest("sha256", bytes(32))])
     one = session("sev", owner=owner)
+    free = one.machine.pages.left
     with pytest.raises(VerificationError, match="expected launch"):
         one.machine.launch(reader)
+    assert one.machine.pages.left == free
+    assert one.sev.firmware.platform_status().guests == 0
 
 
 def test_tampering_is_over_after_its_launch(

@@ -24,7 +24,7 @@ from cloister.endorse.importing import import_files
 from cloister.errors import ChainInvalid, EndorsementUnavailable, NotFresh, SignatureInvalid
 from cloister.evidence.snp import Product
 from cloister.measure.guest import GuestLayout
-from cloister.measure.image import Architecture, Image, read_image
+from cloister.measure.image import Image, read_image
 from cloister.measure.snp import guest_digest
 from cloister.model import Tee
 from cloister.verifier import Verdict
@@ -161,7 +161,7 @@ def verdict(machine: SnpMachine, report: bytes, nonce: bytes = NONCE, anchors: T
     root = machine.chip.manufacturer.ark.certificate.spki
     return cloister.verify(
         report, nonce=nonce, at=now, anchors=TrustAnchors.testing(root) if anchors is None else anchors,
-        endorsements=cache.endorsements(import_files(machine.collateral(at=now).items())),
+        endorsements=cache.endorsements(import_files(machine.vouching(now).collateral.items())),
     )  # fmt: skip
 
 

@@ -53,4 +53,4 @@ def machine_for(
 ) -> Machine:
     """A machine by its name; the native one for the image's instruction set."""
     kind = native_kind(image.architecture) if name == "native" and image is not None else kind_of(name)
-    return kind.make(shape, run.terminal(), Keystore(keys), debug)
+    return kind.make(shape, run.terminal(), Keystore(keys), debug=debug)

@@ -4,6 +4,7 @@ import functools
 import hashlib
 from collections import defaultdict
 from datetime import date
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -56,9 +57,9 @@ class Memory:
         self.pages.pop(page, None)
 
 
-def draft(**changes: object) -> Secs:
+def draft(**changes: Any) -> Secs:
     """The SECS that a host would like."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "size": SIZE, "base": BASE, "ssaframesize": 1, "miscselect": 0, "attributes": NORMAL, "mrenclave": bytes(32),
         "mrsigner": bytes(32), "configid": bytes(64), "isvprodid": 0, "isvsvn": 0, "configsvn": 0,
         "isvfamilyid": bytes(16), "isvextprodid": bytes(16), "eid": 0,

@@ -11,6 +11,7 @@ from tests.forge.emulated_sev import (
     CODE,
     EXIT,
     PRINTER,
+    READ_LINE,
     RICHES,
     Session,
     program,
@@ -126,6 +127,31 @@ def test_severed_reads_the_guest_through_its_own_answers(play: Callable[..., Ses
     # the last block of the secret's page is what read() writes to, so the secret stands behind it
     assert one.run(program(PRINTER, b"a public answer", b"\n" + secret)) == Ending(0)
     assert one.output[1:24] == secret[:23]
+
+
+SPENDER = READ_LINE + bytes.fromhex("c604250020400030") + PRINTER
+"""Waits, writes 0 where its balance begins, waits, prints."""
+
+
+@pytest.mark.parametrize("kind", ["sev", "sev-es"])
+def test_a_dropped_cache_line_undoes_a_write(play: Callable[..., Session], kind: str) -> None:
+    """CacheWarp (Zhang et al., USENIX Security 2024): no ciphertext is touched, the write just never happened."""
+    one = play(kind)
+    one.acts = [(b"\n", one.machine.settle), (b"\n", lambda: one.sev.invd(one.machine.host_address(BALANCE)))]
+    assert one.run(program(SPENDER, b"9 coins left")) == Ending(0)
+    assert one.output.startswith(b"9 coins left")
+
+
+def test_later_parts_write_back(play: Callable[..., Session]) -> None:
+    one = play("sev", generation="genoa")
+
+    def act() -> None:
+        with pytest.raises(Refused, match="INVD"):
+            one.sev.invd(one.machine.host_address(BALANCE))
+
+    one.acts = [(b"\n", one.machine.settle), (b"\n", act)]
+    assert one.run(program(SPENDER, b"9 coins left")) == Ending(0)
+    assert one.output.startswith(b"0 coins left")
 
 
 def test_memory_of_another_guest_is_garbage(play: Callable[..., Session]) -> None:
@@ -276,6 +302,19 @@ def test_equal_registers_give_equal_ciphertext(play: Callable[..., Session]) -> 
     assert one.run(program(SECRET_IN_REGISTER), steps=1000) == Ending(0)
     assert len({unchanged for unchanged, _ in blocks}) == 1
     assert len({counting for _, counting in blocks}) == len(blocks) > 10
+
+
+@pytest.mark.parametrize("kind", ["sev", "sev-es"])
+def test_a_guest_is_stepped_instruction_by_instruction(play: Callable[..., Session], kind: str) -> None:
+    """SEV-Step (Wilke et al., TCHES 2024): a timer after each instruction counts them, whatever is encrypted."""
+    counts = []
+    for loops in (5, 9):
+        one = play(kind)
+        one.machine.launch(program(bytes.fromhex(f"b9{loops:02x}000000 ffc9 75fc") + EXIT))
+        one.machine.start(["program"], {})
+        assert one.machine.run(steps=1) == Ending(0)
+        counts.append(sum(view.cause is Cause.INTERRUPT for view in one.machine.host.seen))
+    assert counts[1] - counts[0] == 2 * (9 - 5)
 
 
 def test_the_trusted_memory_region_is_closed(play: Callable[..., Session]) -> None:

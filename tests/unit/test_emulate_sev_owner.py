@@ -1,9 +1,12 @@
 """The guest's owner: what it checks before it sends anything, and the table of secrets that it sends."""
 
+import contextlib
 import uuid
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloister.emulate.sev.commands import Policy
 from cloister.emulate.sev.owner import GuestOwner, open_disk
@@ -145,6 +148,19 @@ def test_an_entry_stands_once() -> None:
     twice = area.replace(uuid.UUID(int=8).bytes_le, NAME.bytes_le)
     with pytest.raises(ParseError, match="twice"):
         secrets_in(twice)
+
+
+@given(st.dictionaries(st.uuids(), st.binary(max_size=64), max_size=8))
+def test_every_table_is_read_back(entries: dict[uuid.UUID, bytes]) -> None:
+    assert secrets_in(secret_area(entries).ljust(PAGE, b"\xff")) == entries
+
+
+@given(st.binary(max_size=200))
+def test_a_hostile_table_is_read_or_refused(content: bytes) -> None:
+    """The hypervisor chooses what stands there if no secret was injected."""
+    page = secret_area({})[:16] + content
+    with contextlib.suppress(ParseError):
+        secrets_in(page.ljust(PAGE, b"\0"))
 
 
 def test_a_table_fits_into_a_page() -> None:

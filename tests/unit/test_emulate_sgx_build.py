@@ -83,6 +83,8 @@ def test_mrenclave_appears_at_einit(bench: Bench) -> None:
         ({"attributes": Attributes(flags=Attribute.MODE64BIT, xfrm=1)}, "XFRM"),
         ({"attributes": Attributes(flags=Attribute.MODE64BIT, xfrm=7)}, "XFRM"),
         ({"attributes": Attributes(flags=Attribute.MODE64BIT | Attribute.INIT, xfrm=3)}, "INIT"),
+        ({"attributes": Attributes(flags=Attribute.MODE64BIT | 0x8, xfrm=3)}, "bits that this processor lacks"),
+        ({"attributes": Attributes(flags=Attribute.MODE64BIT | 1 << 40, xfrm=3)}, "bits that this processor lacks"),
         ({"attributes": Attributes(flags=0, xfrm=3)}, "MODE64BIT"),
         ({"configid": b"c" * 64}, "KSS"),
         ({"eid": 5}, "EINIT fills"),
@@ -264,7 +266,7 @@ def test_einit_refuses_other_attributes_than_signed(bench: Bench, product: dict[
 
 def test_a_mask_leaves_an_attribute_open(bench: Bench) -> None:
     debug = Attributes(flags=Attribute.MODE64BIT | Attribute.DEBUG, xfrm=3)
-    mask = Attributes(flags=(1 << 64) - 1 & ~Attribute.DEBUG, xfrm=(1 << 64) - 1)
+    mask = Attributes(flags=(1 << 64) - 1 & ~int(Attribute.DEBUG), xfrm=(1 << 64) - 1)
     whole = signed(ready(bench, draft(attributes=debug)), attribute_mask=mask.serialize())
     assert bench.einit(whole) is Code.SUCCESS
 

@@ -42,7 +42,7 @@ class Swapping(Bench):
         """What ordinary memory holds: ciphertext and PCMD."""
         return self.cpu.read("test", SPOTS["source"], PAGE), self.cpu.read("test", SPOTS["pcmd"], Pcmd.SIZE)
 
-    def load(  # noqa: PLR0913 - one for each thing that a host may get wrong
+    def load(
         self,
         stored: tuple[bytes, bytes],
         *,

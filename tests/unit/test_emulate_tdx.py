@@ -90,6 +90,11 @@ def refused(act: Callable[[], object]) -> tuple[Seamcall | Tdcall, Status, Opera
     return caught.value.call, caught.value.status, caught.value.operand
 
 
+def state(tdx: Platform, gpa: int) -> SeptState:
+    """The secure EPT's word about a page."""
+    return tdx.td.sept.leaves[gpa // PAGE].state
+
+
 # ---------------------------------------------------------------- building a TD
 
 
@@ -265,16 +270,16 @@ def test_content_cannot_be_added_to_a_td_that_may_run(tdx: Platform) -> None:
 
 def test_blocking_tracking_and_unblocking(tdx: Platform) -> None:
     tdx.running()
-    module, tdr, leaves = tdx.module, tdx.vmm.tdr, tdx.td.sept.leaves
+    module, tdr = tdx.module, tdx.vmm.tdr
     assert refused(lambda: module.mem_range_unblock(tdr, 0))[1] is Status.EPT_ENTRY_STATE_INCORRECT
     module.mem_range_block(tdr, 0)
-    assert leaves[0].state is SeptState.BLOCKED
+    assert state(tdx, 0) is SeptState.BLOCKED
     assert refused(lambda: module.mem_range_block(tdr, 0))[1] is Status.EPT_ENTRY_STATE_INCORRECT
     assert refused(lambda: module.mem_range_unblock(tdr, 0))[1] is Status.TLB_TRACKING_NOT_DONE
     assert refused(lambda: module.mem_page_remove(tdr, 0))[1] is Status.TLB_TRACKING_NOT_DONE
     module.mem_track(tdr)
     module.mem_range_unblock(tdr, 0)
-    assert leaves[0].state is SeptState.MAPPED
+    assert state(tdx, 0) is SeptState.MAPPED
     assert tdx.memory.read(tdx.vmm.table[0], tdx.td.hkid) == CONTENT
 
 
@@ -317,9 +322,9 @@ def test_a_pending_page_can_be_blocked_too(tdx: Platform) -> None:
     tdx.running()
     tdx.vmm.augment(PAGE)
     tdx.vmm.block(PAGE)
-    assert tdx.td.sept.leaves[1].state is SeptState.PENDING_BLOCKED
+    assert state(tdx, PAGE) is SeptState.PENDING_BLOCKED
     tdx.vmm.unblock(PAGE)
-    assert tdx.td.sept.leaves[1].state is SeptState.PENDING
+    assert state(tdx, PAGE) is SeptState.PENDING
 
 
 def test_a_mapped_entry_takes_no_other_page(tdx: Platform) -> None:

@@ -1,8 +1,8 @@
 """The machines by name, and how each is made. Machines are imported when they are asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from cloister.emulate.machine import Machine, Shape
 from cloister.emulate.native import NativeArmMachine, NativeMachine, NativeRiscvMachine
@@ -13,15 +13,16 @@ from cloister.measure.image import Architecture
 
 __all__ = ["KINDS", "NATIVE", "Kind", "kind_of", "native_kind"]
 
-Make = Callable[[Shape, Terminal, Keystore, bool], Machine]
+
+class Make(Protocol):
+    """How a machine is made; `debug` asks for the TEE's debug mode, UsageError where it has none."""
+
+    def __call__(self, shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One machine: its name on the command line, its title for people, what it runs, and how it is made.
-
-    `make(shape, terminal, keystore, debug)`: `debug` asks for the TEE's debug mode, UsageError where it has none.
-    """
+    """One machine: its name on the command line, its title for people, what it runs, and how it is made."""
 
     name: str
     title: str
@@ -30,7 +31,7 @@ class Kind:
 
 
 def _sgx(integrity: str) -> Make:
-    def make(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001 - one form
+    def make(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
         from cloister.emulate.sgx.machine import SgxMachine  # noqa: PLC0415 - imported when asked for
 
         return SgxMachine(shape, terminal, keystore, debug=debug, integrity=integrity)
@@ -38,15 +39,15 @@ def _sgx(integrity: str) -> Make:
     return make
 
 
-def _sme(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
+def _sme(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
     from cloister.emulate.sev.sme import SmeMachine  # noqa: PLC0415
 
-    _no_debug("sme", debug)
+    _no_debug("sme", debug=debug)
     return SmeMachine(shape, terminal, keystore)
 
 
 def _sev(*, es: bool) -> Make:
-    def make(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
+    def make(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
         from cloister.emulate.sev.machine import SevMachine  # noqa: PLC0415
 
         return SevMachine(shape, terminal, keystore, es=es, debug=debug)
@@ -54,34 +55,34 @@ def _sev(*, es: bool) -> Make:
     return make
 
 
-def _snp(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
+def _snp(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
     from cloister.emulate.snp.machine import SnpMachine  # noqa: PLC0415
 
     return SnpMachine(shape, terminal, keystore, debug=debug)
 
 
-def _tdx(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
+def _tdx(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
     from cloister.emulate.tdx.machine import TdxMachine  # noqa: PLC0415
 
     return TdxMachine(shape, terminal, keystore, debug=debug)
 
 
-def _trustzone(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
+def _trustzone(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
     from cloister.emulate.trustzone.machine import TrustZoneMachine  # noqa: PLC0415
 
     return TrustZoneMachine(shape, terminal, keystore, debug=debug)
 
 
-def _cca(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
+def _cca(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
     from cloister.emulate.cca.machine import CcaMachine  # noqa: PLC0415
 
     return CcaMachine(shape, terminal, keystore, debug=debug)
 
 
-def _keystone(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
+def _keystone(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
     from cloister.emulate.keystone.machine import KeystoneMachine  # noqa: PLC0415
 
-    _no_debug("keystone", debug)
+    _no_debug("keystone", debug=debug)
     return KeystoneMachine(shape, terminal, keystore)
 
 
@@ -93,15 +94,15 @@ NATIVES: Final[Mapping[Architecture, type[NativeMachine]]] = {
 def native_kind(architecture: Architecture) -> Kind:
     """A machine without a TEE, for one instruction set."""
 
-    def make(shape: Shape, terminal: Terminal, keystore: Keystore, debug: bool) -> Machine:  # noqa: FBT001
+    def make(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
         del keystore
-        _no_debug("native", debug)
+        _no_debug("native", debug=debug)
         return NATIVES[architecture](shape, terminal)
 
     return Kind("native", "no TEE", architecture, make)
 
 
-def _no_debug(name: str, debug: bool) -> None:  # noqa: FBT001
+def _no_debug(name: str, *, debug: bool) -> None:
     if debug:
         raise UsageError(f"{name} has no debug mode: its architecture knows none")
 

@@ -106,6 +106,12 @@ REGISTERS: Final[Mapping[Architecture, Registers]] = {
     ),
 }
 
+PSTATE_EL1H: Final = 0b0101
+SCTLR_EL1: Final = (1, 0, 3, 0, 0)
+"""Its coordinates CRn, CRm, op0, op1, op2."""
+SCTLR_PROGRAMS: Final = 1 << 26 | 1 << 18 | 1 << 16 | 1 << 15 | 1 << 14
+"""UCI, nTWE, nTWI, UCT, DZE: what Linux lets programs at EL0 do (arch/arm64/include/asm/sysreg.h)."""
+
 SYSTEM_CALL_EXCEPTION: Final = {Architecture.ARM64: 2, Architecture.RISCV64: 8}
 """QEMU's EXCP_SWI of Arm, and RISC-V's cause 8: ecall from U-mode (Privileged Architecture, table 3.6)."""
 
@@ -276,6 +282,24 @@ class Engine:
     def restore(self) -> None:
         """Take the processor state back that `save` put aside."""
         self._uc.context_restore(self._saved)
+
+    def context(self) -> object:
+        """A place for one more whole processor state, floating point included, for machines with several contexts."""
+        return self._uc.context_save()
+
+    def store(self, context: object) -> None:
+        """Put the processor state into such a place."""
+        self._uc.context_update(context)
+
+    def load(self, context: object | None = None) -> None:
+        """Take the processor state from such a place; without one, a clean state."""
+        self._uc.context_restore(self._clean if context is None else context)
+
+    def set_exception_level(self, level: int) -> None:
+        """Arm: run at EL0 or EL1, which is what an engine begins with. NZCV and interrupt masks are cleared."""
+        self._uc.reg_write(arm64_const.UC_ARM64_REG_PSTATE, 0 if level == 0 else PSTATE_EL1H)
+        # Writing a system register is what makes the engine take notice of the level.
+        self._uc.reg_write(arm64_const.UC_ARM64_REG_CP_REG, (*SCTLR_EL1, SCTLR_PROGRAMS))
 
     def close(self) -> None:
         """Wipe the processor state and what was put aside."""

@@ -80,7 +80,7 @@ class Host:
     `serve` answers a system call: request bytes in, reply bytes out. `on_exit` is called at every exit, after the TEE
     has hidden what it hides. `on_fault` is called with the address of a page that the host's own tables lack; it
     returns whether they now have it. `on_result` sets the result of a system call where no TEE does.
-    `seen` holds the last exits.
+    `seen` holds the last exits, `exits` counts all.
     """
 
     serve: Callable[[bytes], bytes]
@@ -88,8 +88,10 @@ class Host:
     on_fault: Callable[[int], bool] = _no_repair
     on_result: Callable[[int], int] = _as_it_is
     seen: deque[HostView] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    exits: int = 0
 
     def sees(self, view: HostView) -> None:
         """Tell the host of an exit."""
+        self.exits += 1
         self.seen.append(view)
         self.on_exit(view)

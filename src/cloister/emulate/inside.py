@@ -124,7 +124,7 @@ def launched(kind: Kind, request: Request, image: Image, terminal: Terminal) -> 
             f"compile it with {COMPILER[kind.architecture]} -static"
         )
     machine = kind.make(
-        request.shape, terminal, Keystore(Path(request.keys)) if request.keys else Keystore(), request.debug
+        request.shape, terminal, Keystore(Path(request.keys)) if request.keys else Keystore(), debug=request.debug
     )
     try:
         machine.launch(image)

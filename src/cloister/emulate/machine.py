@@ -47,11 +47,15 @@ KILLED: Final = 128 + 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """Sizes, in pages of 4 KiB: `memory` is DRAM, `frames` what the CPU's caches hold. `dram` is DRAM's file."""
+    """Sizes, in pages of 4 KiB: `memory` is DRAM, `frames` what the CPU's caches hold. `dram` is DRAM's file.
+
+    With `profile` the controller adds up the seconds that it spends in ciphers.
+    """
 
     memory: int = 65536
     frames: int = 2048
     dram: Path | None = None
+    profile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Machine(AdministratorPorts):
     def __init__(self, shape: Shape, console: Terminal) -> None:
         self.shape = shape
         self.dram = Dram(shape.memory, shape.dram)
-        self.controller = MemoryController(self.dram)
+        self.controller = MemoryController(self.dram, profile=shape.profile)
         self.frames = FramePool(shape.frames)
         self.engine = Engine(self.architecture, self.frames, self._fill)
         self.cache = FrameCache(self.frames.views, self.controller, self.engine.flush_translations)

@@ -73,7 +73,7 @@ def attack(kind: Kind, one: Attack, keystore: Keystore, *, debug: bool = False) 
     """Build a machine, launch the victim, attack it, and give the machine back. UsageError without a compiler."""
 
     def make(terminal: Terminal) -> Machine:
-        return kind.make(SMALL, terminal, keystore, debug)
+        return kind.make(SMALL, terminal, keystore, debug=debug)
 
     scene = Scene(make, lambda machine: victim(machine.architecture))
     try:

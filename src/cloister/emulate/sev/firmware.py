@@ -165,12 +165,12 @@ class Firmware(Guests):
         return self._identity.attest(mnonce, guest.launch_digest, int(guest.policy))
 
     def dbg_decrypt(self, handle: int, source: int, target: int, size: int) -> None:
-        """DBG_DECRYPT (7.1): the guest's memory at `source`, in plain at `target`. Refused if the policy has NODBG."""
+        """DBG_DECRYPT: the guest's memory at `source`, in plain at `target`. Refused if the policy has NODBG."""
         guest = self._debugged(Command.DBG_DECRYPT, handle, (source, target), size)
         self.memory.write(target, self.memory.read(source, size, guest.asid), HOST_KEY)
 
     def dbg_encrypt(self, handle: int, source: int, target: int, size: int) -> None:
-        """DBG_ENCRYPT (7.2): the host's bytes at `source` into the guest's memory at `target`."""
+        """DBG_ENCRYPT: the host's bytes at `source` into the guest's memory at `target`."""
         guest = self._debugged(Command.DBG_ENCRYPT, handle, (source, target), size)
         self.memory.write(target, self.memory.read(source, size, HOST_KEY), guest.asid)
 

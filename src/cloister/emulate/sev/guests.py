@@ -11,7 +11,7 @@ class Guests(Platform):
     """The firmware with guests, each known by the handle that LAUNCH_START gave out."""
 
     def activate(self, handle: int, asid: int) -> None:
-        """ACTIVATE (6.14): the memory controller gets the guest's key, under this ASID."""
+        """ACTIVATE: the memory controller gets the guest's key, under this ASID."""
         guest = self._guest(Command.ACTIVATE, handle)
         if guest.asid:
             raise CommandFailed(Command.ACTIVATE, Status.ACTIVE, f"guest {handle} already has ASID {guest.asid}")
@@ -32,21 +32,21 @@ class Guests(Platform):
             raise CommandFailed(Command.ACTIVATE, Status.DFFLUSH_REQUIRED, reason)
 
     def deactivate(self, handle: int) -> None:
-        """DEACTIVATE (6.15): the key leaves the memory controller. The guest cannot run or be read until ACTIVATE."""
+        """DEACTIVATE: the key leaves the memory controller. The guest cannot run or be read until ACTIVATE."""
         guest = self._active(Command.DEACTIVATE, handle)
         self.memory.remove(guest.asid)
         self._given_back(guest.asid)
         guest.asid = 0
 
     def decommission(self, handle: int) -> None:
-        """DECOMMISSION (6.1): the guest's context, its memory key with it, is gone for good."""
+        """DECOMMISSION: the guest's context, its memory key with it, is gone for good."""
         guest = self._guest(Command.DECOMMISSION, handle)
         if guest.asid:
             raise CommandFailed(Command.DECOMMISSION, Status.ACTIVE, f"guest {handle} has an ASID: DEACTIVATE first")
         del self.guests[handle]
 
     def guest_status(self, handle: int) -> GuestStatus:
-        """GUEST_STATUS (6.16)."""
+        """GUEST_STATUS: for everybody on the host."""
         guest = self._guest(Command.GUEST_STATUS, handle)
         return GuestStatus(state=guest.state, policy=int(guest.policy), asid=guest.asid)
 

@@ -72,8 +72,9 @@ class Hypervisor:
         certificate, buffer = (session.certificate, session.session) if session else (None, None)
         self.encrypted_state = bool(policy & Policy.ES)
         self.handle = self.firmware.launch_start(policy, certificate, buffer)
-        self.asid = self.firmware.generation.asids_for(encrypted_state=self.encrypted_state).start
-        self.firmware.activate(self.handle, self.asid)
+        asid = self.firmware.generation.asids_for(encrypted_state=self.encrypted_state).start
+        self.firmware.activate(self.handle, asid)
+        self.asid = asid
 
     def encrypt(self) -> None:
         """LAUNCH_UPDATE_DATA for every page, LAUNCH_UPDATE_VMSA for the processor if the guest wants that."""

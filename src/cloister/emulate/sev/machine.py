@@ -92,9 +92,19 @@ class SevMachine(SevPorts):
     # ---- launch
 
     def launch(self, image: Image) -> None:
-        """The whole launch. CommandFailed if the firmware refuses, BindingInvalid and others if the owner does."""
+        """The whole launch. CommandFailed if the firmware refuses, BindingInvalid and others if the owner does.
+
+        What does not come to its end leaves nothing behind.
+        """
         layout = GuestLayout.of(image)
         layout.require(self.architecture, "an SEV machine")
+        try:
+            self._launch(layout)
+        except BaseException:
+            self.hypervisor.end()
+            raise
+
+    def _launch(self, layout: GuestLayout) -> None:
         hypervisor, owner = self.hypervisor, self.owner
         session = owner.begin(self.firmware.pdh_cert_export()) if owner else None
         hypervisor.load(layout)

@@ -1,5 +1,6 @@
 """The SEV firmware's platform commands (AMD 55766, SEV API, chapter 5): start, keys, certificates, caches."""
 
+import hashlib
 import secrets
 from typing import Final
 
@@ -38,7 +39,7 @@ class Platform:
         self._caches_written = True
 
     def init(self, *, trusted_region: int | None = None) -> None:
-        """INIT (5.1). With SEV-ES the host gives up memory for check values: its address, `trusted_size` bytes."""
+        """INIT. With SEV-ES the host gives up memory for check values: its address, `trusted_size` bytes."""
         self._expect(Command.INIT, PlatformState.UNINIT)
         self.state, self.trusted_region = PlatformState.INIT, trusted_region
         if trusted_region is not None:
@@ -51,7 +52,7 @@ class Platform:
         return (self.generation.es_asids + 1) * CHECK_SIZE
 
     def shutdown(self) -> None:
-        """SHUTDOWN (5.2): all guests are lost, their keys wiped."""
+        """SHUTDOWN: all guests are lost, their keys wiped."""
         for guest in self.guests.values():
             if guest.asid:
                 self.memory.remove(guest.asid)
@@ -62,7 +63,7 @@ class Platform:
         self.state, self.trusted_region = PlatformState.UNINIT, None
 
     def platform_status(self) -> PlatformStatus:
-        """PLATFORM_STATUS (5.6)."""
+        """PLATFORM_STATUS: in every state, for everybody on the host."""
         return PlatformStatus(
             state=self._current(), api=self._identity.api, build=BUILD,
             encrypted_state=self.trusted_region is not None, guests=len(self.guests),
@@ -79,20 +80,20 @@ class Platform:
         self._identity = self._identity.with_new_pdh()
 
     def pdh_cert_export(self) -> SevChain:
-        """PDH_CERT_EXPORT (5.11): PDH, PEK, OCA and CEK, and with them AMD's two, which AMD's server gives out."""
+        """PDH_CERT_EXPORT: PDH, PEK, OCA and CEK, and with them AMD's two, which AMD's server gives out."""
         self._expect(Command.PDH_CERT_EXPORT, PlatformState.INIT, PlatformState.WORKING)
         return self._identity.chain
 
     def get_id(self) -> bytes:
-        """GET_ID: what AMD's server has the chip's CEK certificate under, 64 bytes; here made from its key."""
-        return self._identity.chain.cek.pubkey[8:72]
+        """GET_ID: by which AMD's server finds the chip's CEK certificate, 64 bytes; here a hash of its key."""
+        return hashlib.sha512(self._identity.chain.cek.pubkey).digest()
 
     def wbinvd(self) -> None:
         """Not a command: the processor tells that all cores have written their caches back (WBINVD)."""
         self._caches_written = True
 
     def df_flush(self) -> None:
-        """DF_FLUSH (5.13): the data fabric's buffers too. Then ASIDs that were given back may be used again."""
+        """DF_FLUSH: the data fabric's buffers too. Then ASIDs that were given back may be used again."""
         self._expect(Command.DF_FLUSH, PlatformState.INIT, PlatformState.WORKING)
         if not self._caches_written:
             reason = "all cores must execute WBINVD first: caches may hold lines of the ASIDs that were given back"

@@ -1,19 +1,26 @@
 """What a hypervisor and its devices can do to a SEV guest: nearly everything but read its memory."""
 
+from typing import Final
+
 from cloister.emulate.guest import GuestMachine
 from cloister.emulate.paging import Refused
 from cloister.emulate.sev.commands import CommandFailed
 from cloister.emulate.sev.firmware import Firmware
+from cloister.emulate.sev.generations import Generation
 from cloister.emulate.sev.hypervisor import Hypervisor
 from cloister.emulate.sev.save_area import OFFSETS
 from cloister.measure.image import PAGE
 
 __all__ = ["SevPorts"]
 
+CACHE_WARP: Final = frozenset({"naples", "rome", "milan"})
+"""Generations whose INVD drops a guest's modified lines."""
+
 
 class SevPorts(GuestMachine):
     """The administrator's ports. Addresses of the program are guest-physical here."""
 
+    generation: Generation
     firmware: Firmware
     hypervisor: Hypervisor
     trusted_pages: range
@@ -80,6 +87,15 @@ class SevPorts(GuestMachine):
         """Set it again."""
         self.hypervisor.table[host_address // PAGE] = self._withheld.pop(host_address // PAGE)
         self.forget_translations()
+
+    def invd(self, host_address: int) -> None:
+        """INVD, after all other lines were written back: what the guest wrote to a page since then never happened.
+
+        CacheWarp (CVE-2023-20592), on the first three generations; Refused on later ones.
+        """
+        if self.generation.name not in CACHE_WARP:
+            raise Refused(f"INVD writes modified lines back on {self.generation.name}")
+        self.cache.drop(self.physical_page(host_address))
 
     def set_register(self, name: str, value: int) -> None:
         """Between exit and entry, the hypervisor changes a register. Refused with SEV-ES: it has none in its hands."""

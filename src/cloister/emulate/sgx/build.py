@@ -67,7 +67,7 @@ def _draft(content: bytes) -> Secs:
         "SIZE is not a power of two from 0x2000": size & (size - 1) or not SMALLEST <= size <= LARGEST,
         "BASEADDR is not aligned to SIZE": size and draft.base % size,
         "XFRM lacks x87 or SSE, or has what this processor lacks": xfrm != SUPPORTED_STATE,
-        "ATTRIBUTES has INIT, or bits that this processor lacks": flags & ~SUPPORTED,
+        "ATTRIBUTES has INIT, or bits that this processor lacks": flags & ~int(SUPPORTED),
         "ATTRIBUTES lacks MODE64BIT: there is no 32-bit mode": not flags & Attribute.MODE64BIT,
         "MISCSELECT has what this processor lacks": draft.miscselect,
         "SSAFRAMESIZE is 0: the frame does not hold XSAVE and GPR area": not draft.ssaframesize,

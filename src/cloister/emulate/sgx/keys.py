@@ -112,7 +112,7 @@ def _kss_inputs(secs: Secs, request: KeyRequest, policy: KeyPolicy) -> dict[str,
 def _gate(fuses: Fuses, secs: Secs, request: KeyRequest) -> Code:
     """Who may ask for what: attributes, and no version above the current one (SDM 41.4, EGETKEY)."""
     flags = secs.attributes.flags
-    if request.keypolicy & ~ALL_POLICY:
+    if request.keypolicy & ~int(ALL_POLICY):
         raise Fault("EGETKEY", f"KEYPOLICY {request.keypolicy:#x} has unknown bits")
     if request.keypolicy & KSS_POLICY and not flags & Attribute.KSS:
         raise Fault("EGETKEY", "this KEYPOLICY needs ATTRIBUTES.KSS")

@@ -128,7 +128,7 @@ class SgxMachine(DynamicEnclave):
         self.layout = EnclaveLayout.of(image)
         signed = self._sigstruct if self._sigstruct is not None else self._signed()
         wanted = Attributes.parse(Sigstruct.parse(signed).attributes)
-        flags = wanted.flags | Attribute.DEBUG if self._debug else wanted.flags & ~Attribute.DEBUG
+        flags = wanted.flags | Attribute.DEBUG if self._debug else wanted.flags & ~int(Attribute.DEBUG)
         try:
             self.driver.create(self.layout, Attributes(flags=flags, xfrm=wanted.xfrm))
             code = self.driver.initialise(signed)

@@ -153,7 +153,8 @@ def _entry(secinfo: SecInfo, enclave: Enclave | None, address: int, *, blocked: 
     return EpcPage(
         PageType(secinfo.type), enclave, address, Permission(secinfo.permission), blocked=blocked,
         pending=bool(state & SecinfoFlags.PENDING), modified=bool(state & SecinfoFlags.MODIFIED),
-        restricted=bool(state & SecinfoFlags.RESTRICTED), epoch=enclave.epoch if enclave is not None else 0,
+        restricted=bool(state & SecinfoFlags.RESTRICTED),
+        epoch=0,  # EWB waited for every thread that could have had a translation
     )  # fmt: skip
 
 

@@ -9,9 +9,11 @@ import hmac
 from datetime import UTC, datetime
 from typing import Final
 
+from cloister.emulate.machine import Vouching
 from cloister.emulate.snp.commands import PlatformInfo
 from cloister.emulate.snp.guest_pages import CpuidEntry
 from cloister.emulate.vendors.amd import AmdManufacturer, EndorsementKey, sign_report
+from cloister.emulate.vendors.x509 import armoured
 from cloister.evidence.snp import Product
 from cloister.measure.vmsa import cpu_signature
 
@@ -66,6 +68,12 @@ class Chip:
     def vcek(self) -> EndorsementKey:
         """The key that signs reports, with its certificate, issued when it is first asked for."""
         return self.manufacturer.vcek(self.identity, self.tcb, at=datetime.now(UTC))
+
+    def vouching(self, at: datetime) -> Vouching:
+        """The manufacturer's root; this chip's certificate, the chain above it, and the revocation list of a time."""
+        vcek = self.manufacturer.vcek(self.identity, self.tcb, at=at)
+        roots = armoured(self.manufacturer.ark.certificate.encoded)
+        return Vouching(roots=roots, collateral=self.manufacturer.collateral(vcek, at=at))
 
     def sign(self, body: bytes) -> bytes:
         """A whole report: `body` of 0x2A0 bytes, signed with the VCEK."""

@@ -86,10 +86,7 @@ class GuestKernel:
 
     def make_save_area(self, guest_page: int) -> None:
         """RMPADJUST: an accepted page becomes the save area of this guest's VMPL. Only for guests below VMPL 0."""
-        page = self._memory.nested_page(guest_page)
-        rmpadjust(
-            self._rmp, page, self._supervisor, gpa=guest_page, target=self.caller.vmpl, permissions=0, vmsa=True
-        )  # fmt: skip
+        self._adjust(guest_page, permissions=0, vmsa=True)
         self._shootdown()
 
     @property
@@ -99,8 +96,19 @@ class GuestKernel:
     def _allow(self, guest_page: int) -> None:
         """The SVSM gives a page to the VMPL of its guest."""
         if self.caller.vmpl:
-            page = self._memory.nested_page(guest_page)
-            rmpadjust(self._rmp, page, self._supervisor, gpa=guest_page, target=self.caller.vmpl, permissions=ALL)
+            self._adjust(guest_page, permissions=ALL, vmsa=False)
+
+    def _adjust(self, guest_page: int, *, permissions: int, vmsa: bool) -> None:
+        """RMPADJUST for this guest's VMPL."""
+        page, target = self._memory.nested_page(guest_page), self.caller.vmpl
+        try:
+            result = rmpadjust(
+                self._rmp, page, self._supervisor, gpa=guest_page, target=target, permissions=permissions, vmsa=vmsa
+            )
+        except Refused as refused:
+            self._terminate(guest_page, str(refused))
+        if result is not Result.SUCCESS:
+            self._terminate(guest_page, f"RMPADJUST: {result.name}")
 
     def _terminate(self, guest_page: int, reason: str) -> NoReturn:
         raise MemoryFault(guest_page * PAGE, Access.WRITE, Stage.TEE, f"the guest ends itself: {reason}")

@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 
 from cloister.emulate.guest import GuestMachine
 from cloister.emulate.host import Cause, HostView, PhysicalMemory
-from cloister.emulate.machine import Shape
+from cloister.emulate.machine import Shape, Vouching
 from cloister.emulate.memory.plain import PlainCipher
 from cloister.emulate.paging import HOST_KEY, NEEDED, Access, MemoryFault, Stage, Translation
 from cloister.emulate.snp.chip import Chip
@@ -67,6 +67,9 @@ class SnpMachine(SnpPorts, GuestMachine):
 
     tee: ClassVar[Tee | None] = Tee.SNP
     architecture: ClassVar[Architecture] = Architecture.X86_64
+
+    microcode_fixed = True
+    """Whether this processor has the microcode against CacheWarp (CVE-2023-20592, up to Milan)."""
 
     def __init__(
         self,
@@ -154,8 +157,7 @@ class SnpMachine(SnpPorts, GuestMachine):
     @property
     def measurement(self) -> Digest:
         """MEASUREMENT. UsageError before `launch`."""
-        if self.hypervisor.context == NONE:
-            raise UsageError("nothing was launched yet: `launch` comes first")
+        self._require_launch()
         return Digest("sha384", self.firmware.launch_digest(self.hypervisor.context))
 
     def evidence(self, report_data: bytes) -> bytes:
@@ -165,15 +167,21 @@ class SnpMachine(SnpPorts, GuestMachine):
         """
         if len(report_data) > REPORT_DATA:
             raise UsageError(f"{len(report_data)} bytes of report data; an SNP report has {REPORT_DATA}")
+        self._require_launch()
         return self.kernel.report(report_data.ljust(REPORT_DATA, b"\0"))
 
     def derived_key(self, fields: FieldSelect = FieldSelect.MEASUREMENT) -> bytes:
         """A sealing key of 32 bytes: the same for the same chip and the same values of the selected fields."""
+        self._require_launch()
         return self.kernel.derived_key(fields)
 
-    def collateral(self, *, at: datetime) -> dict[str, bytes]:
-        """What AMD's key service would have for this machine's reports, by file name."""
-        return self.chip.manufacturer.collateral(self.chip.vcek, at=at)
+    def _require_launch(self) -> None:
+        if self.hypervisor.context == NONE:
+            raise UsageError("nothing was launched yet: `launch` comes first")
+
+    def vouching(self, at: datetime) -> Vouching:
+        """The emulated AMD's root, and what its key service has for this machine's reports."""
+        return self.chip.vouching(at)
 
     # ---- translation
 
@@ -228,6 +236,16 @@ class SnpMachine(SnpPorts, GuestMachine):
         page, _ = self._checked(guest_page, guest_page * PAGE, access)
         frame = self.cache.frame(page, self.hypervisor.asid, write=access is Access.WRITE, fetch=False)
         return self.frames.views[frame]
+
+    def invd(self) -> None:
+        """The hypervisor's INVD: the guest's dirty lines are lost, and memory is what it was when last written back.
+
+        With the microcode fix they are written back instead. Only lines of the guest: an attacker keeps its own.
+        """
+        if self.microcode_fixed:
+            self.cache.write_back()
+        else:
+            self.cache.drop_key(self.hypervisor.asid)
 
     def accept(self, guest_page: int) -> None:
         """A page state request, then PVALIDATE."""

@@ -14,12 +14,13 @@ whoever holds the memory chips can put old contents back.
 import contextlib
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import ClassVar, Final
 
 from cloister.emulate.engine_unsafe import Event, Stop
 from cloister.emulate.host import Cause, HostView
-from cloister.emulate.machine import Ending, Shape
+from cloister.emulate.machine import Ending, Shape, Vouching
 from cloister.emulate.paging import HOST_KEY, Access, IntegrityFault, MemoryFault, Stage
 from cloister.emulate.tdx.calls import CallFailed
 from cloister.emulate.tdx.instruction import TdcallInstruction
@@ -27,14 +28,14 @@ from cloister.emulate.tdx.keyed_memory import Integrity, KeyedMemory
 from cloister.emulate.tdx.module import TdxModule
 from cloister.emulate.tdx.params import Attribute, TdParams, default_params
 from cloister.emulate.tdx.sept import SHARED_BIT, SeptEntry, SeptState
-from cloister.emulate.tdx.td import Td
+from cloister.emulate.tdx.td import Td, VcpuState
 from cloister.emulate.tdx.tdcall import RTMRS, EptViolation, GuestCalls
 from cloister.emulate.tdx.tdvps import Exit, ExitReason, host_registers, selected
 from cloister.emulate.tdx.vmm import Vmm
 from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.intel import IntelManufacturer
 from cloister.emulate.vendors.keystore import Keystore
-from cloister.errors import UsageError
+from cloister.errors import CannotEnclave, UsageError
 from cloister.measure.guest import BootParameters, GuestLayout, parameter_pages
 from cloister.measure.image import PAGE, Architecture, Image
 from cloister.model import Digest, Tee
@@ -93,14 +94,23 @@ class TdxMachine(TdcallInstruction):
         self._leaves: dict[int, SeptEntry] = {}
         self._hkid = HOST_KEY
         self._left = Exit(ExitReason.EXTERNAL_INTERRUPT)
-        self._interval = 0
 
     # ---- launch
 
     def launch(self, image: Image) -> None:
-        """The hypervisor builds the TD; what runs is what the TD then finds in its own memory."""
+        """The hypervisor builds the TD; what runs is what the TD then finds in its own memory. CannotEnclave."""
         layout = GuestLayout.of(image)
         layout.require(self.architecture, "a trust domain")
+        try:
+            self._build(layout)
+        except MemoryError as error:
+            raise CannotEnclave(
+                f"this program has {len(layout.pages):,} pages and does not fit: {error}; give the machine more memory"
+            ) from error
+        self._boot()
+
+    def _build(self, layout: GuestLayout) -> None:
+        """The module's functions in KVM's order. MemoryError."""
         self.vmm.create(self._params)
         self.vmm.load(layout.pages)
         self.vmm.add_vcpu()
@@ -108,7 +118,6 @@ class TdxMachine(TdcallInstruction):
         td = self.module.tds[self.vmm.tdr]
         self.calls = GuestCalls(self.module, td, td.vcpus[0])
         self._leaves, self._hkid = td.sept.leaves, td.hkid
-        self._boot()
 
     def _boot(self) -> None:
         """The guest reads its boot parameters in private memory, which is measured, and maps the image as they say."""
@@ -159,6 +168,11 @@ class TdxMachine(TdcallInstruction):
         enclave = self.manufacturer.td_quoting_enclave(verified=self.module.report_key.verifies)
         return enclave.quote(self.report(report_data), version=self._quote_version)
 
+    def vouching(self, at: datetime) -> Vouching:
+        """The emulated Intel's root, and its statements about this platform and its quoting enclave."""
+        collateral = {"intel-collateral.json": self.manufacturer.collateral(at)}
+        return Vouching(roots=self.manufacturer.root_pem, collateral=collateral)
+
     def extend_rtmr(self, index: int, value: bytes) -> None:
         """TDG.MR.RTMR.EXTEND of a runtime register, 0 to 3, with 48 bytes. UsageError."""
         if not 0 <= index < RTMRS or len(value) != SUM:
@@ -207,7 +221,6 @@ class TdxMachine(TdcallInstruction):
 
     def run(self, steps: int = 0) -> Ending:
         """To the program's end; then the guest's kernel halts the processor, which is an exit too."""
-        self._interval = steps
         ending = super().run(steps)
         self.vmcall = SERVE_MASK, {"r10": 0, "r11": HALT}
         with contextlib.suppress(MemoryFault, IntegrityFault):
@@ -221,7 +234,7 @@ class TdxMachine(TdcallInstruction):
         How many is random, so the host does not learn where the TD stands (Intel TDX Module 1.5 base specification,
         "Protection against single-step attacks"). Model: one instruction for one cycle.
         """
-        if event.stop is Stop.STEPS and self._interval < STEPPING_WINDOW:
+        if event.stop is Stop.STEPS and self.interval < STEPPING_WINDOW:
             event = self.engine.run(1 + secrets.randbelow(STEPPING_MOST))
         return super()._react(event)
 
@@ -238,10 +251,10 @@ class TdxMachine(TdcallInstruction):
         super().leave(cause, address)
 
     def save(self, cause: Cause) -> Mapping[str, int]:
-        """Registers go into TDVPS; the host sees a reason, or what a VMCALL passes. MemoryFault if the TD is dead."""
+        """Registers go into TDVPS; the host sees a reason, or what a VMCALL passes. MemoryFault if the TD has ended."""
         del cause
-        if self.td.fatal:
-            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.TEE, "the TD met a machine check")
+        if self.calls.vcpu.state is not VcpuState.ACTIVE:
+            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.TEE, "the TD does not run any more")
         self.calls.vcpu.exposed = tuple(selected(self.vmcall[0])) if self.vmcall else ()
         return self.module.td_exit(self.calls.vcpu, self.engine.registers(), self._left)
 

@@ -1,0 +1,90 @@
+"""What all of the monitor's calls stand on: its memory, its books, and how it finds realms and their tables.
+
+Realm Management Monitor specification 1.0 (Arm DEN0137); the order of checks is TF-RMM 1.0's, runtime/rmi.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from cloister._wire import Record
+from cloister.emulate.cca.gpt import GranuleProtectionFault, GranuleProtectionTable, Pas, World
+from cloister.emulate.cca.granules import Granules, GranuleState
+from cloister.emulate.cca.memory import MONITOR_MECID, SCRUB_MECID, PasMemory, key_of
+from cloister.emulate.cca.realm import RealmDescriptor, load_realm, save_realm
+from cloister.emulate.cca.rmi import CallFailed, Rmi, RmiStatus
+from cloister.emulate.cca.rtt import Tables, map_size
+from cloister.emulate.paging import HOST_KEY
+from cloister.measure.image import PAGE
+
+__all__ = ["TABLE_KEY", "Core", "Realm"]
+
+TABLE_KEY: Final = key_of(MONITOR_MECID)
+"""What realm descriptors and translation tables are encrypted under."""
+
+
+class Realm:
+    """A realm during one call: its RD's page, what stands in it, and its tables."""
+
+    def __init__(self, memory: PasMemory, page: int) -> None:
+        self._memory, self.page = memory, page
+        self.descriptor: RealmDescriptor = load_realm(memory, page)
+        self.tables = Tables(memory, self.descriptor.root, self.descriptor.level, TABLE_KEY)
+
+    def keep(self) -> None:
+        """What changed goes into the RD."""
+        save_realm(self._memory, self.page, self.descriptor)
+
+    def aligned(self, ipa: int, level: int) -> bool:
+        """Whether an address is one of the realm's, and the first of an entry of a level."""
+        return 0 <= ipa < 1 << self.descriptor.s2sz and ipa % map_size(level) == 0
+
+
+class Core:
+    """The monitor's memory and books. `count`: granules from 0 on that may be delegated.
+
+    `names` are the registers of a program; `shootdown` is called when translations that were valid no longer are.
+    """
+
+    def __init__(
+        self,
+        memory: PasMemory,
+        gpt: GranuleProtectionTable,
+        count: int,
+        names: tuple[str, ...],
+        shootdown: Callable[[], None],
+    ) -> None:
+        self.memory, self.gpt = memory, gpt
+        self.granules = Granules(count)
+        self.names = names
+        self.shootdown = shootdown
+        self.mecids: set[int] = set()
+        self.vmids: dict[int, int] = {}
+        """By page of the RD."""
+
+    def realm(self, call: Rmi, address: int) -> Realm:
+        """The realm of an RD's address. CallFailed; MonitorPanic."""
+        return Realm(self.memory, self.granules.require(call, address, GranuleState.RD))
+
+    def from_host(self, call: Rmi, address: int) -> bytes:
+        """4,096 bytes that the host left in a granule of its own. CallFailed if it is not the host's."""
+        page = self.granules.page_of(address)
+        if page is None or self.granules.state(page) is not GranuleState.NS:
+            raise CallFailed(call, RmiStatus.ERROR_INPUT, f"{address:#x} is no granule of the non-secure world")
+        self.require_host(call, page)
+        return self.memory.read(page, HOST_KEY)
+
+    def require_host(self, call: Rmi, page: int) -> None:
+        """The monitor's own access to the host's memory is checked as well: it may be the Secure world's."""
+        try:
+            self.gpt.check(page, World.REALM, Pas.NON_SECURE)
+        except GranuleProtectionFault as fault:
+            raise CallFailed(call, RmiStatus.ERROR_INPUT, str(fault)) from fault
+
+    def parameters[R: Record](self, call: Rmi, kind: type[R], address: int) -> R: ...
+
+    def wiped(self, page: int) -> None:
+        """A granule goes back to DELEGATED, zeroed, so that nobody finds what it held."""
+        self.memory.put(page, key_of(SCRUB_MECID))
+        self.granules.set(page, GranuleState.DELEGATED)
+        if self.granules.references.pop(page, 0) > 0:
+            raise AssertionError(f"granule {page * PAGE:#x} was given up while it was in use")
