@@ -4,10 +4,14 @@ An address is hexadecimal, or a symbol of the program, whose binary the administ
 machine's own ports and DRAM: it succeeds or fails as it does on real hardware.
 """
 
+import inspect
+import itertools
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from cloister.emulate.host import Cause, HostView
+from cloister.emulate.linux.messages import HostReply, Operation, split
 from cloister.emulate.machine import Machine
 from cloister.emulate.paging import IntegrityFault, Refused
 from cloister.errors import UsageError
@@ -15,8 +19,16 @@ from cloister.measure.image import PAGE
 
 __all__ = ["COMMANDS", "Administrator"]
 
+T = TypeVar("T")
+
 SHOWN: Final = 64
 """Bytes of a page that are printed."""
+
+INTERRUPTS: Final = 64
+"""Interrupts whose registers are kept."""
+
+NAMES: Final = 32
+"""Pages that an administrator may keep by name."""
 
 COMMANDS: Final[Mapping[str, str]] = {
     "help": "this list",
@@ -29,8 +41,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "remap ADDRESS OTHER": "lead ADDRESS to the physical page of OTHER, in the host's page tables",
     "trace ADDRESS...": "take these pages away, one at a time present, and note who is asked for",
     "faults": "the addresses of page faults since `trace`",
-    "registers": "the registers that the host saw at the last interrupt",
     "interrupt N": "interrupt the program after every N instructions; 0: never",
+    "registers [BACK]": "the registers that the host saw at the last interrupt, or BACK interrupts before it",
+    "forge COUNT": "answer the program's next read with COUNT, as a lying operating system",
     "dram ADDRESS": "what stands in DRAM",
     "search TEXT": "look for TEXT in all of DRAM: a cold boot",
     "flip ADDRESS BIT": "flip one bit of the page in DRAM",
@@ -42,16 +55,22 @@ COMMANDS: Final[Mapping[str, str]] = {
 
 
 class Administrator:
-    """The administrator of one machine. `do` is called while the program waits for something."""
+    """The administrator of one machine. `do` is called while the program waits for something.
+
+    `watch`, if it is set, sees each whole page that a command read, before it is shortened for people.
+    """
 
     def __init__(self, machine: Machine, symbols: Mapping[str, int]) -> None:
         self.machine, self.symbols = machine, symbols
+        self.watch: Callable[[bytes], None] = _nobody
         self._kept: dict[str, tuple[bytes, bytes, bytes]] = {}
         self._kept_as_host: dict[str, bytes] = {}
         self._traced: set[int] = set()
         self._away: set[int] = set()
         self.faults: list[int] = []
-        self._last_interrupt: HostView | None = None
+        self._interrupts: deque[HostView] = deque(maxlen=INTERRUPTS)
+        self._repair = machine.host.on_fault
+        machine.host.on_fault = self._fault
         machine.host.on_exit = self._look
         self._doing: dict[str, Callable[..., str]] = {
             name.split()[0]: getattr(self, f"_{name.split()[0].replace('-', '_')}") for name in COMMANDS
@@ -63,19 +82,25 @@ class Administrator:
         if doing is None:
             raise UsageError(f"{' '.join(words) or 'nothing'}: no such command; `help` lists them")
         try:
+            inspect.signature(doing).bind(*words[1:])
+        except TypeError as error:
+            usage = next(name for name in COMMANDS if name.split()[0] == words[0])
+            raise UsageError(f"{words[0]} takes other words: `{usage}`") from error
+        try:
             return doing(*words[1:])
         except Refused as refused:
             return f"refused: {refused}"
         except IntegrityFault as fault:
             return f"machine check: {fault}"
-        except TypeError as error:
-            raise UsageError(f"{words[0]}: wrong number of words; `help` shows what it takes") from error
 
     # ---- addresses
 
     def _address(self, word: str) -> int:
         if word in self.symbols:
-            return self.machine.host_address(self.symbols[word])
+            try:
+                return self.machine.host_address(self.symbols[word])
+            except KeyError as error:
+                raise UsageError(f"{word} is not in the program's memory") from error
         try:
             return int(word, 16) & ~(PAGE - 1)
         except ValueError as error:
@@ -93,115 +118,201 @@ class Administrator:
         return "\n".join(f"{name:<28} {what}" for name, what in COMMANDS.items())
 
     def _symbols(self) -> str:
-        return "\n".join(f"{self._address(name):#14x}  {name}" for name in sorted(self.symbols))
+        return "\n".join(f"{address:#14x}  {name}" for name, address in sorted(self._places().items()))
+
+    def _places(self) -> dict[str, int]:
+        """Symbols of the program that have a page, and what the host calls it."""
+        places = {}
+        for name, address in self.symbols.items():
+            try:
+                places[name] = self.machine.host_address(address)
+            except KeyError:
+                continue  # a symbol that the linker made up
+        return places
 
     def _read(self, word: str) -> str:
-        return shown(self.machine.host_read(self._page(word)))
+        return self._show(self.machine.host_read(self._page(word)))
 
     def _write(self, word: str, data: str) -> str:
         self.machine.host_write(self._page(word), page_of(data))
         return "written"
 
     def _dma_read(self, word: str) -> str:
-        return shown(self.machine.device_read(self._page(word)))
+        return self._show(self.machine.device_read(self._page(word)))
 
     def _dma_write(self, word: str, data: str) -> str:
         self.machine.device_write(self._page(word), page_of(data))
         return "written"
 
     def _debug(self, word: str) -> str:
-        return shown(self.machine.debug_read(self._address(word)))
+        return self._show(self.machine.debug_read(self._address(word)))
 
     def _remap(self, word: str, other: str) -> str:
-        self.machine.remap(self._address(word), self._page(other))
-        return f"{word} now leads to physical page {self._page(other):#x}"
+        page = self._page(other)
+        self.machine.remap(self._address(word), page)
+        return f"{word} now leads to physical page {page:#x}"
 
     def _trace(self, *words: str) -> str:
+        if not words:
+            raise UsageError("trace takes the addresses of pages, such as `trace bit_set bit_clear walk`")
         self.faults.clear()
         self._traced = {self._address(word) for word in words}
-        self.machine.host.on_fault = self._fault
         for address in self._traced - self._away:
-            self.machine.withhold(address)
+            try:
+                self.machine.withhold(address)
+            except KeyError as error:
+                raise UsageError(f"the host has no page at {address:#x}") from error
             self._away.add(address)
         return f"{len(self._traced)} pages taken away"
 
     def _faults(self) -> str:
-        names = {self.machine.host_address(place): name for name, place in self.symbols.items()}
-        known = [names.get(address, "") if address in self._traced else "" for address in self.faults]
-        return "\n".join(f"{a:#x} {n}".rstrip() for a, n in zip(self.faults, known, strict=True)) or "none"
-
-    def _registers(self) -> str:
-        view = self._last_interrupt
-        if view is None:
-            return "the program has not been interrupted; `interrupt 500` does that"
-        return "\n".join(f"{name:<10} {value:#018x}" for name, value in view.registers.items()) or "none are shown"
+        pages = {address & ~(PAGE - 1): name for name, address in self._places().items()}
+        named = {self._address(name): name for name in self.symbols if self._places().get(name) in self._traced}
+        return "\n".join(f"{a:#x} {named.get(a, pages.get(a, ''))}".rstrip() for a in self.faults) or "none"
 
     def _interrupt(self, count: str) -> str:
-        if not count.isdecimal():
-            raise UsageError("interrupt takes a number of instructions")
-        self.machine.interval = int(count)
-        return f"every {count} instructions" if int(count) else "never"
+        self.machine.interval = number_of(count, "instructions")
+        return f"every {count} instructions" if self.machine.interval else "never"
+
+    def _registers(self, back: str = "0") -> str:
+        place = number_of(back, "interrupts")
+        if not self._interrupts:
+            return "the program has not been interrupted; `interrupt 500` does that"
+        if place >= len(self._interrupts):
+            raise UsageError(f"{len(self._interrupts)} interrupts are kept: the furthest is {len(self._interrupts) - 1}")
+        view = self._interrupts[-1 - place]
+        for value in view.registers.values():
+            self.watch(value.to_bytes(8, "little"))
+        shown = [f"{name:<10} {value:#018x}  {characters(value)}" for name, value in view.registers.items()]
+        return "\n".join(shown) or "none are shown: the TEE was left with the program's registers hidden"
+
+    def _forge(self, count: str) -> str:
+        """The read at which the program waits now is answered truly: it was asked before the lie."""
+        number = number_of(count, "bytes")
+        host = self.machine.host
+        if self.machine.shielded:
+            honest = host.serve
+
+            def lie(request: bytes) -> bytes:
+                reply = honest(request)
+                header, data = split(HostReply, reply)
+                if header.operation != Operation.CONSOLE_READ:
+                    return reply
+                host.serve = honest
+                return HostReply.message(header.operation, header.sequence, header.error, number, data)
+
+            host.serve = lie
+        else:
+            true, calls = host.on_result, itertools.count()
+
+            def lie_once(result: int) -> int:
+                if next(calls) == 0:
+                    return true(result)
+                host.on_result = true
+                return number
+
+            host.on_result = lie_once
+        return f"the read after this one is answered with {number:,}"
 
     # ---- DRAM
 
     def _dram(self, word: str) -> str:
+        page = self._page(word)
         self.machine.settle()
-        return shown(bytes(self.machine.dram.page(self._page(word))))
+        return self._show(bytes(self.machine.dram.page(page)))
 
     def _search(self, *words: str) -> str:
         self.machine.settle()
         pattern, dram = " ".join(words).encode(), self.machine.dram
-        found = [page for page in range(dram.pages) if pattern in bytes(dram.page(page))]
-        return f"in physical page {found[0]:#x}" if found else "not in DRAM"
+        if not pattern:
+            raise UsageError("search takes a text, such as `search PIN`")
+        for number in range(dram.pages):
+            page = bytes(dram.page(number))
+            place = page.find(pattern)
+            if place >= 0:
+                self.watch(page)
+                return f"in physical page {number:#x}:\n{shown(page[place & ~15 :])}"
+        return f"not in the {dram.pages * PAGE >> 20} MiB of DRAM"
 
     def _flip(self, word: str, bit: str) -> str:
-        page, number = self._page(word), int(bit)
+        page, number = self._page(word), number_of(bit, "a bit")
+        if number >= 8 * PAGE:
+            raise UsageError(f"a page has the bits 0 to {8 * PAGE - 1:,}")
         self.machine.settle()
         self.machine.dram.page(page)[number // 8] ^= 1 << number % 8
         self.machine.dram_changed(page)
         return f"bit {number} of physical page {page:#x} is flipped"
 
     def _keep(self, word: str, name: str) -> str:
+        page, dram = self._page(word), self.machine.dram
         self.machine.settle()
-        dram, page = self.machine.dram, self._page(word)
+        room_for(name, self._kept)
         self._kept[name] = (bytes(dram.page(page)), bytes(dram.metadata(page)), bytes(dram.nodes))
         return f"kept as {name}"
 
     def _put(self, word: str, name: str) -> str:
-        if name not in self._kept:
-            raise UsageError(f"nothing was kept as {name}")
+        kept, page, dram = kept_as(name, self._kept), self._page(word), self.machine.dram
         self.machine.settle()
-        dram, page = self.machine.dram, self._page(word)
-        dram.page(page)[:], dram.metadata(page)[:], dram.nodes[:] = self._kept[name]
+        dram.page(page)[:], dram.metadata(page)[:], dram.nodes[:] = kept
         self.machine.dram_changed(page)
         return f"{name} is in physical page {page:#x}"
 
     def _keep_as_host(self, word: str, name: str) -> str:
+        room_for(name, self._kept_as_host)
         self._kept_as_host[name] = self.machine.host_read(self._page(word))
         return f"kept as {name}"
 
     def _put_as_host(self, word: str, name: str) -> str:
-        if name not in self._kept_as_host:
-            raise UsageError(f"nothing was kept as {name}")
-        self.machine.host_write(self._page(word), self._kept_as_host[name])
+        self.machine.host_write(self._page(word), kept_as(name, self._kept_as_host))
         return "written"
 
     # ---- what the host is told
 
+    def _show(self, page: bytes) -> str:
+        self.watch(page)
+        return shown(page)
+
     def _look(self, view: HostView) -> None:
         if view.cause is Cause.INTERRUPT:
-            self._last_interrupt = view
+            self._interrupts.append(view)
 
     def _fault(self, address: int) -> bool:
         if address not in self._away:
-            return False
+            return self._repair(address)
         self.faults.append(address)
-        self.machine.give_back(address)
+        try:
+            self.machine.give_back(address)
+        except Refused:
+            return False  # this TEE lets nobody give a page back: the program meets the fault
         self._away.discard(address)
         for other in self._traced - self._away - {address}:
             self.machine.withhold(other)
             self._away.add(other)
         return True
+
+
+def _nobody(_page: bytes) -> None:
+    """Nobody watches."""
+
+
+def number_of(text: str, what: str) -> int:
+    """A decimal number. UsageError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12):
+        raise UsageError(f"{text} is no number of {what}")
+    return int(text)
+
+
+def room_for(name: str, kept: Mapping[str, object]) -> None:
+    """UsageError if no more names can be kept."""
+    if name not in kept and len(kept) == NAMES:
+        raise UsageError(f"{NAMES} pages are kept already; keep this one under a name that is used")
+
+
+def kept_as(name: str, kept: Mapping[str, T]) -> T:
+    """What was kept under a name. UsageError."""
+    if name not in kept:
+        raise UsageError(f"nothing was kept as {name}; kept are: {', '.join(kept) or 'none'}")
+    return kept[name]
 
 
 def page_of(text: str) -> bytes:
@@ -215,12 +326,17 @@ def page_of(text: str) -> bytes:
     return data.ljust(PAGE, b"\0")
 
 
+def characters(value: int) -> str:
+    """The bytes of a register as characters, the lowest first, dots for what cannot be printed."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in value.to_bytes(8, "little"))
+
+
 def shown(data: bytes) -> str:
     """The first bytes of a page, in hexadecimal and as characters; how much of it is what."""
     lines = []
-    for start in range(0, SHOWN, 16):
+    for start in range(0, min(SHOWN, len(data)), 16):
         part = data[start : start + 16]
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
-        lines.append(f"{start:04x}  {part.hex(' ')}  {text}")
+        lines.append(f"{start:04x}  {part.hex(' '):<47}  {text}")
     rest = len(data) - SHOWN
-    return "\n".join([*lines, f"... {rest:,} more bytes"])
+    return "\n".join([*lines, f"... {rest:,} more bytes"] if rest > 0 else lines)

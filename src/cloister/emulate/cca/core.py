@@ -4,22 +4,26 @@ Realm Management Monitor specification 1.0 (Arm DEN0137); the order of checks is
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from cloister._wire import Record
 from cloister.emulate.cca.gpt import GranuleProtectionFault, GranuleProtectionTable, Pas, World
 from cloister.emulate.cca.granules import Granules, GranuleState
 from cloister.emulate.cca.memory import MONITOR_MECID, SCRUB_MECID, PasMemory, key_of
 from cloister.emulate.cca.realm import RealmDescriptor, load_realm, save_realm
-from cloister.emulate.cca.rmi import CallFailed, Rmi, RmiStatus
+from cloister.emulate.cca.rmi import CallFailed, MonitorPanic, Rmi, RmiStatus
 from cloister.emulate.cca.rtt import Tables, map_size
 from cloister.emulate.paging import HOST_KEY
+from cloister.errors import ParseError
 from cloister.measure.image import PAGE
 
 __all__ = ["TABLE_KEY", "Core", "Realm"]
 
 TABLE_KEY: Final = key_of(MONITOR_MECID)
 """What realm descriptors and translation tables are encrypted under."""
+
+
+R = TypeVar("R", bound=Record)
 
 
 class Realm:
@@ -61,6 +65,12 @@ class Core:
         self.vmids: dict[int, int] = {}
         """By page of the RD."""
 
+        self.owners: dict[int, int] = {}
+        """By page of a REC: the page of its realm's RD."""
+
+        self.aux: dict[int, list[int]] = {}
+        """By page of a REC: its auxiliary granules."""
+
     def realm(self, call: Rmi, address: int) -> Realm:
         """The realm of an RD's address. CallFailed; MonitorPanic."""
         return Realm(self.memory, self.granules.require(call, address, GranuleState.RD))
@@ -80,11 +90,16 @@ class Core:
         except GranuleProtectionFault as fault:
             raise CallFailed(call, RmiStatus.ERROR_INPUT, str(fault)) from fault
 
-    def parameters[R: Record](self, call: Rmi, kind: type[R], address: int) -> R: ...
+    def parameters(self, call: Rmi, kind: type[R], address: int) -> R:
+        """A structure of parameters that the host left in a granule. CallFailed if it is none."""
+        try:
+            return kind.parse(self.from_host(call, address))
+        except ParseError as error:
+            raise CallFailed(call, RmiStatus.ERROR_INPUT, str(error)) from error
 
     def wiped(self, page: int) -> None:
         """A granule goes back to DELEGATED, zeroed, so that nobody finds what it held."""
         self.memory.put(page, key_of(SCRUB_MECID))
         self.granules.set(page, GranuleState.DELEGATED)
         if self.granules.references.pop(page, 0) > 0:
-            raise AssertionError(f"granule {page * PAGE:#x} was given up while it was in use")
+            raise MonitorPanic(f"granule {page * PAGE:#x} was given up while it was in use")

@@ -213,3 +213,12 @@ class RecContext:
             return None
         value = self.word(VALUE)
         return self.word(NEXT), self.word(TOP), Ripas(value & 0xFF), bool(value >> 8)
+
+    def ripas_done(self, upto: int) -> None:
+        """The host has carried out a change as far as this address."""
+        self.set_words({NEXT: upto})
+
+    @property
+    def ripas_reached(self) -> int:
+        """How far the host came with the last change."""
+        return self.word(NEXT)
