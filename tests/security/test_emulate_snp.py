@@ -25,7 +25,6 @@ from cloister.errors import NotFresh, ParseError, SignatureInvalid, UsageError
 from cloister.evidence import snp
 from cloister.measure.image import PAGE, Architecture
 
-SMALL = Shape(memory=2048, frames=64)
 END = Act(b"q\n")
 SHARED = RmpEntry()
 

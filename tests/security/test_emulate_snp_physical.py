@@ -7,9 +7,7 @@ from tests.forge.emulated_snp import POLICY, Stage, program, quick_keystore, sta
 
 from cloister.emulate.attacks import tampering
 from cloister.emulate.attacks.outcome import Outcome
-from cloister.emulate.attacks.scene import Act
 from cloister.emulate.host import Cause, PhysicalMemory
-from cloister.emulate.machine import Shape
 from cloister.emulate.paging import MemoryFault, Refused
 from cloister.emulate.snp.context import GuestContext
 from cloister.emulate.snp.hypervisor import GuestOptions
@@ -22,8 +20,6 @@ from cloister.measure.guest import GuestLayout
 from cloister.measure.image import PAGE
 from cloister.measure.snp import DEFAULT_FEATURES, guest_digest
 
-SMALL = Shape(memory=2048, frames=64)
-END = Act(b"q\n")
 SHARED = RmpEntry()
 
 pytestmark = pytest.mark.needs_program("cc")

@@ -2,12 +2,14 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.test_emulate_tdx import CONTENT, Platform, platform
 
+import cloister
 from cloister.emulate.attacks import reading
 from cloister.emulate.attacks.battery import ATTACKS, attack
 from cloister.emulate.attacks.literature import LITERATURE
@@ -27,10 +29,13 @@ from cloister.emulate.tdx.td import VcpuState
 from cloister.emulate.tdx.tdvps import NAMES, Exit, ExitReason
 from cloister.emulate.terminal import Terminal, sealed_terminal
 from cloister.emulate.vendors.keystore import Keystore
-from cloister.errors import BindingInvalid, SignatureInvalid
+from cloister.endorse.anchors import TrustAnchors
+from cloister.endorse.importing import import_files
+from cloister.endorse.store import Endorsements
+from cloister.errors import BindingInvalid, NotFresh, SignatureInvalid
 from cloister.evidence import tdx as tdx_evidence
 from cloister.measure.guest import GuestLayout
-from cloister.measure.image import PAGE, read_image
+from cloister.measure.image import PAGE, Image, read_image
 from cloister.measure.tdx import guest_digest
 
 SMALL = Shape(memory=2048, frames=64)
@@ -248,23 +253,59 @@ def test_a_program_s_vmcall_passes_what_it_picks_and_nothing_else(keystore: Keys
     machine.close()
 
 
-def test_single_stepping_does_not_count_instructions(keystore: Keystore) -> None:
-    """The module runs a stepped TD on for a random number of instructions (TDXdown 2024 gets around it: docs)."""
-    counts = list[int]()
-    for one in ("native", "tdx", "tdx"):
-        kind = kind_of(one)
-        scene = Scene(
-            lambda terminal, kind=kind: kind.make(SMALL, terminal, keystore, debug=False),  # type: ignore[misc]
-            lambda machine: victim(machine.architecture),
-        )
-        scene.launch()
-        scene.play([Act(b"c\n"), END], steps=1)
-        counts.append(sum(view.cause is Cause.INTERRUPT for view in scene.machine.host.seen))
-        assert isinstance(scene.machine, NativeMachine | TdxMachine)
-        scene.close()
-    native, first, second = counts
-    assert native > 500
-    assert 0 < max(first, second) < native / 4
+def steps(make: Callable[[Terminal], Machine]) -> int:
+    """How many exits a host sees that interrupts the victim's loop after every instruction."""
+    scene = Scene(make, lambda machine: victim(machine.architecture))
+    scene.launch()
+    scene.play([Act(b"c\n"), END], steps=1)
+    count = sum(view.cause is Cause.INTERRUPT for view in scene.machine.host.seen)
+    scene.close()
+    return count
+
+
+@pytest.mark.parametrize(
+    ("cycles", "counting", "outcome"), [(1, False, FAILS), (5000, False, WORKS), (5000, True, FAILS)]
+)
+def test_single_stepping(keystore: Keystore, cycles: int, *, counting: bool, outcome: Outcome) -> None:
+    """The module's guard; TDXdown (CCS 2024), which slows the processor down so that it sees nothing; its successor."""
+    instructions = steps(lambda terminal: NativeMachine(SMALL, terminal))
+    assert instructions > 500
+
+    def slow(terminal: Terminal) -> Machine:
+        machine = TdxMachine(SMALL, terminal, keystore)
+        machine.cycles_per_instruction = cycles
+        launch = machine.launch
+
+        def launched(image: Image) -> None:
+            launch(image)
+            machine.calls.vcpu.guard.counts_instructions = counting
+
+        machine.launch = launched  # type: ignore[method-assign]
+        return machine
+
+    found = steps(slow)
+    if outcome is WORKS:
+        assert found == instructions
+    else:
+        assert 0 < found < instructions / 2
+
+
+def test_a_td_that_does_not_get_on_is_not_entered(stage: Make) -> None:
+    """Zero-stepping: the host makes one instruction fault again and again."""
+    scene = stage()
+    faults = list[int]()
+
+    def again(gpa: int) -> bool:
+        faults.append(gpa)
+        return True
+
+    def act() -> None:
+        scene.machine.host.on_fault = again
+        scene.machine.withhold(scene.address("balance"))
+
+    played = scene.meanwhile(act)
+    assert "TDH.VP.ENTER does not enter: EPT violation" in played.ending.stopped
+    assert faults == [scene.address("balance")] * 7
 
 
 # ---------------------------------------------------------------- measurement registers
@@ -307,6 +348,30 @@ def test_a_report_is_not_changed_on_its_way_to_the_quoting_enclave(stage: Make) 
     report[128] ^= 1  # report data
     with pytest.raises(SignatureInvalid):
         enclave.quote(bytes(report))
+
+
+def test_a_host_that_brings_another_quote_is_found_out(stage: Make) -> None:
+    """It may carry the quote of an honest TD to a changed one: the answer to the nonce is not in it."""
+    honest, changed = stage(), stage()
+    for scene in (honest, changed):
+        scene.launch()
+    old = honest.machine.evidence(b"yesterday's nonce".ljust(64, b"\0"))
+    changed.tdx.vmm.get_quote = lambda _report: old
+    brought = changed.machine.evidence(b"today's nonce".ljust(64, b"\0"))
+    with pytest.raises(NotFresh):
+        cloister.verify(brought, nonce=b"today's nonce", **believing(honest.tdx))
+    authentic = cloister.verify(brought, nonce=b"yesterday's nonce", **believing(honest.tdx))
+    assert authentic.tcb_status == "UpToDate", "nothing but the nonce was wrong with it"
+
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+def believing(machine: TdxMachine) -> dict[str, Any]:
+    """Settings with which the emulated Intel is believed."""
+    (collateral,) = machine.vouching(NOW).collateral.items()
+    given = Endorsements(intel=tuple(one.content for one in import_files([collateral])))  # type: ignore[misc]
+    return {"at": NOW, "endorsements": given, "anchors": TrustAnchors.testing(machine.manufacturer.root_spki)}
 
 
 def test_a_page_that_is_added_but_not_extended_shows(stage: Make) -> None:

@@ -73,7 +73,10 @@ def platform(integrity: Integrity = "ci") -> Platform:
     def put(page: int, content: bytes) -> None:
         cache.put(page, HOST_KEY, content)
 
-    return Platform(dram, cache, memory, module, Vmm(module, PhysicalMemory(0, SPARE), put))
+    def no_quotes(report: bytes) -> bytes:
+        raise NotImplementedError(f"this platform has no quoting enclave for {len(report)} bytes")
+
+    return Platform(dram, cache, memory, module, Vmm(module, PhysicalMemory(0, SPARE), put, no_quotes))
 
 
 @pytest.fixture
@@ -362,6 +365,7 @@ def test_production_tds_are_closed(tdx: Platform) -> None:
     assert refused(lambda: module.mem_rd(tdr, 0))[1] is Status.TD_NON_DEBUG
     assert refused(lambda: module.mem_wr(tdr, 0, bytes(8)))[1] is Status.TD_NON_DEBUG
     assert refused(lambda: module.vp_rd(tdx.vmm.tdvpr, "rip"))[1] is Status.TD_NON_DEBUG
+    assert refused(lambda: module.vp_wr(tdx.vmm.tdvpr, "rip", 0))[1] is Status.TD_NON_DEBUG
     assert refused(lambda: module.mng_rd(tdr, TdField.MRTD))[1] is Status.METADATA_FIELD_NOT_READABLE
     assert module.mng_rd(tdr, TdField.OP_STATE) == OpState.RUNNABLE
     assert module.mng_rd(tdr, TdField.NUM_VCPUS) == 1
@@ -375,6 +379,9 @@ def test_debug_tds_are_open(tdx: Platform) -> None:
     module.mem_wr(tdr, 8, b"password")
     assert tdx.memory.read(tdx.vmm.table[0], tdx.td.hkid, 8, 8) == b"password"
     assert module.vp_rd(tdx.vmm.tdvpr, "rip") == 0xFFFFFFF0
+    module.vp_wr(tdx.vmm.tdvpr, "rip", 0x1000)
+    assert module.vp_enter(tdx.vmm.tdvpr)[0][NAMES.index("rip")] == 0x1000
+    assert refused(lambda: module.vp_rd(tdx.vmm.tdvpr, "rip"))[1] is Status.VCPU_STATE_INCORRECT
     assert module.mng_rd(tdr, TdField.MRTD) == mrtd([(0, CONTENT)]).value
     assert module.mng_rd(tdr, TdField.RTMRS) == bytes(4 * 48)
     assert module.mng_rd(tdr, TdField.ATTRIBUTES) == tdx.td.attributes

@@ -11,8 +11,9 @@ from cloister.emulate.tdx import tdvps
 from cloister.emulate.tdx.calls import CallFailed, Operand, Status, Tdcall
 from cloister.emulate.tdx.params import TdParams, default_params
 from cloister.emulate.tdx.report import MODULE, ReportKey
-from cloister.emulate.tdx.sept import SHARED_BIT, SeptState
-from cloister.emulate.tdx.tdcall import EptViolation, GuestCalls
+from cloister.emulate.tdx.sept import SHARED_BIT, EptViolation, SeptState
+from cloister.emulate.tdx.stepping import SteppingGuard
+from cloister.emulate.tdx.tdcall import GuestCalls
 from cloister.emulate.tdx.tdvps import GENERAL, NAMES, Exit, ExitReason, selected
 from cloister.emulate.vendors.intel_platform import SERVER
 from cloister.emulate.vendors.intel_reports import TdxReport
@@ -243,3 +244,45 @@ def test_without_a_mac_saved_registers_can_be_scrambled() -> None:
     assert registers["rax"] != BY_NAME["rax"]
     assert registers["rip"] == BY_NAME["rip"]
     weak.dram.close()
+
+
+# ---------------------------------------------------------------- the guards against stepping
+
+
+@pytest.mark.parametrize(
+    ("rip", "cycles", "suspected"), [(0x1000, 1, True), (0x101E, 4096, True), (0x101F, 1, False), (0x1000, 4097, False)]
+)
+def test_a_step_is_a_short_way_in_a_short_time(rip: int, cycles: int, *, suspected: bool) -> None:
+    guard = SteppingGuard()
+    guard.entered(0x1000)
+    assert guard.suspects(rip, 1, cycles) is suspected
+
+
+def test_later_modules_count_instructions() -> None:
+    guard = SteppingGuard(counts_instructions=True)
+    guard.entered(0x1000)
+    assert guard.suspects(0x9000, 1, 1 << 20)
+    assert not guard.suspects(0x1000, 2, 1)
+
+
+def test_the_distance_is_random_between_1_and_32() -> None:
+    assert {SteppingGuard.distance() for _ in range(4000)} == set(range(1, 33))
+
+
+def test_a_td_that_gets_on_is_not_suspected() -> None:
+    guard = SteppingGuard()
+    for rip in range(100):
+        guard.faulted(rip, 0x5000)
+        guard.entered(rip)
+    assert not guard.suspected
+
+
+def test_a_td_that_faults_at_one_instruction_waits_for_its_pages(tdx: Platform) -> None:
+    tdx.vmm.block(0)
+    for _ in range(7):
+        exited(tdx, Exit(ExitReason.EPT_VIOLATION, gpa=0))
+        tdx.module.vcpus[tdx.vmm.tdvpr].guard.entered(BY_NAME["rip"])
+    with pytest.raises(EptViolation, match="BLOCKED"):
+        tdx.module.vp_enter(tdx.vmm.tdvpr)
+    tdx.vmm.unblock(0)
+    tdx.module.vp_enter(tdx.vmm.tdvpr)

@@ -65,9 +65,10 @@ class Administrator:
         self.watch: Callable[[bytes], None] = _nobody
         self._kept: dict[str, tuple[bytes, bytes, bytes]] = {}
         self._kept_as_host: dict[str, bytes] = {}
-        self._traced: set[int] = set()
+        self._traced: dict[int, str] = {}
         self._away: set[int] = set()
         self.faults: list[int] = []
+        self.traced_faults: list[str] = []
         self._interrupts: deque[HostView] = deque(maxlen=INTERRUPTS)
         self._repair = machine.host.on_fault
         machine.host.on_fault = self._fault
@@ -95,7 +96,8 @@ class Administrator:
 
     # ---- addresses
 
-    def _address(self, word: str) -> int:
+    def address(self, word: str) -> int:
+        """The page that a word means, as the host calls it, in bytes. UsageError."""
         if word in self.symbols:
             try:
                 return self.machine.host_address(self.symbols[word])
@@ -108,7 +110,7 @@ class Administrator:
 
     def _page(self, word: str) -> int:
         try:
-            return self.machine.physical_page(self._address(word))
+            return self.machine.physical_page(self.address(word))
         except KeyError as error:
             raise UsageError(f"the host has no page at {word}") from error
 
@@ -145,30 +147,29 @@ class Administrator:
         return "written"
 
     def _debug(self, word: str) -> str:
-        return self._show(self.machine.debug_read(self._address(word)))
+        return self._show(self.machine.debug_read(self.address(word)))
 
     def _remap(self, word: str, other: str) -> str:
         page = self._page(other)
-        self.machine.remap(self._address(word), page)
+        self.machine.remap(self.address(word), page)
         return f"{word} now leads to physical page {page:#x}"
 
     def _trace(self, *words: str) -> str:
         if not words:
             raise UsageError("trace takes the addresses of pages, such as `trace bit_set bit_clear walk`")
-        self.faults.clear()
-        self._traced = {self._address(word) for word in words}
-        for address in self._traced - self._away:
+        self.faults, self.traced_faults = [], []
+        self._traced = {self.address(word): word for word in words}
+        for address in self._traced.keys() - self._away:
             try:
                 self.machine.withhold(address)
             except KeyError as error:
-                raise UsageError(f"the host has no page at {address:#x}") from error
+                raise UsageError(f"the host has no page at {self._traced[address]}") from error
             self._away.add(address)
         return f"{len(self._traced)} pages taken away"
 
     def _faults(self) -> str:
-        pages = {address & ~(PAGE - 1): name for name, address in self._places().items()}
-        named = {self._address(name): name for name in self.symbols if self._places().get(name) in self._traced}
-        return "\n".join(f"{a:#x} {named.get(a, pages.get(a, ''))}".rstrip() for a in self.faults) or "none"
+        lines = [f"{address:#x} {name}".rstrip() for address, name in zip(self.faults, self.traced_faults, strict=True)]
+        return "\n".join(lines) or "none"
 
     def _interrupt(self, count: str) -> str:
         self.machine.interval = number_of(count, "instructions")
@@ -179,12 +180,14 @@ class Administrator:
         if not self._interrupts:
             return "the program has not been interrupted; `interrupt 500` does that"
         if place >= len(self._interrupts):
-            raise UsageError(f"{len(self._interrupts)} interrupts are kept: the furthest is {len(self._interrupts) - 1}")
+            raise UsageError(
+                f"{len(self._interrupts)} interrupts are kept: the furthest is {len(self._interrupts) - 1}"
+            )
         view = self._interrupts[-1 - place]
         for value in view.registers.values():
-            self.watch(value.to_bytes(8, "little"))
-        shown = [f"{name:<10} {value:#018x}  {characters(value)}" for name, value in view.registers.items()]
-        return "\n".join(shown) or "none are shown: the TEE was left with the program's registers hidden"
+            self.watch(eight_bytes(value))
+        lines = [f"{name:<10} {value:#018x}  {characters(value)}" for name, value in view.registers.items()]
+        return "\n".join(lines) or "none are shown: the TEE was left with the program's registers hidden"
 
     def _forge(self, count: str) -> str:
         """The read at which the program waits now is answered truly: it was asked before the lie."""
@@ -280,12 +283,13 @@ class Administrator:
         if address not in self._away:
             return self._repair(address)
         self.faults.append(address)
+        self.traced_faults.append(self._traced.get(address, ""))
         try:
             self.machine.give_back(address)
         except Refused:
             return False  # this TEE lets nobody give a page back: the program meets the fault
         self._away.discard(address)
-        for other in self._traced - self._away - {address}:
+        for other in self._traced.keys() - self._away - {address}:
             self.machine.withhold(other)
             self._away.add(other)
         return True
@@ -328,7 +332,12 @@ def page_of(text: str) -> bytes:
 
 def characters(value: int) -> str:
     """The bytes of a register as characters, the lowest first, dots for what cannot be printed."""
-    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in value.to_bytes(8, "little"))
+    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in eight_bytes(value))
+
+
+def eight_bytes(value: int) -> bytes:
+    """A register as it would stand in memory; of a wider one the lowest eight bytes."""
+    return (value & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little")
 
 
 def shown(data: bytes) -> str:

@@ -40,7 +40,9 @@ MALFORMED: Final = 'not a line of JSON like {"words": ["read", "secret"]}'
 class Answers(Protocol):
     """Whoever obeys words: an administrator of a machine. CloisterError for words that mean nothing."""
 
-    def do(self, words: list[str]) -> str: ...
+    def do(self, words: list[str]) -> str:
+        """The answer."""
+        ...
 
 
 @dataclass
@@ -101,7 +103,7 @@ class ControlSocket:
     def _admit(self) -> None:
         with contextlib.suppress(OSError):  # the caller may have gone again
             connection, _ = self._socket.accept()
-            connection.setblocking(False)
+            connection.settimeout(0)
             if len(self._callers) == CALLERS:
                 self._drop(min(self._callers.values(), key=lambda one: one.deadline))
             self._callers[connection.fileno()] = _Caller(connection, time.monotonic() + SLOWEST)

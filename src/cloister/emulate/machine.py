@@ -119,6 +119,10 @@ class Machine(AdministratorPorts):
     def launch(self, image: Image) -> None:
         """Load and measure the image as this TEE's firmware does."""
 
+    def sign(self, image: Image) -> None:
+        """What the owner does with a program before the host gets it, where a boot checks signatures. Else nothing."""
+        del image
+
     @property
     @abstractmethod
     def measurement(self) -> Digest:

@@ -5,6 +5,7 @@
      w   takes 900 from the balance if there is so much d   puts 900 back
      r   computes with the secret in registers          c   calls one of two functions for each bit of the secret
      k   reads a line and prints how long it is         q   ends
+     i   reads once and prints how many bytes came      o   what c does, without a branch on the secret
 */
 
 #if defined __x86_64__
@@ -88,6 +89,12 @@ PAGE_ALIGNED __attribute__((noinline)) void walk(void) {
     }
 }
 
+/* The same sum, by the same instructions whatever the bits are. */
+static void walk_obliviously(void) {
+    for (int bit = 0; bit < 32; bit++) held += 5 - 2 * (secret[bit / 8] >> (7 - bit % 8) & 1);
+    print("walked\n");
+}
+
 static void obey(char letter) {
     if (letter == 's') {
         read_line(secret);
@@ -106,6 +113,10 @@ static void obey(char letter) {
     } else if (letter == 'c') {
         walk();
         print("walked\n");
+    } else if (letter == 'o') {
+        walk_obliviously();
+    } else if (letter == 'i') {
+        print_number(call(READ, 0, (long)line, PAGE - 1));
     } else if (letter == 'k') {
         print_number(read_line(line));
     } else {

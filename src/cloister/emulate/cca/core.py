@@ -46,7 +46,8 @@ class Realm:
 class Core:
     """The monitor's memory and books. `count`: granules from 0 on that may be delegated.
 
-    `names` are the registers of a program; `shootdown` is called when translations that were valid no longer are.
+    `names` are the registers of a program. `shootdown` is called when translations of a realm that were valid no longer
+    are, `withdrawn` when a page ceases to be the host's.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class Core:
         count: int,
         names: tuple[str, ...],
         shootdown: Callable[[], None],
+        withdrawn: Callable[[], None],
     ) -> None:
         self.memory, self.gpt = memory, gpt
         self.granules = Granules(count)
         self.names = names
-        self.shootdown = shootdown
+        self.shootdown, self.withdrawn = shootdown, withdrawn
         self.mecids: set[int] = set()
         self.vmids: dict[int, int] = {}
         """By page of the RD."""

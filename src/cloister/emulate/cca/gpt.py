@@ -178,7 +178,11 @@ class GranuleProtectionTable:
             self._memory.set_word(*self._word_of(at), single)
 
 
+NAMES: Final = {int(Gpi.NO_ACCESS): "nobody's", int(Gpi.ANY): "everybody's"} | {
+    int(gpi): f"{pas}" for pas, gpi in GPI_OF.items()
+}
+
+
 def name_of(gpi: int) -> str:
     """What an entry says, in words."""
-    known = {Gpi.NO_ACCESS: "nobody's", Gpi.ANY: "everybody's"} | {one: str(pas) for pas, one in GPI_OF.items()}
-    return known.get(Gpi(gpi), "") if gpi in Gpi else f"GPI {gpi:#x}, which is reserved"
+    return NAMES.get(gpi, f"GPI {gpi:#x}, which is reserved")

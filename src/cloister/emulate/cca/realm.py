@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
-from cloister._wire import Record, raw, reserved, u16, u64, u8
+from cloister._wire import Record, raw, reserved, u8, u16, u64
 from cloister.emulate.cca.memory import MONITOR_MECID, PasMemory, key_of
 from cloister.emulate.cca.rmi import MonitorPanic
 from cloister.measure.cca import RealmInitialMeasurement, RealmParameters, extend
@@ -62,7 +62,9 @@ class RealmParamsPage(Record, size=4096):
     reserved_820: bytes = reserved(0x1000 - 0x820)
 
     @classmethod
-    def of(cls, measured: RealmParameters, *, rpv: bytes, vmid: int, rtt_base: int, rtt_level: int) -> "RealmParamsPage":
+    def of(
+        cls, measured: RealmParameters, *, rpv: bytes, vmid: int, rtt_base: int, rtt_level: int
+    ) -> "RealmParamsPage":
         """The page for measured parameters, and for what is not measured. One root table."""
         return cls(
             flags=measured.flags, s2sz=measured.s2sz, sve_vl=measured.sve_vl, num_bps=measured.num_bps,
@@ -145,7 +147,7 @@ def load_realm(memory: PasMemory, page: int) -> RealmDescriptor:
     """The realm of an RD. MonitorPanic if that is not what a monitor wrote."""
     content = memory.read(page, key_of(MONITOR_MECID), 0, LAYOUT.size)
     state, s2sz, level, root, vmid, mecid, processors, number, rim, *rems, rpv = LAYOUT.unpack(content)
-    if state > RealmState.SYSTEM_OFF or number >= len(ALGORITHMS) or not 0 < s2sz <= 48 or level > 3:  # noqa: PLR0916
+    if state > RealmState.SYSTEM_OFF or number >= len(ALGORITHMS) or not 0 < s2sz <= 48 or level > 3:
         raise MonitorPanic(f"the realm descriptor in granule {page:#x} is not one: DRAM was changed")
     algorithm = ALGORITHMS[number]
     digests = [Digest(algorithm, one[: SIZES[algorithm]]) for one in (rim, *rems)]

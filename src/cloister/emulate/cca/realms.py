@@ -59,7 +59,7 @@ class Realms(Core):
         page = self.granules.require(call, address, GranuleState.NS)
         if not self.gpt.transition(page, Pas.NON_SECURE, Pas.REALM):
             raise CallFailed(call, RmiStatus.ERROR_INPUT, f"granule {address:#x} is not the non-secure world's")
-        self.shootdown()
+        self.withdrawn()
         self.memory.put(page, key_of(SCRUB_MECID))
         self.granules.set(page, GranuleState.DELEGATED)
 
@@ -220,10 +220,14 @@ class Realms(Core):
             raise MonitorPanic(f"the REC in granule {context.page:#x} is not its realm's: DRAM was changed")
         context.set_words({PENDING: 0})
 
-    def rec_exit(self, rec: int, run: int, registers: list[int], left: Exit) -> dict[str, int]:
-        """The processor is left: its registers go into the REC, and the host finds in `run` what `left` says."""
+    def rec_exit(self, rec: int, run: int, registers: list[int] | None, left: Exit) -> dict[str, int]:
+        """The processor is left: its registers go into the REC, and the host finds in `run` what `left` says.
+
+        `registers` of None are those that the REC has.
+        """
         page = rec // PAGE
-        self.context(page).save(registers)
+        if registers is not None:
+            self.context(page).save(registers)
         self.granules.references[page] = 0
         show(self.memory, run // PAGE, left)
         return left.shown()

@@ -52,8 +52,10 @@ def map_size(level: int) -> int:
 
 
 class RttEntry(NamedTuple):
-    """One entry. `page` is a physical page, of memory or of a table; `unprotected` says that it is outside the realm's
-    own half of addresses."""
+    """One entry. `page` is a physical page, of memory or of a table.
+
+    `unprotected` says that it is outside the realm's own half of addresses.
+    """
 
     hipas: Hipas
     ripas: Ripas = Ripas.EMPTY
@@ -81,7 +83,7 @@ class RttEntry(NamedTuple):
         page, unprotected = (word & ADDRESS) // PAGE, bool(word & NS)
         if word & VALID:
             if word & TYPE_MASK != PAGE_TYPE:
-                raise MonitorPanic(f"a translation table entry of level {level} is {word:#018x}: a block was never made")
+                raise MonitorPanic(f"a translation table entry of level {level} is {word:#018x}, a block: none is made")
             if level < PAGE_LEVEL:
                 return cls(Hipas.TABLE, Ripas.EMPTY, page)
             return cls(Hipas.ASSIGNED, Ripas.EMPTY if unprotected else Ripas.RAM, page, unprotected)

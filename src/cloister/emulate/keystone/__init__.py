@@ -1,3 +1,3 @@
-"""RISC-V Keystone: a security monitor in machine mode keeps an enclave's memory to itself by physical memory protection."""
+"""RISC-V Keystone: a security monitor in machine mode keeps an enclave's memory to itself with PMP."""
 
 __all__: list[str] = []

@@ -50,7 +50,6 @@ class Config(IntFlag):
     LOCK = 0x80
 
 
-ALL: Final = Config.READ | Config.WRITE | Config.EXECUTE
 CAUSES: Final = {Access.FETCH: ("instruction", 1), Access.READ: ("load", 5), Access.WRITE: ("store", 7)}
 """Names and numbers of the access faults (Privileged Architecture, table 3.6)."""
 
@@ -69,13 +68,13 @@ class Verdict(NamedTuple):
         return f"{name} access fault (cause {cause}): PMP entry {self.entry} denies"
 
 
-class Range(NamedTuple):
-    """What one entry covers: bytes from `start` up to `end`."""
+Range = tuple[int, int, int, int]
+"""What one entry covers: bytes from the first number up to the second; its configuration and its own number."""
 
-    start: int
-    end: int
-    config: int
-    entry: int
+BITS: Final = {access: int(needed) for access, needed in NEEDED.items()}
+PERMISSIONS: Final = tuple(Permission(bits) for bits in range(8))
+"""Both as plain numbers: every translation of the enclave passes here."""
+MODE, TOR, NA4, LOCK = 3 << 3, int(Config.TOR), int(Config.NA4), int(Config.LOCK)
 
 
 class Pmp:
@@ -85,7 +84,7 @@ class Pmp:
         self.entries = entries
         self._config = [0] * entries
         self._address = [0] * entries
-        self._ranges: list[Range] = []
+        self._ranges: list[Range] | None = None
 
     # ---- registers
 
@@ -98,38 +97,39 @@ class Pmp:
         return self._address[entry]
 
     def write_config(self, entry: int, value: int) -> None:
-        """Write one byte of pmpcfg. A locked entry ignores it; so does any for write without read, which is reserved."""
-        if self._config[entry] & Config.LOCK or value & 3 == Config.WRITE:
+        """Write one byte of pmpcfg. A locked entry ignores it; any ignores write without read, which is reserved."""
+        if self._config[entry] & LOCK or value & 3 == Config.WRITE:
             return
-        self._config[entry] = value & KNOWN_BITS
-        self._decode()
+        self._config[entry] = int(value) & KNOWN_BITS
+        self._ranges = None
 
     def write_address(self, entry: int, value: int) -> None:
         """Write a pmpaddr. Ignored if the entry is locked, or the next one is and has its lower end here (TOR)."""
         following = self._config[entry + 1] if entry + 1 < self.entries else 0
-        if self._config[entry] & Config.LOCK or (following & Config.LOCK and _mode(following) is AddressMode.TOR):
+        if self._config[entry] & LOCK or (following & LOCK and following & MODE == TOR):
             return
         self._address[entry] = value & ADDRESS_BITS
-        self._decode()
+        self._ranges = None
 
     def reset(self) -> None:
         """Only this unlocks."""
         self._config, self._address = [0] * self.entries, [0] * self.entries
-        self._decode()
+        self._ranges = None
 
-    def _decode(self) -> None:
+    def _decoded(self) -> list[Range]:
         self._ranges = [
-            Range(*self._covered(entry), config, entry)
+            (*self._covered(entry, config & MODE), config, entry)
             for entry, config in enumerate(self._config)
-            if _mode(config) is not AddressMode.OFF
+            if config & MODE
         ]
+        return self._ranges
 
-    def _covered(self, entry: int) -> tuple[int, int]:
+    def _covered(self, entry: int, mode: int) -> tuple[int, int]:
         """Table 3.11: the range of an entry that is on."""
-        mode, value = _mode(self._config[entry]), self._address[entry]
-        if mode is AddressMode.TOR:
+        value = self._address[entry]
+        if mode == TOR:
             return (self._address[entry - 1] << 2 if entry else 0), value << 2
-        if mode is AddressMode.NA4:
+        if mode == NA4:
             return value << 2, (value << 2) + 4
         ones = value ^ (value + 1)  # the trailing ones and the zero before them
         return (value & ~ones) << 2, ((value & ~ones) + ones + 1) << 2
@@ -139,21 +139,17 @@ class Pmp:
     def check(self, start: int, size: int, access: Access, mode: Mode = Mode.SUPERVISOR) -> Verdict:
         """Judge an access of `size` bytes from a physical address."""
         end = start + size
-        for first, last, config, entry in self._ranges:
+        for first, last, config, entry in self._ranges or self._decoded():
             if first < end and start < last:
-                if mode is Mode.MACHINE and not config & Config.LOCK:
-                    return Verdict(first <= start and end <= last, entry)
-                return Verdict(first <= start and end <= last and bool(config & NEEDED[access]), entry)
+                unchecked = mode is Mode.MACHINE and not config & LOCK
+                whole = first <= start and end <= last
+                return Verdict(whole and (unchecked or bool(config & BITS[access])), entry)
         return Verdict(mode is Mode.MACHINE, None)
 
     def allowed(self, start: int, size: int) -> Permission:
         """What user and supervisor mode may do with bytes from a physical address."""
         end = start + size
-        for first, last, config, _ in self._ranges:
+        for first, last, config, _ in self._ranges or self._decoded():
             if first < end and start < last:
-                return Permission(config & ALL if first <= start and end <= last else 0)
+                return PERMISSIONS[config & 7 if first <= start and end <= last else 0]
         return Permission.NONE
-
-
-def _mode(config: int) -> AddressMode:
-    return AddressMode(config >> 3 & 3)

@@ -107,7 +107,7 @@ class Regions:
             unit.write_address(region.register - 1, region.start >> 2)
             unit.write_config(region.register - 1, 0)
         unit.write_address(region.register, region.top)
-        unit.write_config(region.register, region.mode << 3 | permission)
+        unit.write_config(region.register, int(region.mode) << 3 | int(permission))
 
     def set_everywhere(self, region: Region, permission: Config) -> None:
         """The same on all harts, which an interprocessor interrupt asks for."""

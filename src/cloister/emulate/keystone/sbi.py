@@ -103,8 +103,8 @@ class CreateArguments(Record, size=64):
         """is_create_args_valid (sm/src/enclave.c): no overflow, and start <= runtime <= user <= free <= end."""
         end = self.epm_start + self.epm_size
         return (
-            0 < self.epm_size
-            and 0 < self.utm_size
+            self.epm_size > 0
+            and self.utm_size > 0
             and max(end, self.utm_start + self.utm_size) < 1 << 64
             and self.epm_start <= self.runtime <= self.user <= self.free <= end
             and max(self.runtime, self.user) < end

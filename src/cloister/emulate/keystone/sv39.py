@@ -42,7 +42,7 @@ class Sv39:
 
     def walk(self, address: int, access: Access) -> tuple[int, Permission]:
         """Page of DRAM and permissions of a user-mode mapping. MemoryFault."""
-        place = self._place(address, access)
+        place = self._place(address, access, checked=True)
         entry = self._read(place) if place else 0
         if not entry & VALID or not entry & USER:
             raise _fault(address, access, "not mapped")
@@ -69,19 +69,24 @@ class Sv39:
         place = self._place(address, Access.READ)
         return place if place and self._read(place) & VALID else None
 
+    def last_place(self, address: int) -> int:
+        """The physical address of the last level's entry for an address, whatever is in it; 0 if there is none."""
+        return self._place(address, Access.READ)
+
     def page_at(self, address: int) -> int | None:
         """The page of DRAM that an address is mapped to, or None."""
         place = self.place_of(address)
         return None if place is None else page_of((self._read(place) >> 10 & PAGE_NUMBER) << 12)
 
-    def _place(self, address: int, access: Access, *, make: bool = False) -> int:
-        """Where the last level's entry is; 0 if a level before it is missing."""
+    def _place(self, address: int, access: Access, *, checked: bool = False, make: bool = False) -> int:
+        """Where the last level's entry is; 0 if a level before it is missing. `checked`: as hardware walks."""
         if not 0 <= address < LIMIT:
             raise _fault(address, access, "not an address of user mode")
         table = self.root
         for shift in LEVELS[:-1]:
             place = address_of(table) + (address >> shift & 511) * 8
-            self._check(place, address, access)
+            if checked:
+                self._check(place, address, access)
             entry = self._read(place)
             if not entry & VALID:
                 if not make:
@@ -92,7 +97,8 @@ class Sv39:
                 raise _fault(address, access, "a large page, which this runtime does not use")
             table = page_of((entry >> 10 & PAGE_NUMBER) << 12)
         place = address_of(table) + (address >> 12 & 511) * 8
-        self._check(place, address, access)
+        if checked:
+            self._check(place, address, access)
         return place
 
     def _check(self, place: int, address: int, access: Access) -> None:

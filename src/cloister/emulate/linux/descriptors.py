@@ -1,11 +1,13 @@
 """The descriptor table: small numbers for open files, several of which may be the same file."""
 
+import posixpath
 from typing import Final
 
 from .console import Line, Stream
 from .link import HostLink
 from .open_files import ConsoleFile, Device, HostFile, OpenFile
 from .outcome import Failed
+from .provided import ProvidedFiles
 
 __all__ = ["CLOSE_ON_EXEC", "MOST", "Descriptors"]
 
@@ -18,8 +20,8 @@ MOST: Final = 1024
 class Descriptors:
     """All descriptors of one program. 0, 1 and 2 are the console."""
 
-    def __init__(self, link: HostLink, line: Line, *, interactive: bool) -> None:
-        self._link = link
+    def __init__(self, link: HostLink, line: Line, provided: ProvidedFiles, *, interactive: bool) -> None:
+        self._link, self._provided = link, provided
         streams = (Stream.INPUT, Stream.OUTPUT, Stream.ERRORS)
         self._files: dict[int, OpenFile] = {
             int(stream): ConsoleFile(stream, line, link, interactive=interactive) for stream in streams
@@ -35,13 +37,16 @@ class Descriptors:
         return file
 
     def open(self, path: bytes, flags: int, mode: int) -> int:
-        """Open a device of the TEE's own or a file of the host's: the lowest free descriptor."""
+        """Open a device or file of the TEE's own, or a file of the host's: the lowest free descriptor."""
         descriptor = self._lowest(0)
         kept = flags & ~CLOSE_ON_EXEC
         if path in Device.KINDS:
             file: OpenFile = Device(path, kept)
+        elif self._provided.owns(path):
+            file = self._provided.open(path, kept)
         else:
             file = HostFile.open(self._link, path, kept, mode, self._handles)
+            file.mounted = self._provided.mounted_in(posixpath.normpath(path))
         self._take(descriptor, file, closing=bool(flags & CLOSE_ON_EXEC))
         return descriptor
 

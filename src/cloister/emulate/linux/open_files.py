@@ -151,6 +151,7 @@ class HostFile(OpenFile):
         self._directory = status.mode & 0o170000 == 0o040000
         self._position = 0
         self._entries: deque[Entry] | None = None
+        self.mounted: list[Entry] = []  # directories of the TEE's own that stand in this one
 
     @classmethod
     def open(cls, link: HostLink, path: bytes, flags: int, mode: int, used: set[int]) -> "HostFile":
@@ -262,6 +263,8 @@ class HostFile(OpenFile):
             while batch := self._batch(position):
                 self._entries.extend(batch)
                 position += len(batch)
+            names = {name for _, _, name in self.mounted}
+            self._entries = deque([one for one in self._entries if one[2] not in names] + self.mounted)
         return self._entries
 
     def _batch(self, position: int) -> list[Entry]:

@@ -17,7 +17,7 @@ from .words import signed_int
 
 __all__ = ["PathCalls"]
 
-ENOENT, ENOTDIR, EINVAL, ENAMETOOLONG, ERANGE = 2, 20, 22, 36, 34
+ENOENT, EXDEV, ENOTDIR, EINVAL, ENAMETOOLONG, ERANGE = 2, 18, 20, 22, 36, 34
 HERE: Final = -100
 """AT_FDCWD."""
 
@@ -40,7 +40,7 @@ class PathCalls:
 
     def __init__(self, process: Process, descriptors: Descriptors) -> None:
         self._process, self._files = process, descriptors
-        self._space, self._ask = process.space, process.link.ask
+        self._space, self._ask, self._provided = process.space, process.link.ask, process.provided
         self._mask = 0o022
 
     def open(self, path: int, flags: int, mode: int) -> int:
@@ -89,7 +89,9 @@ class PathCalls:
         where = self._path(directory, path)
         if mode & ~7:
             raise Failed(EINVAL)
-        if where not in Device.KINDS:
+        if self._provided.owns(where):
+            self._provided.access(where, mode)
+        elif where not in Device.KINDS:
             self._ask(Operation.ACCESS, mode, data=where)
         return 0
 
@@ -104,7 +106,11 @@ class PathCalls:
         if self._join(directory, self._process.text(path)) == b"/proc/self/exe":
             target = self._absolute(self._process.directory, self._process.executable)
         else:
-            target = check_link("READ_LINK", self._ask(Operation.READ_LINK, data=self._path(directory, path))[1])
+            where = self._path(directory, path)
+            if self._provided.owns(where):
+                self._provided.status(where)
+                raise Failed(EINVAL)
+            target = check_link("READ_LINK", self._ask(Operation.READ_LINK, data=where)[1])
         self._space.write(address, target[:size])
         return len(target[:size])
 
@@ -118,7 +124,7 @@ class PathCalls:
 
     def unlinkat(self, directory: int, path: int, flags: int) -> int:
         """The system call unlinkat."""
-        self._ask(Operation.REMOVE, 1 if flags & AT_REMOVEDIR else 0, data=self._path(directory, path))
+        self._ask(Operation.REMOVE, 1 if flags & AT_REMOVEDIR else 0, data=self._host_path(directory, path))
         return 0
 
     def rename(self, old: int, new: int) -> int:
@@ -133,7 +139,13 @@ class PathCalls:
         """The system call renameat2 without flags; with them EINVAL, as file systems without exchange answer."""
         if flags:
             raise Failed(EINVAL)
-        self._ask(Operation.RENAME, data=self._path(old_directory, old) + b"\0" + self._path(directory, new))
+        places = self._path(old_directory, old), self._path(directory, new)
+        owned = [place for place in places if self._provided.owns(place)]
+        if len(owned) == 1:
+            raise Failed(EXDEV)
+        for place in owned:
+            self._provided.refuse_change(place)
+        self._ask(Operation.RENAME, data=b"\0".join(places))
         return 0
 
     def mkdir(self, path: int, mode: int) -> int:
@@ -142,7 +154,8 @@ class PathCalls:
 
     def mkdirat(self, directory: int, path: int, mode: int) -> int:
         """The system call mkdirat."""
-        self._ask(Operation.MAKE_DIRECTORY, mode & 0o7777 & ~self._mask, data=self._path(directory, path))
+        where = self._host_path(directory, path, making=True)
+        self._ask(Operation.MAKE_DIRECTORY, mode & 0o7777 & ~self._mask, data=where)
         return 0
 
     def chmod(self, path: int, mode: int) -> int:
@@ -151,19 +164,21 @@ class PathCalls:
 
     def fchmodat(self, directory: int, path: int, mode: int) -> int:
         """The system call fchmodat."""
-        self._ask(Operation.CHANGE_MODE, mode & 0o7777, data=self._path(directory, path))
+        self._ask(Operation.CHANGE_MODE, mode & 0o7777, data=self._host_path(directory, path))
         return 0
 
     def fchmod(self, descriptor: int, mode: int) -> int:
         """The system call fchmod, by the name under which the file was opened."""
         file = self._files.file(descriptor)
+        self._require_hosts(file.path)
         file.handle()
         self._ask(Operation.CHANGE_MODE, mode & 0o7777, data=file.path)
         return 0
 
     def utimensat(self, directory: int, path: int, times: int, _flags: int) -> int:
         """The system call utimensat."""
-        where = self._path(directory, path) if path else self._files.file(directory).path
+        where = self._host_path(directory, path) if path else self._files.file(directory).path
+        self._require_hosts(where)
         raw = self._space.read(times, 32) if times else struct.pack("<4Q", 0, UTIME_NOW, 0, UTIME_NOW)
         accessed, modified = (
             NOW_AND_OMIT.get(part, seconds * SECOND + part) for seconds, part in struct.iter_unpack("<QQ", raw)
@@ -193,7 +208,10 @@ class PathCalls:
         return self._enter(self._files.file(descriptor).path)
 
     def _enter(self, path: bytes) -> int:
-        status = check_status("STATUS", self._ask(Operation.STATUS, 1, data=path)[1])
+        if self._provided.owns(path):
+            status = self._provided.status(path)
+        else:
+            status = check_status("STATUS", self._ask(Operation.STATUS, 1, data=path)[1])
         if status.mode & 0o170000 != 0o040000:
             raise Failed(ENOTDIR)
         self._process.directory = posixpath.normpath(path)
@@ -207,6 +225,8 @@ class PathCalls:
         where = self._allowed(self._join(directory, where))
         if where in Device.KINDS:
             return status_of(0o020666)
+        if self._provided.owns(where):
+            return self._provided.status(where)
         status = check_status(
             "STATUS", self._ask(Operation.STATUS, int(not flags & AT_SYMLINK_NOFOLLOW), data=where)[1]
         )
@@ -218,11 +238,26 @@ class PathCalls:
         """The absolute path that a program means. Failed with ENOENT if it names nothing, or a process."""
         return self._allowed(self._join(directory, self._process.text(path)))
 
+    def _host_path(self, directory: int, path: int, *, making: bool = False) -> bytes:
+        """The same where the host is to change something: what is the TEE's own stays as it is."""
+        where = self._path(directory, path)
+        self._require_hosts(where, making=making)
+        return where
+
+    def _require_hosts(self, path: bytes, *, making: bool = False) -> None:
+        if self._provided.owns(path):
+            self._provided.refuse_change(path, making=making)
+
     def _allowed(self, path: bytes) -> bytes:
         plain = posixpath.normpath(b"/" + path.lstrip(b"/"))
         first = plain.removeprefix(b"/proc/").partition(b"/")[0]
         if plain.startswith(b"/proc/") and (first.isdigit() or first in {b"self", b"thread-self"}):
             raise Failed(ENOENT)
+        own = self._provided.place(plain)
+        if self._provided.owns(own):
+            if path.endswith(b"/") and self._provided.status(own).mode & 0o170000 != 0o040000:
+                raise Failed(ENOTDIR)
+            return own
         return plain if plain in Device.KINDS else path
 
     def _join(self, directory: int, path: bytes) -> bytes:

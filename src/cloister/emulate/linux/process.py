@@ -9,6 +9,7 @@ from cloister.measure.image import PAGE, Architecture
 from .console import Line, PlainLine, SealedLine
 from .link import HostLink
 from .outcome import Failed
+from .provided import ProvidedFiles
 from .regions import Regions
 from .space import Space
 
@@ -75,6 +76,7 @@ class Process:
         self.space, self.link, self.options = space, link, options
         layout = LAYOUTS[space.architecture]
         self.regions = Regions(LOWEST, layout.stack_top)
+        self.provided = ProvidedFiles()
         self.executable = b""
         self.directory = options.directory.encode()
 

@@ -28,6 +28,7 @@ from .outcome import Ended, Failed
 from .path_calls import PathCalls
 from .process import Process, ShimOptions
 from .process_calls import ProcessCalls
+from .provided import Read, Save
 from .space import Space
 from .start import lay_out
 from .time_calls import TimeCalls
@@ -65,7 +66,7 @@ class Shim:
         self._line = options.line()
         self._process = process = Process(space, self._link, options)
         self._names = NAMES[space.architecture]
-        descriptors = Descriptors(self._link, self._line, interactive=options.interactive)
+        descriptors = Descriptors(self._link, self._line, process.provided, interactive=options.interactive)
         self._memory, times = MemoryCalls(process, descriptors), TimeCalls(process)
         rooms = (
             self._memory,
@@ -83,6 +84,15 @@ class Shim:
     def host_calls(self) -> int:
         """How often the host was asked."""
         return self._link.calls
+
+    def provide(self, path: str, content: bytes | Read, *, save: Save | None = None, mount: str | None = None) -> None:
+        """Let a file exist inside the TEE alone: fixed content, or what `content` makes whenever it is opened.
+
+        `save` takes what the program writes to it. All of `mount` (the file's directory, if not given) is then the
+        TEE's: the host is not asked about it. Works before `start` and while the program runs. ValueError for paths
+        that are not absolute and normal.
+        """
+        self._process.provided.add(path.encode(), content, save=save, mount=None if mount is None else mount.encode())
 
     def start(self, image: Image, arguments: Sequence[bytes], environment: Sequence[bytes]) -> tuple[int, int]:
         """Prepare stack, heap and books: first program counter and stack pointer. CannotEnclave if it does not fit."""

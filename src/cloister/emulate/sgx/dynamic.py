@@ -4,14 +4,15 @@ The shim asks the host, leaving the enclave for it, and accepts what the host di
 own of what it accepted, because only the processor can read the EPCM.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from cloister.emulate.host import Cause
 from cloister.emulate.paging import Access, MemoryFault, Stage
 from cloister.emulate.sgx import grow
 from cloister.emulate.sgx.enclave_machine import EnclaveMachine
-from cloister.emulate.sgx.outcomes import Code, Fault
+from cloister.emulate.sgx.outcomes import Code, EnclaveLost, Fault
 from cloister.emulate.sgx.structures import PageType, SecInfo
 from cloister.emulate.sgx.swap import Refusal
 from cloister.emulate.tables import pages_of
@@ -24,6 +25,17 @@ __all__ = ["DynamicEnclave"]
 REG: Final = int(SecinfoFlags.REG)
 TRIM: Final = PageType.TRIM << 8
 READ_WRITE: Final = Permission.READ | Permission.WRITE
+
+
+@contextmanager
+def lost_if_refused() -> Iterator[None]:
+    """A page that cannot be accepted is the end: the program would go on with memory that is not what it asked for."""
+    try:
+        yield
+    except MemoryFault as fault:
+        if fault.stage is Stage.TEE:
+            raise EnclaveLost(str(fault)) from fault
+        raise
 
 
 class DynamicEnclave(EnclaveMachine):
@@ -54,14 +66,16 @@ class DynamicEnclave(EnclaveMachine):
     def unmap(self, address: int, size: int) -> None:
         """Give memory back: EMODT, EACCEPT, EREMOVE for pages that are there."""
         numbers = [place >> 12 for place in pages_of(address, size)]
-        self._give_back([number for number in numbers if self.reserved.pop(number, None) is None])
+        with lost_if_refused():
+            self._give_back([number for number in numbers if self.reserved.pop(number, None) is None])
 
     def protect(self, address: int, size: int, permission: Permission) -> None:
         """Change what memory may be used for: EMODPR and EACCEPT to take, EMODPE to give."""
         numbers = [place >> 12 for place in pages_of(address, size)]
         promised = self.reserved.keys() & numbers
         self.reserved |= dict.fromkeys(promised, permission)
-        self._change([number for number in numbers if number not in promised], permission)
+        with lost_if_refused():
+            self._change([number for number in numbers if number not in promised], permission)
 
     def _give_back(self, numbers: Iterable[int]) -> None:
         own = [number for number in numbers if number in self.granted]
@@ -95,12 +109,12 @@ class DynamicEnclave(EnclaveMachine):
             self.driver.restrict(lessened, kept)
 
     def _ask(self, request: Callable[[], object]) -> None:
-        """Leave, have the host's driver do something, and come back. MemoryFault if the processor refuses."""
+        """Leave, have the host's driver do something, and come back. EnclaveLost if the processor refuses."""
         self.leave(Cause.SYSTEM_CALL)
         try:
             request()
         except (Fault, Refusal) as refusal:
-            raise MemoryFault(self.layout.tcs, Access.WRITE, Stage.TEE, str(refusal)) from refusal
+            raise EnclaveLost(str(refusal)) from refusal
         finally:
             self.forget_translations()
             self.enter(Cause.SYSTEM_CALL)

@@ -6,13 +6,13 @@ from typing import Final
 
 from cloister.emulate.engine_unsafe import Event, Stop
 from cloister.emulate.host import Cause, HostView
-from cloister.emulate.machine import SEGMENTATION_FAULT, Ending, Machine
-from cloister.emulate.paging import NEEDED, Access, MemoryFault, Stage, Translation
+from cloister.emulate.machine import KILLED, SEGMENTATION_FAULT, Ending, Machine
+from cloister.emulate.paging import NEEDED, Access, IntegrityFault, MemoryFault, Stage, Translation
 from cloister.emulate.sgx.driver import Driver
 from cloister.emulate.sgx.enclu import EEXIT, ENCLU, execute
 from cloister.emulate.sgx.enter import NAMES, Registers, aex, eenter, eexit, eresume, pack_registers, unpack_registers
 from cloister.emulate.sgx.memory import EPC_KEY
-from cloister.emulate.sgx.outcomes import Fault
+from cloister.emulate.sgx.outcomes import EnclaveLost, Fault
 from cloister.emulate.sgx.processor import Processor
 from cloister.emulate.sgx.swap import Refusal
 from cloister.measure.enclave import ELRANGE_END, EnclaveLayout
@@ -45,6 +45,8 @@ class EnclaveMachine(Machine):
     cpu: Processor
     driver: Driver
     layout: EnclaveLayout
+    _lost = "the program has left its enclave"
+    _stopped: Ending | None = None
 
     # ---- translation: the host's page tables, then the EPCM
 
@@ -120,16 +122,29 @@ class EnclaveMachine(Machine):
 
     def run(self, steps: int = 0) -> Ending:
         """Run to the end; then the shim leaves the enclave."""
-        ending = super().run(steps)
+        try:
+            ending = super().run(steps)
+        except EnclaveLost as lost:
+            ending = self._stopped or Ending(KILLED, f"host: {lost}")
         if self.cpu.thread is not None:
             self._eexit()
             self.inside = False
         return ending
 
+    def stopped(self, fault: MemoryFault) -> Ending:
+        """As every machine; kept, because the shim may not be able to say so to its owner any more."""
+        self._stopped = super().stopped(fault)
+        return self._stopped
+
+    def integrity_stop(self, fault: IntegrityFault) -> Ending:
+        """As every machine, and kept."""
+        self._stopped = super().integrity_stop(fault)
+        return self._stopped
+
     def save(self, cause: Cause) -> Mapping[str, int]:
         """A system call: the shim puts the registers aside in its own page and leaves by EEXIT. Else: AEX."""
         if self.cpu.thread is None:
-            raise self._cannot_enter("the enclave was left, and could not be entered again")
+            raise EnclaveLost(self._lost)
         if cause is not Cause.SYSTEM_CALL:
             return aex(self.cpu, self._registers())
         page = self.frame_of(self.layout.thread, Access.WRITE)
@@ -145,7 +160,8 @@ class EnclaveMachine(Machine):
             else:
                 found = eresume(self.cpu, self._walk_of_host, self.layout.tcs, AEP, OUTSIDE)
         except Fault as fault:
-            raise self._cannot_enter(str(fault)) from fault
+            self._lost = str(fault)
+            raise EnclaveLost(self._lost) from fault
         self._set(found)
 
     def _react(self, event: Event) -> Ending | None:
@@ -168,9 +184,6 @@ class EnclaveMachine(Machine):
 
     def _walk_of_host(self, address: int) -> int:
         return self.driver.table.entries[address >> 12].target
-
-    def _cannot_enter(self, why: str) -> MemoryFault:
-        return MemoryFault(self.layout.tcs, Access.READ, Stage.TEE, why)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

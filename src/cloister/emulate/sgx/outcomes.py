@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-__all__ = ["Code", "Fault"]
+__all__ = ["Code", "EnclaveLost", "Fault"]
 
 
 class Code(IntEnum):
@@ -43,3 +43,7 @@ class Fault(Exception):
     def __init__(self, instruction: str, reason: str, *, vector: str = "#GP(0)") -> None:
         super().__init__(f"{instruction}: {vector}: {reason}")
         self.instruction, self.reason, self.vector = instruction, reason, vector
+
+
+class EnclaveLost(Exception):
+    """The program cannot go on: the host does not let it in again, or did not do what the enclave asked for."""

@@ -3,9 +3,9 @@
 What AMD's factory and key service do for it is in `emulate/vendors/amd.py`.
 """
 
-import functools
 import hashlib
 import hmac
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,10 +14,10 @@ from cloister.emulate.snp.commands import PlatformInfo
 from cloister.emulate.snp.guest_pages import CpuidEntry
 from cloister.emulate.vendors.amd import AmdManufacturer, EndorsementKey, sign_report
 from cloister.emulate.vendors.x509 import armoured
-from cloister.evidence.snp import Product
+from cloister.evidence.snp import Product, SigningKey
 from cloister.measure.vmsa import cpu_signature
 
-__all__ = ["ASIDS", "Chip"]
+__all__ = ["ASIDS", "Chip", "PlatformConfig"]
 
 ASIDS: Final = {Product.MILAN: 509, Product.GENOA: 1006, Product.TURIN: 1006}
 """How many guests with keys of their own each product can run (CPUID Fn8000_001F, ECX)."""
@@ -31,19 +31,36 @@ BUILD, MINOR, MAJOR = 29, 55, 1
 """The firmware's own version: 1.55, the first of those whose reports have version 3."""
 
 
-class Chip:
-    """A processor of `product` from an emulated factory. `hiding`: ciphertext hiding, which Turin and later have."""
+@dataclass(frozen=True, kw_only=True)
+class PlatformConfig:
+    """What a platform's owner chooses with SNP_CONFIG: an older TCB version to report, and what reports leave out.
 
-    def __init__(self, manufacturer: AmdManufacturer, *, hiding: bool = False, alias_check: bool = False) -> None:
+    `reported_tcb` None is the current one. Without the chip's name in it a report can come from any of the owner's
+    machines; without a signature (`mask_chip_key`) it proves nothing.
+    """
+
+    reported_tcb: bytes | None = None
+    mask_chip_id: bool = False
+    mask_chip_key: bool = False
+
+
+class Chip:
+    """A processor of `product` from an emulated factory. `hiding`: ciphertext hiding, which Turin and later have.
+
+    `provider` is set by SNP_VLEK_LOAD: the cloud provider in whose name reports are signed.
+    """
+
+    def __init__(self, manufacturer: AmdManufacturer, *, hiding: bool = False) -> None:
         self.manufacturer, self.model = manufacturer, manufacturer.model
         self.product = manufacturer.product
         self.identity = manufacturer.chip_id()
         self.tcb = manufacturer.model.tcb
+        self.config = PlatformConfig()
+        self.provider = ""
+        self._keys: dict[tuple[SigningKey, bytes, str], EndorsementKey] = {}
         self.info = PlatformInfo.SMT_EN | PlatformInfo.ECC_EN
         if hiding:
             self.info |= PlatformInfo.CIPHERTEXT_HIDING_DRAM_EN
-        if alias_check:
-            self.info |= PlatformInfo.ALIAS_CHECK_COMPLETE
 
     @property
     def chip_id(self) -> bytes:
@@ -64,20 +81,30 @@ class Chip:
             CpuidEntry(0x8000_001F, 0, SNP_FEATURES, ebx, ASIDS[self.product], 1),
         ]
 
-    @functools.cached_property
-    def vcek(self) -> EndorsementKey:
-        """The key that signs reports, with its certificate, issued when it is first asked for."""
-        return self.manufacturer.vcek(self.identity, self.tcb, at=datetime.now(UTC))
+    @property
+    def reported_tcb(self) -> bytes:
+        """REPORTED_TCB, from which the keys that sign are derived."""
+        return self.tcb if self.config.reported_tcb is None else self.config.reported_tcb
+
+    def endorsed(self, kind: SigningKey, at: datetime) -> EndorsementKey:
+        """The VCEK or the loaded VLEK at the reported TCB version, with a certificate of that time."""
+        if kind is SigningKey.VLEK:
+            return self.manufacturer.vlek(self.provider, self.reported_tcb, at=at)
+        return self.manufacturer.vcek(self.identity, self.reported_tcb, at=at)
 
     def vouching(self, at: datetime) -> Vouching:
-        """The manufacturer's root; this chip's certificate, the chain above it, and the revocation list of a time."""
-        vcek = self.manufacturer.vcek(self.identity, self.tcb, at=at)
+        """The manufacturer's root; certificates of the keys that may sign, the chains above, the revocation list."""
+        kinds = [SigningKey.VCEK, *([SigningKey.VLEK] if self.provider else [])]
         roots = armoured(self.manufacturer.ark.certificate.encoded)
-        return Vouching(roots=roots, collateral=self.manufacturer.collateral(vcek, at=at))
+        keys = (self.endorsed(kind, at) for kind in kinds)
+        return Vouching(roots=roots, collateral=self.manufacturer.collateral(*keys, at=at))
 
-    def sign(self, body: bytes) -> bytes:
-        """A whole report: `body` of 0x2A0 bytes, signed with the VCEK."""
-        return sign_report(body, self.vcek.key)
+    def sign(self, body: bytes, kind: SigningKey) -> bytes:
+        """A whole report: `body` of 0x2A0 bytes, signed with the VCEK or VLEK."""
+        wanted = kind, self.reported_tcb, self.provider
+        if wanted not in self._keys:
+            self._keys[wanted] = self.endorsed(kind, datetime.now(UTC))
+        return sign_report(body, self._keys[wanted].key)
 
     def derive(self, purpose: bytes, tcb: bytes, size: int = 32) -> bytes:
         """A secret of the chip at one TCB version, for one purpose. `size` at most 48 bytes."""

@@ -29,6 +29,8 @@ class Command(IntEnum):
     SNP_PAGE_SWAP_IN = 0xC1
     SNP_MD_INIT = 0xC3
     SNP_PAGE_RECLAIM = 0xC7
+    SNP_CONFIG = 0xC9
+    SNP_VLEK_LOAD = 0xCD
 
 
 class Status(IntEnum):

@@ -20,7 +20,7 @@ from cloister.emulate.memory.controller import MemoryController
 from cloister.emulate.memory.xts import XtsCipher
 from cloister.emulate.paging import HOST_KEY
 from cloister.emulate.snp import context as contexts
-from cloister.emulate.snp.chip import MAJOR, MINOR, Chip
+from cloister.emulate.snp.chip import MAJOR, MINOR, Chip, PlatformConfig
 from cloister.emulate.snp.commands import (
     Command,
     CommandFailed,
@@ -34,6 +34,7 @@ from cloister.emulate.snp.context import FIRMWARE_KEY, with_changes
 from cloister.emulate.snp.firmware_core import FIRMWARE_PAGE
 from cloister.emulate.snp.firmware_paging import PagingCommands
 from cloister.emulate.snp.id_block import Identity, check_identity
+from cloister.emulate.snp.keys import tcb_within
 from cloister.emulate.snp.launch import launch_content, measured
 from cloister.emulate.snp.requests import answer
 from cloister.emulate.snp.rmp import FIRST_VMPL, PageState, ReverseMap, RmpEntry
@@ -92,6 +93,23 @@ class Firmware(PagingCommands):
             self._require_init(Command.SNP_DF_FLUSH)
             self._cache.write_back()
             self._unflushed.clear()
+
+    def snp_config(self, config: PlatformConfig) -> None:
+        """SNP_CONFIG: what reports say of the platform. Never a TCB version above the current one."""
+        with self._command(Command.SNP_CONFIG):
+            self._require_init(Command.SNP_CONFIG)
+            tcb = config.reported_tcb
+            if tcb is not None and not tcb_within(tcb, self.chip.tcb, self.chip.product):
+                raise CommandFailed(
+                    Command.SNP_CONFIG, Status.INVALID_PARAM, f"TCB {tcb.hex()} is above the current one"
+                )
+            self.chip.config = config
+
+    def vlek_load(self, provider: str) -> None:
+        """SNP_VLEK_LOAD: a key that AMD gave a cloud provider. How it is wrapped for the chip is left out here."""
+        with self._command(Command.SNP_VLEK_LOAD, provider):
+            self._require_init(Command.SNP_VLEK_LOAD)
+            self.chip.provider = provider
 
     # ---- a guest's life
 

@@ -82,7 +82,6 @@ class GuestKernel:
             self._terminate(guest_page, f"PVALIDATE: {done.result.name}, CF={int(done.carry)}")
         self.validated.add(guest_page)
         self._allow(guest_page)
-        self._shootdown()
 
     def make_save_area(self, guest_page: int) -> None:
         """RMPADJUST: an accepted page becomes the save area of this guest's VMPL. Only for guests below VMPL 0."""

@@ -68,9 +68,11 @@ class Hypervisor:
     # ---- what it may do with memory
 
     def update(self, page: int, entry: RmpEntry) -> Result:
-        """RMPUPDATE, which flushes the TLB of all processors."""
+        """RMPUPDATE, which flushes the TLB of all processors: here where it can make a difference."""
+        somebodys = self.rmp.covering(page).assigned
         result = rmpupdate(self.rmp, page, entry)
-        self.shootdown()
+        if somebodys:
+            self.shootdown()
         return result
 
     def write(self, page: int, content: bytes) -> None:

@@ -15,9 +15,9 @@ from cloister.emulate.snp.context import GuestContext
 from cloister.emulate.snp.messages import KeyRequest, KeyResponse
 from cloister.emulate.snp.report import HIGHEST_VMPL, INVALID_KEY_SELECTION, INVALID_PARAMS, SUCCESS
 from cloister.errors import ParseError
-from cloister.evidence.snp import tcb_of
+from cloister.evidence.snp import Product, tcb_of
 
-__all__ = ["FieldSelect", "RootKey", "answer_key_request"]
+__all__ = ["FieldSelect", "RootKey", "answer_key_request", "tcb_within"]
 
 LABEL: Final = b"gmsg-keyreq"
 
@@ -59,14 +59,17 @@ def answer_key_request(chip: Chip, context: GuestContext, payload: bytes, *, vmp
 def _allowed(request: KeyRequest, chip: Chip, context: GuestContext, vmpck: int) -> bool:
     if request.guest_field_select & ~DEFINED or not vmpck <= request.vmpl <= HIGHEST_VMPL:
         return False
-    if request.guest_svn > context.guest_svn:
-        return False
+    return request.guest_svn <= context.guest_svn and tcb_within(request.tcb_version, chip.tcb, chip.product)
+
+
+def tcb_within(tcb: bytes, most: bytes, product: Product) -> bool:
+    """Whether no component of a TCB version is above another's; not if it is none of this product."""
     try:
-        asked, committed = tcb_of(request.tcb_version, chip.product), tcb_of(chip.tcb, chip.product)
+        lower, upper = tcb_of(tcb, product), tcb_of(most, product)
     except ParseError:
         return False
-    levels = zip(asked.fields(), committed.fields(), strict=True)
-    return all(mine <= most for (name, mine), (_, most) in levels if not name.startswith("reserved"))
+    levels = zip(lower.fields(), upper.fields(), strict=True)
+    return all(mine <= other for (name, mine), (_, other) in levels if not name.startswith("reserved"))
 
 
 def _derive(request: KeyRequest, chip: Chip, context: GuestContext) -> bytes:

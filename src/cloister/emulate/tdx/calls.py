@@ -41,6 +41,7 @@ class Seamcall(IntEnum):
     MEM_TRACK = 38
     MEM_RANGE_UNBLOCK = 39
     PHYMEM_CACHE_WB = 40
+    VP_WR = 43
 
     @property
     def title(self) -> str:

@@ -13,7 +13,7 @@ from cloister.emulate.tdx.calls import CallFailed, Operand, Seamcall, Status
 from cloister.emulate.tdx.params import Attribute
 from cloister.emulate.tdx.processors import Processors
 from cloister.emulate.tdx.sept import SeptState
-from cloister.emulate.tdx.td import OpState, Td, VcpuState
+from cloister.emulate.tdx.td import OpState, Td, Vcpu, VcpuState
 from cloister.measure.image import PAGE
 
 __all__ = ["WORD", "Debugging", "TdField"]
@@ -72,13 +72,21 @@ class Debugging(Processors):
 
     def vp_rd(self, tdvpr: int, register: str) -> int:
         """TDH.VP.RD: a register of a debug TD's processor that is not running, by its lower-case name."""
-        call = Seamcall.VP_RD
+        _, values = self._debug_registers(Seamcall.VP_RD, tdvpr)
+        return values[tdvps.NAMES.index(register)]
+
+    def vp_wr(self, tdvpr: int, register: str, value: int) -> None:
+        """TDH.VP.WR: change a register of a debug TD's processor that is not running."""
+        vcpu, values = self._debug_registers(Seamcall.VP_WR, tdvpr)
+        values[tdvps.NAMES.index(register)] = value
+        tdvps.save(self.memory, vcpu.pages, vcpu.td.hkid, values)
+
+    def _debug_registers(self, call: Seamcall, tdvpr: int) -> tuple[Vcpu, list[int]]:
         vcpu = self.vcpu(call, tdvpr)
         self._require_debug(call, vcpu.td)
         if vcpu.state is not VcpuState.READY:
             raise CallFailed(call, Status.VCPU_STATE_INCORRECT, f"the processor is {vcpu.state.name}")
-        values = tdvps.load(self.memory, vcpu.pages, vcpu.td.hkid)
-        return values[tdvps.NAMES.index(register)]
+        return vcpu, tdvps.load(self.memory, vcpu.pages, vcpu.td.hkid)
 
     def _debug_memory(self, call: Seamcall, tdr: int, gpa: int) -> tuple[int, int, Td]:
         td = self.working(call, tdr, OpState.INITIALIZED, OpState.RUNNABLE)

@@ -13,8 +13,9 @@ from cloister.emulate.host import Cause
 from cloister.emulate.machine import Ending
 from cloister.emulate.paging import Access, MemoryFault, Stage
 from cloister.emulate.tdx.calls import CallFailed, Operand, Status, Tdcall
+from cloister.emulate.tdx.sept import EptViolation
 from cloister.emulate.tdx.software_ports import TdxPorts
-from cloister.emulate.tdx.tdcall import EptViolation, GuestCalls
+from cloister.emulate.tdx.tdcall import GuestCalls
 from cloister.emulate.tdx.tdvps import selected
 from cloister.measure.image import PAGE
 
@@ -58,12 +59,17 @@ class TdcallInstruction(TdxPorts):
                     raise
 
     def _code(self, place: int) -> bytes:
-        """The bytes of an instruction, as they were fetched."""
+        """The bytes of an instruction, as they were fetched; nothing if it crosses into a page that is not there."""
         first = min(len(TDCALL), PAGE - place % PAGE)
         parts = [(place, first), (place + first, len(TDCALL) - first)]
-        return b"".join(
-            bytes(self.frame_of(at, Access.FETCH)[at % PAGE : at % PAGE + size]) for at, size in parts if size
-        )
+        try:
+            return b"".join(
+                bytes(self.frame_of(at, Access.FETCH)[at % PAGE : at % PAGE + size]) for at, size in parts if size
+            )
+        except MemoryFault as fault:
+            if fault.stage is not Stage.PROGRAM:
+                raise
+            return b""
 
     def _carried_out(self, leaf: int) -> int:
         """Do what a leaf asks. CallFailed; MemoryFault where memory is not there or has been withheld."""

@@ -12,7 +12,6 @@ whoever holds the memory chips can put old contents back.
 """
 
 import contextlib
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -27,9 +26,9 @@ from cloister.emulate.tdx.instruction import TdcallInstruction
 from cloister.emulate.tdx.keyed_memory import Integrity, KeyedMemory
 from cloister.emulate.tdx.module import TdxModule
 from cloister.emulate.tdx.params import Attribute, TdParams, default_params
-from cloister.emulate.tdx.sept import SHARED_BIT, SeptEntry, SeptState
+from cloister.emulate.tdx.sept import SHARED_BIT, EptViolation, SeptEntry, SeptState
 from cloister.emulate.tdx.td import Td, VcpuState
-from cloister.emulate.tdx.tdcall import RTMRS, EptViolation, GuestCalls
+from cloister.emulate.tdx.tdcall import RTMRS, GuestCalls
 from cloister.emulate.tdx.tdvps import Exit, ExitReason, host_registers, selected
 from cloister.emulate.tdx.vmm import Vmm
 from cloister.emulate.terminal import Terminal
@@ -54,12 +53,6 @@ SERVE_MASK: Final = 1 << 10 | 1 << 11
 HALT: Final = 12
 """R11 of TDG.VP.VMCALL<Instruction.HLT> (Guest-Hypervisor Communication Interface for TDX, section 3.8)."""
 
-STEPPING_WINDOW: Final = 4096
-"""Cycles since entry within which an interrupt counts as an attempt to step."""
-
-STEPPING_MOST: Final = 32
-"""The most instructions that the TD is run on for then."""
-
 NO_ENTRY: Final = SeptEntry(SeptState.FREE, -1)
 
 
@@ -72,6 +65,9 @@ class TdxMachine(TdcallInstruction):
 
     tee: ClassVar[Tee | None] = Tee.TDX
     architecture: ClassVar[Architecture] = Architecture.X86_64
+
+    cycles_per_instruction: int = 1
+    """By the time stamp counter. The host sets the processor's frequency: it may make this large (TDXdown)."""
 
     def __init__(
         self,
@@ -88,7 +84,7 @@ class TdxMachine(TdcallInstruction):
             raise UsageError(f"a TDX machine has integrity ci or li, and quotes of version 4 or 5: {quote_version}")
         super().__init__(shape, console)
         self.module = TdxModule(KeyedMemory(self.controller, self.cache, integrity), shape.memory)
-        self.vmm = Vmm(self.module, self.pages, self._put_host_page)
+        self.vmm = Vmm(self.module, self.pages, self._put_host_page, self._get_quote)
         self._keystore, self._quote_version = keystore, quote_version
         self._params = params or default_params(debug=debug)
         self._leaves: dict[int, SeptEntry] = {}
@@ -158,15 +154,26 @@ class TdxMachine(TdcallInstruction):
         return IntelManufacturer(self._keystore)
 
     def report(self, report_data: bytes) -> bytes:
-        """TDG.MR.REPORT: a TDREPORT, which counts on this machine only. UsageError unless there are 64 bytes."""
-        if len(report_data) != REPORT_DATA:
-            raise UsageError(f"report data has {REPORT_DATA} bytes, not {len(report_data)}")
-        return self._running_calls.report(report_data).serialize()
+        """TDG.MR.REPORT: a TDREPORT, which counts on this machine only.
+
+        `report_data` of at most 64 bytes; zeros follow it. UsageError for more.
+        """
+        if len(report_data) > REPORT_DATA:
+            raise UsageError(f"{len(report_data)} bytes of report data; a TDREPORT has {REPORT_DATA}")
+        return self._running_calls.report(report_data.ljust(REPORT_DATA, b"\0")).serialize()
 
     def evidence(self, report_data: bytes) -> bytes:
-        """A quote: the host carries the report to the quoting enclave, which checks its MAC."""
+        """A quote: the host carries the report to the quoting enclave, and brings back what that made of it.
+
+        The TD asks by TDG.VP.VMCALL<GetQuote> (Guest-Hypervisor Communication Interface for TDX, section 3.3). Whatever
+        the host brings is what the TD gets: a verifier will see.
+        """
+        return self.vmm.get_quote(self.report(report_data))
+
+    def _get_quote(self, report: bytes) -> bytes:
+        """The honest host's way: to this platform's quoting enclave, which checks the MAC."""
         enclave = self.manufacturer.td_quoting_enclave(verified=self.module.report_key.verifies)
-        return enclave.quote(self.report(report_data), version=self._quote_version)
+        return enclave.quote(report, version=self._quote_version)
 
     def vouching(self, at: datetime) -> Vouching:
         """The emulated Intel's root, and its statements about this platform and its quoting enclave."""
@@ -229,13 +236,11 @@ class TdxMachine(TdcallInstruction):
         return ending
 
     def _react(self, event: Event) -> Ending | None:
-        """An interrupt too soon after entry looks like single-stepping: the TD first goes on for some instructions.
-
-        How many is random, so the host does not learn where the TD stands (Intel TDX Module 1.5 base specification,
-        "Protection against single-step attacks"). Model: one instruction for one cycle.
-        """
-        if event.stop is Stop.STEPS and self.interval < STEPPING_WINDOW:
-            event = self.engine.run(1 + secrets.randbelow(STEPPING_MOST))
+        """An interrupt that looks like a step is held back, so that the host does not learn where the TD stands."""
+        if event.stop is Stop.STEPS:
+            guard, cycles = self.calls.vcpu.guard, self.interval * self.cycles_per_instruction
+            if guard.suspects(self.engine.program_counter, self.interval, cycles):
+                event = self.engine.run(guard.distance())
         return super()._react(event)
 
     def leave(self, cause: Cause, address: int | None = None) -> None:
@@ -264,8 +269,9 @@ class TdxMachine(TdcallInstruction):
         answers, self.answers, self.vmcall = self.answers, {}, None
         try:
             registers, flush = self.module.vp_enter(self.vmm.tdvpr, answers)
-        except CallFailed as failed:
-            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.HOST, str(failed)) from failed
+        except (CallFailed, EptViolation) as failed:
+            reason = f"TDH.VP.ENTER does not enter: {failed}"
+            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.HOST, reason) from failed
         if flush:
             self.forget_translations()
         self.engine.set_registers(registers)

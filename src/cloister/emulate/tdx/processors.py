@@ -12,10 +12,11 @@ from cloister.emulate.tdx.calls import CallFailed, Operand, Seamcall, Status
 from cloister.emulate.tdx.pamt import PageType
 from cloister.emulate.tdx.private_memory import PrivateMemory
 from cloister.emulate.tdx.td import TDVPS_PAGES, OpState, Td, Vcpu, VcpuState
-from cloister.emulate.tdx.tdvps import NAMES, Exit
+from cloister.emulate.tdx.tdvps import NAMES, Exit, ExitReason
 
 __all__ = ["Processors"]
 
+RIP: Final = NAMES.index("rip")
 RESET_VECTOR: Final = 0xFFFFFFF0
 FLAGS_AT_RESET: Final = 2
 MODEL: Final = 0x306C3
@@ -69,14 +70,20 @@ class Processors(PrivateMemory):
     def vp_enter(self, tdvpr: int, answers: Mapping[str, int] | None = None) -> tuple[list[int], bool]:
         """TDH.VP.ENTER: the registers, in the order of NAMES, and whether the TLB must be flushed.
 
-        After TDG.VP.VMCALL, `answers` go into those registers that the TD passed, and into no other.
+        After TDG.VP.VMCALL, `answers` go into those registers that the TD passed, and into no other. EptViolation if
+        the TD does not get on for want of a page: it is not entered.
         """
         call = Seamcall.VP_ENTER
         vcpu = self.vcpu(call, tdvpr)
         td = self.working(call, vcpu.td.tdr, OpState.RUNNABLE)
         if vcpu.state is not VcpuState.READY:
             raise CallFailed(call, Status.VCPU_STATE_INCORRECT, f"the processor is {vcpu.state.name}")
+        for gpa in vcpu.guard.suspected:
+            violation = td.sept.violation(gpa)
+            if violation is not None:
+                raise violation
         registers = tdvps.load(self.memory, vcpu.pages, td.hkid)
+        vcpu.guard.entered(registers[RIP])
         for name in vcpu.exposed:
             if answers and name in answers:
                 registers[NAMES.index(name)] = answers[name]
@@ -87,6 +94,8 @@ class Processors(PrivateMemory):
     def td_exit(self, vcpu: Vcpu, registers: Sequence[int], left: Exit) -> dict[str, int]:
         """A TD exit: registers (in the order of NAMES) go into TDVPS; returns what the host finds in its own."""
         tdvps.save(self.memory, vcpu.pages, vcpu.td.hkid, registers)
+        if left.reason is ExitReason.EPT_VIOLATION:
+            vcpu.guard.faulted(registers[RIP], left.gpa)
         if vcpu.state is VcpuState.ACTIVE:
             vcpu.state = VcpuState.READY
         return tdvps.host_registers(left)

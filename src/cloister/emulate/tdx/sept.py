@@ -15,7 +15,7 @@ from typing import Final
 from cloister.emulate.tdx.calls import CallFailed, Operand, Seamcall, Status, Tdcall
 from cloister.measure.image import PAGE
 
-__all__ = ["ROOT_LEVEL", "SHARED_BIT", "SecureEpt", "SeptEntry", "SeptState"]
+__all__ = ["ROOT_LEVEL", "SHARED_BIT", "EptViolation", "SecureEpt", "SeptEntry", "SeptState"]
 
 ROOT_LEVEL: Final = 3
 """Level of the entries in the root page, of a walk of four levels. Leaves of 4 KiB have level 0."""
@@ -45,6 +45,14 @@ class SeptEntry:
 
     state: SeptState
     page: int
+
+
+class EptViolation(Exception):
+    """The TD exits to the host: it touched or accepted a private page that the host has not added. `gpa` in bytes."""
+
+    def __init__(self, gpa: int, state: SeptState) -> None:
+        super().__init__(f"EPT violation at {gpa:#x}: the secure EPT entry is {state.name}")
+        self.gpa, self.state = gpa, state
 
 
 class SecureEpt:
@@ -78,6 +86,13 @@ class SecureEpt:
         found = self.leaves.get(gpa // PAGE)
         if found is not None:
             raise _incorrect(call, gpa, found.state, SeptState.FREE)
+
+    def violation(self, gpa: int) -> EptViolation | None:
+        """The exit that the TD would meet at an address; None if the page is MAPPED."""
+        found = self.leaves.get(gpa // PAGE)
+        if found is not None and found.state is SeptState.MAPPED:
+            return None
+        return EptViolation(gpa, found.state if found else SeptState.FREE)
 
     def leaf(self, call: Seamcall | Tdcall, gpa: int, *states: SeptState) -> SeptEntry:
         """The leaf of an address, in one of these states. CallFailed."""

@@ -16,6 +16,7 @@ from typing import Final
 from cloister.emulate.tdx.keyed_memory import KeyedMemory
 from cloister.emulate.tdx.params import TdParams
 from cloister.emulate.tdx.sept import SecureEpt
+from cloister.emulate.tdx.stepping import SteppingGuard
 from cloister.emulate.vendors.intel_reports import TdInfo
 
 __all__ = ["FEWEST_TDCX", "MOST_TDCX", "TDVPS_PAGES", "Lifecycle", "OpState", "Td", "Vcpu", "VcpuState"]
@@ -68,6 +69,7 @@ class Vcpu:
     epoch: int = 0
     associated: bool = False
     exposed: tuple[str, ...] = ()
+    guard: SteppingGuard = field(default_factory=SteppingGuard)
 
 
 @dataclass(slots=True, eq=False)

@@ -9,12 +9,12 @@ from typing import Final
 
 from cloister.emulate.tdx.calls import CallFailed, Operand, Status, Tdcall
 from cloister.emulate.tdx.module import TdxModule
-from cloister.emulate.tdx.sept import SHARED_BIT, SeptState
+from cloister.emulate.tdx.sept import SHARED_BIT, EptViolation, SeptState
 from cloister.emulate.tdx.td import Td, Vcpu
 from cloister.emulate.vendors.intel_reports import ReportMac, TdxReport
 from cloister.measure.image import PAGE
 
-__all__ = ["RTMRS", "EptViolation", "GuestCalls"]
+__all__ = ["RTMRS", "GuestCalls"]
 
 RTMRS: Final = 4
 DATA: Final = 64
@@ -24,14 +24,6 @@ NEVER_PASSED: Final = 1 << 0 | 1 << 1 | 1 << 4
 """RAX, RCX and RSP in the bitmap of TDG.VP.VMCALL: they have their own use."""
 RBP: Final = 1 << 5
 MASKS: Final = 1 << 32
-
-
-class EptViolation(Exception):
-    """The TD exits to the host: it touched or accepted a private page that the host has not added. `gpa` in bytes."""
-
-    def __init__(self, gpa: int, state: SeptState) -> None:
-        super().__init__(f"EPT violation at {gpa:#x}: the secure EPT entry is {state.name}")
-        self.gpa, self.state = gpa, state
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +102,10 @@ class GuestCalls:
             raise CallFailed(call, Status.OPERAND_INVALID, reason, operand)
 
     def _page(self, gpa: int) -> int:
-        entry = self.td.sept.leaves.get(gpa // PAGE)
-        if entry is None or entry.state is not SeptState.MAPPED:
-            raise EptViolation(gpa, entry.state if entry else SeptState.FREE)
-        return entry.page
+        violation = self.td.sept.violation(gpa)
+        if violation is not None:
+            raise violation
+        return self.td.sept.leaves[gpa // PAGE].page
 
     def _read(self, call: Tdcall, gpa: int, size: int, unit: int, operand: Operand) -> bytes:
         self._private(call, gpa, unit, operand)

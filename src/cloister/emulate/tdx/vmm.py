@@ -21,6 +21,9 @@ NONE: Final = -1
 PutPage = Callable[[int, bytes], None]
 """Write 4,096 bytes to a physical page of the host's own."""
 
+GetQuote = Callable[[bytes], bytes]
+"""From a TDREPORT to a quote."""
+
 Answer = Callable[[Mapping[str, int]], Mapping[str, int]]
 """From the registers that a TD passed in TDG.VP.VMCALL to what the host puts into them."""
 
@@ -36,11 +39,12 @@ def unknown_call(_passed: Mapping[str, int]) -> Mapping[str, int]:
 class Vmm:
     """One hypervisor with one TD. `table` mirrors the secure EPT: guest-physical to physical page numbers.
 
-    `answer` is how it answers a VMCALL that a program makes. `tdr` and `tdvpr` are -1 while there is no TD.
+    `answer` is how it answers a VMCALL that a program makes, `get_quote` how it has reports quoted. `tdr` and `tdvpr`
+    are -1 while there is no TD.
     """
 
-    def __init__(self, module: TdxModule, pages: PhysicalMemory, put: PutPage) -> None:
-        self.module, self._pages, self._put = module, pages, put
+    def __init__(self, module: TdxModule, pages: PhysicalMemory, put: PutPage, get_quote: GetQuote) -> None:
+        self.module, self._pages, self._put, self.get_quote = module, pages, put, get_quote
         self.answer: Answer = unknown_call
         self.tdr = self.tdvpr = NONE
         self.table: dict[int, int] = {}

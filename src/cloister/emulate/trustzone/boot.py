@@ -49,10 +49,14 @@ class Fuses:
 
 @dataclass(slots=True)
 class Flash:
-    """What the normal world stores: images and certificates by name. Whoever owns the machine can exchange them."""
+    """What the normal world stores: images and certificates by name. Whoever owns the machine can exchange them.
+
+    `services` belong to the application: command -> address; they are signed with it.
+    """
 
     images: dict[str, bytes] = field(default_factory=dict)
     certificates: dict[str, bytes] = field(default_factory=dict)
+    services: dict[int, int] = field(default_factory=dict)
 
 
 def application_bytes(image: Image, services: Mapping[int, int]) -> bytes:

@@ -104,6 +104,8 @@ class FirmwareSigner:
 def _certificate(name: str, key: SigningKey, contents: Mapping[Oid, bytes], counter: int) -> Certificate:
     """cert_create's certificates are about the key that signs them, so that a boot loader needs no other."""
     values = {Oid.COUNTER: der_integer(counter), **contents}
-    extensions = [(x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value), True) for oid, value in values.items()]
+    extensions = [
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value), True) for oid, value in values.items()
+    ]
     title = subject(f"Emulated {name}")
     return issue(title, key.public_key(), Issuer(name=title, key=key), extensions=extensions)

@@ -1,7 +1,7 @@
 """The secure monitor call: what stands in the registers when one world calls the other.
 
 SMC Calling Convention (Arm DEN0028), sections 2 and 6; TF-A, include/lib/smccc.h. The trusted OS uses OP-TEE's numbers
-(optee_smc.h) for coming back from the secure world with a request and for going on afterwards.
+(optee_smc.h) for coming back from the secure world with a request.
 """
 
 from enum import IntEnum
@@ -12,7 +12,6 @@ __all__ = [
     "INVOKE",
     "NOT_SUPPORTED",
     "PSCI_VERSION",
-    "RETURN_FROM_RPC",
     "SMCCC_VERSION",
     "FunctionId",
     "Owner",
@@ -54,8 +53,6 @@ SMCCC_VERSION: Final = 0x8000_0000
 PSCI_VERSION: Final = 0x8400_0000
 CALLS_UID: Final = 0xBF00_FF01
 """Trusted OS: the UUID of the interface that it has, in W0 to W3."""
-RETURN_FROM_RPC: Final = 0x3200_0003
-"""OPTEE_SMC_CALL_RETURN_FROM_RPC: the normal world has done what it was asked, the thread in X3 goes on."""
 INVOKE: Final = int(FunctionId(fast=False, smc64=True, owner=Owner.TRUSTED_OS, number=0x0100))
 """Ours: X1 is a command of the trusted application, X2 to X5 its arguments; back come X0 a Result, X1 the value.
 
@@ -70,7 +67,6 @@ class Result(IntEnum):
 
     OK = 0
     THREAD_LIMIT = 1  # OPTEE_SMC_RETURN_ETHREAD_LIMIT: no thread is free
-    NO_THREAD = 5  # OPTEE_SMC_RETURN_ERESUME: there is no such thread to resume
     TARGET_DEAD = 0xFFFF_3024  # TEE_ERROR_TARGET_DEAD: the trusted application crashed (GlobalPlatform)
     ITEM_NOT_FOUND = 0xFFFF_0008  # TEE_ERROR_ITEM_NOT_FOUND: no such command
     FOREIGN_INTERRUPT = 0xFFFF_0004  # OPTEE_SMC_RETURN_RPC_FOREIGN_INTR: an interrupt of the normal world's

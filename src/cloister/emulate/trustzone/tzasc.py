@@ -18,10 +18,13 @@ from typing import Final, NamedTuple
 
 from cloister.emulate.memory.cipher import PageData
 from cloister.emulate.memory.dram_unsafe import Dram
-from cloister.emulate.paging import Refused
+from cloister.emulate.paging import HOST_KEY, Refused
 from cloister.measure.image import PAGE
 
-__all__ = ["Action", "Attribute", "Failure", "FilteredMemory", "Master", "Region", "Register", "Tzc400"]
+__all__ = ["SECURE_KEY", "Action", "Attribute", "Failure", "FilteredMemory", "Master", "Region", "Register", "Tzc400"]
+
+SECURE_KEY: Final = 1
+"""The key id of lines whose NS bit is clear."""
 
 REGIONS: Final = 9
 """Region 0 and eight that are programmed (BUILD_CONFIG says one less than there are)."""
@@ -74,6 +77,11 @@ class Master(NamedTuple):
     nsaid: int = 0
     privileged: bool = True
 
+    @property
+    def key_id(self) -> int:
+        """The NS bit, which caches keep with each line, as a key id of the memory controller."""
+        return SECURE_KEY if self.secure else HOST_KEY
+
 
 class Failure(NamedTuple):
     """The FAIL registers of a filter: byte address, direction, world, and the master's NSAID."""
@@ -85,13 +93,16 @@ class Failure(NamedTuple):
     nsaid: int
 
 
+NOBODY: Final = Attribute(0)
+
+
 @dataclass(slots=True)
 class Region:
     """Bytes `base` to `top`, both included; in the registers, multiples of 4 KiB and one less."""
 
     base: int = 0
     top: int = 0
-    attributes: Attribute = Attribute(0)
+    attributes: Attribute = NOBODY
     id_access: int = 0
 
     def allows(self, master: Master, *, write: bool) -> bool:

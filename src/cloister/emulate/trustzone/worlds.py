@@ -66,14 +66,16 @@ class Monitor:
         """The world that runs below EL3."""
         return World.NORMAL if self.scr & Scr.NS else World.SECURE
 
-    def to_normal(self, secure: Sequence[int], results: Sequence[int]) -> Mapping[str, int]:
+    def to_normal(self, secure: Sequence[int] | None, results: Sequence[int]) -> Mapping[str, int]:
         """SMC from the secure OS: the normal world's registers return, with X0 to X3 set. What it then finds in them.
 
-        `secure` are the registers as the secure world leaves them, by which a monitor that does not scrub leaks.
+        `secure` are the registers as the secure world leaves them, which a monitor that does not scrub hands over; None
+        if the monitor answered without entering it.
         """
         self._switch(World.NORMAL)
-        if not self.scrubs:
-            kept = {"pc": self._normal["pc"]}  # ELR_EL3 is loaded in any case: without it nothing would go on
+        if secure is not None and not self.scrubs:
+            # Program counter and stack are loaded in any case: without them the normal world could not go on.
+            kept = {name: self._normal[name] for name in ("pc", "sp")}
             self._normal = dict(zip(self._names, secure, strict=True)) | kept
         self.answer(results)
         return dict(self._normal)

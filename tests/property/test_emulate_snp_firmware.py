@@ -1,0 +1,107 @@
+"""Whatever a host asks of the SNP firmware, in whatever order: a status, no other exception, and what must hold."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.forge.emulated_snp import POLICY, Stand, quick_keystore, stand_with
+
+from cloister.emulate.paging import HOST_KEY
+from cloister.emulate.snp.commands import CommandFailed, PageType
+from cloister.emulate.snp.firmware_core import FIRMWARE_PAGE
+from cloister.emulate.snp.rmp import PageState, RmpEntry
+from cloister.emulate.snp.rmp_instructions import rmpupdate
+from cloister.emulate.vendors.keystore import Keystore
+from cloister.measure.image import PAGE
+
+PAGES = 64
+FIRST = 5
+"""The RMP of a machine so small takes pages 0 to 4."""
+
+NUMBERS = st.integers(FIRST - 1, FIRST + 7)
+METADATA = FIRST + 2
+OTHER = st.integers(0, 5)
+ENTRIES = st.builds(
+    RmpEntry, assigned=st.booleans(), immutable=st.booleans(), gpa=st.integers(0, 2), asid=st.integers(0, 2)
+)
+STEPS = st.lists(st.tuples(st.integers(0, 15), NUMBERS, NUMBERS, OTHER, ENTRIES), min_size=1, max_size=40)
+Step = tuple[int, int, int, int, RmpEntry]
+
+
+@pytest.fixture(scope="module")
+def keystore(tmp_path_factory: pytest.TempPathFactory) -> Keystore:
+    directory: Path = tmp_path_factory.mktemp("snp") / "emulated"
+    return quick_keystore(directory)
+
+
+def commands(stand: Stand, one: int, two: int, number: int, entry: RmpEntry) -> list[Callable[[], object]]:
+    """All commands, with these pages and numbers."""
+    firmware = stand.firmware
+    kind = PageType(number % 6 + 1)
+    return [
+        lambda: rmpupdate(stand.rmp, one, entry),
+        lambda: rmpupdate(stand.rmp, one, FIRMWARE_PAGE if number else stand.rmp[one]._replace(immutable=True)),
+        lambda: rmpupdate(stand.rmp, one, RmpEntry(assigned=True, immutable=True, gpa=number, asid=1)),
+        lambda: firmware.gctx_create(one),
+        lambda: firmware.launch_start(one, policy=POLICY),
+        lambda: firmware.activate(one, asid=number),
+        lambda: firmware.launch_update(one, two, kind),
+        lambda: firmware.launch_finish(one),
+        lambda: firmware.guest_status(one),
+        lambda: firmware.guest_request(one, two, number + FIRST),
+        lambda: firmware.decommission(one),
+        lambda: firmware.page_reclaim(one),
+        lambda: firmware.dbg_decrypt(one, two, number + FIRST),
+        lambda: firmware.md_init(one),
+        lambda: firmware.page_swap_out(one, two, number + FIRST, metadata=METADATA, index=number),
+        lambda: firmware.page_swap_in(one, number + FIRST, two, metadata=METADATA, index=number),
+    ]
+
+
+def under_way(keystore: Keystore) -> Stand:
+    """A guest that runs and one that is being launched, pages for metadata and for answers, a valid page, one to add."""
+    stand = stand_with(keystore, pages=PAGES)
+    running, launching = stand.context(asid=1), stand.context(asid=2)
+    stand.firmware.md_init(stand.page(FIRMWARE_PAGE))
+    assert (running, launching, stand.page(FIRMWARE_PAGE)) == (FIRST, FIRST + 1, FIRST + 3)
+    stand.firmware.launch_update(running, stand.pre_guest(PAGE), PageType.NORMAL)
+    stand.firmware.launch_finish(running)
+    stand.pre_guest(PAGE, asid=2)
+    return stand
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_commands_end_in_a_status_and_keep_the_table_s_rules(keystore: Keystore, steps: list[Step]) -> None:
+    stand = under_way(keystore)
+    valid = {page for page in range(PAGES) if stand.rmp[page].validated}
+    for choice, one, two, number, entry in steps:
+        try:
+            commands(stand, one, two, number, entry)[choice]()
+        except CommandFailed as failed:
+            assert failed.reason  # noqa: PT017 - any status is right, if it says why
+        for page in range(stand.rmp.size):
+            assert stand.rmp.state(page) is PageState.FIRMWARE, "the table's own pages"
+        now = {page for page in range(PAGES) if stand.rmp[page].validated}
+        assert choice in {6, 15} or now <= valid, "only launching and swapping in make pages valid"
+        valid = now
+        owned = [asid for asid in stand.controller.key_ids() if asid not in {HOST_KEY, 1 << 20}]
+        contexts = [page for page in range(PAGES) if stand.rmp.state(page) is PageState.CONTEXT]
+        assert len(owned) <= len(contexts), "no key without a guest"
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_request_of_a_host_is_answered(keystore: Keystore, message: bytes) -> None:
+    stand = stand_with(keystore, pages=PAGES)
+    context = stand.context()
+    stand.firmware.launch_finish(context)
+    request, response = (
+        stand.page(content=message.ljust(PAGE, b"\0")),
+        stand.page(RmpEntry(assigned=True, immutable=True)),
+    )
+    with pytest.raises(CommandFailed):
+        stand.firmware.guest_request(context, request, response)
+    assert stand.hypervisor.read(response) == bytes(PAGE)
