@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cloister"
 
 STAGES = ("evidence", "endorse", "verification", "appraise", "measure", "emulate", "launch", "observe")
-TEES = ("software", "sgx", "tdx", "snp", "sev", "cca", "keystone", "tpm")
+TEES = ("software", "sgx", "tdx", "snp", "sev", "cca", "keystone", "tpm", "trustzone")
 
 WHOLE = {
     ("launch", "software"): "launch/ starts the software enclave and nothing else so far",
@@ -25,20 +25,27 @@ VENDORS = {
 """Cells filled by the vendor's file: one vendor vouches for several TEEs in the same way."""
 
 OWNERS = "no vendor publishes endorsements: its owner hands over keys or certificates, which store.py holds"
+NO_ATTESTATION = "the base architecture has no attestation"
 NEVER = {
     ("endorse", "software"): OWNERS,
     ("endorse", "cca"): OWNERS,
     ("endorse", "keystone"): OWNERS,
     ("endorse", "tpm"): OWNERS,
     ("measure", "tpm"): "PCRs are what a boot extended; its event log explains them (verification/eventlog.py)",
+    ("emulate", "software"): "the software enclave is not emulated: it runs",
+    ("emulate", "tpm"): "a TPM runs no programs",
+    ("evidence", "trustzone"): NO_ATTESTATION,
+    ("endorse", "trustzone"): NO_ATTESTATION,
+    ("verification", "trustzone"): NO_ATTESTATION,
+    ("appraise", "trustzone"): NO_ATTESTATION,
+    ("measure", "trustzone"): NO_ATTESTATION,
 }
 """Cells that stay empty, and why."""
 
 NOT_YET = {
-    "measure": "what SGX, TDX and software enclave programs must measure comes with the emulated machines and agents",
-    "emulate": "the emulated machines are not built yet",
-    "launch": "nothing but the software enclave can be launched yet",
-    "observe": "emulated and hardware TEEs cannot be launched yet, so there is nothing to look at",
+    "measure": "what programs of the software enclave must measure comes with its agents",
+    "launch": "hardware TEEs cannot be launched yet; emulated ones launch in emulate/",
+    "observe": "hardware TEEs cannot be launched yet; emulated ones have administrators of their own in emulate/",
 }
 """Why a stage's other cells are empty. An entry goes when its column is full."""
 
@@ -46,6 +53,8 @@ NOT_YET = {
 def filled(stage: str, tee: str) -> bool:
     if (stage, tee) in WHOLE:
         return (PACKAGE / stage / "__init__.py").exists()
+    if (PACKAGE / stage / tee / "__init__.py").exists():
+        return True
     return (PACKAGE / stage / VENDORS.get((stage, tee), f"{tee}.py")).exists()
 
 
@@ -58,7 +67,10 @@ def grid() -> str:
 def cell(stage: str, tee: str) -> str:
     if not filled(stage, tee):
         return "–" if (stage, tee) in NEVER else "·"
-    return f"{stage}/" if (stage, tee) in WHOLE else VENDORS.get((stage, tee), f"{tee}.py")
+    if (stage, tee) in WHOLE:
+        return f"{stage}/"
+    package = (PACKAGE / stage / tee / "__init__.py").exists()
+    return f"{tee}/" if package else VENDORS.get((stage, tee), f"{tee}.py")
 
 
 def test_every_hole_is_declared() -> None:

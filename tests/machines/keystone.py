@@ -58,7 +58,5 @@ class Board:
 
     def reaches(self, address: int) -> tuple[bool, bool, bool]:
         """Whether the enclaves' hart, the other one, and a device may write there."""
-        first, second, device = (
-            unit.check(address, PAGE, Access.WRITE).allowed for unit in (*self.harts, self.iopmp)
-        )
+        first, second, device = (unit.check(address, PAGE, Access.WRITE).allowed for unit in (*self.harts, self.iopmp))
         return first, second, device

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.forge.emulated_snp import POLICY, Stand, quick_keystore, stand_with
 
 from cloister.emulate.paging import HOST_KEY
-from cloister.emulate.snp.commands import CommandFailed, PageType
+from cloister.emulate.snp.commands import CommandFailed, PageType, Policy
 from cloister.emulate.snp.firmware_core import FIRMWARE_PAGE
 from cloister.emulate.snp.rmp import PageState, RmpEntry
 from cloister.emulate.snp.rmp_instructions import rmpupdate
@@ -22,11 +22,12 @@ FIRST = 5
 
 NUMBERS = st.integers(FIRST - 1, FIRST + 7)
 METADATA = FIRST + 2
+CONTENTS = st.sampled_from([FIRST + 4, FIRST + 4, FIRST + 5, FIRST + 5, FIRST + 2, FIRST])
 OTHER = st.integers(0, 5)
 ENTRIES = st.builds(
     RmpEntry, assigned=st.booleans(), immutable=st.booleans(), gpa=st.integers(0, 2), asid=st.integers(0, 2)
 )
-STEPS = st.lists(st.tuples(st.integers(0, 15), NUMBERS, NUMBERS, OTHER, ENTRIES), min_size=1, max_size=40)
+STEPS = st.lists(st.tuples(st.integers(0, 15), NUMBERS, CONTENTS, OTHER, ENTRIES), min_size=25, max_size=60)
 Step = tuple[int, int, int, int, RmpEntry]
 
 
@@ -39,7 +40,7 @@ def keystore(tmp_path_factory: pytest.TempPathFactory) -> Keystore:
 def commands(stand: Stand, one: int, two: int, number: int, entry: RmpEntry) -> list[Callable[[], object]]:
     """All commands, with these pages and numbers."""
     firmware = stand.firmware
-    kind = PageType(number % 6 + 1)
+    kind, guest, answers = PageType(number % 6 + 1), FIRST + number % 2, FIRST + 3
     return [
         lambda: rmpupdate(stand.rmp, one, entry),
         lambda: rmpupdate(stand.rmp, one, FIRMWARE_PAGE if number else stand.rmp[one]._replace(immutable=True)),
@@ -47,23 +48,35 @@ def commands(stand: Stand, one: int, two: int, number: int, entry: RmpEntry) -> 
         lambda: firmware.gctx_create(one),
         lambda: firmware.launch_start(one, policy=POLICY),
         lambda: firmware.activate(one, asid=number),
-        lambda: firmware.launch_update(one, two, kind),
-        lambda: firmware.launch_finish(one),
-        lambda: firmware.guest_status(one),
-        lambda: firmware.guest_request(one, two, number + FIRST),
+        lambda: firmware.launch_update(guest, two, kind),
+        lambda: firmware.launch_finish(guest),
+        lambda: firmware.guest_status(guest),
+        lambda: firmware.guest_request(guest, two, answers),
         lambda: firmware.decommission(one),
         lambda: firmware.page_reclaim(one),
-        lambda: firmware.dbg_decrypt(one, two, number + FIRST),
+        lambda: firmware.dbg_decrypt(guest, two, answers),
         lambda: firmware.md_init(one),
-        lambda: firmware.page_swap_out(one, two, number + FIRST, metadata=METADATA, index=number),
-        lambda: firmware.page_swap_in(one, number + FIRST, two, metadata=METADATA, index=number),
+        lambda: swap_out(stand, guest, two, answers),
+        lambda: swap_in(stand, guest, answers, two),
     ]
 
 
+def swap_out(stand: Stand, guest: int, page: int, target: int) -> None:
+    """As a hypervisor does it: the page becomes a pre-swap page first."""
+    rmpupdate(stand.rmp, page, stand.rmp[page]._replace(immutable=True))
+    stand.firmware.page_swap_out(guest, page, target, metadata=METADATA, index=0)
+
+
+def swap_in(stand: Stand, guest: int, sealed: int, page: int) -> None:
+    """As a hypervisor does it: to a pre-guest page."""
+    rmpupdate(stand.rmp, page, RmpEntry(assigned=True, immutable=True, gpa=1, asid=1))
+    stand.firmware.page_swap_in(guest, sealed, page, metadata=METADATA, index=0)
+
+
 def under_way(keystore: Keystore) -> Stand:
-    """A guest that runs and one that is being launched, pages for metadata and for answers, a valid page, one to add."""
+    """A guest that runs and one that is being launched; pages for metadata and answers, a valid one, one to add."""
     stand = stand_with(keystore, pages=PAGES)
-    running, launching = stand.context(asid=1), stand.context(asid=2)
+    running, launching = stand.context(asid=1, policy=POLICY | Policy.DEBUG), stand.context(asid=2)
     stand.firmware.md_init(stand.page(FIRMWARE_PAGE))
     assert (running, launching, stand.page(FIRMWARE_PAGE)) == (FIRST, FIRST + 1, FIRST + 3)
     stand.firmware.launch_update(running, stand.pre_guest(PAGE), PageType.NORMAL)

@@ -124,7 +124,10 @@ def test_faults_are_named_as_the_architecture_names_them() -> None:
 
 
 def test_only_locked_entries_bind_machine_mode() -> None:
-    open_to_machine, locked = pmp((Config.NAPOT, napot(BASE, PAGE))), pmp((Config.NAPOT | Config.LOCK, napot(BASE, PAGE)))
+    open_to_machine, locked = (
+        pmp((Config.NAPOT, napot(BASE, PAGE))),
+        pmp((Config.NAPOT | Config.LOCK, napot(BASE, PAGE))),
+    )
     assert open_to_machine.check(BASE, 8, WRITE, Mode.MACHINE).allowed
     assert not locked.check(BASE, 8, WRITE, Mode.MACHINE).allowed
 

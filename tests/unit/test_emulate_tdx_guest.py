@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.test_emulate_tdx import CONTENT, Platform, platform, refused
+from tests.forge.emulated_tdx import CONTENT, Platform, platform, refused
 
 from cloister.emulate.paging import HOST_KEY, IntegrityFault
 from cloister.emulate.tdx import tdvps

@@ -143,7 +143,7 @@ class Hypervisor:
     def share(self, ipa: int, page: int) -> None:
         """Lead an unprotected address to a page of the host's own."""
         self.make_tables(ipa, PAGE_LEVEL)
-        self.rmm.rtt_map_unprotected(self.rd, ipa, page * PAGE)
+        self.rmm.rtt_map_unprotected(self.rd, ipa, PAGE_LEVEL, page * PAGE)
         self.shared[ipa] = page
 
     def handle(self, left: Exit) -> tuple[int, ...]:
@@ -180,7 +180,7 @@ class Hypervisor:
         for number in list(self.table):
             self.take_back(self.destroy(number * PAGE) * PAGE)
         for ipa in self.shared:
-            self.rmm.rtt_unmap_unprotected(self.rd, ipa)
+            self.rmm.rtt_unmap_unprotected(self.rd, ipa, PAGE_LEVEL)
         self.shared.clear()
         for level, first in sorted(self.tables, reverse=True):
             self.take_back(self.rmm.rtt_destroy(self.rd, first, level))

@@ -21,6 +21,10 @@ MEASURE_CONTENT: Final = 1
 """Flag of RMI_DATA_CREATE."""
 
 
+ATTRIBUTES: Final = 0x3FC
+"""Memory attributes, access permissions and shareability in a stage-2 descriptor: bits 9 to 2."""
+
+
 class EntryState(NamedTuple):
     """What RMI_RTT_READ_ENTRY says: where the walk ended, the states, and the address (bytes) where the host has one.
 
@@ -50,7 +54,7 @@ class Rmm(Realms):
         realm.tables.make(page, walk.entry)
         self.granules.set(page, GranuleState.RTT)
         self.granules.references[walk.table] += 1
-        realm.tables.set(walk.table, walk.index, RttEntry(Hipas.TABLE, page=page))
+        realm.tables.set(walk.table, walk.number, RttEntry(Hipas.TABLE, page=page))
 
     def rtt_destroy(self, rd: int, ipa: int, level: int) -> int:
         """RMI_RTT_DESTROY of a table none of whose entries is in use: its address. What it mapped is DESTROYED."""
@@ -68,7 +72,7 @@ class Rmm(Realms):
             gone = RttEntry(Hipas.UNASSIGNED, Ripas.DESTROYED)
         else:
             gone = RttEntry(Hipas.UNASSIGNED, unprotected=True)
-        realm.tables.set(walk.table, walk.index, gone)
+        realm.tables.set(walk.table, walk.number, gone)
         self.granules.references[walk.table] -= 1
         self.shootdown()
         self.wiped(page)
@@ -92,31 +96,34 @@ class Rmm(Realms):
 
     # ---- unprotected addresses
 
-    def rtt_map_unprotected(self, rd: int, ipa: int, target: int) -> None:
-        """RMI_RTT_MAP_UNPROTECTED of one page: whatever the host names. Access is checked when it happens."""
+    def rtt_map_unprotected(self, rd: int, ipa: int, level: int, target: int) -> None:
+        """RMI_RTT_MAP_UNPROTECTED of one page: whatever the host names. Access is checked when it happens.
+
+        Model: pages only, so `level` is 3; memory attributes are accepted and mean nothing.
+        """
         call = Rmi.RTT_MAP_UNPROTECTED
-        realm = self._unprotected(call, rd, ipa)
-        if target % PAGE or not 0 <= target < 1 << 48:
-            raise CallFailed(call, RmiStatus.ERROR_INPUT, f"{target:#x} is the address of no page")
+        realm = self._unprotected(call, rd, ipa, level)
+        if target & PAGE - 1 & ~ATTRIBUTES or not 0 <= target < 1 << 48:
+            raise CallFailed(call, RmiStatus.ERROR_INPUT, f"{target:#x} is the descriptor of no page")
         walk = realm.tables.walk(ipa)
         if walk.level != PAGE_LEVEL or walk.entry.hipas is not Hipas.UNASSIGNED:
             raise _wrong(call, ipa, walk)
         entry = RttEntry(Hipas.ASSIGNED, page=target // PAGE, unprotected=True)
-        realm.tables.set(walk.table, walk.index, entry)
+        realm.tables.set(walk.table, walk.number, entry)
 
-    def rtt_unmap_unprotected(self, rd: int, ipa: int) -> None:
+    def rtt_unmap_unprotected(self, rd: int, ipa: int, level: int) -> None:
         """RMI_RTT_UNMAP_UNPROTECTED of one page."""
         call = Rmi.RTT_UNMAP_UNPROTECTED
-        realm = self._unprotected(call, rd, ipa)
+        realm = self._unprotected(call, rd, ipa, level)
         walk = realm.tables.walk(ipa)
         if walk.level != PAGE_LEVEL or walk.entry.hipas is not Hipas.ASSIGNED:
             raise _wrong(call, ipa, walk)
-        realm.tables.set(walk.table, walk.index, RttEntry(Hipas.UNASSIGNED, unprotected=True))
+        realm.tables.set(walk.table, walk.number, RttEntry(Hipas.UNASSIGNED, unprotected=True))
         self.shootdown()
 
-    def _unprotected(self, call: Rmi, rd: int, ipa: int) -> Realm:
+    def _unprotected(self, call: Rmi, rd: int, ipa: int, level: int) -> Realm:
         realm = self.realm(call, rd)
-        if not realm.aligned(ipa, PAGE_LEVEL) or realm.descriptor.protected(ipa):
+        if level != PAGE_LEVEL or not realm.aligned(ipa, PAGE_LEVEL) or realm.descriptor.protected(ipa):
             raise CallFailed(call, RmiStatus.ERROR_INPUT, f"{ipa:#x} is no page of the unprotected half")
         return realm
 
@@ -162,7 +169,7 @@ class Rmm(Realms):
         return walk
 
     def _assign(self, realm: Realm, walk: TableWalk, page: int, ripas: Ripas) -> None:
-        realm.tables.set(walk.table, walk.index, RttEntry(Hipas.ASSIGNED, ripas, page))
+        realm.tables.set(walk.table, walk.number, RttEntry(Hipas.ASSIGNED, ripas, page))
         self.granules.references[walk.table] += 1
         self.granules.set(page, GranuleState.DATA)
 
@@ -180,7 +187,7 @@ class Rmm(Realms):
         left = Ripas.EMPTY if entry.ripas is Ripas.EMPTY else Ripas.DESTROYED
         if self.granules.page_of(entry.page * PAGE) is None or self.granules.state(entry.page) is not GranuleState.DATA:
             raise MonitorPanic(f"{ipa:#x} leads to granule {entry.page:#x}, which is no realm's: DRAM was changed")
-        realm.tables.set(walk.table, walk.index, RttEntry(Hipas.UNASSIGNED, left))
+        realm.tables.set(walk.table, walk.number, RttEntry(Hipas.UNASSIGNED, left))
         self.granules.references[walk.table] -= 1
         self.shootdown()
         self.wiped(entry.page)
@@ -201,7 +208,7 @@ class Rmm(Realms):
         self.require_new(call, realm)
         walk = realm.tables.walk(base)
         size, at = map_size(walk.level), base
-        for index in range(walk.index, ENTRIES):
+        for index in range(walk.number, ENTRIES):
             entry = realm.tables.entry(walk.table, index, walk.level)
             if at % size or at + size > top or entry.hipas is not Hipas.UNASSIGNED or entry.ripas is Ripas.DESTROYED:
                 break
@@ -231,7 +238,7 @@ class Rmm(Realms):
     def _change_ripas(self, realm: Realm, base: int, top: int, value: Ripas, *, destroyed: bool) -> int:
         walk = realm.tables.walk(base)
         size, at = map_size(walk.level), base
-        for index in range(walk.index, ENTRIES):
+        for index in range(walk.number, ENTRIES):
             entry = realm.tables.entry(walk.table, index, walk.level)
             kept = entry.ripas is Ripas.DESTROYED and not destroyed
             if at % size or at + size > top or entry.hipas is Hipas.TABLE or kept:

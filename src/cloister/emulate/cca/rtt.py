@@ -97,7 +97,7 @@ class TableWalk(NamedTuple):
     """Where a walk ended: the table, the number of the entry in it, its level, and the entry."""
 
     table: int
-    index: int
+    number: int
     level: int
     entry: RttEntry
 

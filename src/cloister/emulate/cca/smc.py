@@ -69,8 +69,8 @@ SERVED: Final[Mapping[int, tuple[int, Served]]] = {
     Rmi.RTT_CREATE: (4, _none(Rmm.rtt_create)),
     Rmi.RTT_DESTROY: (3, _one(Rmm.rtt_destroy)),
     Rmi.RTT_READ_ENTRY: (3, _read_entry),
-    Rmi.RTT_MAP_UNPROTECTED: (3, _none(Rmm.rtt_map_unprotected)),
-    Rmi.RTT_UNMAP_UNPROTECTED: (2, _none(Rmm.rtt_unmap_unprotected)),
+    Rmi.RTT_MAP_UNPROTECTED: (4, _none(Rmm.rtt_map_unprotected)),
+    Rmi.RTT_UNMAP_UNPROTECTED: (3, _none(Rmm.rtt_unmap_unprotected)),
     Rmi.RTT_INIT_RIPAS: (3, _one(Rmm.rtt_init_ripas)),
     Rmi.RTT_SET_RIPAS: (4, _one(Rmm.rtt_set_ripas)),
 }

@@ -13,10 +13,11 @@ sees and changes all registers at every exit.
 import hmac
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar, Final
 
 from cloister.emulate.host import Cause
-from cloister.emulate.machine import Shape
+from cloister.emulate.machine import Shape, Vouching
 from cloister.emulate.memory.plain import PlainCipher
 from cloister.emulate.paging import HOST_KEY, Access, IntegrityFault, MemoryFault, Stage
 from cloister.emulate.sev.commands import Policy
@@ -33,6 +34,7 @@ from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.amd import AmdManufacturer
 from cloister.emulate.vendors.amd_sev_platform import SevPlatform
 from cloister.emulate.vendors.keystore import Keystore
+from cloister.emulate.vendors.x509 import armoured
 from cloister.errors import UsageError
 from cloister.evidence.sev import LaunchMeasurement, SevAttestation, SevLaunch
 from cloister.measure.guest import BootParameters, GuestLayout, parameter_pages
@@ -77,6 +79,7 @@ class SevMachine(SevPorts):
         self.controller.install(HOST_KEY, PlainCipher(self.dram))
         self.controller.slots = self.generation.asids + 1  # the last one is the firmware's own
         memory = CoherentMemory(self.generation, self.controller, self.cache)
+        self._keystore = keystore
         self.firmware = Firmware(self.generation, platform_of(keystore, self.generation), memory)
         self.trusted_pages = range(0)
         self.firmware.init(trusted_region=self._trusted_region() if es else None)
@@ -160,6 +163,12 @@ class SevMachine(SevPorts):
             )
         report = self.firmware.attestation(self.hypervisor.handle, nonce.ljust(MNONCE, b"\0"))
         return SevAttestation(report=report, chain=self.firmware.pdh_cert_export()).serialize()
+
+    def vouching(self, at: datetime) -> Vouching:
+        """The emulated AMD's root. The chain comes with the evidence, and for it there is no revocation list."""
+        del at
+        manufacturer = AmdManufacturer(self._keystore, self.generation.product)
+        return Vouching(roots=armoured(manufacturer.ark.certificate.encoded), collateral={})
 
     def launch_evidence(self) -> bytes:
         """The launch measurement with the platform's certificates: only the guest's owner can verify it."""

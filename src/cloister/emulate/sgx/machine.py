@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cloister.emulate.host import PhysicalMemory
-from cloister.emulate.machine import Shape
+from cloister.emulate.machine import Shape, Vouching
 from cloister.emulate.memory.plain import PlainCipher
 from cloister.emulate.memory.tree import TreeCipher
 from cloister.emulate.memory.xts import XtsCipher
@@ -173,6 +173,11 @@ class SgxMachine(DynamicEnclave):
         target = self.quoting_enclave.target_info
         report = keys.ereport(self.cpu.fuses, self.secs, target, report_data.ljust(REPORT_DATA, b"\0"))
         return self.quoting_enclave.quote(report)
+
+    def vouching(self, at: datetime) -> Vouching:
+        """The emulated Intel's root, and its statements about this platform and its quoting enclave."""
+        collateral = {"intel-collateral.json": self.manufacturer.collateral(at)}
+        return Vouching(roots=self.manufacturer.root_pem, collateral=collateral)
 
     def sealing_key(self, policy: KeyPolicy = KeyPolicy.MRENCLAVE, *, keyid: bytes = bytes(32)) -> bytes:
         """The enclave's seal key at its current versions, 16 bytes, as its own EGETKEY gives it. UsageError."""

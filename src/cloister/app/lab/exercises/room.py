@@ -90,6 +90,7 @@ class Room:
             ending = self._machine.run()
             self._note_faults()
             self._ending = ending
+            self._typed.clear()
             why = ending.stopped or f"it ended by itself with status {ending.status}"
             self._note(who="machine", ended=why, stopped=bool(ending.stopped))
             self._wait()
