@@ -16,7 +16,7 @@ from cloister.emulate.vendors.keystone import KeystoneManufacturer
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.measure.image import PAGE
 
-__all__ = ["EPM", "ARGUMENTS", "UTM", "Board", "arguments"]
+__all__ = ["ARGUMENTS", "EPM", "PAGES", "UTM", "Board", "arguments"]
 
 PAGES = 2048
 ARGUMENTS, UTM, EPM = address_of(600), address_of(608), address_of(640)

@@ -85,7 +85,7 @@ def under_way(keystore: Keystore) -> Stand:
     return stand
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_commands_end_in_a_status_and_keep_the_table_s_rules(keystore: Keystore, steps: list[Step]) -> None:
     stand = under_way(keystore)

@@ -119,7 +119,7 @@ def test_actions(tzasc: Tzc400, action: Action) -> None:
     assert tzasc.access(0, PROCESSOR, write=True)
     assert not tzasc.interrupt
     if action & Action.ERROR:
-        with pytest.raises(Refused, match="DECERR.*0x10000"):
+        with pytest.raises(Refused, match=r"DECERR.*0x10000"):
             tzasc.access(16, PROCESSOR, write=False)
     else:
         assert not tzasc.access(16, PROCESSOR, write=False)

@@ -19,9 +19,12 @@ from cloister.emulate.machine import Machine, Vouching
 from cloister.emulate.terminal import sealed_terminal
 from cloister.emulate.vendors.keystore import WARNING
 from cloister.errors import UsageError
+from cloister.model import Tee
 
 __all__ = ["build_parser", "run"]
 
+REPORT_DATA = 64
+POLICIES = 'A policy that is to accept them says so: accept_anchors = ["testing"]'
 EPILOG = f"""\
 examples:
   cloister attest --tee sgx --nonce 6e6f6e6365 -o quote.bin ./app
@@ -67,13 +70,16 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"measurement": measured, **written}))
     else:
-        print(f"{measured}\n{how_to_verify(args, written)}\n{WARNING}", file=sys.stderr)
+        print(f"{measured}\n{how_to_verify(args, written)}\n{WARNING}\n{POLICIES}", file=sys.stderr)
     return 0
 
 
 def asked(machine: Machine, nonce: bytes) -> tuple[bytes, Vouching, str]:
-    """Evidence with the nonce, what vouches for it now, and the measurement as text."""
-    evidence = machine.evidence(nonce)
+    """Evidence with the nonce, what vouches for it now, and the measurement as text.
+
+    Where guest or realm hand in exactly 64 bytes, zeros follow the nonce, as verifiers expect (`model.Challenge`).
+    """
+    evidence = machine.evidence(nonce.ljust(REPORT_DATA, b"\0") if machine.tee in {Tee.TDX, Tee.CCA} else nonce)
     return evidence, machine.vouching(datetime.now(UTC)), str(machine.measurement)
 
 

@@ -3,6 +3,9 @@
 The program is compiled with this machine's compiler and run both ways. While it waits with the secret in memory,
 its memory is dumped, its system calls are traced and the administrator's tools are tried; everything is put
 side by side in an HTML report.
+
+`list`, `start`, `say`, `hint`, `check` and `stop` are for seven exercises on emulated machines: you are the
+administrator, attack a program in a TEE, then see another TEE stop the same. What the machines saw happen decides.
 """
 
 import argparse
@@ -19,6 +22,8 @@ from cloister.quantities import counted, human_size
 
 __all__ = ["EXIT_CODES", "build_parser", "run"]
 
+ACTIONS = ("list", "start", "say", "hint", "check", "stop")
+
 EXIT_CODES = {Verdict.PROTECTED: 0, Verdict.LEAKED: 10, Verdict.INCONCLUSIVE: 16}
 
 EPILOG = """examples:
@@ -26,18 +31,32 @@ EPILOG = """examples:
   sudo cloister lab --report /tmp/lab.html   the same, report elsewhere
   sudo cloister lab --json > lab.json        the observations as data as well
   cloister lab --interactive                 do it yourself, in two terminals, step by step
+  cloister lab list                          the seven exercises on emulated machines
+  cloister lab start 3                       start the third: explains it, and is the owner's terminal
+  cloister lab say 3 sev w                   the owner types `w` to the program in the SEV machine
+  cloister lab hint 3                        a hint; `hint 3 2` is the next
+  cloister lab check 1 --answer PIN-...      what is done, what is missing
+  cloister lab stop 3                        end its machines
 
 exit codes:
    0  protected: the secret was found natively and not in the enclave, and the hash was right both times
   10  leaked: the secret was read out of the enclave
   16  inconclusive: the experiment shows nothing; the reason and the fix are printed
    2  the command line is wrong, or the report cannot be written
+
+exit codes of check:
+   0  done: all that the exercise demands was seen to happen
+  10  not yet; what is missing is printed
+   2  the exercise is not running, or there is no such exercise
 """
 
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Add the options of `cloister lab`."""
     parser.epilog = EPILOG
+    parser.usage = "cloister lab [options] [list | start N | say N MACHINE LINE | hint N [K] | check N | stop N]"
+    parser.add_argument("action", nargs="?", choices=ACTIONS, metavar="ACTION", help="for the exercises: see above")
+    parser.add_argument("words", nargs="*", metavar="N", help="the exercise's number, and what the action takes")
     parser.add_argument(
         "--report",
         type=Path,
@@ -51,10 +70,26 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="walk through the exercise in two terminals; makes ./cloister-lab, writes no report",
     )
+    exercise_options(parser.add_argument_group("exercises on emulated machines (needs the extra cloister[emulate])"))
+
+
+def exercise_options(group: "argparse._ArgumentGroup") -> None:
+    """Options of the actions."""
+    group.add_argument("--answer", metavar="TEXT", help="check: the secret that you found")
+    group.add_argument("--background", action="store_true", help="start: return when the machines are running")
+    group.add_argument("--folder", metavar="DIR", type=Path, help="the exercise's folder (default: ./cloister-lab-N)")
+    group.add_argument("--keys", metavar="DIR", help="start, check: keys of the emulated manufacturers")
+    group.add_argument(
+        "--unsafe-outside", action="store_true", help="start: machines outside the software enclave; root reads them"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the lab and return its exit code."""
+    """Run the lab, or one action of an exercise, and return its exit code."""
+    if args.action is not None:
+        from cloister.cli import _lab_exercises  # noqa: PLC0415 - the emulator is an extra
+
+        return _lab_exercises.run(args)
     if args.interactive:
         if args.json:
             raise UsageError("--interactive talks to a person and has no JSON; leave one of the two out")

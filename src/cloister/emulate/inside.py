@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.emulate.administration import Administrator
+from cloister.emulate.attestation_files import provide_attestation
 from cloister.emulate.catalogue import NATIVE, Kind, kind_of, native_kind
 from cloister.emulate.control import ControlSocket
 from cloister.emulate.machine import Ending, Machine, Shape
@@ -115,7 +116,7 @@ def administered(machine: Machine, request: Request, program: str) -> ControlSoc
 
 
 def launched(kind: Kind, request: Request, image: Image, terminal: Terminal) -> Machine:
-    """A machine with the image in it. CannotEnclave if the image is for another instruction set."""
+    """A machine with the image in it, which finds its attestation files. CannotEnclave if the image is for another CPU."""
     if kind is NATIVE:
         kind = native_kind(image.architecture)
     if image.architecture is not kind.architecture:
@@ -128,6 +129,7 @@ def launched(kind: Kind, request: Request, image: Image, terminal: Terminal) -> 
     )
     try:
         machine.launch(image)
+        provide_attestation(machine)
     except BaseException:
         machine.close()
         raise

@@ -28,7 +28,7 @@ from cloister.emulate.linux.shim import Shim
 from cloister.emulate.memory.cache import FrameCache
 from cloister.emulate.memory.controller import MemoryController
 from cloister.emulate.memory.dram_unsafe import Dram
-from cloister.emulate.paging import HOST_KEY, NEEDED, Access, IntegrityFault, MemoryFault, Stage, Translation
+from cloister.emulate.paging import HOST_KEY, Access, IntegrityFault, MemoryFault, Stage, Translation, allows
 from cloister.emulate.ports import AdministratorPorts
 from cloister.emulate.shared import BOUNCE_PAGES, BounceBuffer
 from cloister.emulate.tables import pages_of
@@ -287,20 +287,20 @@ class Machine(AdministratorPorts):
         """A translation that the engine's TLB lacks: the hot path, a few microseconds."""
         number = address >> 12
         found = self._known.get(number)
-        if found is None or not found[1] & NEEDED[access]:
+        if found is None or not allows(found[1], access):
             found = self._known[number] = self._translated(address, access)
         cache, fetch = self.cache, access is Access.FETCH
         if fetch and cache.stale_code:
             cache.stale_code = False
             return None
         frame = cache.frame(found[0], found[2], write=access is Access.WRITE, fetch=fetch)
-        permission = int(found[1])
+        permission = found[1].value
         return frame, permission if cache.is_dirty(frame) else permission & ~2
 
     def _translated(self, address: int, access: Access) -> Translation:
         """`translate`, after memory that was only promised has been committed."""
         promised = self.reserved.get(address >> 12)
-        if promised is not None and promised & NEEDED[access]:
+        if promised is not None and allows(promised, access):
             del self.reserved[address >> 12]
             self.commit(address & ~(PAGE - 1), promised)
         return self.translate(address, access)

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from cloister.measure.image import Permission
 
-__all__ = ["HOST_KEY", "NEEDED", "Access", "IntegrityFault", "MemoryFault", "Refused", "Stage", "Translation"]
+__all__ = ["HOST_KEY", "NEEDED", "Access", "IntegrityFault", "MemoryFault", "Refused", "Stage", "Translation", "allows"]
 
 HOST_KEY: Final = 0
 """The key id of memory that is not a TEE's: the host's own, plaintext unless the machine encrypts all of memory."""
@@ -20,6 +20,14 @@ class Access(IntEnum):
 
 
 NEEDED: Final = {Access.READ: Permission.READ, Access.WRITE: Permission.WRITE, Access.FETCH: Permission.EXECUTE}
+
+
+def allows(permission: Permission, access: Access) -> bool:
+    """Whether a page with this permission may be accessed so. By numbers: flags cost ten times as much here."""
+    return permission.value & NEEDED_BITS[access] != 0
+
+
+NEEDED_BITS: Final = {access: permission.value for access, permission in NEEDED.items()}
 
 
 class Translation(NamedTuple):

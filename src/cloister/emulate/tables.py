@@ -5,7 +5,7 @@ Held as a mapping instead of as entries in DRAM: who may change a table is model
 
 from typing import NamedTuple
 
-from cloister.emulate.paging import NEEDED, Access, MemoryFault, Stage
+from cloister.emulate.paging import NEEDED, Access, MemoryFault, Stage, allows
 from cloister.measure.image import PAGE, Permission
 
 __all__ = ["Entry", "PageTable", "pages_of"]
@@ -30,7 +30,7 @@ class PageTable:
         entry = self.entries.get(address >> 12)
         if entry is None:
             raise MemoryFault(address, access, self.stage, "not mapped")
-        if not entry.permission & NEEDED[access]:
+        if not allows(entry.permission, access):
             raise MemoryFault(address, access, self.stage, f"mapped without {NEEDED[access].name} permission")
         return entry
 

@@ -26,7 +26,7 @@ from cloister.emulate.cca.rmi import CallFailed, MonitorPanic
 from cloister.emulate.cca.rmm import Rmm
 from cloister.emulate.cca.rsi import CHALLENGE, RealmCalls
 from cloister.emulate.cca.rtt import Ripas, TableWalk
-from cloister.emulate.cca.software_ports import CcaPorts
+from cloister.emulate.cca.smc_instruction import SmcInstruction
 from cloister.emulate.host import Cause, HostView, PhysicalMemory
 from cloister.emulate.machine import Shape, Vouching
 from cloister.emulate.paging import HOST_KEY, Access, MemoryFault, Stage
@@ -53,7 +53,7 @@ SECURE_PAGES: Final = 8
 """What the Secure world has."""
 
 
-class CcaMachine(CcaPorts):
+class CcaMachine(SmcInstruction):
     """A machine with Arm CCA. `debug`: the platform's lifecycle state lets somebody debug Root and Realm.
 
     `firmware`: the images that the platform measured when it booted, by name. `parameters`: a realm other than the

@@ -13,11 +13,11 @@ in their place. To the program they are a read-only file system, apart from file
 import posixpath
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from .messages import FileStatus
-from .open_files import Entry, OpenFile, status_of
+from .open_files import Entry, OpenFile
 from .outcome import Failed
 
 __all__ = ["ProvidedFile", "ProvidedFiles", "Read", "Save"]
@@ -35,6 +35,7 @@ DIRECTORY: Final = 0o040555
 FILE: Final = 0o100444
 WRITABLE: Final = 0o100644
 DT_DIR, DT_REG = 4, 8
+SECTOR, BLOCK = 512, 4096
 DEVICE: Final = 0x7EE
 """st_dev of all of these files: the host's have others, or at least other inodes."""
 
@@ -51,6 +52,11 @@ class Source:
     save: Save | None
     size: int
     inode: int
+
+    @property
+    def mode(self) -> int:
+        """As in stat."""
+        return WRITABLE if self.save else FILE
 
 
 class ProvidedFiles:
@@ -100,7 +106,7 @@ class ProvidedFiles:
         if path in self._directories:
             return _status(DIRECTORY, self._directories[path], 0)
         source = self._source(path)
-        return _status(WRITABLE if source.save else FILE, source.inode, source.size)
+        return _status(source.mode, source.inode, source.size)
 
     def access(self, path: bytes, mode: int) -> None:
         """As access: EROFS for writing where that is not allowed, EACCES for executing a file."""
@@ -129,7 +135,7 @@ class ProvidedFiles:
         if writing and source.save is None:
             raise Failed(EROFS)
         content = b"" if flags & O_TRUNC or flags & O_ACCESS == O_WRONLY else source.read()
-        return ProvidedFile(path, flags, self.status(path), content, source.save)
+        return ProvidedFile(path, flags, source, content)
 
     def refuse_change(self, path: bytes, *, making: bool = False) -> None:
         """Names cannot be made, removed or changed: EROFS, or EEXIST for `making` what is there."""
@@ -178,9 +184,10 @@ class ProvidedFile(OpenFile):
 
     regular = True
 
-    def __init__(self, path: bytes, flags: int, status: FileStatus, content: bytes, save: Save | None) -> None:
-        super().__init__(path, flags, status.mode)
-        self._status, self._content, self._save, self._position = status, content, save, 0
+    def __init__(self, path: bytes, flags: int, source: Source, content: bytes) -> None:
+        super().__init__(path, flags, source.mode)
+        self._inode, self._save = source.inode, source.save
+        self._content, self._position = content, 0
 
     def read(self, size: int) -> bytes:
         """From the position on, nothing at the end."""
@@ -227,7 +234,7 @@ class ProvidedFile(OpenFile):
 
     def status(self) -> FileStatus:
         """The system call fstat: the size is that of what can be read."""
-        return replace(self._status, size=len(self._content))
+        return _status(self._mode, self._inode, len(self._content))
 
     def snapshot(self, offset: int, size: int) -> bytes:
         """For a private mapping."""
@@ -272,4 +279,8 @@ def _within(path: bytes, directory: bytes) -> bool:
 
 
 def _status(mode: int, inode: int, size: int) -> FileStatus:
-    return replace(status_of(mode), device=DEVICE, inode=inode, links=1, size=size, blocks=-(-size // 512))
+    zero = dict.fromkeys(("user", "group", "special_device", "accessed", "modified", "changed"), 0)
+    blocks = -(-size // SECTOR)
+    return FileStatus(
+        mode=mode, device=DEVICE, inode=inode, links=1, size=size, blocks=blocks, block_size=BLOCK, **zero
+    )

@@ -17,7 +17,7 @@ from cloister.emulate.vendors.x509 import armoured
 from cloister.evidence.snp import Product, SigningKey
 from cloister.measure.vmsa import cpu_signature
 
-__all__ = ["ASIDS", "Chip", "PlatformConfig"]
+__all__ = ["ASIDS", "BUILD", "MAJOR", "MINOR", "Chip", "PlatformConfig"]
 
 ASIDS: Final = {Product.MILAN: 509, Product.GENOA: 1006, Product.TURIN: 1006}
 """How many guests with keys of their own each product can run (CPUID Fn8000_001F, ECX)."""
@@ -27,7 +27,9 @@ SNP_FEATURES: Final = 0b111011
 
 C_BIT: Final = 51
 VMPL_COUNT: Final = 4
-BUILD, MINOR, MAJOR = 29, 55, 1
+MAJOR: Final = 1
+MINOR: Final = 55
+BUILD: Final = 29
 """The firmware's own version: 1.55, the first of those whose reports have version 3."""
 
 

@@ -11,7 +11,7 @@ from cloister._wire import Record, raw, reserved, u8, u32, u64
 from cloister.errors import ParseError
 from cloister.measure.image import PAGE
 
-__all__ = ["CpuidEntry", "SecretsPage", "cpuid_page", "parse_cpuid_page"]
+__all__ = ["SEQUENCES", "CpuidEntry", "SecretsPage", "cpuid_page", "parse_cpuid_page"]
 
 VERSION: Final = 3
 """Of the secrets page."""

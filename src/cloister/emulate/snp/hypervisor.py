@@ -26,7 +26,7 @@ from cloister.measure.image import PAGE
 from cloister.measure.snp import DEFAULT_FEATURES
 from cloister.measure.vmsa import guest_vmsa
 
-__all__ = ["GuestOptions", "Hypervisor"]
+__all__ = ["NONE", "GuestOptions", "Hypervisor"]
 
 NONE: Final = -1
 SHARED: Final = RmpEntry()

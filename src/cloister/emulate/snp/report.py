@@ -12,9 +12,11 @@ from cloister.errors import ParseError
 from cloister.evidence.sev_keys import EcSignature
 from cloister.evidence.snp import ECDSA_P384_SHA384, SIGNED, Product, Report, ReportV3, ReportV5, SigningKey
 
-__all__ = ["INVALID_KEY_SELECTION", "INVALID_PARAMS", "SUCCESS", "answer_report_request", "report_of"]
+__all__ = ["HIGHEST_VMPL", "INVALID_KEY_SELECTION", "INVALID_PARAMS", "SUCCESS", "answer_report_request", "report_of"]
 
-SUCCESS, INVALID_PARAMS, INVALID_KEY_SELECTION = 0x00, 0x16, 0x27
+SUCCESS: Final = 0x00
+INVALID_PARAMS: Final = 0x16
+INVALID_KEY_SELECTION: Final = 0x27
 """STATUS in the answers to guest messages (56860, MSG_REPORT_RSP and MSG_KEY_RSP)."""
 
 HIGHEST_VMPL: Final = 3

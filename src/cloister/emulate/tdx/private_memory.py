@@ -93,13 +93,15 @@ class PrivateMemory(Building):
         """TDH.MEM.PAGE.RELOCATE: a blocked page moves, with its content, to another physical page.
 
         Returns the one that is the host's again. The module copies under the TD's key: nobody can choose the content.
+        IntegrityFault if the page was written by somebody else.
         """
         call = Seamcall.MEM_PAGE_RELOCATE
         td = self.working(call, tdr, OpState.INITIALIZED, OpState.RUNNABLE)
         entry = self._tracked(call, td, gpa)
+        content = self.memory.read(entry.page, td.hkid) if entry.state is SeptState.BLOCKED else None
         self.pamt.take(call, page, PageType.REG, tdr, Operand.R8)
-        if entry.state is SeptState.BLOCKED:
-            self.memory.put(page, td.hkid, self.memory.read(entry.page, td.hkid))
+        if content is not None:
+            self.memory.put(page, td.hkid, content)
         old, entry.page = entry.page, page
         td.sept.unblock(entry)
         self.memory.evict(old)

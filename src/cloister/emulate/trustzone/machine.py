@@ -55,6 +55,8 @@ SECURE_DEVICE: Final = Master(secure=True, nsaid=8)
 SHARE: Final = 4
 """The normal world has the first quarter of DRAM."""
 SMALLEST: Final = 256
+OWN_PAGES: Final = STACK_PAGES + 2
+"""What BL32 takes of secure memory: its thread, the gate and the stack of services."""
 ZEROS: Final = bytes(PAGE)
 BOTH: Final = Permission.READ | Permission.WRITE
 
@@ -131,6 +133,12 @@ class TrustZoneMachine(TrustZonePorts, FlatMachine):
         """
         if image.architecture is not self.architecture:
             raise CannotEnclave(f"TrustZone machines run arm64 programs; this one is for {image.architecture}")
+        needed = len(image.pages) + OWN_PAGES
+        if needed > self.secure_pages.left:
+            raise UsageError(
+                f"the program needs {needed} pages, the secure world has {self.secure_pages.left}: "
+                f"give the machine more memory, it has {self.shape.memory} pages"
+            )
         if not self.flash.certificates:
             self.sign(image)
         self._configure()

@@ -20,7 +20,7 @@ from cloister.endorse.anchors import AnchorKind
 from cloister.errors import CloisterError, UsageError
 from cloister.measure.image import Architecture, read_image
 from cloister.model import Tee
-from cloister.verifier import read_anchors, read_endorsements, verify
+from cloister.verifier import Verdict, read_anchors, read_endorsements, verify
 
 __all__ = ["OTHER_AMOUNT", "POLICY", "changed_program", "right_program", "tried"]
 
@@ -57,11 +57,19 @@ def tried(folder: Path, keys: str) -> Sequence[Demand]:
         others = [appraised(changed_program(amount), policy, keys) for amount in (OTHER_AMOUNT, unseen())]
     except CloisterError as error:
         return [Demand(text, met=False, remark=str(error)) for text in texts]
-    refused = all(tier is Tier.CONTRAINDICATED for tier in others)
+    refused = all(one.status is Tier.CONTRAINDICATED for one in others)
     return [
-        Demand(texts[0], right is Tier.AFFIRMING, f"it says {right.value}"),
-        Demand(texts[1], refused, f"it says {', '.join(tier.value for tier in others)}"),
+        Demand(texts[0], right.status is Tier.AFFIRMING, words_of(right)),
+        Demand(texts[1], refused, "; ".join(map(words_of, others))),
     ]
+
+
+def words_of(verdict: Verdict) -> str:
+    """What a policy says, and why if it refuses."""
+    why = [
+        f"{one.title} (expected {one.expected}, found {one.actual})" for one in verdict.checks if one.state == "failed"
+    ]
+    return ": ".join([f"it says {verdict.status.value}", *why])
 
 
 def unseen() -> int:
@@ -69,7 +77,7 @@ def unseen() -> int:
     return OTHER_AMOUNT + 1 + secrets.randbelow(1 << 40)
 
 
-def appraised(program: bytes, policy: Path, keys: str) -> Tier:
+def appraised(program: bytes, policy: Path, keys: str) -> Verdict:
     """Launch a program in an emulated SGX machine, and appraise its evidence by a policy. CloisterError."""
     nonce, terminal = secrets.token_bytes(16), sealed_terminal(lambda _: b"", lambda _: None)
     request = Request(tee="sgx", memory=32, frames=256, keys=keys)
@@ -86,4 +94,4 @@ def appraised(program: bytes, policy: Path, keys: str) -> Tier:
             place.write_bytes(content)
         anchors, keys_given = read_anchors(roots, kind=AnchorKind.TESTING, tees=[Tee.SGX])
         endorsements = read_endorsements(*places) | keys_given
-    return verify(evidence, nonce=nonce, policy=policy, anchors=anchors, endorsements=endorsements).status
+    return verify(evidence, nonce=nonce, policy=policy, anchors=anchors, endorsements=endorsements)

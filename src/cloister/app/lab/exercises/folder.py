@@ -1,12 +1,11 @@
 """An exercise's working folder: programs, sockets and DRAM of its machines; starting, asking and ending them."""
 
 import contextlib
-import dataclasses
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +16,9 @@ from cloister.app.lab.exercises.grading import GRADERS, Demand
 from cloister.app.lab.exercises.record import Record
 from cloister.app.lab.exercises.room import Setting
 from cloister.emulate.attacks.victims import FLAGS, SOURCE, compiled
-from cloister.emulate.catalogue import NATIVE, kind_of
+from cloister.emulate.catalogue import kind_of
 from cloister.emulate.control import ask
-from cloister.errors import CloisterError, UsageError
+from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command
 
 __all__ = ["Lab"]
@@ -129,7 +128,7 @@ class Lab:
             process.wait()
 
     def end(self) -> bool:
-        """End the machines that run; whether there was any."""
+        """End the machines that run, and wipe their DRAM's files; whether there was any."""
         found = False
         for machine in self.exercise.machines:
             if self.socket(machine).exists():
@@ -145,6 +144,8 @@ class Lab:
             if process.poll() is None and not found:
                 process.terminate()
             process.wait(ENDING)
+        for machine in self.exercise.machines:
+            (self.folder / f"{machine}.dram").unlink(missing_ok=True)
         return found
 
     # ---- while it runs
@@ -199,3 +200,15 @@ class Lab:
         except (OSError, ValueError, KeyError, TypeError):
             return "not started" if not self.folder.exists() else "stopped"
         return "last check: done" if done else "last check: not yet"
+
+
+def write_program(path: Path, data: bytes) -> None:
+    """A file that can be run, whatever stood there before."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    path.chmod(0o755)
+
+
+def why_outside() -> str:
+    """Why the software enclave cannot be used on this computer; nothing if it can."""
+    return "; ".join(check.title for check in doctor.examine().obstacles)

@@ -30,7 +30,9 @@ def cold_boot(records: Records) -> list[Demand]:
     looked = sealed.looked_in_vain("dram", "secret") or sealed.looked_in_vain("search")
     return [
         Demand("attack, trustzone: the PIN is found (`check --answer PIN-...`)", plain.answered),
-        Demand("defence, sev: you looked for it in DRAM (`dram secret` or `search PIN-`), and it was not there", looked),
+        Demand(
+            "defence, sev: you looked for it in DRAM (`dram secret` or `search PIN-`), and it was not there", looked
+        ),
     ]
 
 

@@ -41,4 +41,4 @@ def forms_of(kind: Secret, secret: bytes) -> list[str]:
 def is_right(kind: Secret, secret: bytes, answer: str) -> bool:
     """Whether an answer is the secret. Spaces count for nothing."""
     given = "".join(answer.split()).encode()
-    return any([hmac.compare_digest(given, form.encode()) for form in forms_of(kind, secret)])
+    return any(hmac.compare_digest(given, form.encode()) for form in forms_of(kind, secret))

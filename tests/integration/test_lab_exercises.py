@@ -1,0 +1,419 @@
+"""`cloister lab start N | check`: every exercise solved through the command, and what is not enough for it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+SECONDS = 100
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The manufacturers' keys of all tests here: making them takes seconds."""
+    directory = tmp_path_factory.mktemp("keys")
+    directory.chmod(0o700)
+    return str(directory)
+
+
+class Student:
+    """Somebody at a terminal, in an empty directory."""
+
+    def __init__(self, directory: Path, keys: str) -> None:
+        self.directory, self.keys, self.number = directory, keys, 0
+        self.environment = dict(os.environ, PYTHONPATH=":".join(sys.path))
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cloister", *words],
+            cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+
+    def lab(self, *words: str) -> str:
+        done = self.run("lab", *words)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def start(self, number: int) -> str:
+        self.number = number
+        return self.lab("start", str(number), "--background", "--unsafe-outside", "--keys", self.keys)
+
+    def host(self, machine: str, *words: str) -> str:
+        done = self.run("host", f"cloister-lab-{self.number}/{machine}.sock", *words)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def say(self, machine: str, words: str) -> str:
+        return self.lab("say", str(self.number), machine, words).strip()
+
+    def check(self, *words: str) -> tuple[int, str]:
+        done = self.run("lab", "check", str(self.number), "--keys", self.keys, *words)
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def student(tmp_path: Path, keys: str) -> Iterator[Student]:
+    one = Student(tmp_path, keys)
+    yield one
+    if one.number:
+        one.run("lab", "stop", str(one.number))
+
+
+def pin(text: str) -> str:
+    """The PIN that a page shows, from the characters on the right of its first line and the next."""
+    found = re.search(r"PIN-[a-z0-9]{12}", text)
+    assert found, text
+    return found[0]
+
+
+def attack_1(student: Student) -> str:
+    found = student.directory / "cloister-lab-1" / "trustzone.dram"
+    student.say("trustzone", "b")
+    secret = re.search(rb"PIN-[a-z0-9]{12}", found.read_bytes())
+    assert secret, "not in the file of a TrustZone machine's DRAM"
+    assert secret[0].decode() == pin(student.host("trustzone", "search", "PIN-"))
+    return secret[0].decode()
+
+
+def defence_1(student: Student) -> None:
+    assert "PIN-" not in student.host("sev", "dram", "secret")
+    assert "not in the 32 MiB" in student.host("sev", "search", "PIN-")
+    assert b"PIN-" not in (student.directory / "cloister-lab-1" / "sev.dram").read_bytes()
+
+
+def attack_2(student: Student) -> str:
+    found = pin(student.host("native", "read", "secret"))
+    assert pin(student.host("native", "dma-read", "secret")) == found
+    return found
+
+
+def defence_2(student: Student) -> None:
+    assert "ff ff ff ff" in student.host("sgx", "read", "secret")
+    assert "range registers refuse" in student.host("sgx", "dma-read", "secret")
+
+
+def attack_3(student: Student) -> None:
+    student.host("sev", "keep-as-host", "balance", "full")
+    assert student.say("sev", "w") == "taken"
+    student.host("sev", "put-as-host", "balance", "full")
+    assert student.say("sev", "b") == "1000"
+
+
+def defence_3(student: Student) -> None:
+    student.host("sgx", "keep", "balance", "full")
+    assert student.say("sgx", "w") == "taken"
+    student.host("sgx", "put", "balance", "full")
+    assert "the program ended: integrity" in student.say("sgx", "b")
+
+
+def attack_4(student: Student) -> None:
+    student.host("sev", "remap", "balance", "riches")
+    assert student.say("sev", "b") == "1000000"
+
+
+def defence_4(student: Student) -> None:
+    student.host("sev-snp", "remap", "balance", "riches")
+    assert "the program ended" in student.say("sev-snp", "b")
+
+
+def attack_5(student: Student) -> str:
+    student.host("sgx", "trace", "walk", "bit_set", "bit_clear")
+    student.say("sgx", "c")
+    names = re.findall(r"bit_set|bit_clear", student.host("sgx", "faults"))
+    assert len(names) == 32
+    return "".join("1" if name == "bit_set" else "0" for name in names)
+
+
+def defence_5(student: Student) -> None:
+    student.host("sgx", "trace", "walk", "bit_set", "bit_clear")
+    student.say("sgx", "o")
+    assert "bit_" not in student.host("sgx", "faults")
+
+
+def attack_6(student: Student) -> str:
+    student.host("sev", "interrupt", "500")
+    assert student.say("sev", "r") == "computed"
+    shown = [set(student.host("sev", "registers", back).splitlines()) for back in ("0", "1", "7")]
+    constant = set.intersection(*shown)
+    keys = {line.split()[-1] for line in constant if re.fullmatch(r"[a-z0-9]{8}", line.split()[-1])}
+    assert len(keys) == 1, constant
+    return keys.pop()
+
+
+def defence_6(student: Student) -> None:
+    student.host("sev-es", "interrupt", "500")
+    student.say("sev-es", "r")
+    assert not re.search(r" [a-z0-9]{8}$", student.host("sev-es", "registers"), re.MULTILINE)
+
+
+def attack_7(student: Student) -> None:
+    student.host("native", "forge", "1048576")
+    assert student.say("native", "i") == "1048576"
+
+
+def defence_7(student: Student) -> None:
+    student.host("sgx", "forge", "1048576")
+    assert student.say("sgx", "b") == "1000"
+    assert "untrusted host" in student.say("sgx", "i")
+    write_policy(student)
+
+
+def write_policy(student: Student) -> None:
+    folder = "cloister-lab-7"
+    measured = student.run("measure", "--tee", "sgx", f"{folder}/app").stdout.strip()
+    made = student.run("policy", "init", "--measurement", measured, "-o", f"{folder}/policy.toml")
+    assert made.returncode == 0, made
+    assert student.check()[0] == 10, "a policy for real hardware accepts nothing of an emulated machine"
+    policy = student.directory / folder / "policy.toml"
+    policy.write_text(policy.read_text().replace('["hardware"]', '["testing"]'))
+
+
+SOLUTIONS: dict[int, tuple[Callable[[Student], str | None], Callable[[Student], None]]] = {
+    1: (attack_1, defence_1), 2: (attack_2, defence_2), 3: (attack_3, defence_3), 4: (attack_4, defence_4),
+    5: (attack_5, defence_5), 6: (attack_6, defence_6), 7: (attack_7, defence_7),
+}  # fmt: skip
+
+ALL = [
+    pytest.param(
+        number,
+        marks=[pytest.mark.needs_program("aarch64-linux-gnu-gcc" if number == 1 else "cc"), pytest.mark.timeout(240)],
+    )
+    for number in SOLUTIONS
+]
+
+
+def unmet(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.lstrip().startswith("[ ]")]
+
+
+def met(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.lstrip().startswith("[x]")]
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_solved_step_by_step(student: Student, number: int) -> None:
+    """Untouched: nothing is done. The attack alone is not enough, without its answer still less. Then all is."""
+    attack, defence = SOLUTIONS[number]
+    student.start(number)
+    code, text = student.check()
+    assert (code, met(text)) == (10, []), text
+    answer = attack(student)
+    if answer is not None:
+        code, text = student.check("--answer", "PIN-0000000000000")
+        assert code == 10
+        assert "The answer is wrong." in text
+        assert any("--answer" in line for line in unmet(text)), text
+        code, text = student.check("--answer", answer)
+        assert "The answer is right." in text
+    else:
+        code, text = student.check()
+    assert code == 10
+    assert met(text)
+    assert all("attack" not in line for line in unmet(text)), text
+    defence(student)
+    code, text = student.check()
+    assert (code, unmet(text)) == (0, []), text
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_the_defence_alone_is_not_enough(student: Student, number: int) -> None:
+    student.start(number)
+    if number == 5:  # one machine: what is traced in the defence alone shows nothing of a branch
+        student.say("sgx", "c")
+    SOLUTIONS[number][1](student)
+    code, text = student.check()
+    assert code == 10
+    assert all("attack" not in line for line in met(text)), text
+
+
+def test_the_owner_may_not_give_the_money_back(student: Student) -> None:
+    student.start(3)
+    for machine in ("sev", "sgx"):
+        student.host(machine, "keep", "balance", "full")
+        for words in ("w", "d"):
+            student.say(machine, words)
+        assert student.say(machine, "b") == "1000"
+    code, text = student.check()
+    assert code == 10
+    assert len(unmet(text)) == 3, text
+
+
+def test_an_owner_who_ends_the_program_is_no_detection(student: Student) -> None:
+    student.start(4)
+    student.host("sev-snp", "remap", "balance", "riches")
+    student.say("sev-snp", "q")
+    _, text = student.check()
+    assert any("the machine stopped it" in line for line in unmet(text)), text
+    assert "by itself" in text
+
+
+def test_a_written_over_secret_is_no_answer(student: Student) -> None:
+    """The owner's words are the student's as well; the secret to be found is the first."""
+    student.start(2)
+    student.say("native", "sPIN-aaaaaaaaaaaa")
+    assert pin(student.host("native", "read", "secret")) == "PIN-aaaaaaaaaaaa"
+    code, text = student.check("--answer", "PIN-aaaaaaaaaaaa")
+    assert code == 10
+    assert met(text) == []
+
+
+def test_the_progress_file_is_not_believed(student: Student) -> None:
+    student.start(4)
+    student.check()
+    progress = student.directory / "cloister-lab-4" / "progress.json"
+    record = json.loads(progress.read_text())
+    assert record["done"] is False
+    for one in record["demands"]:
+        one["met"] = True
+    progress.write_text(json.dumps(record | {"done": True}))
+    code, text = student.check()
+    assert (code, met(text)) == (10, [])
+
+
+def test_a_policy_that_accepts_everything_is_refused(student: Student) -> None:
+    student.start(7)
+    policy = student.directory / "cloister-lab-7" / "policy.toml"
+    policy.write_text('accept_anchors = ["testing"]\n[sgx]\ndebug = false\n')
+    code, text = student.check()
+    assert code == 10
+    assert any("refuses evidence of `other`" in line for line in unmet(text)), text
+    policy.write_text("nonsense = [")
+    code, text = student.check()
+    assert code == 10
+    assert sum("attestation" in line for line in unmet(text)) == 2
+
+
+def test_the_secret_stands_in_no_file_argument_or_environment(student: Student) -> None:
+    student.start(2)
+    secret = attack_2(student).encode()
+    folder = student.directory / "cloister-lab-2"
+    assert secret in (folder / "native.dram").read_bytes(), (
+        "this machine's DRAM has it in plaintext, so the search works"
+    )
+    for path in folder.iterdir():
+        if path.is_file() and path.name != "native.dram":
+            assert secret not in path.read_bytes(), path
+    for process in rooms(folder):
+        for name in ("cmdline", "environ"):
+            assert secret not in (process / name).read_bytes()
+    student.lab("stop", "2")
+    assert not list(folder.glob("*.dram"))
+
+
+def rooms(folder: Path) -> list[Path]:
+    """The processes whose machines are in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"exercises.room" in words and str(folder).encode() in words:
+            found.append(process)
+    return found
+
+
+def test_nobody_else_may_enter(student: Student) -> None:
+    student.start(5)
+    folder = student.directory / "cloister-lab-5"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "sgx.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_start_has_a_secret_of_its_own(student: Student) -> None:
+    found = set()
+    for _ in range(2):
+        student.start(2)
+        found.add(pin(student.host("native", "read", "secret")))
+        student.lab("stop", "2")
+    assert len(found) == 2
+
+
+def test_wrong_words(student: Student) -> None:
+    for words, part in (
+        (("start",), "number"), (("start", "8"), "no exercise 8"), (("start", "x"), "no exercise x"),
+        (("check", "3"), "cloister lab start 3"), (("say", "3", "sev"), "exercise, machine and words"),
+        (("say", "3", "tdx", "b"), "sev, sgx"), (("hint", "3", "9"), "hints 1 to 3"), (("list", "1"), "no other words"),
+        (("start", "3", "--answer", "x"), "--answer belongs"), (("check", "3", "4"), "takes nothing behind"),
+    ):  # fmt: skip
+        done = student.run("lab", *words)
+        assert done.returncode == 2, done
+        assert part in done.stderr
+    assert student.run("lab", "nonsense").returncode == 2
+
+
+def test_what_cannot_be_typed_is_refused(student: Student) -> None:
+    student.start(5)
+    for words in ("x", "bb", "b\x01", ""):
+        assert student.run("lab", "say", "5", "sgx", words).returncode == 2, words
+    assert student.say("sgx", "b") == "1000"
+    again = student.run("lab", "start", "5", "--background", "--unsafe-outside")
+    assert again.returncode == 2
+    assert "is running" in again.stderr
+
+
+def test_list_and_hints(student: Student) -> None:
+    listed = student.lab("list").splitlines()
+    assert [line.split()[0] for line in listed] == list("1234567")
+    assert all(line.endswith("not started") for line in listed)
+    for number in SOLUTIONS:
+        first = student.lab("hint", str(number))
+        assert first.startswith("1 of ")
+        assert "{folder}" not in first
+
+
+def foreground(student: Student, number: int) -> subprocess.Popen[str]:
+    """`start` as a person has it, in the first terminal."""
+    student.number = number
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cloister", "lab", "start", str(number), "--unsafe-outside", "--keys", student.keys],
+        cwd=student.directory, env=student.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "lab stop" in line:
+            return process
+    raise AssertionError(f"ended before it was ready: {process.wait()}")
+
+
+def test_the_first_terminal_is_the_owners(student: Student) -> None:
+    process = foreground(student, 4)
+    output, _ = process.communicate("sev w\nsev nonsense\nsev-snp b\nsev b\nstop\n", timeout=SECONDS)
+    assert output.splitlines() == ["taken", "1000", "100"]
+    assert process.returncode == 0
+    assert student.check()[0] == 2, "it still runs"
+
+
+def test_the_machines_end_with_the_first_terminal(student: Student) -> None:
+    process = foreground(student, 4)
+    folder = student.directory / "cloister-lab-4"
+    running = rooms(folder)
+    assert len(running) == 2
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=SECONDS)
+    deadline = time.monotonic() + 10
+    while any(one.exists() for one in running) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(one.exists() for one in running)
+
+
+@pytest.mark.needs_runtime
+def test_the_machines_run_in_the_software_enclave(student: Student) -> None:
+    student.number = 2
+    done = student.run("lab", "start", "2", "--background", "--keys", student.keys)
+    assert done.returncode == 0, done
+    assert "outside the software enclave" not in done.stderr
+    folder = student.directory / "cloister-lab-2"
+    (process, *others) = rooms(folder)
+    assert others
+    with pytest.raises(OSError, match=r"Permission|permitted"):
+        (process / "mem").open("rb")
+    assert "PIN-" in student.host("native", "read", "secret")
