@@ -95,6 +95,36 @@ def test_a_program_asks_for_its_report_and_its_key(session: Session) -> None:
     assert bytes(run.output[432:]) == machine.sealing_key() == egetkey(machine.cpu.fuses, machine.secs, asked)
 
 
+def test_a_program_changes_its_own_pages(session: Session) -> None:
+    """EMODPE makes data executable, by the program's own instruction; EACCEPT of a page that is not pending fails."""
+    text = """
+        lea secinfo(%rip), %rbx
+        lea data(%rip), %rcx
+        mov $5, %eax
+        .byte 0x0f, 0x01, 0xd7
+        mov %eax, %edi          # SGX_PAGE_ATTRIBUTES_MISMATCH, and ZF
+        jnz 1f
+        lea secinfo(%rip), %rbx
+        mov $6, %eax
+        .byte 0x0f, 0x01, 0xd7
+    1:  mov $60, %eax
+        syscall
+        .data
+        .balign 64
+    secinfo: .quad 0x204
+        .fill 56
+        .balign 4096
+    data: .fill 4096
+    """
+    run = Run()
+    machine = session.machine(run)
+    assert run.of(machine, session.assembled(text)).status == 19
+    data = machine.layout.pages[-7].offset  # the last page of the image: six more belong to SGX
+    entry = machine.cpu.epcm[machine.driver.pages[data >> 12]]
+    assert entry is not None
+    assert entry.permission == Permission.READ | Permission.WRITE | Permission.EXECUTE
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

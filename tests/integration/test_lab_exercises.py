@@ -1,5 +1,6 @@
 """`cloister lab start N | check`: every exercise solved through the command, and what is not enough for it."""
 
+import contextlib
 import json
 import os
 import re
@@ -281,7 +282,16 @@ def test_the_progress_file_is_not_believed(student: Student) -> None:
 def test_a_policy_that_accepts_everything_is_refused(student: Student) -> None:
     student.start(7)
     policy = student.directory / "cloister-lab-7" / "policy.toml"
-    policy.write_text('accept_anchors = ["testing"]\n[sgx]\ndebug = false\n')
+    folder = "cloister-lab-7"
+    student.run("attest", "--tee", "sgx", "--keys", student.keys, "-o", f"{folder}/q", f"{folder}/app")
+    (folder_collateral,) = (policy.parent / "q.collateral").iterdir()
+    verified = student.run(
+        "verify", f"{folder}/q", "--json",
+        "--unsafe-trust-root", f"{folder}/q.roots.pem", "--endorsement", str(folder_collateral),
+    )  # fmt: skip
+    signer = re.search(r'"mrsigner": "([0-9a-f]{64})"', verified.stdout)
+    assert signer, verified
+    policy.write_text(f'accept_anchors = ["testing"]\n[sgx]\ndebug = false\nmrsigner = "{signer[1]}"\nisvprodid = 0\n')
     code, text = student.check()
     assert code == 10
     assert any("refuses evidence of `other`" in line for line in unmet(text)), text
@@ -318,6 +328,16 @@ def rooms(folder: Path) -> list[Path]:
             continue
         if b"exercises.room" in words and str(folder).encode() in words:
             found.append(process)
+    return found
+
+
+def working_in(directory: Path) -> list[Path]:
+    """The processes that work in a directory: what a process in the software enclave was started with is hidden."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == directory:
+                found.append(process)
     return found
 
 
@@ -405,15 +425,37 @@ def test_the_machines_end_with_the_first_terminal(student: Student) -> None:
     assert not any(one.exists() for one in running)
 
 
+@pytest.mark.needs_root
 @pytest.mark.needs_runtime
 def test_the_machines_run_in_the_software_enclave(student: Student) -> None:
     student.number = 2
     done = student.run("lab", "start", "2", "--background", "--keys", student.keys)
     assert done.returncode == 0, done
     assert "outside the software enclave" not in done.stderr
-    folder = student.directory / "cloister-lab-2"
-    (process, *others) = rooms(folder)
-    assert others
-    with pytest.raises(OSError, match=r"Permission|permitted"):
-        (process / "mem").open("rb")
-    assert "PIN-" in student.host("native", "read", "secret")
+    found = pin(student.host("native", "read", "secret")).encode()
+    processes = working_in(student.directory)
+    assert len(processes) == 2
+    assert not [one for one in processes if found in readable(one)]
+
+
+@pytest.mark.needs_root
+def test_root_reads_the_secret_outside_the_software_enclave(student: Student) -> None:
+    """The same search as above finds it there, so that not to find it means something."""
+    student.start(2)
+    found = pin(student.host("native", "read", "secret")).encode()
+    assert [one for one in working_in(student.directory) if found in readable(one)]
+
+
+def readable(process: Path) -> bytes:
+    """All memory of a process that its administrator can read, without what DRAM's file shows anyway."""
+    content = bytearray()
+    with (process / "mem").open("rb", buffering=0) as memory:
+        for line in (process / "maps").read_text().splitlines():
+            place, permissions = line.split()[:2]
+            start, end = (int(one, 16) for one in place.split("-"))
+            if permissions.startswith("r") and not line.endswith(".dram"):
+                with contextlib.suppress(OSError, ValueError, OverflowError):
+                    memory.seek(start)
+                    while memory.tell() < end and (part := memory.read(min(1 << 20, end - memory.tell()))):
+                        content += part
+    return bytes(content)

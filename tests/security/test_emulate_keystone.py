@@ -92,9 +92,9 @@ def test_every_attack_ends_as_the_literature_says(keystore: Keystore) -> None:
 
 
 def test_an_iopmp_stops_devices_and_nothing_else(keystore: Keystore) -> None:
-    def make(shape: Shape, terminal: Terminal, keys: Keystore, *, debug: bool = False) -> Machine:
+    def make(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
         assert not debug
-        return KeystoneMachine(shape, terminal, keys, iopmp=True)
+        return KeystoneMachine(shape, terminal, keystore, iopmp=True)
 
     kind = Kind("keystone", "", Architecture.RISCV64, make)
     for one in ATTACKS.values():
@@ -222,7 +222,7 @@ def test_a_mapping_out_of_the_enclave_is_stopped_by_pmp(stage: Callable[..., Sta
         machine = one.board
         place = machine.page_table_entry(one.address("balance"))
         page = bytearray(machine.device_read(page_of(place)))
-        page[place % PAGE : place % PAGE + 8] = entry_for(machine.pages.first + 5, BOTH).to_bytes(8, "little")
+        page[place % PAGE : place % PAGE + 8] = entry_for(machine.driver.first - 1, BOTH).to_bytes(8, "little")
         machine.device_write(page_of(place), bytes(page))
 
     played = one.shown(Act(b"b\n", rewrite))

@@ -1,5 +1,6 @@
 """Attacks on the emulated SGX machine: each fails or succeeds as the literature says."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cloister.emulate.attacks.literature import LITERATURE
 from cloister.emulate.attacks.outcome import Outcome
 from cloister.emulate.attacks.scene import SECRET, Act, Scene
 from cloister.emulate.host import Cause, HostView
+from cloister.emulate.machine import Ending
 from cloister.emulate.paging import IntegrityFault, Refused
 from cloister.emulate.sgx.enter import Registers, unpack_registers
 from cloister.emulate.sgx.machine import SgxMachine
@@ -64,6 +66,14 @@ def test_a_mac_without_a_tree_notices_changes_and_no_replay(stage: Scenes, name:
 
 def test_a_debug_enclave_keeps_no_secret_from_its_host(stage: Scenes) -> None:
     assert ATTACKS["debug-read"].run(stage.scene(debug=True)).outcome is Outcome.SUCCEEDED
+
+
+def test_the_page_names_tests_that_exist() -> None:
+    page = (Path(__file__).parents[2] / "docs/tees/sgx.md").read_text()
+    sources = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_emulate_sgx*.py"))
+    named = {name for name in re.findall(r"`(test_\w+)`", page) if not name.startswith("test_emulate")}
+    assert len(named) > 15
+    assert not [name for name in named if f"def {name}(" not in sources]
 
 
 # ---------------------------------------------------------------- saved registers
@@ -201,6 +211,15 @@ def test_a_host_that_takes_the_tcs_away_cannot_enter(stage: Scenes) -> None:
     assert played.ending.status == 137
     assert "host: EENTER: #PF" in played.ending.stopped
     assert machine.cpu.thread is None
+
+
+def test_the_shims_own_page_may_be_traced_and_comes_back(stage: Scenes) -> None:
+    """An exit within an exit: the shim wants its page at a system call, and the host took it away."""
+    scene, machine = stage.launched()
+    thread = machine.layout.thread
+    played = scene.play([Act(b"b\n", lambda: machine.withhold(thread)), QUIT])
+    assert played.ending == Ending(0, "")
+    assert thread in {view.address for view in machine.host.seen}
 
 
 def test_single_stepping_counts_instructions(stage: Scenes) -> None:

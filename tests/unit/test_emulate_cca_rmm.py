@@ -425,8 +425,8 @@ def test_the_host_changes_only_what_the_realm_asked_for(stand: Stand) -> None:
 
 def test_calls_by_number(stand: Stand) -> None:
     assert host_call(stand.rmm, 0xC4000150) == (0, 0x10000)
-    assert host_call(stand.rmm, 0xC4000151, 5 * PAGE) == (0,)
-    assert host_call(stand.rmm, Rmi.GRANULE_DELEGATE, 5 * PAGE) == (RmiStatus.ERROR_INPUT,)
+    assert host_call(stand.rmm, 0xC4000151, 1900 * PAGE) == (0,)
+    assert host_call(stand.rmm, Rmi.GRANULE_DELEGATE, 1900 * PAGE) == (RmiStatus.ERROR_INPUT,)
     assert host_call(stand.rmm, 0xC4000156) == (NOT_SUPPORTED,)
     rd = stand.running()
     assert host_call(stand.rmm, Rmi.RTT_READ_ENTRY, rd, 0, 3) == (0, 3, 1, stand.host.table[0] * PAGE, 1)

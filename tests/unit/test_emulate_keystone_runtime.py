@@ -144,6 +144,11 @@ def test_a_host_that_says_something_else_than_the_boot_parameters(board: Board) 
     assert found.hash != guest_digest(layout).value
 
 
+def fill(tables: Sv39) -> None:
+    for number in range(8, SIZE):
+        tables.set(number << 21, FIRST, BOTH)
+
+
 def test_program_pages_and_table_pages_never_mix(board: Board) -> None:
     lay(board)
     runtime = runtime_of(board)
@@ -155,9 +160,8 @@ def test_program_pages_and_table_pages_never_mix(board: Board) -> None:
         runtime.map(0x50_0000, BOTH)
     runtime.unmap(0x10_0000)
     assert runtime.map(0x60_0000, BOTH) == given[0]
-    tables = runtime.tables
     with pytest.raises(MemoryError, match="page tables"):
-        [tables.set(number << 21, FIRST, BOTH) for number in range(8, SIZE)]
+        fill(runtime.tables)
 
 
 def test_the_images_own_pages_are_not_given_out_again(board: Board) -> None:

@@ -107,6 +107,21 @@ def test_only_enclaves_accept(bench: Bench) -> None:
         accept(bench, REG_RW | PENDING, NEW, page)
 
 
+def test_a_page_is_accepted_with_a_copy_and_permissions(bench: Bench) -> None:
+    bench.memory.fill(page_of(bench, DATA), b"code".ljust(PAGE))
+    page = augment(bench)
+    inside(bench)
+    taken = grow.eacceptcopy(bench.cpu, SecInfo(flags=0x205), NEW, page, page_of(bench, DATA))
+    assert taken is Code.SUCCESS
+    assert reach(bench, page, NEW, Access.FETCH) == Permission.READ | Permission.EXECUTE
+    assert bytes(bench.memory.pages[page]) == b"code".ljust(PAGE)
+    again = grow.eacceptcopy(bench.cpu, SecInfo(flags=0x205), NEW, page, page_of(bench, DATA))
+    assert again is Code.PAGE_ATTRIBUTES_MISMATCH
+    for flags in (0x202, 0x105, 0x20D):
+        with pytest.raises(Fault, match="SECINFO"):
+            grow.eacceptcopy(bench.cpu, SecInfo(flags=flags), NEW, page, page_of(bench, DATA))
+
+
 def test_eaug_refuses(bench: Bench) -> None:
     with pytest.raises(Fault, match="ELRANGE"):
         augment(bench, BASE - PAGE)

@@ -1,5 +1,6 @@
 """TZC-400 and TZPC: regions, filters, masters, what is recorded, and who may touch the registers."""
 
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -189,7 +190,7 @@ def test_denied_reads_are_zeros_and_denied_writes_are_dropped(tzasc: Tzc400, dra
 
 @pytest.fixture
 def tzpc() -> Tzpc:
-    return Tzpc({f"device {number}": lambda number=number: bytes([number]) for number in range(10)})
+    return Tzpc({f"device {number}": functools.partial(bytes, [number]) for number in range(10)})
 
 
 def test_peripherals_are_secure_until_they_are_given_away(tzpc: Tzpc) -> None:

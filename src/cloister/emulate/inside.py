@@ -116,7 +116,7 @@ def administered(machine: Machine, request: Request, program: str) -> ControlSoc
 
 
 def launched(kind: Kind, request: Request, image: Image, terminal: Terminal) -> Machine:
-    """A machine with the image in it, which finds its attestation files. CannotEnclave if the image is for another CPU."""
+    """A machine with the image in it, and its attestation files. CannotEnclave if it is for another instruction set."""
     if kind is NATIVE:
         kind = native_kind(image.architecture)
     if image.architecture is not kind.architecture:

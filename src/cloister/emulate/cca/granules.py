@@ -53,16 +53,13 @@ class Granules:
         page, offset = divmod(address, PAGE)
         return page if offset == 0 and 0 <= page < len(self._states) else None
 
-    def require(self, call: Rmi, address: int, state: GranuleState, *, free: bool = False) -> int:
-        """The page of an address whose granule must be in a state, and unreferenced if `free`. CallFailed."""
+    def require(self, call: Rmi, address: int, state: GranuleState) -> int:
+        """The page of an address whose granule must be in a state. CallFailed."""
         page = self.page_of(address)
         if page is None:
             reason = f"{address:#x} is the address of no granule that may be delegated"
             raise CallFailed(call, RmiStatus.ERROR_INPUT, reason)
         if self.state(page) is not state:
             reason = f"granule {address:#x} is {self.state(page).name}, not {state.name}"
-            raise CallFailed(call, RmiStatus.ERROR_INPUT, reason)
-        if free and self.references[page]:
-            reason = f"granule {address:#x} is in use, {self.references[page]} times"
             raise CallFailed(call, RmiStatus.ERROR_INPUT, reason)
         return page

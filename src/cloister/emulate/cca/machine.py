@@ -46,6 +46,9 @@ __all__ = ["CcaMachine"]
 SERVE: Final = 1
 """Number of the host call by which the realm's kernel says that there is a request in the bounce buffer."""
 
+PER_TABLE, TABLE_LEVELS = 512, 3
+"""Granules under a table of level 3, and levels of tables below the root."""
+
 MONITOR_PAGES: Final = 8
 """Where the monitor itself is loaded, in Realm memory."""
 
@@ -233,6 +236,11 @@ class CcaMachine(SmcInstruction):
             if fault.stage is not Stage.HOST:
                 raise
             self._visit_host(self._left)
+
+    def free_memory(self) -> int:
+        """Bytes that the host can still give: a table takes a granule for each 2 MiB, and others stand over it."""
+        left = self.pages.left * PER_TABLE // (PER_TABLE + 1) - TABLE_LEVELS
+        return (max(0, left) + len(self._free_guest_pages)) * PAGE
 
     def _reach(self, ipa: int) -> memoryview:
         """A page of the realm's memory for its kernel and for the monitor."""

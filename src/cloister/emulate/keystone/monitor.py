@@ -39,7 +39,9 @@ __all__ = ["A0", "A1", "LONGEST_DATA", "NUMBERS", "PC", "Enclave", "SecurityMoni
 
 NUMBERS: Final = 32
 """Registers of a context: x1 to x31, and the program counter."""
-A0, A1, PC = 9, 10, 31
+A0: Final = 9
+A1: Final = 10
+PC: Final = 31
 """Where they stand in it."""
 CONTEXT: Final = struct.Struct(f"<{NUMBERS}Q")
 CONTEXT_SIZE: Final = 512

@@ -10,10 +10,11 @@ a hypervisor that tampers (`Tampering`) does so with real bytes. The dialogue en
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from dataclasses import replace
+from enum import StrEnum
 from typing import Final
 
+from cloister.emulate.launch_step import Stage, Step
 from cloister.emulate.sev.commands import CommandFailed, Policy
 from cloister.emulate.sev.machine import SevMachine
 from cloister.emulate.sev.owner import GuestOwner, SecretPacket, open_disk
@@ -39,47 +40,15 @@ class Party(StrEnum):
     GUEST = "guest"
 
 
-class Stage(IntEnum):
-    """The four stages of a launch."""
-
-    DEPLOY = 1
-    LAUNCH = 2
-    MEASURE = 3
-    SECRET = 4
-
-
 class Tampering(StrEnum):
     """What the hypervisor does otherwise than it was told."""
 
     NONE = "none"
-    CHANGED_IMAGE = "changed-image"  # one byte of the program
+    CHANGED_IMAGE = "changed-program"  # one byte of it
     SWAPPED_PDH = "swapped-pdh"  # its own Diffie-Hellman key in place of the platform's
     ALTERED_POLICY = "altered-policy"  # debugging allowed
     OLD_SECRET = "old-secret"  # noqa: S105 - the packet of a launch that was right, for one that is not
     CHANGED_SECRET = "changed-secret"  # noqa: S105 - one bit of the packet
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One message and what its receiver made of it.
-
-    `fields` are for people, `message` is what travelled. `check` says what the receiver has verified; `failure` is
-    empty, or says why the dialogue ends here.
-    """
-
-    stage: Stage
-    sender: Party
-    receiver: Party
-    name: str
-    fields: Mapping[str, str]
-    message: bytes = field(repr=False)
-    check: str
-    failure: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the receiver goes on."""
-        return not self.failure
 
 
 OWNER, HYPERVISOR, FIRMWARE, GUEST = Party.OWNER, Party.HYPERVISOR, Party.FIRMWARE, Party.GUEST
@@ -132,14 +101,14 @@ class _Dialogue:
             "nothing: the hypervisor only carries it",
         )  # fmt: skip
         self.chain = _with_own_pdh(chain) if self.tampering is Tampering.SWAPPED_PDH else chain
-        failure = ""
+        refused: VerificationError | None = None
         try:
             self.session = self.owner.begin(self.chain)
         except ChainInvalid as error:
-            failure = error.reason
-        yield _step(
-            Stage.DEPLOY, HYPERVISOR, OWNER, "platform certificates", _chain_fields(self.chain), self.chain.serialize(),
-            "PDH, PEK, CEK and ASK lead to AMD's root", failure,
+            refused = error
+        yield _judged(
+            Stage.DEPLOY, OWNER, "platform certificates", _chain_fields(self.chain), self.chain.serialize(),
+            "PDH, PEK, CEK and ASK lead to AMD's root", refused,
         )  # fmt: skip
         yield self._deployment()
 
@@ -201,14 +170,14 @@ class _Dialogue:
             Stage.MEASURE, FIRMWARE, HYPERVISOR, "LAUNCH_MEASURE", fields, message,
             "nothing: without the TIK the hypervisor can neither read nor make a measure",
         )  # fmt: skip
-        failure = ""
+        refused: VerificationError | None = None
         try:
             fields |= {"launch digest": self.owner.confirm(self.measurement).value.hex()}
         except VerificationError as error:
-            failure = error.reason
-        yield _step(
-            Stage.MEASURE, HYPERVISOR, OWNER, "launch measurement", fields, message,
-            "the measure is the HMAC, under the owner's TIK, of a digest that the owner expects", failure,
+            refused = error
+        yield _judged(
+            Stage.MEASURE, OWNER, "launch measurement", fields, message,
+            "the measure is the HMAC, under the owner's TIK, of a digest that the owner expects", refused,
         )  # fmt: skip
 
     # ---- 4. the owner sends the key
@@ -278,6 +247,29 @@ def _step(
     failure: str = "",
 ) -> Step:
     return Step(stage, sender, receiver, name, dict(fields), message, check, failure)
+
+
+def _judged(
+    stage: Stage,
+    receiver: Party,
+    name: str,
+    fields: Mapping[str, str],
+    message: bytes,
+    check: str,
+    refused: VerificationError | None,
+) -> Step:
+    """A message from the hypervisor that its receiver believes, or refuses with what it compared."""
+    if refused is None:
+        return Step(stage, HYPERVISOR, receiver, name, dict(fields), message, check)
+    expected, actual = (_shown(one) for one in (refused.expected, refused.actual))
+    return Step(stage, HYPERVISOR, receiver, name, dict(fields), message, check, refused.reason, expected, actual)
+
+
+def _shown(value: object) -> str:
+    """Both sides of a comparison, for people."""
+    if isinstance(value, tuple):
+        return " or ".join(map(_shown, value))
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _changed(content: bytes) -> bytes:

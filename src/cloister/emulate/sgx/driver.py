@@ -55,6 +55,9 @@ class Driver:
 
     # ---- building
 
+    def gives(self, instruction: str) -> None:
+        """An ENCLS leaf of the launch was executed: here `launch_commands` looks on."""
+
     def create(self, layout: EnclaveLayout, attributes: Attributes) -> None:
         """ECREATE, then EADD and EEXTEND of all pages of the layout. Fault. MemoryError if the EPC is too small."""
         draft = Secs(
@@ -66,6 +69,7 @@ class Driver:
         info = self.desk.page_info(srcpge=self.desk.large(draft.serialize()), secinfo=self._secinfo(PageType.SECS))
         build.ecreate(self.cpu, info, secs)
         self.enclave = self.cpu.enclave_of("driver", secs)
+        self.gives("ECREATE")
         pinned = range(layout.tcs // PAGE, layout.start // PAGE + 1)
         for page in layout.pages:
             number = (layout.base + page.offset) // PAGE
@@ -80,8 +84,10 @@ class Driver:
         source, secs = self.desk.large(content), self.enclave.secs * PAGE
         info = self.desk.page_info(linaddr=number * PAGE, srcpge=source, secinfo=secinfo, secs=secs)
         build.eadd(self.cpu, info, page * PAGE)
+        self.gives("EADD")
         for chunk in range(page * PAGE, (page + 1) * PAGE, CHUNK):
             build.eextend(self.cpu, secs, chunk)
+            self.gives("EEXTEND")
         tcs = flags & SecinfoFlags.TCS
         self._map(number, page, Permission.READ | Permission.WRITE if tcs else Permission(int(flags) & 7))
 
@@ -90,7 +96,9 @@ class Driver:
         parsed = Sigstruct.parse(signed)
         self.cpu.launch_key_hash = hashlib.sha256(parsed.modulus).digest()
         token = self.desk.small(TOKEN_PLACE, TOKEN)
-        return build.einit(self.cpu, self.desk.large(signed), self.enclave.secs * PAGE, token)
+        code = build.einit(self.cpu, self.desk.large(signed), self.enclave.secs * PAGE, token)
+        self.gives("EINIT")
+        return code
 
     # ---- faults
 

@@ -5,12 +5,14 @@
     EEXIT   4    RBX target
     EACCEPT 5    RBX SECINFO, RCX page; RAX and ZF
     EMODPE  6    RBX SECINFO, RCX page
+    EACCEPTCOPY 7    RBX SECINFO, RCX page, RDX page to copy; RAX and ZF
 
-EENTER and ERESUME are the host's, EACCEPTCOPY is not modelled.
+EENTER and ERESUME are the host's.
 """
 
 from typing import Final, Protocol
 
+from cloister.emulate.paging import Access
 from cloister.emulate.sgx import grow, keys
 from cloister.emulate.sgx.enter import Registers
 from cloister.emulate.sgx.outcomes import Code, Fault
@@ -44,7 +46,7 @@ def execute(cpu: Processor, space: EnclaveSpace, registers: Registers) -> Regist
     """Execute any leaf but EEXIT; returns the registers after it. Fault, MemoryFault."""
     cpu.inside("ENCLU")
     leaf = registers["rax"] & 0xFFFFFFFF
-    leaves = {0: _ereport, 1: _egetkey, 5: _eaccept, 6: _emodpe}
+    leaves = {0: _ereport, 1: _egetkey, 5: _eaccept, 6: _emodpe, 7: _eacceptcopy}
     if leaf not in leaves:
         raise Fault("ENCLU", f"leaf {leaf} is not for programs in an enclave of this processor")
     code = leaves[leaf](cpu, space, registers)
@@ -84,6 +86,15 @@ def _eaccept(cpu: Processor, space: EnclaveSpace, registers: Registers) -> Code:
     address = registers["rcx"]
     secinfo = _secinfo("EACCEPT", space, registers)
     return grow.eaccept(cpu, secinfo, address, space.walk(address))
+
+
+def _eacceptcopy(cpu: Processor, space: EnclaveSpace, registers: Registers) -> Code:
+    address, source = registers["rcx"], registers["rdx"]
+    secinfo = _secinfo("EACCEPTCOPY", space, registers)
+    _check("EACCEPTCOPY", {"the source": (source, 4096)})
+    page, origin = space.walk(address), space.walk(source)
+    cpu.epcm.check(origin, source, Access.READ, cpu.inside("EACCEPTCOPY"))
+    return grow.eacceptcopy(cpu, secinfo, address, page, origin)
 
 
 def _emodpe(cpu: Processor, space: EnclaveSpace, registers: Registers) -> None:

@@ -1,6 +1,7 @@
-"""How an enclave changes while it runs: EAUG, EMODPR, EMODT by the host; EACCEPT, EMODPE inside (SDM 3D, 39.5, 41).
+"""How an enclave changes while it runs: EAUG, EMODPR, EMODT by the host; EACCEPT, EACCEPTCOPY, EMODPE inside.
 
-The host proposes, the enclave accepts: until it has, it cannot reach the page. Nothing of this is in MRENCLAVE.
+Intel SDM volume 3D, 39.5, 41.3, 41.4. The host proposes, the enclave accepts: until it has, it cannot reach the page.
+Nothing of this is in MRENCLAVE.
 """
 
 from cloister.emulate.sgx.epcm import EpcPage
@@ -11,7 +12,7 @@ from cloister.errors import ParseError
 from cloister.measure.image import PAGE, Permission
 from cloister.measure.sgx import SecinfoFlags
 
-__all__ = ["eaccept", "eaug", "emodpe", "emodpr", "emodt"]
+__all__ = ["eaccept", "eacceptcopy", "eaug", "emodpe", "emodpr", "emodt"]
 
 READ_WRITE = Permission.READ | Permission.WRITE
 
@@ -76,6 +77,27 @@ def eaccept(cpu: Processor, secinfo: SecInfo, address: int, page: int) -> Code:
     if (entry.modified or entry.restricted) and not entry.tracked:
         return Code.NOT_TRACKED
     entry.pending = entry.modified = entry.restricted = False
+    return Code.SUCCESS
+
+
+def eacceptcopy(cpu: Processor, secinfo: SecInfo, address: int, page: int, source: int) -> Code:
+    """The enclave accepts a pending page with the content of EPC page `source` and permissions of its own. Fault.
+
+    The caller has read `source` as the enclave may. Inside only.
+    """
+    name = "EACCEPTCOPY"
+    permission = Permission(secinfo.permission)
+    if secinfo.type != PageType.REG or secinfo.state or permission & 3 == Permission.WRITE:
+        raise Fault(name, "SECINFO must say PT_REG and permissions, not W without R")
+    entry = _own(cpu, name, address, page)
+    if (
+        entry.type is not PageType.REG
+        or entry.permission != READ_WRITE
+        or (entry.pending, entry.modified, entry.restricted) != (True, False, False)
+    ):
+        return Code.PAGE_ATTRIBUTES_MISMATCH
+    cpu.memory.fill(page, bytes(cpu.memory.epc(source, write=False)))
+    entry.permission, entry.pending = permission, False
     return Code.SUCCESS
 
 

@@ -39,7 +39,7 @@ from cloister.emulate.trustzone.secure_os import (
 from cloister.emulate.trustzone.smc import Result
 from cloister.emulate.trustzone.tzasc import SECURE_KEY, Action, Attribute, FilteredMemory, Master, Register, Tzc400
 from cloister.emulate.trustzone.tzpc import Tzpc
-from cloister.emulate.trustzone.worlds import Monitor, Scr
+from cloister.emulate.trustzone.worlds import ExceptionLevel, Monitor, Scr
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.errors import CannotEnclave, UsageError
 from cloister.measure.image import PAGE, Architecture, Image, Permission
@@ -293,7 +293,7 @@ class TrustZoneMachine(TrustZonePorts, FlatMachine):
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """The program begins at EL0."""
-        self.engine.set_exception_level(0)
+        self.engine.set_exception_level(ExceptionLevel.EL0)
         super().start(arguments, environment)
 
     def save(self, cause: Cause) -> Mapping[str, int]:
@@ -308,12 +308,22 @@ class TrustZoneMachine(TrustZonePorts, FlatMachine):
     def resume(self, cause: Cause) -> None:
         """The monitor loads BL32's registers, and BL32 the program's from where they were kept."""
         del cause
-        self.monitor.to_secure()
+        self._to_secure()
         self.engine.set_registers(self.thread.load())
+
+    def _to_secure(self) -> None:
+        """On the way in, BL32 takes the interrupts that wait for it. On a chip they come at once (FIQ)."""
+        self.monitor.to_secure()
+        if self.tzasc.interrupt:
+            self.secure_os.take_alarm(self.tzasc)
 
     def smc(self, arguments: Sequence[int]) -> None:
         """The normal world's code called: its answer stands in the registers that the monitor gives it back."""
-        self.monitor.to_secure()
+        own = self.monitor.own_call(arguments)
+        if own is not None:
+            self.monitor.answer(own)
+            return
+        self._to_secure()
         results = self.secure_os.call(arguments)
         self.monitor.to_normal(self.secure_os.left, results)
 

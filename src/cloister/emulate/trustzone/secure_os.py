@@ -7,18 +7,14 @@ through a system call. System calls of the application are answered by `cloister
 
 import struct
 import uuid
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from cloister.emulate.engine_unsafe import Engine, Stop
-from cloister.emulate.trustzone.smc import (
-    CALLS_UID,
-    INVOKE,
-    NOT_SUPPORTED,
-    PSCI_VERSION,
-    SMCCC_VERSION,
-    Result,
-)
+from cloister.emulate.trustzone.smc import CALLS_UID, INVOKE, NOT_SUPPORTED, Result
+from cloister.emulate.trustzone.tzasc import Failure, Register, Tzc400
+from cloister.emulate.trustzone.worlds import ExceptionLevel
 from cloister.measure.image import PAGE
 
 __all__ = ["GATE", "GATE_CODE", "SHARED", "STACK_PAGES", "STACK_TOP", "UID", "SecureOs", "ThreadContext"]
@@ -40,6 +36,7 @@ SLICES: Final = 100
 """A service that runs longer than so many instructions is ended."""
 
 ENOSYS: Final = 38
+REMEMBERED: Final = 4096
 WORD_32: Final = 0xFFFF_FFFF
 
 
@@ -74,26 +71,29 @@ class ThreadContext:
 
 
 class SecureOs:
-    """Answers calls of the normal world. `services` says where each command of the application is in its code."""
+    """Answers calls of the normal world. `services` says where each command of the application is in its code.
+
+    `alarms` are the last denied accesses of which the address space controller told it.
+    """
 
     def __init__(self, engine: Engine, thread: ThreadContext, services: Mapping[int, int]) -> None:
         self._engine, self._thread, self._services = engine, thread, dict(services)
+        self.alarms: deque[Failure] = deque(maxlen=REMEMBERED)
         self.left: list[int] | None = None
         """The registers as an application's service left them, what a careless monitor shows; None if none ran."""
 
     def call(self, arguments: Sequence[int]) -> Sequence[int]:
         """One SMC: X0 to X7 in, X0 to X3 out."""
         self.left = None
-        match arguments[0] & WORD_32:
-            case value if value == SMCCC_VERSION:
-                return (0x1_0002,)
-            case value if value == PSCI_VERSION:
-                return (0x1_0001,)
-            case value if value == CALLS_UID:
-                return struct.unpack("<4I", UID.bytes)
-            case value if value == INVOKE:
-                return self._invoke(arguments[1], arguments[2:6])
-        return (NOT_SUPPORTED,)
+        function = arguments[0] & WORD_32
+        if function == INVOKE:
+            return self._invoke(arguments[1], arguments[2:6])
+        return struct.unpack("<4I", UID.bytes) if function == CALLS_UID else (NOT_SUPPORTED,)
+
+    def take_alarm(self, tzasc: Tzc400) -> None:
+        """The address space controller's interrupt: note what was tried, and clear it."""
+        self.alarms.extend(one for one in tzasc.failures if one is not None)
+        tzasc.write(Register.INT_CLEAR, tzasc.read(Register.INT_STATUS, secure=True) & 0xF, secure=True)
 
     def _invoke(self, command: int, arguments: Sequence[int]) -> Sequence[int]:
         entry = self._services.get(command)
@@ -101,7 +101,7 @@ class SecureOs:
             return (Result.ITEM_NOT_FOUND, 0)
         engine = self._engine
         engine.load()
-        engine.set_exception_level(0)
+        engine.set_exception_level(ExceptionLevel.EL0)
         engine.begin(entry, STACK_TOP)
         engine.set_thread_pointer(self._thread.load()[self._thread.names.index("tpidr_el0")])
         engine.write("x30", GATE)

@@ -13,11 +13,16 @@ from enum import IntEnum, IntFlag, StrEnum
 from typing import Final
 
 from cloister.emulate.engine_unsafe import Engine
+from cloister.emulate.trustzone.smc import NOT_SUPPORTED, PSCI_VERSION, SMCCC_VERSION, FunctionId, Owner
 
 __all__ = ["RESULTS", "ExceptionLevel", "Monitor", "Scr", "World"]
 
 RESULTS: Final = 4
 """Registers that carry results of a call: X0 to X3 (SMCCC 1.0; the normal world's others come back as they were)."""
+
+
+OWN_CALLS: Final = {SMCCC_VERSION: 0x1_0002, PSCI_VERSION: 0x1_0001}
+"""Versions 1.2 and 1.1."""
 
 
 class World(StrEnum):
@@ -83,6 +88,13 @@ class Monitor:
     def to_secure(self) -> None:
         """SMC from the normal world. Its registers are kept, so that it finds them again."""
         self._switch(World.SECURE)
+
+    def own_call(self, arguments: Sequence[int]) -> Sequence[int] | None:
+        """Answer an SMC that is BL31's own, by the owner in its identifier. None: it is for the trusted OS."""
+        number = arguments[0] & 0xFFFF_FFFF
+        if Owner.TRUSTED_OS <= FunctionId.of(number).owner <= Owner.TRUSTED_OS_END:
+            return None
+        return (OWN_CALLS.get(number, NOT_SUPPORTED),)
 
     def answer(self, results: Sequence[int]) -> None:
         """Put a call's results where the normal world finds them."""
