@@ -195,7 +195,7 @@ def test_a_program_gets_all_memory_there_is_and_is_told_when_it_ends(
     source += " while ((at = malloc(1 << 18))) memset(at, 1, 1 << 18), size++; return size; }"
     one = session(Shape(memory=4096, frames=256))
     got = one.run(build(source))
-    assert 4096 - 300 < got * 64 < 4096
+    assert 4096 - 400 < got * 64 < 4096
 
 
 def test_the_command_line_finds_the_machine(keystore: Keystore, build: Build) -> None:
@@ -277,7 +277,7 @@ def test_a_secret_stands_in_dram_natively_and_not_under_cca(
         found.append(any(secret in bytes(dram.page(page)) for page in range(dram.pages)))
 
     one.acts = [(secret + b"\n", None), (b"\n", look)]
-    source = '#include <stdio.h>\nint main(void) { static char a[80], b[80]; fgets(a, 80, stdin); fgets(b, 80, stdin);'
+    source = "#include <stdio.h>\nint main(void) { static char a[80], b[80]; fgets(a, 80, stdin); fgets(b, 80, stdin);"
     one.run(build(source + ' printf("%s", a); return 0; }'))
     assert found == [native]
     assert secret in one.output
@@ -301,7 +301,7 @@ def test_a_token_verifies_and_says_what_runs(session: Callable[..., Session], bu
     verify(one.machine, token)
     parsed = parse(token)
     assert parsed.realm_claims.initial_measurement == program_measurement("cca", image).digest.value
-    measured = {one.kind: one.measurement for one in parsed.platform_claims.components}
+    measured = {one.kind: one.measurement for one in parsed.platform_claims.software_components}
     assert measured == {name: hashlib.sha256(image).digest() for name, image in FIRMWARE.items()}
 
 

@@ -20,7 +20,7 @@ from cloister.emulate.paging import Access, MemoryFault, Refused, Stage
 from cloister.emulate.trustzone.boot import BootRefused, application_bytes
 from cloister.emulate.trustzone.machine import TrustZoneMachine
 from cloister.emulate.trustzone.normal import Why
-from cloister.emulate.trustzone.secure_os import SHARED, UID
+from cloister.emulate.trustzone.secure_os import SHARED, THREAD, UID
 from cloister.emulate.trustzone.smc import CALLS_UID, INVOKE, NOT_SUPPORTED, PSCI_VERSION, SMCCC_VERSION, Result
 from cloister.emulate.trustzone.worlds import Scr, World
 from cloister.emulate.vendors.keystore import Keystore
@@ -357,6 +357,14 @@ def test_the_secure_world_runs_no_code_of_the_normal_world(banks: Banks) -> None
     with pytest.raises(MemoryFault, match=r"SCR_EL3\.SIF") as fault:
         one.machine.translate(address, Access.FETCH)
     assert fault.value.stage is Stage.TEE
+
+
+def test_the_programs_saved_registers_are_not_mapped_for_it(banks: Banks) -> None:
+    one = banks()
+    one.run()
+    for access in Access:
+        with pytest.raises(MemoryFault, match="without"):
+            one.machine.translate(THREAD, access)
 
 
 # ---- what the host sees

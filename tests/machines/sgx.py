@@ -128,10 +128,10 @@ class Bench:
         signed = sign_enclave(author(), hash_of or measured, date=date(2026, 6, 1), product=product)
         return self.einit(signed)
 
-    def einit(self, signed: bytes, *, launch_hash: bytes | None = None) -> Code:
+    def einit(self, signed: bytes, *, launch_hash: bytes | None = None, token: bytes = bytes(304)) -> Code:
         """EINIT with any SIGSTRUCT; as Linux does, the launch control hash is the signer's unless another is given."""
         self.cpu.launch_key_hash = launch_hash or hashlib.sha256(signed[128:512]).digest()
-        return build.einit(self.cpu, self.put("sigstruct", signed), self.secs, self.put("token", bytes(304)))
+        return build.einit(self.cpu, self.put("sigstruct", signed), self.secs, self.put("token", token))
 
     def thread(self) -> "Bench":
         """A whole enclave: TCS at BASE, code at +0x1000, frames at +0x2000, data at +0x5000 and +0x6000."""

@@ -1,7 +1,6 @@
 """Attacks on the emulated TrustZone machine: each with the outcome that the literature has for it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,8 +28,6 @@ from cloister.emulate.catalogue import kind_of
 from cloister.emulate.host import Cause, HostView
 from cloister.emulate.machine import Ending, Shape
 from cloister.emulate.paging import Refused
-from cloister.emulate.trustzone.boot import BootRefused
-from cloister.emulate.trustzone.certificates import FirmwareSigner
 from cloister.emulate.trustzone.machine import TrustZoneMachine
 from cloister.emulate.trustzone.normal import Why
 from cloister.emulate.trustzone.smc import INVOKE, Result
@@ -367,68 +364,6 @@ def test_changed_registers_in_dram_are_what_the_program_goes_on_with(
     ending = one.run(steps=1)
     assert changed
     assert ending.status == status
-
-
-# ---- boot
-
-
-def test_a_program_changed_after_signing_does_not_boot(banks: Banks) -> None:
-    one = banks()
-    image = one.application.image
-    first, *others = image.pages
-    changed = replace(image, pages=(replace(first, content=first.content[:-1] + b"\xee"), *others))
-    one.machine.sign(image)
-    with pytest.raises(BootRefused, match="tos-fw-extra1 is not what its owner signed"):
-        one.machine.launch(changed)
-    assert one.machine.table.entries == {}
-    one.machine.launch(image)
-    assert len(one.machine.table.entries) > len(image.pages)
-
-
-def test_services_cannot_be_added_or_moved(banks: Banks) -> None:
-    """Where the secure world may be entered is signed with the program."""
-    one = banks()
-    machine = one.machine
-    for services in ({1: one.application.symbols["balance"]}, {**one.application.services, 99: 0x400000}):
-        machine.sign(one.application.image, one.application.services)
-        machine.flash.services = services
-        with pytest.raises(BootRefused, match="tos-fw-extra1"):
-            machine.launch(one.application.image)
-
-
-def test_somebody_elses_signature_does_not_count(banks: Banks, tmp_path_factory: pytest.TempPathFactory) -> None:
-    one = banks()
-    stranger = Keystore(tmp_path_factory.mktemp("stranger") / "store")
-    machine, fuses = one.machine, one.machine.fuses.root_hash
-    machine.keystore = stranger
-    machine.sign(one.application.image)
-    assert FirmwareSigner(stranger).root_hash != fuses
-    with pytest.raises(BootRefused, match="fuses"):
-        machine.launch(one.application.image)
-
-
-def test_an_old_version_does_not_come_back(banks: Banks) -> None:
-    one = banks()
-    machine, image = one.machine, one.application.image
-    machine.sign(image, version=1)
-    old = dict(machine.flash.certificates)
-    machine.sign(image, version=2)
-    machine.launch(image)
-    machine.flash.certificates = old
-    with pytest.raises(BootRefused, match="old software"):
-        machine.launch(image)
-
-
-def test_a_failed_boot_leaves_nothing_in_memory(banks: Banks) -> None:
-    """What was loaded before its hash was compared is wiped."""
-    one = banks()
-    machine, image = one.machine, one.application.image
-    marked = replace(image, pages=(replace(image.pages[0], content=SECRET.ljust(PAGE, b"x")), *image.pages[1:]))
-    machine.sign(image)
-    with pytest.raises(BootRefused):
-        machine.launch(marked)
-    machine.settle()
-    assert not any(SECRET in bytes(machine.dram.page(page)) for page in range(machine.shape.memory))
 
 
 # ---- page tables

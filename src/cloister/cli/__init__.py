@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "dump": "dump what is readable of a running process tree: ELF core and JSON map",
     "scan": "look for a known secret in a process, core or file",
     "trace": "list the system calls of a program and what they reveal",
+    "launch": "launch an emulated TEE step by step: owner, hypervisor, security processor",
     "measure": "compute what a program must measure in each TEE, offline",
     "attack": "attack a program in an emulated TEE, as its administrator",
     "host": "be the administrator of a running emulated machine",

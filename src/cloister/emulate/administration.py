@@ -157,13 +157,13 @@ class Administrator:
     def _trace(self, *words: str) -> str:
         if not words:
             raise UsageError("trace takes the addresses of pages, such as `trace bit_set bit_clear walk`")
-        self.faults, self.traced_faults = [], []
-        self._traced = {self.address(word): word for word in words}
+        addresses = {self.address(word): word for word in words}
+        for address, word in addresses.items():
+            if address not in self._away:
+                self._page(word)  # there must be one
+        self.faults, self.traced_faults, self._traced = [], [], addresses
         for address in self._traced.keys() - self._away:
-            try:
-                self.machine.withhold(address)
-            except KeyError as error:
-                raise UsageError(f"the host has no page at {self._traced[address]}") from error
+            self.machine.withhold(address)
             self._away.add(address)
         return f"{len(self._traced)} pages taken away"
 

@@ -115,6 +115,26 @@ SCTLR_PROGRAMS: Final = 1 << 26 | 1 << 18 | 1 << 16 | 1 << 15 | 1 << 14
 SYSTEM_CALL_EXCEPTION: Final = {Architecture.ARM64: 2, Architecture.RISCV64: 8}
 """QEMU's EXCP_SWI of Arm, and RISC-V's cause 8: ecall from U-mode (Privileged Architecture, table 3.6)."""
 
+UNDEFINED: Final = 1
+SMC: Final = 13
+"""QEMU's EXCP_UDEF and EXCP_SMC of Arm."""
+SMC_MASK: Final = 0xFFE0_001F
+SMC_CODE: Final = 0xD400_0003
+"""SMC with any immediate (Arm ARM, DDI 0487, C6.2, SMC)."""
+
+SYSRET: Final = bytes.fromhex("480f07")
+EFER: Final = 0xC000_0080
+SYSTEM_CALLS: Final = 1
+STAR: Final = 0xC000_0081
+SELECTORS: Final = 0x0010_0008 << 32
+"""Where SYSRET takes the selectors of ring 3 from: what Linux has there does not matter, only their last two bits."""
+GATE: Final = 0x1000
+
+RISCV_FLOATING: Final = 0x6000
+"""mstatus.FS."""
+RISCV_COUNTERS: Final = 0b111
+"""cycle, time and instret, which Linux lets programs read."""
+
 
 class RegisterBlock:
     """Some registers read and written in one call, through memory that is allocated once (0.7 us instead of 25)."""
@@ -208,8 +228,19 @@ class Engine:
 
     def _on_exception(self, _uc: object, number: int, _data: object) -> None:
         called = SYSTEM_CALL_EXCEPTION.get(self.architecture) == number
+        if number == UNDEFINED and self.architecture is Architecture.ARM64 and self._at_secure_monitor_call():
+            self.program_counter += 4
+            number = SMC
         self._event = Event(Stop.SYSTEM_CALL if called else Stop.EXCEPTION, number)
         self._uc.emu_stop()
+
+    def _at_secure_monitor_call(self) -> bool:
+        """Arm: whether the undefined instruction is an SMC, which is one at EL0: its kernel may carry it out."""
+        try:
+            code = self._uc.vmem_read(self.program_counter, unicorn.UC_PROT_EXEC, 4)
+        except unicorn.UcError:
+            return False
+        return int.from_bytes(code, "little") & SMC_MASK == SMC_CODE
 
     def _on_invalid(self, _uc: object, _data: object) -> bool:
         self._event = Event(Stop.INSTRUCTION)
@@ -270,7 +301,9 @@ class Engine:
         self._uc.reg_write(self._registers.thread_pointer, value)
 
     def begin(self, entry: int, stack_pointer: int) -> None:
-        """Stand before the first instruction of a program."""
+        """Stand before the first instruction of a program, without any privilege."""
+        if self.architecture is Architecture.ARM64:
+            self.set_exception_level(0)
         self._uc.reg_write(self._registers.program_counter, entry)
         self._uc.reg_write(self._registers.stack_pointer, stack_pointer)
 
@@ -308,9 +341,14 @@ class Engine:
 
 
 def _engine_of(architecture: Architecture) -> unicorn.Uc:
-    """An engine in user mode with floating point switched on, translating by callback only."""
+    """An engine with floating point switched on, translating by callback only.
+
+    x86-64 and RISC-V without privilege; Arm at EL1 until `set_exception_level` or `begin`. Privilege is no matter of
+    style: page walks of Arm's AT instructions read physical memory, past `fill`.
+    """
     if architecture is Architecture.X86_64:
         uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        _to_ring_3(uc)
     elif architecture is Architecture.ARM64:
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         uc.ctl_set_page_size(PAGE)  # the default, 1 KiB, silently runs wrong code
@@ -320,5 +358,21 @@ def _engine_of(architecture: Architecture) -> unicorn.Uc:
     if architecture is Architecture.ARM64:
         uc.reg_write(arm64_const.UC_ARM64_REG_CPACR_EL1, 3 << 20)
     elif architecture is Architecture.RISCV64:
-        uc.reg_write(riscv_const.UC_RISCV_REG_MSTATUS, 0x6000)
+        uc.reg_write(riscv_const.UC_RISCV_REG_MSTATUS, RISCV_FLOATING)
+        for counters in (riscv_const.UC_RISCV_REG_MCOUNTEREN, riscv_const.UC_RISCV_REG_SCOUNTEREN):
+            uc.reg_write(counters, RISCV_COUNTERS)
+        uc.reg_write(riscv_const.UC_RISCV_REG_PRIV, 0)
     return uc
+
+
+def _to_ring_3(uc: unicorn.Uc) -> None:
+    """The engine begins in ring 0, and only an instruction leads out of it: run SYSRET in a page of its own."""
+    uc.mem_map(GATE, PAGE)
+    uc.mem_write(GATE, SYSRET)
+    uc.msr_write(EFER, uc.msr_read(EFER) | SYSTEM_CALLS)
+    uc.msr_write(STAR, SELECTORS)
+    uc.reg_write(x86_const.UC_X86_REG_RCX, GATE)
+    uc.emu_start(GATE, 0, count=1)
+    uc.mem_unmap(GATE, PAGE)
+    for register in (x86_const.UC_X86_REG_RCX, x86_const.UC_X86_REG_R11, x86_const.UC_X86_REG_RIP):
+        uc.reg_write(register, 0)

@@ -85,8 +85,9 @@ static void allocations(void) {
     for (size_t size = 100; size < 4000000; size *= 3) grown = realloc(grown, size);
     char *mapped = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mapped[(1 << 20) - 1] = 'x';
+    printf("allocated %lu %s %c\n", check, grown, mapped[(1 << 20) - 1]);
     int locked = mprotect(mapped, 4096, PROT_READ);
-    printf("allocated %lu %s %c %d %d\n", check, grown, mapped[(1 << 20) - 1], locked, munmap(mapped, 1 << 20));
+    printf("protected %d, unmapped %d\n", locked, munmap(mapped, 1 << 20));
     free(grown);
 }
 
@@ -107,9 +108,10 @@ static void files(void) {
     printf("file %ld bytes, mode %o, ends %s", (long)status.st_size, (unsigned)status.st_mode, text);
     rename("work/a name with spaces", "work/h\xc3\xa4\xc3\xa9 \xff\n.txt");
     close(open("work/.hidden", O_CREAT | O_WRONLY, 0600));
-    printf("again %d", open("work/.hidden", O_CREAT | O_EXCL | O_WRONLY, 0600));
-    printf(" errno %d, missing %d", errno, open("work/missing", O_RDONLY));
-    printf(" errno %d\n", errno);
+    open("work/.hidden", O_CREAT | O_EXCL | O_WRONLY, 0600);
+    printf("again: errno %d\n", errno);
+    open("work/missing", O_RDONLY);
+    printf("missing: errno %d\n", errno);
     struct dirent **names;
     int count = scandir("work", &names, NULL, by_name);
     for (int n = 0; n < count; n++) printf("entry %s\n", names[n]->d_name);
@@ -120,7 +122,8 @@ static void files(void) {
     printf("holes %ld, at %ld\n", (long)status.st_size, (long)lseek(handle, 0, SEEK_CUR));
     close(handle);
     unlink("work/.hidden");
-    printf("rmdir %d errno %d\n", rmdir("work"), errno);
+    rmdir("work");
+    printf("not empty: errno %d\n", errno);
 }
 
 static void clocks(void) {

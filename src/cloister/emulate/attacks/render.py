@@ -95,5 +95,5 @@ def as_html(matrix: Matrix) -> str:
         loader=PackageLoader("cloister.emulate.attacks"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("matrix.html.j2").render(
-        matrix=matrix, attacks=ATTACKS, title_of=title_of, word_of=word_of, words=WORDS
+        matrix=matrix, attacks=ATTACKS, title_of=title_of, word_of=word_of, mark=DIFFERS
     )

@@ -28,6 +28,7 @@ from cloister.emulate.cca.rsi import CHALLENGE, RealmCalls
 from cloister.emulate.cca.rtt import Ripas, TableWalk
 from cloister.emulate.cca.smc_instruction import SmcInstruction
 from cloister.emulate.host import Cause, HostView, PhysicalMemory
+from cloister.emulate.linux.checks import HostLied
 from cloister.emulate.machine import Shape, Vouching
 from cloister.emulate.paging import HOST_KEY, Access, MemoryFault, Stage
 from cloister.emulate.shared import BounceBuffer
@@ -260,12 +261,15 @@ class CcaMachine(SmcInstruction):
         self.engine.program_counter = registers[self.engine.names.index("pc")]
 
     def _shared_frame(self, page: int, *, write: bool) -> memoryview:
-        """A page of the bounce buffer as the realm reaches it, at an unprotected address."""
-        ipa = self._realm.half + self.bounce.pages.index(page) * PAGE
-        found = self._shared.get(ipa)
+        """A page of the bounce buffer as the realm reaches it, at an unprotected address. HostLied if it is gone."""
+        found = self._shared.get(page)
         if found is None:
-            found, _ = self.nested(ipa // PAGE, ipa, Access.WRITE if write else Access.READ)
-            self._shared[ipa] = found
+            ipa = self._realm.half + self.bounce.pages.index(page) * PAGE
+            try:
+                found, _ = self.nested(ipa // PAGE, ipa, Access.WRITE if write else Access.READ)
+            except MemoryFault as fault:
+                raise HostLied("a host call", f"the buffer that it shared is gone: {fault.reason}") from fault
+            self._shared[page] = found
         return self.memory.frame(found, HOST_KEY, write=write)
 
     def forget_translations(self) -> None:

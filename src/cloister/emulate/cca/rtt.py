@@ -90,7 +90,7 @@ class RttEntry(NamedTuple):
         hipas, ripas = word >> HIPAS_SHIFT & HIPAS_MASK, word >> RIPAS_SHIFT & RIPAS_MASK
         if hipas > Hipas.ASSIGNED or ripas > Ripas.DESTROYED:
             raise MonitorPanic(f"a translation table entry of level {level} is {word:#018x}, which is no state")
-        return cls(Hipas(hipas), Ripas(ripas), page, unprotected)
+        return cls(Hipas(hipas), Ripas.EMPTY if unprotected else Ripas(ripas), page, unprotected)
 
 
 class TableWalk(NamedTuple):

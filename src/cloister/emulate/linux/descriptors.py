@@ -46,7 +46,7 @@ class Descriptors:
             file = self._provided.open(path, kept)
         else:
             file = HostFile.open(self._link, path, kept, mode, self._handles)
-            file.mounted = self._provided.mounted_in(posixpath.normpath(path))
+            file.mounted = self._provided.mounted_in(posixpath.normpath(b"/" + path.lstrip(b"/")))
         self._take(descriptor, file, closing=bool(flags & CLOSE_ON_EXEC))
         return descriptor
 

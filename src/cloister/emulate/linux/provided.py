@@ -11,6 +11,7 @@ in their place. To the program they are a read-only file system, apart from file
 # ruff: noqa: ARG002 - a kind of file has all methods of the others
 
 import posixpath
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ DEVICE: Final = 0x7EE
 """st_dev of all of these files: the host's have others, or at least other inodes."""
 
 FIRST_INODE: Final = 0x7EE0_0000
+ABSOLUTE: Final = re.compile(rb"/[^/]")
 ALIASES: Final = {b"/var/run": b"/run"}
 """One directory under two names on every Linux: a host must not bring its own by the other name."""
 
@@ -68,13 +70,13 @@ class ProvidedFiles:
         self._mounts: set[bytes] = set()
 
     def add(self, path: bytes, content: bytes | Read, *, save: Save | None = None, mount: bytes | None = None) -> None:
-        """Make a file, in place of one of this name; its mount is its directory unless another is given.
+        """Make a file, in place of one of this name. Its mount is one that it is below already, or else its directory.
 
         ValueError if the path is not absolute and normal, is not below its mount, or is a directory.
         """
         directory = posixpath.dirname(path)
-        mount = directory if mount is None else mount
-        if path[:1] != b"/" or posixpath.normpath(path) != path or mount == b"/" or not _below(path, mount):
+        mount = next((one for one in self._mounts if _below(path, one)), directory if mount is None else mount)
+        if not ABSOLUTE.match(path) or posixpath.normpath(path) != path or mount == b"/" or not _below(path, mount):
             raise ValueError(f"{path!r} is not an absolute, normal path below {mount!r}, or that is the root")
         if path in self._directories or directory in self._files:
             raise ValueError(f"{path!r} would be a file and a directory")

@@ -118,9 +118,9 @@ class _Dialogue:
         fields = {
             "policy": _policy(self.owner.policy), "transport keys": "TEK and TIK, wrapped for the PDH",
             "image": f"{len(self.layout.pages)} pages, in plain: it is measured, not secret",
-            "encrypted disk": f"{len(self.disk)} bytes",
         }  # fmt: skip
-        check = "nothing: the hypervisor cannot open the session, nor the disk"
+        fields |= {"encrypted disk": f"{len(self.disk)} bytes"} if self.disk else {}
+        check = "nothing: the hypervisor cannot open the session" + (", nor the disk" if self.disk else "")
         return _step(Stage.DEPLOY, OWNER, HYPERVISOR, "deploy", fields, message, check)
 
     # ---- 2. the hypervisor tells the security processor to encrypt and launch

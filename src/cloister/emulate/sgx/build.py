@@ -8,9 +8,10 @@ from typing import Final
 
 from cloister._crypto import rsa_public_key, verify_rsa_pkcs1
 from cloister.emulate.sgx.epcm import Enclave, EpcPage
+from cloister.emulate.sgx.launch_control import allowed
 from cloister.emulate.sgx.outcomes import Code, Fault
 from cloister.emulate.sgx.processor import Processor
-from cloister.emulate.sgx.structures import Attribute, Attributes, PageInfo, PageType, SecInfo, Secs
+from cloister.emulate.sgx.structures import Attribute, Attributes, EinitToken, PageInfo, PageType, SecInfo, Secs
 from cloister.errors import ParseError, SignatureInvalid
 from cloister.evidence import sigstruct
 from cloister.evidence.sigstruct import Sigstruct
@@ -31,7 +32,6 @@ SUPPORTED: Final = (
 )
 EXPONENT: Final = 3
 SMALLEST: Final = 2 * PAGE
-TOKEN_SIZE: Final = 304
 DEBUG_OPT_IN: Final = 1
 
 
@@ -135,7 +135,7 @@ def einit(cpu: Processor, sigstruct_at: int, secs_at: int, token_at: int) -> Cod
     """Compare what was built with what its author signed, and let it be entered. Fault; the Code says what differs."""
     name = "EINIT"
     whole = cpu.read(name, sigstruct_at, Sigstruct.SIZE, aligned=PAGE)
-    token = cpu.read(name, token_at, TOKEN_SIZE, aligned=512)
+    token = cpu.read(name, token_at, EinitToken.SIZE, aligned=512)
     enclave = _growing(cpu, name, secs_at)
     try:
         signed = sigstruct.parse(whole)
@@ -146,21 +146,19 @@ def einit(cpu: Processor, sigstruct_at: int, secs_at: int, token_at: int) -> Cod
     measured = enclave.measurement.digest().value
     if measured != signed.enclave_hash:
         return Code.INVALID_MEASUREMENT
-    if token[0] & 1 or signed.mrsigner != cpu.launch_key_hash:
-        return Code.INVALID_EINITTOKEN  # this processor has flexible launch control and no launch enclave
     secs = cpu.secs(enclave)
     if not _attributes_allowed(signed, secs):
         return Code.INVALID_ATTRIBUTE
     kss = bool(secs.attributes.flags & Attribute.KSS)
-    cpu.set_secs(
-        enclave,
-        secs.changed(
-            attributes=Attributes(flags=secs.attributes.flags | Attribute.INIT, xfrm=secs.attributes.xfrm),
-            mrenclave=measured, mrsigner=signed.mrsigner, isvprodid=signed.isvprodid, isvsvn=signed.isvsvn,
-            isvfamilyid=signed.isvfamilyid if kss else bytes(16),
-            isvextprodid=signed.isvextprodid if kss else bytes(16),
-        ),
+    begun = secs.changed(
+        mrenclave=measured, mrsigner=signed.mrsigner, isvprodid=signed.isvprodid, isvsvn=signed.isvsvn,
+        isvfamilyid=signed.isvfamilyid if kss else bytes(16), isvextprodid=signed.isvextprodid if kss else bytes(16),
     )  # fmt: skip
+    refused = allowed(cpu, token, begun)
+    if refused is not Code.SUCCESS:
+        return refused
+    flags = secs.attributes.flags | Attribute.INIT
+    cpu.set_secs(enclave, begun.changed(attributes=Attributes(flags=flags, xfrm=secs.attributes.xfrm)))
     enclave.initialised = True
     return Code.SUCCESS
 

@@ -17,7 +17,7 @@ from cloister.emulate.sgx.structures import Attribute, Attributes, KeyDependenci
 from cloister.emulate.vendors.intel_reports import SgxReport, TargetInfo
 from cloister.evidence.dcap import SgxReportBody
 
-__all__ = ["cmac", "egetkey", "ereport", "report_key"]
+__all__ = ["cmac", "egetkey", "ereport", "launch_key", "report_key"]
 
 NO_MASK: Final = Attributes(flags=0, xfrm=0)
 ALWAYS_IN_SEAL: Final = Attribute.INIT | Attribute.DEBUG
@@ -65,6 +65,11 @@ def report_key(fuses: Fuses, secs: Secs, keyid: bytes) -> bytes:
     )  # fmt: skip
 
 
+def launch_key(fuses: Fuses, **inputs: Any) -> bytes:  # noqa: ANN401 - KeyDependencies has the types
+    """The key of launch tokens, for EGETKEY and EINIT. Masks are not among its inputs: EINIT does not know them."""
+    return _derive(fuses, keyname=KeyName.EINITTOKEN, owner_epoch=fuses.owner_epoch, **inputs)
+
+
 def egetkey(fuses: Fuses, secs: Secs, request: KeyRequest) -> bytes | Code:
     """The key that an enclave asks for, or why it may not have it. Fault for a policy that its attributes exclude."""
     refused = _gate(fuses, secs, request)
@@ -85,7 +90,8 @@ def egetkey(fuses: Fuses, secs: Secs, request: KeyRequest) -> bytes | Code:
         return _derive(fuses, **common | _seal_inputs(fuses, secs, request, policy))
     product = {"isvprodid": secs.isvprodid, "mrsigner": secs.mrsigner}
     if name is KeyName.EINITTOKEN:
-        return _derive(fuses, **common | product | {"owner_epoch": fuses.owner_epoch, "keyid": request.keyid})
+        masked = {"attributes": kept, "miscselect": common["miscselect"], "cpusvn": request.cpusvn}
+        return launch_key(fuses, **masked | product, isvsvn=request.isvsvn, keyid=request.keyid)
     if name is KeyName.PROVISION:
         return _derive(fuses, **common | product)
     return _derive(fuses, **common | product | _kss_inputs(secs, request, policy) | {"seal_fuses": fuses.seal})

@@ -11,6 +11,7 @@ from cloister.measure.sgx import SecinfoFlags
 __all__ = [
     "Attribute",
     "Attributes",
+    "EinitToken",
     "GprArea",
     "KeyDependencies",
     "KeyName",
@@ -161,6 +162,26 @@ class MacHeader(Record, size=128):
     linaddr: int = u64()
     secinfo: SecInfo = nested(SecInfo)
     reserved_80: bytes = reserved(48)
+
+
+class EinitToken(Record, size=304):
+    """EINITTOKEN (SDM 38.14): a launch enclave allows an enclave to start. The MAC covers the first 192 bytes."""
+
+    valid: int = u32()
+    reserved_4: bytes = reserved(44)
+    attributes: Attributes = nested(Attributes)
+    mrenclave: bytes = raw(32)
+    reserved_96: bytes = reserved(32)
+    mrsigner: bytes = raw(32)
+    reserved_160: bytes = reserved(32)
+    cpusvnle: bytes = raw(16)
+    isvprodidle: int = u16()
+    isvsvnle: int = u16()
+    reserved_212: bytes = reserved(24)
+    maskedmiscselectle: int = u32()
+    maskedattributesle: Attributes = nested(Attributes)
+    keyid: bytes = raw(32)
+    mac: bytes = raw(16)
 
 
 class KeyName(IntEnum):

@@ -38,7 +38,10 @@ __all__ = ["APPLICATION", "BL2", "BL31", "BL32", "FILES", "FirmwareSigner", "Oid
 SEQUENCE, OCTET_STRING, NULL = 0x30, 4, b"\5\0"
 SHA256: Final = "2.16.840.1.101.3.4.2.1"
 
-BL2, BL31, BL32, APPLICATION = "tb-fw", "soc-fw", "tos-fw", "tos-fw-extra1"
+BL2: Final = "tb-fw"
+BL31: Final = "soc-fw"
+BL32: Final = "tos-fw"
+APPLICATION: Final = "tos-fw-extra1"
 """Images, by the names that TF-A's fiptool has for them."""
 
 

@@ -33,10 +33,11 @@ from cloister.emulate.trustzone.secure_os import (
     SHARED,
     STACK_PAGES,
     STACK_TOP,
+    THREAD,
     SecureOs,
     ThreadContext,
 )
-from cloister.emulate.trustzone.smc import Result
+from cloister.emulate.trustzone.smc import NOT_SUPPORTED, Result
 from cloister.emulate.trustzone.tzasc import SECURE_KEY, Action, Attribute, FilteredMemory, Master, Register, Tzc400
 from cloister.emulate.trustzone.tzpc import Tzpc
 from cloister.emulate.trustzone.worlds import ExceptionLevel, Monitor, Scr
@@ -133,6 +134,7 @@ class TrustZoneMachine(TrustZonePorts, FlatMachine):
         """
         if image.architecture is not self.architecture:
             raise CannotEnclave(f"TrustZone machines run arm64 programs; this one is for {image.architecture}")
+        self._unload()
         needed = len(image.pages) + OWN_PAGES
         if needed > self.secure_pages.left:
             raise UsageError(
@@ -177,14 +179,18 @@ class TrustZoneMachine(TrustZonePorts, FlatMachine):
         return application_bytes(replace(image, pages=tuple(pages)), self.flash.services)
 
     def _unload(self) -> None:
+        """Reset: nothing is booted, secure memory that was used is wiped."""
+        self.boot_steps = []
         for number in list(self.table.entries):
             self.release(number * PAGE)
+        self._shared.clear()
+        self.forget_translations()
 
     def _prepare(self) -> None:
         """BL32 starts: a page for its thread, the gate and the stack of services."""
-        page = self.take_page()
-        self.cache.put(page, SECURE_KEY, ZEROS)
-        self.thread_page = page
+        self.commit(THREAD, BOTH)
+        page = self.thread_page = self.physical_page(THREAD)
+        self.table.allow(THREAD, Permission.NONE)  # BL32's own, not for EL0
         self.thread = ThreadContext(self.engine.names, functools.partial(self._secure_frame, page))
         self.secure_os = SecureOs(self.engine, self.thread, self.flash.services)
         self.commit(GATE, BOTH)
@@ -320,6 +326,8 @@ class TrustZoneMachine(TrustZonePorts, FlatMachine):
     def smc(self, arguments: Sequence[int]) -> None:
         """The normal world's code called: its answer stands in the registers that the monitor gives it back."""
         own = self.monitor.own_call(arguments)
+        if own is None and not self.boot_steps:
+            own = (NOT_SUPPORTED,)  # a boot was refused: there is no trusted OS
         if own is not None:
             self.monitor.answer(own)
             return

@@ -17,12 +17,14 @@ from cloister.emulate.trustzone.tzasc import Failure, Register, Tzc400
 from cloister.emulate.trustzone.worlds import ExceptionLevel
 from cloister.measure.image import PAGE
 
-__all__ = ["GATE", "GATE_CODE", "SHARED", "STACK_PAGES", "STACK_TOP", "UID", "SecureOs", "ThreadContext"]
+__all__ = ["GATE", "GATE_CODE", "SHARED", "STACK_PAGES", "STACK_TOP", "THREAD", "UID", "SecureOs", "ThreadContext"]
 
 GATE: Final = 0x80_0000_0000
 """Where a service returns to: one page behind all that the application's own memory calls can reach."""
 GATE_CODE: Final = struct.pack("<II", 0xD400_0001, 0xD420_0000)
 """svc #0; brk #0 if that comes back."""
+THREAD: Final = GATE + PAGE
+"""Where the application's registers are kept; not mapped for EL0."""
 STACK_TOP: Final = GATE + 0x10_0000
 STACK_PAGES: Final = 4
 SHARED: Final = GATE + 0x1000_0000
