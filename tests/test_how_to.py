@@ -35,13 +35,20 @@ EXIT_STATUS = "echo $?"
 ROOT_RUNTIME = (pytest.mark.needs_root, pytest.mark.needs_runtime)
 PYTHON = pytest.mark.needs_program("python3")
 
+COMPILERS = pytest.mark.needs_program("cc", "aarch64-linux-gnu-gcc", "riscv64-linux-gnu-gcc")
+
 PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
+    "attest-an-emulated-program": (pytest.mark.needs_program("cc"),),
+    "attack-a-machine": (COMPILERS, pytest.mark.needs_program("jq")),
     "attestation-results": (),
+    "be-the-administrator": (pytest.mark.needs_runtime, pytest.mark.needs_program("cc")),
     "collateral": (pytest.mark.needs_program("openssl"),),
     "check-the-machine": (pytest.mark.needs_runtime,),
+    "do-the-attacks-by-hand": (pytest.mark.needs_program("cc"),),
     "do-the-exercise": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "dump-memory": (*ROOT_RUNTIME, PYTHON),
     "explain-a-failure": (),
+    "launch-step-by-step": (pytest.mark.needs_program("cc"),),
     "prove-it": (*ROOT_RUNTIME, PYTHON),
     "read-the-results-in-a-script": (*ROOT_RUNTIME, PYTHON),
     "run-a-program": (*ROOT_RUNTIME, PYTHON),

@@ -13,8 +13,9 @@ from tests.forge.emulated_sev import Session, owner_of, quick_keystore, sessions
 
 import cloister
 from cloister.emulate.host import Cause
+from cloister.emulate.launch_step import Stage
 from cloister.emulate.machine import Ending, Shape
-from cloister.emulate.sev.launch_steps import Party, Stage, Tampering, launch_steps
+from cloister.emulate.sev.launch_steps import Party, Tampering, launch_steps
 from cloister.emulate.sev.owner import PRODUCTION
 from cloister.emulate.sev.secret_area import DISK_KEY
 from cloister.emulate.sev.sme import SmeMachine

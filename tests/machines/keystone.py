@@ -1,9 +1,13 @@
-"""A security monitor on a board without a processor: calls and their registers are given by hand."""
+"""Keystone without a processor, where calls and registers are given by hand; and a stage for attacks on a whole one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from cloister.emulate.attacks.scene import Act, Played, Scene
+from cloister.emulate.attacks.victims import victim
 from cloister.emulate.keystone.boot import measured_boot
 from cloister.emulate.keystone.bus import BASE, Bus, address_of
+from cloister.emulate.keystone.machine import KeystoneMachine
 from cloister.emulate.keystone.monitor import SecurityMonitor
 from cloister.emulate.keystone.pmp import Pmp
 from cloister.emulate.keystone.sbi import CreateArguments, Function
@@ -12,11 +16,12 @@ from cloister.emulate.memory.controller import MemoryController
 from cloister.emulate.memory.dram_unsafe import Dram
 from cloister.emulate.memory.plain import PlainCipher
 from cloister.emulate.paging import HOST_KEY, Access
+from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.keystone import KeystoneManufacturer
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.measure.image import PAGE
 
-__all__ = ["ARGUMENTS", "EPM", "PAGES", "UTM", "Board", "arguments"]
+__all__ = ["ARGUMENTS", "EPM", "PAGES", "UTM", "Board", "Stage", "arguments"]
 
 PAGES = 2048
 ARGUMENTS, UTM, EPM = address_of(600), address_of(608), address_of(640)
@@ -60,3 +65,21 @@ class Board:
         """Whether the enclaves' hart, the other one, and a device may write there."""
         first, second, device = (unit.check(address, PAGE, Access.WRITE).allowed for unit in (*self.harts, self.iopmp))
         return first, second, device
+
+
+class Stage(Scene):
+    """A scene of an attack on a Keystone machine."""
+
+    def __init__(self, make: Callable[[Terminal], KeystoneMachine]) -> None:
+        super().__init__(make, lambda machine: victim(machine.architecture))
+
+    @property
+    def board(self) -> KeystoneMachine:
+        """The machine, by its own class."""
+        assert isinstance(self.machine, KeystoneMachine)
+        return self.machine
+
+    def shown(self, *acts: Act, steps: int = 0) -> Played:
+        """Launch and play to the victim's end. `steps`: the host interrupts after so many instructions."""
+        self.launch()
+        return self.play([*acts, Act(b"q\n")], steps=steps)

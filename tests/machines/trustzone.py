@@ -38,6 +38,11 @@ __attribute__((used)) long secret(void) {
     __asm__ volatile("fmov d20, %0" : "+r"(kept) : : "v20");
     return 7;
 }
+__attribute__((used)) long vector(void) {
+    long found;
+    __asm__ volatile("fmov %0, d20" : "=r"(found));
+    return found;
+}
 __attribute__((used)) long level(void) {
     long found;
     __asm__ volatile("mrs %0, CurrentEL" : "=r"(found));
@@ -51,7 +56,7 @@ int main(void) {
     return 0;
 }
 """
-SERVICES = ("pay", "crash", "forever", "ask", "fetch", "secret", "level")
+SERVICES = ("pay", "crash", "forever", "ask", "fetch", "secret", "vector", "level")
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,12 @@ class AnyHost(RuleBasedStateMachine):
         self.dram = Dram(GRANULES)
         controller = MemoryController(self.dram)
         self.memory = PasMemory(
-            controller, FrameCache([memoryview(bytearray(PAGE)) for _ in range(64)], controller, int)
+            controller, FrameCache([memoryview(bytearray(PAGE)) for _ in range(64)], controller, lambda: None)
         )
         gpt = GranuleProtectionTable(self.memory, GRANULES, L0, L1)
         gpt.fill(0, FREE, Pas.NON_SECURE)
         gpt.fill(FREE, FREE + 3, Pas.SECURE)
-        self.rmm = Rmm(self.memory, gpt, FREE + 3, NAMES, lambda: None, lambda: None)
+        self.rmm = Rmm(self.memory, gpt, FREE + 3, NAMES, lambda: None, lambda _page: None)
         self.rims: dict[int, bytes] = {}
 
     @initialize(target=given_up)
@@ -195,10 +195,12 @@ def test_ranges_are_measured_as_the_monitor_walks_them(first: int, count: int) -
         offline = offline.set_ram(one, other)
     with Dram(256) as dram:
         controller = MemoryController(dram)
-        memory = PasMemory(controller, FrameCache([memoryview(bytearray(PAGE)) for _ in range(16)], controller, int))
+        memory = PasMemory(
+            controller, FrameCache([memoryview(bytearray(PAGE)) for _ in range(16)], controller, lambda: None)
+        )
         gpt = GranuleProtectionTable(memory, 256, 192, 160)
         gpt.fill(0, 160, Pas.NON_SECURE)
-        rmm = Rmm(memory, gpt, 160, NAMES, int, int)
+        rmm = Rmm(memory, gpt, 160, NAMES, lambda: None, lambda _page: None)
         host = Hypervisor(rmm, PhysicalMemory(0, 160), lambda page, data: memory.put(page, HOST_KEY, data))
         host.create(PROGRAM_REALM)
         host.set_ram(base, top)

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from tests.forge.emulated_sev import EXIT, Session, owner_of, program, quick_keystore, sessions
 
+from cloister.emulate.launch_step import Stage
 from cloister.emulate.machine import Shape
 from cloister.emulate.sev.commands import CommandFailed, Policy, Status
-from cloister.emulate.sev.launch_steps import Party, Stage, Tampering, launch_steps
+from cloister.emulate.sev.launch_steps import Party, Tampering, launch_steps
 from cloister.emulate.sev.machine import SevMachine
 from cloister.emulate.sev.owner import PRODUCTION, GuestOwner
 from cloister.emulate.vendors.amd import AmdManufacturer

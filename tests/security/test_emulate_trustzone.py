@@ -243,6 +243,18 @@ def test_it_is_the_address_space_controller_that_protects(banks: Banks) -> None:
     assert one.lines == ["ready", "31337"]
 
 
+def test_the_normal_world_asks_the_processor_for_no_translations(banks: Banks) -> None:
+    """At s1e1r, x0: a page walk of the processor's would not go through the controller, so there is none."""
+    one = banks()
+    machine = one.machine
+
+    def act() -> None:
+        machine.normal.load(CODE, code(0xD508_7800, BRK))
+        assert machine.normal.run(CODE, WINDOW).why is Why.UNDEFINED
+
+    assert one.run(act) == Ending(0)
+
+
 def test_the_normal_world_cannot_configure_the_controllers(banks: Banks) -> None:
     one = banks()
     machine = one.machine

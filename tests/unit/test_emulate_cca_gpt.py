@@ -29,7 +29,9 @@ GPI = {Pas.NON_SECURE: 0x9, Pas.SECURE: 0x8, Pas.REALM: 0xB, Pas.ROOT: 0xA}
 def memory() -> Iterator[PasMemory]:
     with Dram(GRANULES) as dram:
         controller = MemoryController(dram)
-        yield PasMemory(controller, FrameCache([memoryview(bytearray(PAGE)) for _ in range(64)], controller, int))
+        yield PasMemory(
+            controller, FrameCache([memoryview(bytearray(PAGE)) for _ in range(64)], controller, lambda: None)
+        )
 
 
 @pytest.fixture

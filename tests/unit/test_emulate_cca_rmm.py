@@ -11,9 +11,9 @@ from cloister.emulate.cca.hypervisor import Hypervisor
 from cloister.emulate.cca.memory import PasMemory
 from cloister.emulate.cca.realm import RealmParamsPage, RealmState, load_realm
 from cloister.emulate.cca.rec import AUX_COUNT, Exit, ExitReason, RecParamsPage
-from cloister.emulate.cca.rmi import CallFailed, MonitorPanic, Rmi, RmiStatus
+from cloister.emulate.cca.rmi import CallFailed, Rmi, RmiStatus
 from cloister.emulate.cca.rmm import Rmm
-from cloister.emulate.cca.rtt import Hipas, Ripas, RttEntry
+from cloister.emulate.cca.rtt import Ripas
 from cloister.emulate.cca.smc import NOT_SUPPORTED, host_call
 from cloister.emulate.host import PhysicalMemory
 from cloister.emulate.memory.cache import FrameCache
@@ -36,12 +36,12 @@ class Stand:
 
     def __init__(self, dram: Dram) -> None:
         controller = MemoryController(dram)
-        cache = FrameCache([memoryview(bytearray(PAGE)) for _ in range(128)], controller, int)
+        cache = FrameCache([memoryview(bytearray(PAGE)) for _ in range(128)], controller, lambda: None)
         self.memory = PasMemory(controller, cache)
         gpt = GranuleProtectionTable(self.memory, GRANULES, L0, L1)
         gpt.fill(0, L1, Pas.NON_SECURE)
         self.shootdowns = 0
-        self.rmm = Rmm(self.memory, gpt, L1, NAMES, self._shot, lambda: None)
+        self.rmm = Rmm(self.memory, gpt, L1, NAMES, self._shot, lambda _page: None)
         self.host = Hypervisor(self.rmm, PhysicalMemory(1, L1 - 1), lambda page, data: self.memory.put(page, 0, data))
 
     def _shot(self) -> None:
@@ -237,121 +237,6 @@ def test_registers_of_a_sha512_realm_have_64_bytes(stand: Stand) -> None:
     stand.realm(RealmParameters(s2sz=40, hash_algorithm="sha512"))
     found = load_realm(stand.memory, stand.host.rd // PAGE)
     assert {len(one.value) for one in (found.rim.digest, *found.rems)} == {64}
-
-
-# ---- tables
-
-
-def test_a_missing_table_is_reported_by_its_level(stand: Stand) -> None:
-    rd = stand.realm()
-    for level in range(3):
-        data = stand.host.give()
-        refused(RmiStatus.ERROR_RTT, stand.rmm.data_create_unknown, rd, data, IPA, index=level)
-        stand.host.make_tables(IPA, level + 1)
-    stand.rmm.data_create_unknown(rd, data, IPA)
-
-
-def test_tables_are_not_made_twice_or_out_of_order(stand: Stand) -> None:
-    rd, rtt = stand.realm(), stand.host.give()
-    refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_create, rd, rtt, IPA, 3)
-    refused(RmiStatus.ERROR_INPUT, stand.rmm.rtt_create, rd, rtt, IPA, 4)
-    refused(RmiStatus.ERROR_INPUT, stand.rmm.rtt_create, rd, rtt, IPA, 0)
-    refused(RmiStatus.ERROR_INPUT, stand.rmm.rtt_create, rd, rtt, PAGE, 1)
-    refused(RmiStatus.ERROR_INPUT, stand.rmm.rtt_create, rd, rtt, 1 << 40, 1)
-    stand.host.make_tables(0, 1)
-    refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_create, rd, rtt, 0, 1)
-
-
-def test_a_table_in_use_is_not_destroyed(stand: Stand) -> None:
-    rd = stand.running()
-    for level in (1, 2, 3):
-        refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_destroy, rd, 0, level, index=level)
-    stand.host.destroy(0)
-    stand.rmm.rtt_destroy(rd, 0, 3)
-    assert stand.rmm.rtt_read_entry(rd, 0, 3)[:2] == (2, Hipas.UNASSIGNED)
-    assert stand.rmm.rtt_read_entry(rd, 0, 3).ripas is Ripas.DESTROYED
-
-
-def test_a_new_table_inherits_what_it_stands_under(stand: Stand) -> None:
-    rd = stand.realm()
-    stand.host.make_tables(IPA, 2)
-    stand.rmm.rtt_init_ripas(rd, IPA, IPA + BLOCK)
-    stand.host.make_tables(IPA, 3)
-    assert stand.rmm.rtt_read_entry(rd, IPA + 17 * PAGE, 3) == (3, Hipas.UNASSIGNED, 0, Ripas.RAM)
-
-
-@pytest.mark.parametrize(("ipa", "level"), [(1, 3), (PAGE, 2), (0, 4), (1 << 40, 3), (-PAGE, 3)])
-def test_entries_that_there_are_not(stand: Stand, ipa: int, level: int) -> None:
-    refused(RmiStatus.ERROR_INPUT, stand.rmm.rtt_read_entry, stand.realm(), ipa, level)
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [RttEntry(Hipas.UNASSIGNED, ripas) for ripas in Ripas]
-    + [RttEntry(Hipas.ASSIGNED, ripas, 0x123) for ripas in Ripas]
-    + [RttEntry(Hipas.UNASSIGNED, unprotected=True), RttEntry(Hipas.ASSIGNED, page=5, unprotected=True)],
-)
-def test_entries_are_read_as_they_were_written(entry: RttEntry) -> None:
-    assert RttEntry.read(entry.word(), 3) == entry
-    assert bool(entry.word() & 1) == entry.valid
-
-
-def test_words_that_no_monitor_writes() -> None:
-    assert RttEntry.read(RttEntry(Hipas.TABLE, page=9).word(), 2) == RttEntry(Hipas.TABLE, page=9)
-    for word in (1, 3 << 2, 3 << 5):
-        with pytest.raises(MonitorPanic):
-            RttEntry.read(word, 3)
-
-
-# ---- data
-
-
-def test_a_granule_is_given_for_one_purpose(stand: Stand) -> None:
-    rd = stand.running()
-    own = stand.host.table[0] * PAGE
-    for used in (rd, stand.host.rec, stand.host.root, own, 3, stand.host_page()):
-        refused(RmiStatus.ERROR_INPUT, stand.rmm.data_create_unknown, rd, used, PAGE)
-    refused(RmiStatus.ERROR_RTT, stand.rmm.data_create_unknown, rd, stand.host.give(), 0, index=3)
-    refused(RmiStatus.ERROR_INPUT, stand.rmm.data_create_unknown, rd, stand.host.give(), HALF)
-
-
-def test_what_is_taken_is_wiped_and_destroyed_for_the_realm(stand: Stand) -> None:
-    rd = stand.realm()
-    stand.host.load([(0, b"secret".ljust(PAGE, b"s"))])
-    page = stand.host.destroy(0)
-    assert stand.rmm.granules.state(page) is GranuleState.DELEGATED
-    assert stand.memory.read(page, 4) == ZEROS
-    assert stand.rmm.rtt_read_entry(rd, 0, 3) == (3, Hipas.UNASSIGNED, 0, Ripas.DESTROYED)
-    stand.rmm.data_create_unknown(rd, page * PAGE, 0)
-    assert stand.rmm.rtt_read_entry(rd, 0, 3) == (3, Hipas.ASSIGNED, page * PAGE, Ripas.DESTROYED)
-    assert stand.shootdowns
-    refused(RmiStatus.ERROR_RTT, stand.rmm.data_destroy, rd, PAGE, index=3)
-
-
-def test_what_the_realm_never_wanted_is_taken_without_harm(stand: Stand) -> None:
-    rd = stand.realm()
-    stand.host.make_tables(0, 3)
-    stand.rmm.data_create_unknown(rd, stand.host.give(), 0)
-    assert stand.rmm.rtt_read_entry(rd, 0, 3).ripas is Ripas.EMPTY
-    stand.rmm.data_destroy(rd, 0)
-    assert stand.rmm.rtt_read_entry(rd, 0, 3).ripas is Ripas.EMPTY
-
-
-@pytest.mark.parametrize(("base", "top"), [(0, 0), (PAGE, 0), (1, PAGE), (0, 1), (0, HALF + PAGE), (-PAGE, PAGE)])
-def test_ranges_that_are_none(stand: Stand, base: int, top: int) -> None:
-    refused(RmiStatus.ERROR_INPUT, stand.rmm.rtt_init_ripas, stand.realm(), base, top)
-
-
-def test_unprotected_addresses_lead_where_the_host_says(stand: Stand) -> None:
-    rd, page = stand.realm(), stand.host_page()
-    refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_map_unprotected, rd, HALF, 3, page)
-    stand.host.share(HALF, page // PAGE)
-    assert stand.rmm.rtt_read_entry(rd, HALF, 3) == (3, Hipas.ASSIGNED, page, Ripas.EMPTY)
-    refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_map_unprotected, rd, HALF, 3, page, index=3)
-    for ipa, level, target in ((0, 3, page), (HALF + PAGE, 2, page), (HALF + PAGE, 3, page | 1), (HALF + PAGE, 3, -1)):
-        refused(RmiStatus.ERROR_INPUT, stand.rmm.rtt_map_unprotected, rd, ipa, level, target)
-    stand.rmm.rtt_unmap_unprotected(rd, HALF, 3)
-    refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_unmap_unprotected, rd, HALF, 3, index=3)
 
 
 # ---- processors

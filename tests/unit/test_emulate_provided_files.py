@@ -252,14 +252,16 @@ def test_what_is_written_is_taken_and_content_is_made_at_opening(inside: Inside)
 
 
 def test_what_cannot_be_taken_or_made_is_an_errno(inside: Inside) -> None:
-    def refuse(_data: bytes = b"") -> bytes:
+    def cannot_make() -> bytes:
         raise Failed(errno.EINVAL)
 
-    inside.bench.shim.provide("/dev/attestation/no", refuse, save=lambda data: None if not data else refuse() and None,
-                              mount="/dev/attestation")  # fmt: skip
+    def cannot_take(data: bytes) -> None:
+        raise Failed(errno.ENOSPC if data else errno.EINVAL)
+
+    inside.bench.shim.provide("/dev/attestation/no", cannot_make, save=cannot_take)
     assert inside.open("/dev/attestation/no") == -errno.EINVAL
     descriptor = inside.open("/dev/attestation/no", os.O_WRONLY)
-    assert inside.call("write", descriptor, b"x", 1) == -errno.EINVAL
+    assert inside.call("write", descriptor, b"x", 1) == -errno.ENOSPC
 
 
 @pytest.mark.parametrize("path", ["relative/name", "/run/../x/y", "/run/secrets/", "/name", "//run/x/y"])

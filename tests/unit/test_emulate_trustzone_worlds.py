@@ -103,12 +103,10 @@ def test_wiping_a_monitor_leaves_nothing(engine: Engine) -> None:
 def test_exception_levels_of_the_engine(engine: Engine) -> None:
     """CurrentEL is not for EL0 (exception 1), and says 1 << 2 at EL1."""
     engine._uc.mem_write(0x1_0000_2000, bytes.fromhex("414238d5 200020d4"))  # mrs x1, CurrentEL; brk #1
-    engine.set_exception_level(ExceptionLevel.EL0)
-    engine.begin(0x2000, 0x1000)
-    assert engine.run().number == 1
-    engine.set_exception_level(ExceptionLevel.EL1)
-    engine.begin(0x2000, 0x1000)
-    assert engine.run().number == 7
+    for level, exception in ((ExceptionLevel.EL0, 1), (ExceptionLevel.EL1, 7)):
+        engine.set_exception_level(level)
+        engine.program_counter = 0x2000
+        assert engine.run().number == exception
     assert engine.read("x1") == 1 << 2
 
 

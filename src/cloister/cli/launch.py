@@ -124,7 +124,7 @@ def secret_of(args: argparse.Namespace) -> bytes:
     """The secret, from wherever it comes. UsageError without one."""
     if args.secret_file is not None:
         try:
-            secret = args.secret_file.read_bytes()
+            secret: bytes = args.secret_file.read_bytes()
         except OSError as error:
             raise UsageError(f"cannot read {args.secret_file}: {error.strerror}") from error
     elif os.isatty(0):

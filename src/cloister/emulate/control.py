@@ -79,9 +79,8 @@ class ControlSocket:
         while not done():
             now = time.monotonic()
             until = min((one.deadline for one in self._callers.values()), default=last + patience)
-            ready, _, _ = select.select(
-                [self._socket, *self._callers, *descriptors], [], [], max(0.0, min(until, last + patience) - now)
-            )
+            heard = [self._socket.fileno(), *self._callers, *descriptors]
+            ready, _, _ = select.select(heard, [], [], max(0.0, min(until, last + patience) - now))
             if any(one in ready for one in descriptors):
                 return True
             if ready:
@@ -91,11 +90,11 @@ class ControlSocket:
             self._attend(ready)
         return True
 
-    def _attend(self, ready: Sequence[object]) -> None:
+    def _attend(self, ready: Sequence[int]) -> None:
         """Hear those who said something, admit who is new, drop who is too slow."""
         for caller in [one for number, one in self._callers.items() if number in ready]:
             self._hear(caller)
-        if self._socket in ready:
+        if self._socket.fileno() in ready:
             self._admit()
         for caller in [one for one in self._callers.values() if one.deadline <= time.monotonic()]:
             self._drop(caller)

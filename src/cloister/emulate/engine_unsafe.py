@@ -112,12 +112,15 @@ SCTLR_EL1: Final = (1, 0, 3, 0, 0)
 SCTLR_PROGRAMS: Final = 1 << 26 | 1 << 18 | 1 << 16 | 1 << 15 | 1 << 14
 """UCI, nTWE, nTWI, UCT, DZE: what Linux lets programs at EL0 do (arch/arm64/include/asm/sysreg.h)."""
 
+CNTKCTL_EL1: Final = (14, 1, 3, 0, 0)
+EL0VCTEN: Final = 1 << 1
+"""Programs may read the virtual counter, as under Linux."""
+
 SYSTEM_CALL_EXCEPTION: Final = {Architecture.ARM64: 2, Architecture.RISCV64: 8}
 """QEMU's EXCP_SWI of Arm, and RISC-V's cause 8: ecall from U-mode (Privileged Architecture, table 3.6)."""
 
-UNDEFINED: Final = 1
-SMC: Final = 13
-"""QEMU's EXCP_UDEF and EXCP_SMC of Arm."""
+UNDEFINED: Final = Event(Stop.EXCEPTION, 1)
+"""QEMU's EXCP_UDEF of Arm."""
 SMC_MASK: Final = 0xFFE0_001F
 SMC_CODE: Final = 0xD400_0003
 """SMC with any immediate (Arm ARM, DDI 0487, C6.2, SMC)."""
@@ -164,7 +167,7 @@ class Engine:
         self.architecture = architecture
         self._registers = REGISTERS[architecture]
         self._by_name = dict(self._registers.general)
-        self._fill = fill
+        self._frames, self._fill = frames, fill
         self._event: Event | None = None
         self._failure: Exception | None = None
         self._forget = False
@@ -203,6 +206,22 @@ class Engine:
             event: Event | None = self._event
             return event if event is not None else Event(Stop.STEPS)
 
+    def passed_monitor_call(self, event: Event) -> bool:
+        """Arm: whether an undefined instruction was an SMC, which is undefined at EL0. If so, stand behind it.
+
+        For machines whose kernel carries it out. MemoryFault, IntegrityFault if the page is gone meanwhile.
+        """
+        if event != UNDEFINED or self.architecture is not Architecture.ARM64:
+            return False
+        place = self.program_counter
+        while (found := self._fill(place, Access.FETCH)) is None:
+            self.forget_code()
+        start = place & (PAGE - 1)
+        if int.from_bytes(self._frames.views[found[0]][start : start + 4], "little") & SMC_MASK != SMC_CODE:
+            return False
+        self.program_counter = place + 4
+        return True
+
     def _on_fill(self, _uc: object, address: int, access: int, entry: Any, _data: object) -> bool:  # noqa: ANN401
         try:
             found = self._fill(address, Access(access))
@@ -228,19 +247,8 @@ class Engine:
 
     def _on_exception(self, _uc: object, number: int, _data: object) -> None:
         called = SYSTEM_CALL_EXCEPTION.get(self.architecture) == number
-        if number == UNDEFINED and self.architecture is Architecture.ARM64 and self._at_secure_monitor_call():
-            self.program_counter += 4
-            number = SMC
         self._event = Event(Stop.SYSTEM_CALL if called else Stop.EXCEPTION, number)
         self._uc.emu_stop()
-
-    def _at_secure_monitor_call(self) -> bool:
-        """Arm: whether the undefined instruction is an SMC, which is one at EL0: its kernel may carry it out."""
-        try:
-            code = self._uc.vmem_read(self.program_counter, unicorn.UC_PROT_EXEC, 4)
-        except unicorn.UcError:
-            return False
-        return int.from_bytes(code, "little") & SMC_MASK == SMC_CODE
 
     def _on_invalid(self, _uc: object, _data: object) -> bool:
         self._event = Event(Stop.INSTRUCTION)
@@ -334,6 +342,17 @@ class Engine:
         # Writing a system register is what makes the engine take notice of the level.
         self._uc.reg_write(arm64_const.UC_ARM64_REG_CP_REG, (*SCTLR_EL1, SCTLR_PROGRAMS))
 
+    def forbid_address_translation(self) -> None:
+        """Arm at EL1: AT instructions are undefined from now on. Their page walks would pass `fill` by."""
+        self._uc.hook_add(unicorn.UC_HOOK_INSN, self._on_system, None, 1, 0, arm64_const.UC_ARM64_INS_SYS)
+
+    def _on_system(self, _uc: object, _register: int, place: Any, _data: object) -> bool:  # noqa: ANN401
+        """SYS with CRn 7 and CRm 8 or 9 is AT (Arm ARM, C5.1.2); True leaves the instruction out."""
+        if forbidden := place.crn == 7 and place.crm in {8, 9}:
+            self._event = Event(Stop.INSTRUCTION)
+            self._uc.emu_stop()
+        return bool(forbidden)
+
     def close(self) -> None:
         """Wipe the processor state and what was put aside."""
         self._uc.context_restore(self._clean)
@@ -357,6 +376,7 @@ def _engine_of(architecture: Architecture) -> unicorn.Uc:
     uc.ctl_set_tlb_mode(unicorn.UC_TLB_VIRTUAL)
     if architecture is Architecture.ARM64:
         uc.reg_write(arm64_const.UC_ARM64_REG_CPACR_EL1, 3 << 20)
+        uc.reg_write(arm64_const.UC_ARM64_REG_CP_REG, (*CNTKCTL_EL1, EL0VCTEN))
     elif architecture is Architecture.RISCV64:
         uc.reg_write(riscv_const.UC_RISCV_REG_MSTATUS, RISCV_FLOATING)
         for counters in (riscv_const.UC_RISCV_REG_MCOUNTEREN, riscv_const.UC_RISCV_REG_SCOUNTEREN):

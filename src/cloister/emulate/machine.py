@@ -192,6 +192,9 @@ class Machine(AdministratorPorts):
         self.interval = steps
         try:
             while True:
+                if self.cache.stale_code:  # the shim or the host wrote code that the TLB still leads to
+                    self.cache.stale_code = False
+                    self.engine.forget_code()
                 ending = self._react(self.engine.run(self.interval))
                 if ending is not None:
                     return ending
@@ -294,8 +297,9 @@ class Machine(AdministratorPorts):
             cache.stale_code = False
             return None
         frame = cache.frame(found[0], found[2], write=access is Access.WRITE, fetch=fetch)
-        permission = found[1].value
-        return frame, permission if cache.is_dirty(frame) else permission & ~2
+        if fetch:
+            return frame, found[1].value & ~2  # who writes code asks first: then what was translated is forgotten
+        return frame, found[1].value & 3 if cache.is_dirty(frame) else found[1].value & 1
 
     def _translated(self, address: int, access: Access) -> Translation:
         """`translate`, after memory that was only promised has been committed."""

@@ -29,10 +29,9 @@ R = TypeVar("R", bound=Record)
 class Realm:
     """A realm during one call: its RD's page, what stands in it, and its tables."""
 
-    def __init__(self, memory: PasMemory, page: int) -> None:
-        self._memory, self.page = memory, page
-        self.descriptor: RealmDescriptor = load_realm(memory, page)
-        self.tables = Tables(memory, self.descriptor.root, self.descriptor.level, TABLE_KEY)
+    def __init__(self, memory: PasMemory, page: int, descriptor: RealmDescriptor) -> None:
+        self._memory, self.page, self.descriptor = memory, page, descriptor
+        self.tables = Tables(memory, descriptor.root, descriptor.level, TABLE_KEY)
 
     def keep(self) -> None:
         """What changed goes into the RD."""
@@ -47,7 +46,7 @@ class Core:
     """The monitor's memory and books. `count`: granules from 0 on that may be delegated.
 
     `names` are the registers of a program. `shootdown` is called when translations of a realm that were valid no longer
-    are, `withdrawn` when a page ceases to be the host's.
+    are, `withdrawn` with a page that ceases to be the host's.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Core:
         count: int,
         names: tuple[str, ...],
         shootdown: Callable[[], None],
-        withdrawn: Callable[[], None],
+        withdrawn: Callable[[int], None],
     ) -> None:
         self.memory, self.gpt = memory, gpt
         self.granules = Granules(count)
@@ -75,7 +74,19 @@ class Core:
 
     def realm(self, call: Rmi, address: int) -> Realm:
         """The realm of an RD's address. CallFailed; MonitorPanic."""
-        return Realm(self.memory, self.granules.require(call, address, GranuleState.RD))
+        return self.realm_at(self.granules.require(call, address, GranuleState.RD))
+
+    def realm_at(self, page: int) -> Realm:
+        """The realm of an RD's page. MonitorPanic."""
+        descriptor = load_realm(self.memory, page)
+        self.key_of_mecid(page, descriptor.mecid)
+        return Realm(self.memory, page, descriptor)
+
+    def key_of_mecid(self, page: int, mecid: int) -> int:
+        """The key id of a MECID that stands in the RD of a page. MonitorPanic if no realm has it."""
+        if mecid not in self.mecids:
+            raise MonitorPanic(f"the realm descriptor in granule {page:#x} has a MECID of no realm: DRAM was changed")
+        return key_of(mecid)
 
     def from_host(self, call: Rmi, address: int) -> bytes:
         """4,096 bytes that the host left in a granule of its own. CallFailed if it is not the host's."""

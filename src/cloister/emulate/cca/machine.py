@@ -20,7 +20,7 @@ from cloister.emulate.cca.gpt import L1_PAGES, GranuleProtectionFault, GranulePr
 from cloister.emulate.cca.hypervisor import Hypervisor
 from cloister.emulate.cca.memory import PasMemory
 from cloister.emulate.cca.platform import FIRMWARE, platform_state
-from cloister.emulate.cca.realm import RealmDescriptor, load_realm
+from cloister.emulate.cca.realm import RealmDescriptor
 from cloister.emulate.cca.rec import Exit, ExitReason, abort_syndrome, hpfar
 from cloister.emulate.cca.rmi import CallFailed, MonitorPanic
 from cloister.emulate.cca.rmm import Rmm
@@ -82,6 +82,8 @@ class CcaMachine(SmcInstruction):
         if carved <= 0:
             raise UsageError(f"DRAM of {shape.memory} pages is too small: a CCA machine has its tables in it")
         super().__init__(shape, console)
+        self._stage2: dict[int, tuple[int, int]] = {}
+        self._of_host: dict[int, set[int]] = {}
         self.debug, self._parameters, self._keystore = debug, parameters, keystore
         self._state = platform_state(firmware, debug=debug)
         self.memory = PasMemory(self.controller, self.cache)
@@ -93,7 +95,6 @@ class CcaMachine(SmcInstruction):
         self.hypervisor = Hypervisor(
             self.rmm, self.pages, lambda page, content: self.memory.put(page, HOST_KEY, content)
         )
-        self._shared: dict[int, int] = {}
         self._left = Exit(ExitReason.IRQ)
         self._ram_end = PROGRAM_MEMORY
         self._kernel_page: int | None = None
@@ -151,7 +152,7 @@ class CcaMachine(SmcInstruction):
 
     def _boot(self) -> None:
         """The realm reads its boot parameters in its own memory, which is measured, and maps the image as they say."""
-        self._realm: RealmDescriptor = load_realm(self.memory, self.hypervisor.rd // PAGE)
+        self._realm: RealmDescriptor = self.rmm.realm_at(self.hypervisor.rd // PAGE).descriptor
         count = parameter_pages(self._own_page(0))
         parameters = BootParameters.parse(b"".join(self._own_page(number) for number in range(count)))
         contents = tuple(self._own_page(ipa // PAGE) for _, _, ipa in parameters.placed())
@@ -169,7 +170,7 @@ class CcaMachine(SmcInstruction):
     def measurement(self) -> Digest:
         """RIM, as the realm descriptor has it."""
         self._require_realm()
-        return load_realm(self.memory, self.hypervisor.rd // PAGE).rim.digest
+        return self.rmm.realm_at(self.hypervisor.rd // PAGE).descriptor.rim.digest
 
     def _require_realm(self) -> None:
         if not self.hypervisor.has_realm:
@@ -202,7 +203,15 @@ class CcaMachine(SmcInstruction):
     # ---- translation
 
     def nested(self, guest_page: int, address: int, access: Access) -> tuple[int, int]:
-        """The realm's tables, then the granule protection check."""
+        """The realm's tables, then the granule protection check. What was found is kept until the next shootdown."""
+        found = self._stage2.get(guest_page)
+        if found is None:
+            found = self._stage2[guest_page] = self._walked(guest_page, address, access)
+            if found[1] == HOST_KEY:
+                self._of_host.setdefault(found[0], set()).add(guest_page)
+        return found
+
+    def _walked(self, guest_page: int, address: int, access: Access) -> tuple[int, int]:
         try:
             walk = self.rmm.stage2(self._realm, guest_page * PAGE)
             if not walk.entry.valid:
@@ -262,24 +271,23 @@ class CcaMachine(SmcInstruction):
 
     def _shared_frame(self, page: int, *, write: bool) -> memoryview:
         """A page of the bounce buffer as the realm reaches it, at an unprotected address. HostLied if it is gone."""
-        found = self._shared.get(page)
-        if found is None:
-            ipa = self._realm.half + self.bounce.pages.index(page) * PAGE
-            try:
-                found, _ = self.nested(ipa // PAGE, ipa, Access.WRITE if write else Access.READ)
-            except MemoryFault as fault:
-                raise HostLied("a host call", f"the buffer that it shared is gone: {fault.reason}") from fault
-            self._shared[page] = found
-        return self.memory.frame(found, HOST_KEY, write=write)
+        ipa = self._realm.half + self.bounce.pages.index(page) * PAGE
+        try:
+            found, key = self.nested(ipa // PAGE, ipa, Access.WRITE if write else Access.READ)
+        except MemoryFault as fault:
+            raise HostLied("a host call", f"the buffer that it shared is gone: {fault.reason}") from fault
+        return self.memory.frame(found, key, write=write)
 
     def forget_translations(self) -> None:
         """A TLB shootdown."""
-        self._forget_shared()
+        self._stage2.clear()
+        self._of_host.clear()
         super().forget_translations()
 
-    def _forget_shared(self) -> None:
-        """What the realm knew of the host's own pages."""
-        self._shared = {}
+    def _forget_shared(self, page: int) -> None:
+        """A page is no longer the host's: TLBI PALOS by EL3. A program has no translations to such pages."""
+        for guest_page in self._of_host.pop(page, ()):
+            self._stage2.pop(guest_page, None)
 
     def leave(self, cause: Cause, address: int | None = None) -> None:
         """A REC exit. For a page fault, `nested` has said what the host is told."""
@@ -304,13 +312,12 @@ class CcaMachine(SmcInstruction):
     @contextmanager
     def _as_faults(self) -> Iterator[None]:
         """Where the realm cannot run on, the program meets a fault that nobody repairs."""
-        place = self.engine.program_counter
         try:
             yield
         except CallFailed as failed:
-            raise MemoryFault(place, Access.FETCH, Stage.HOST, str(failed)) from failed
+            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.HOST, str(failed)) from failed
         except MonitorPanic as panic:
-            raise MemoryFault(place, Access.FETCH, Stage.TEE, str(panic)) from panic
+            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.TEE, str(panic)) from panic
 
     def _visit_host(self, left: Exit) -> tuple[int, ...]:
         """An exit that the realm's kernel makes on its own. Model: registers are not moved, they stay as they are."""

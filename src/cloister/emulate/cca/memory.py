@@ -18,7 +18,9 @@ from cloister.measure.image import PAGE
 
 __all__ = ["MONITOR_MECID", "REALM_KEY", "ROOT_KEY", "SCRUB_MECID", "SECURE_KEY", "PasMemory", "key_of"]
 
-SECURE_KEY, ROOT_KEY, REALM_KEY = 1, 2, 3
+SECURE_KEY: Final = 1
+ROOT_KEY: Final = 2
+REALM_KEY: Final = 3
 """Key ids of the memory controller; the non-secure address space has HOST_KEY."""
 
 MONITOR_MECID: Final = 0

@@ -131,8 +131,8 @@ class RealmDescriptor:
 
 
 LAYOUT: Final = struct.Struct("<8Q" + f"{FIELD}s" * (2 + REGISTERS))
-STATE: Final = 0
-"""The number of the word that holds the realm's state."""
+STATE, MECID = 0, 5
+"""The numbers of the words that hold the realm's state, and its MECID."""
 
 
 def save_realm(memory: PasMemory, page: int, realm: RealmDescriptor) -> None:
@@ -160,3 +160,8 @@ def load_realm(memory: PasMemory, page: int) -> RealmDescriptor:
 def state_of(memory: PasMemory, page: int) -> int:
     """Only the state, for the hot path of RMI_REC_ENTER."""
     return memory.word(page, key_of(MONITOR_MECID), STATE)
+
+
+def mecid_of(memory: PasMemory, page: int) -> int:
+    """Only the MECID, for the hot path of REC entry and exit."""
+    return memory.word(page, key_of(MONITOR_MECID), MECID)

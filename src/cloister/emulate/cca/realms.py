@@ -9,7 +9,7 @@ from cloister.emulate.cca.core import TABLE_KEY, Core, Realm
 from cloister.emulate.cca.gpt import Pas
 from cloister.emulate.cca.granules import GranuleState
 from cloister.emulate.cca.memory import MONITOR_MECID, SCRUB_MECID, key_of
-from cloister.emulate.cca.realm import RealmDescriptor, RealmParamsPage, RealmState, load_realm, save_realm, state_of
+from cloister.emulate.cca.realm import RealmDescriptor, RealmParamsPage, RealmState, mecid_of, save_realm, state_of
 from cloister.emulate.cca.rec import (
     AUX_COUNT,
     EMULATED_MMIO,
@@ -59,7 +59,7 @@ class Realms(Core):
         page = self.granules.require(call, address, GranuleState.NS)
         if not self.gpt.transition(page, Pas.NON_SECURE, Pas.REALM):
             raise CallFailed(call, RmiStatus.ERROR_INPUT, f"granule {address:#x} is not the non-secure world's")
-        self.withdrawn()
+        self.withdrawn(page)
         self.memory.put(page, key_of(SCRUB_MECID))
         self.granules.set(page, GranuleState.DELEGATED)
 
@@ -184,7 +184,8 @@ class Realms(Core):
 
     def context(self, page: int) -> RecContext:
         """The granule of a REC, under its realm's key."""
-        key = load_realm(self.memory, self.owners[page]).key
+        owner = self.owners[page]
+        key = self.key_of_mecid(owner, mecid_of(self.memory, owner))
         return RecContext(self.memory, page, key, self.names)
 
     def rec_enter(self, rec: int, run: int) -> list[int]:

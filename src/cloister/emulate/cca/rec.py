@@ -15,6 +15,7 @@ from typing import Final
 
 from cloister._wire import Record, raw, reserved, u16, u64
 from cloister.emulate.cca.memory import PasMemory
+from cloister.emulate.cca.rmi import MonitorPanic
 from cloister.emulate.cca.rtt import Ripas
 from cloister.emulate.paging import HOST_KEY, Access
 from cloister.measure.image import PAGE
@@ -212,6 +213,8 @@ class RecContext:
         if not self.word(PENDING):
             return None
         value = self.word(VALUE)
+        if value & 0xFF > Ripas.RAM:
+            raise MonitorPanic(f"the REC in granule {self.page:#x} asks for no RIPAS that there is: DRAM was changed")
         return self.word(NEXT), self.word(TOP), Ripas(value & 0xFF), bool(value >> 8)
 
     def ripas_done(self, upto: int) -> None:

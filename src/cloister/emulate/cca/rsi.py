@@ -110,7 +110,7 @@ class RealmCalls:
     @property
     def realm(self) -> Realm:
         """The realm as its RD has it now."""
-        return Realm(self._rmm.memory, self._rd // PAGE)
+        return self._rmm.realm_at(self._rd // PAGE)
 
     def version(self) -> int:
         """RSI_VERSION."""

@@ -88,7 +88,8 @@ class RttEntry(NamedTuple):
                 return cls(Hipas.TABLE, Ripas.EMPTY, page)
             return cls(Hipas.ASSIGNED, Ripas.EMPTY if unprotected else Ripas.RAM, page, unprotected)
         hipas, ripas = word >> HIPAS_SHIFT & HIPAS_MASK, word >> RIPAS_SHIFT & RIPAS_MASK
-        if hipas > Hipas.ASSIGNED or ripas > Ripas.DESTROYED:
+        valid = hipas == Hipas.ASSIGNED and (unprotected or ripas == Ripas.RAM)  # would be a valid descriptor
+        if hipas > Hipas.ASSIGNED or ripas > Ripas.DESTROYED or valid:
             raise MonitorPanic(f"a translation table entry of level {level} is {word:#018x}, which is no state")
         return cls(Hipas(hipas), Ripas.EMPTY if unprotected else Ripas(ripas), page, unprotected)
 

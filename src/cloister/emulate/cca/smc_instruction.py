@@ -13,15 +13,12 @@ from typing import Final
 from cloister.emulate.cca.rsi import RealmCalls, Rsi, RsiFailed, RsiStatus
 from cloister.emulate.cca.smc import NOT_SUPPORTED
 from cloister.emulate.cca.software_ports import CcaPorts
-from cloister.emulate.engine_unsafe import Event, Stop
+from cloister.emulate.engine_unsafe import Event
 from cloister.emulate.machine import Ending
 from cloister.emulate.paging import Access, MemoryFault
 from cloister.measure.image import PAGE
 
 __all__ = ["SmcInstruction"]
-
-SMC: Final = 13
-"""The engine's exception for it (QEMU's EXCP_SMC). The program counter stands behind the instruction."""
 
 WORDS: Final = struct.Struct("<8Q")
 LONGEST: Final = PAGE
@@ -34,7 +31,7 @@ class SmcInstruction(CcaPorts):
     calls: RealmCalls
 
     def _react(self, event: Event) -> Ending | None:
-        if event.stop is Stop.EXCEPTION and event.number == SMC:
+        if self.engine.passed_monitor_call(event):
             self._call()
             return None
         return super()._react(event)

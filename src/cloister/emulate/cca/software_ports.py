@@ -10,7 +10,6 @@ from typing import Final
 from cloister.emulate.cca.gpt import Pas, World
 from cloister.emulate.cca.hypervisor import Hypervisor
 from cloister.emulate.cca.memory import SECURE_KEY, PasMemory
-from cloister.emulate.cca.realm import load_realm
 from cloister.emulate.cca.rmi import CallFailed
 from cloister.emulate.cca.rmm import Rmm
 from cloister.emulate.guest import GuestMachine
@@ -66,7 +65,7 @@ class CcaPorts(GuestMachine):
         """An external debugger halts the processor in Root, from where all is open. Refused in lifecycle `secured`."""
         if not self.debug:
             raise Refused("external debug of Root and Realm is disabled: the platform's lifecycle state is secured")
-        key = load_realm(self.memory, self.hypervisor.rd // PAGE).key
+        key = self.rmm.realm_at(self.hypervisor.rd // PAGE).descriptor.key
         return self.memory.read(self.physical_page(host_address), key)
 
     def physical_page(self, host_address: int) -> int:

@@ -47,6 +47,7 @@ class Runtime:
         self._next_table = self.end
         self.free = PhysicalMemory(first, self.end - first - kept)
         self._last_table = self.end - kept
+        bus.zero(address_of(self._last_table), kept * PAGE)
         self._buffer = self.take_table()
         self.tables = Sv39(bus, monitor.hart, self.take_table(), self.take_table)
         self.image = self._map(page_of(user))
@@ -75,7 +76,6 @@ class Runtime:
         if self._next_table == self._last_table:
             raise MemoryError("no page left for the enclave's page tables")
         self._next_table -= 1
-        self._bus.zero(address_of(self._next_table), PAGE)
         return self._next_table
 
     def map(self, address: int, permission: Permission) -> int:

@@ -85,9 +85,10 @@ class ProvidedFiles:
             self._directories.setdefault(directory, self._inode())
             directory = posixpath.dirname(directory)
         self._directories.setdefault(mount, self._inode())
-        fixed = content if isinstance(content, bytes) else None
-        read = content if fixed is None else (lambda: fixed)
-        self._files[path] = Source(read, save, 0 if fixed is None else len(fixed), self._inode())
+        size = len(content) if isinstance(content, bytes) else 0
+        self._files[path] = Source(
+            _fixed(content) if isinstance(content, bytes) else content, save, size, self._inode()
+        )
 
     def _inode(self) -> int:
         return FIRST_INODE + len(self._files) + len(self._directories)
@@ -270,6 +271,10 @@ class ProvidedDirectory(OpenFile):
     def status(self) -> FileStatus:
         """The system call fstat."""
         return _status(DIRECTORY, self._inode, 0)
+
+
+def _fixed(content: bytes) -> Read:
+    return lambda: content
 
 
 def _below(path: bytes, directory: bytes) -> bool:

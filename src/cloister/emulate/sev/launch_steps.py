@@ -28,7 +28,7 @@ from cloister.evidence.sev_chain import SevChain, Usage
 from cloister.measure.guest import GuestLayout
 from cloister.measure.image import Image
 
-__all__ = ["Party", "Stage", "Step", "Tampering", "launch_steps"]
+__all__ = ["Party", "Tampering", "launch_steps"]
 
 
 class Party(StrEnum):

@@ -113,6 +113,10 @@ class Driver:
         self.withheld.discard(number)
         self._map(number, self.pages[number], self.permissions[number])
 
+    def has_room(self, pages: int) -> bool:
+        """Whether so many pages can be added without writing others out."""
+        return self.swap.epc.left > pages
+
     def augment(self, number: int, permission: Permission) -> None:
         """EAUG a page and map it. MemoryError."""
         self._grow_to(len(self.permissions) + 1)

@@ -66,14 +66,18 @@ class DynamicEnclave(EnclaveMachine):
     def unmap(self, address: int, size: int) -> None:
         """Give memory back: EMODT, EACCEPT, EREMOVE for pages that are there."""
         numbers = [place >> 12 for place in pages_of(address, size)]
+        promised = {number for number in numbers if self.reserved.pop(number, None) is not None}
         with lost_if_refused():
-            self._give_back([number for number in numbers if self.reserved.pop(number, None) is None])
+            for number in filter(self.driver.knows, promised):  # the host has added it: it is trimmed as any other
+                self.commit(number * PAGE, READ_WRITE)
+            self._give_back([number for number in numbers if number not in promised or self.driver.knows(number)])
 
     def protect(self, address: int, size: int, permission: Permission) -> None:
         """Change what memory may be used for: EMODPR and EACCEPT to take, EMODPE to give."""
         numbers = [place >> 12 for place in pages_of(address, size)]
         promised = self.reserved.keys() & numbers
         self.reserved |= dict.fromkeys(promised, permission)
+        self.driver.allow([number for number in promised if self.driver.knows(number)], permission)
         with lost_if_refused():
             self._change([number for number in numbers if number not in promised], permission)
 

@@ -38,6 +38,9 @@ OUTSIDE: Final = {
 
 PERMISSIONS: Final = tuple(Permission(bits) for bits in range(8))
 
+AHEAD: Final = 16
+"""Pages that the driver adds at once. The enclave accepts each at its own first touch."""
+
 
 class EnclaveMachine(Machine):
     """What the processor and the shim do while the program runs. `layout` is set by `launch`."""
@@ -108,8 +111,17 @@ class EnclaveMachine(Machine):
         if self.driver.knows(number):
             self.driver.repair(number)
         else:
-            self.driver.augment(number, self.reserved[number])
+            self._augment_from(number)
         return True
+
+    def _augment_from(self, number: int) -> None:
+        """EAUG the page, and those that were promised behind it, as far as there is room: one exit for all of them."""
+        permission = self.reserved[number]
+        self.driver.augment(number, permission)
+        for other in range(number + 1, number + AHEAD):
+            if self.reserved.get(other) != permission or self.driver.knows(other) or not self.driver.has_room(AHEAD):
+                return
+            self.driver.augment(other, permission)
 
     # ---- out and in
 

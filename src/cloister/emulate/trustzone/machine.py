@@ -40,7 +40,7 @@ from cloister.emulate.trustzone.secure_os import (
 from cloister.emulate.trustzone.smc import NOT_SUPPORTED, Result
 from cloister.emulate.trustzone.tzasc import SECURE_KEY, Action, Attribute, FilteredMemory, Master, Register, Tzc400
 from cloister.emulate.trustzone.tzpc import Tzpc
-from cloister.emulate.trustzone.worlds import ExceptionLevel, Monitor, Scr
+from cloister.emulate.trustzone.worlds import Monitor, Scr
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.errors import CannotEnclave, UsageError
 from cloister.measure.image import PAGE, Architecture, Image, Permission
@@ -296,11 +296,6 @@ class TrustZoneMachine(TrustZonePorts, FlatMachine):
         super().forget_translations()
 
     # ---- from world to world
-
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        """The program begins at EL0."""
-        self.engine.set_exception_level(ExceptionLevel.EL0)
-        super().start(arguments, environment)
 
     def save(self, cause: Cause) -> Mapping[str, int]:
         """BL32 keeps the program's registers in secure memory and calls the monitor, which loads the normal world's."""

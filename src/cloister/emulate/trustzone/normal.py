@@ -59,6 +59,8 @@ class Processor(Protocol):
 
     def host_write(self, page: int, data: bytes) -> None: ...
 
+    def forget_translations(self) -> None: ...
+
     def use_tables(self, *, normal: bool) -> None: ...
 
     def smc(self, arguments: Sequence[int]) -> None: ...
@@ -70,6 +72,7 @@ class NormalWorld:
     def __init__(self, processor: Processor) -> None:
         self._processor = processor
         self.table = PageTable(Stage.HOST)
+        processor.engine.forbid_address_translation()
 
     def load(self, address: int, code: bytes) -> None:
         """Put code or data into fresh pages of the normal world, from a page-aligned address. MemoryError."""
@@ -81,6 +84,7 @@ class NormalWorld:
     def map(self, address: int, page: int, permission: Permission) -> None:
         """Map any physical page."""
         self.table.set(address, page, permission)
+        self._processor.forget_translations()
 
     def run(self, entry: int, *arguments: int) -> NormalEnding:
         """Run from an address with X0 to X7 as given. UsageError while the secure world runs."""

@@ -14,7 +14,6 @@ from typing import Final, Protocol
 from cloister.emulate.engine_unsafe import Engine, Stop
 from cloister.emulate.trustzone.smc import CALLS_UID, INVOKE, NOT_SUPPORTED, Result
 from cloister.emulate.trustzone.tzasc import Failure, Register, Tzc400
-from cloister.emulate.trustzone.worlds import ExceptionLevel
 from cloister.measure.image import PAGE
 
 __all__ = ["GATE", "GATE_CODE", "SHARED", "STACK_PAGES", "STACK_TOP", "THREAD", "UID", "SecureOs", "ThreadContext"]
@@ -103,7 +102,6 @@ class SecureOs:
             return (Result.ITEM_NOT_FOUND, 0)
         engine = self._engine
         engine.load()
-        engine.set_exception_level(ExceptionLevel.EL0)
         engine.begin(entry, STACK_TOP)
         engine.set_thread_pointer(self._thread.load()[self._thread.names.index("tpidr_el0")])
         engine.write("x30", GATE)

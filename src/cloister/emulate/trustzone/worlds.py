@@ -64,7 +64,10 @@ class Monitor:
         self._engine = engine
         self._names = tuple(engine.names)
         self._normal = dict.fromkeys(self._names, 0)
+        engine.load()
+        engine.set_exception_level(ExceptionLevel.EL1)
         self._whole = engine.context()
+        engine.load()
 
     @property
     def world(self) -> World:

@@ -1,0 +1,270 @@
+"""What an audit log tells: who got which secret, on what evidence, under which session; or why not.
+
+No event has a place for a secret's bytes: secrets appear by name and version, keys and evidence by SHA-256.
+Whatever is put into an event is checked when it is made, so that no event exists that could not be written and read.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Final
+
+from cloister.appraise.vector import Tier
+from cloister.model import Measurement, Tee, Unchecked
+
+__all__ = [
+    "Change",
+    "Denied",
+    "Event",
+    "Evidence",
+    "LogStarted",
+    "Released",
+    "SecretChanged",
+    "SecretName",
+    "SessionChanged",
+    "SessionName",
+    "TornTail",
+    "Undecided",
+]
+
+LONGEST_NAME: Final = 256
+LONGEST_REASON: Final = 1000
+MOST: Final = 64
+"""Of secrets, pieces of evidence, measurements or owners in one event: so that an entry always fits into a line."""
+
+CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Never in a text: control characters, separators of lines, half characters. Not `str.isprintable`, whose answer
+depends on the version of Python: a log is read for longer than that."""
+CODE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+LOG_ID: Final = 16
+SHA256: Final = 32
+
+
+def _texts(longest: int, **values: str) -> None:
+    for name, value in values.items():
+        if not 1 <= len(value) <= longest or CONTROL.search(value):
+            raise ValueError(f"{name}: 1 to {longest} characters without control characters")
+
+
+def _codes(**values: str) -> None:
+    for name, value in values.items():
+        if len(value) > LONGEST_NAME or not CODE.fullmatch(value):
+            raise ValueError(f"{name}: lower-case words joined by hyphens, at most {LONGEST_NAME} characters")
+
+
+def _digests(**values: bytes) -> None:
+    for name, value in values.items():
+        if len(value) != SHA256:
+            raise ValueError(f"{name}: a SHA-256 has {SHA256} bytes, this has {len(value)}")
+
+
+def _few(**values: tuple[object, ...] | Unchecked) -> None:
+    for name, value in values.items():
+        if isinstance(value, Unchecked):
+            _texts(LONGEST_REASON, **{name: value.reason})
+        elif len(value) > MOST:
+            raise ValueError(f"{name}: at most {MOST} in one event, these are {len(value)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionName:
+    """The session that decided. `sha256` is its identity, the digest of its canonical form; `version` is free text."""
+
+    name: str
+    version: str
+    sha256: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse what does not name a session."""
+        _texts(LONGEST_NAME, name=self.name, version=self.version)
+        _digests(sha256=self.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretName:
+    """A secret by its name and version, from 1; never its bytes, nor a digest of them, which could be guessed at."""
+
+    name: str
+    version: int
+
+    def __post_init__(self) -> None:
+        """Refuse what does not name a secret."""
+        _texts(LONGEST_NAME, name=self.name)
+        if not 1 <= self.version < 1 << 53:  # larger numbers do not survive every JSON reader (RFC 8259, section 6)
+            raise ValueError("version: a whole number from 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One piece of evidence as it was appraised.
+
+    `sha256` is of the evidence as it was sent, `verdict` the verifier's tier of the submodule `name` (`cpu0`, `gpu0`).
+    """
+
+    name: str
+    tee: Tee
+    sha256: bytes
+    measurements: tuple[Measurement, ...]
+    verdict: Tier
+
+    def __post_init__(self) -> None:
+        """Refuse what does not identify evidence."""
+        _texts(LONGEST_NAME, name=self.name)
+        _digests(sha256=self.sha256)
+        _few(measurements=self.measurements)
+        for one in self.measurements:
+            _texts(LONGEST_NAME, measurement=one.name)
+            _codes(algorithm=one.digest.algorithm.replace("_", "-"))
+            if not 1 <= len(one.digest.value) <= 64:
+                raise ValueError("measurement: a digest has 1 to 64 bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStarted:
+    """The first entry of every log. `key` is the broker's public key (DER SubjectPublicKeyInfo), `log` 16 random bytes.
+
+    The key that a log names proves nothing: whoever makes a log can name a key. It tells another broker's log from a
+    forged one.
+    """
+
+    kind: ClassVar[str] = "log-started"
+    key: bytes
+    log: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse a log without identity."""
+        if len(self.log) != LOG_ID or not 1 <= len(self.key) <= 1024:
+            raise ValueError(f"log: {LOG_ID} bytes; key: a DER SubjectPublicKeyInfo of at most 1024 bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TornTail:
+    """The log ended in the middle of a line when it was opened: an append was interrupted, nobody was told it succeeded.
+
+    The `size` bytes were kept in the file named `FILE.torn.SEQUENCE`, with this entry's sequence number.
+    """
+
+    kind: ClassVar[str] = "torn-tail"
+    size: int
+    sha256: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse a tail that is none."""
+        _digests(sha256=self.sha256)
+        if not 1 <= self.size < 1 << 53:
+            raise ValueError("size: a whole number of bytes, from 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """Secrets are handed out. Written before they leave: an entry may be of a release that then failed, never without.
+
+    `recipient` is the SHA-256 of the attested public key to which the secrets are encrypted.
+    """
+
+    kind: ClassVar[str] = "released"
+    request: str
+    session: SessionName
+    secrets: tuple[SecretName, ...]
+    evidence: tuple[Evidence, ...]
+    recipient: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse a release of nothing, or on no evidence."""
+        _texts(LONGEST_NAME, request=self.request)
+        _digests(recipient=self.recipient)
+        _few(secrets=self.secrets, evidence=self.evidence)
+        if not self.secrets or not self.evidence:
+            raise ValueError("a release names at least one secret and one piece of evidence")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    request: str
+    session: SessionName | Unchecked
+    secrets: tuple[str, ...]
+    """The names asked for: they need not exist, so they have no version."""
+    evidence: tuple[Evidence, ...] | Unchecked
+    code: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Refuse a refusal without a reason."""
+        _texts(LONGEST_NAME, request=self.request)
+        _texts(LONGEST_REASON, reason=self.reason)
+        _codes(code=self.code)
+        _few(secrets=self.secrets, evidence=self.evidence)
+        for name in self.secrets:
+            _texts(LONGEST_NAME, secret=name)
+        if isinstance(self.session, Unchecked):
+            _few(session=self.session)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied(_Refused):
+    """Nothing was released, and that is decided. `code` is for programs (`policy-deny`), `reason` for people.
+
+    What was not there or not looked at is `Unchecked`, with why.
+    """
+
+    kind: ClassVar[str] = "denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided(_Refused):
+    """Nothing was released because it could not be decided: something that vouches was missing. Never a denial."""
+
+    kind: ClassVar[str] = "undecided"
+
+
+class Change(StrEnum):
+    """What was done to a session or secret."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionChanged:
+    """A session began, replaced its predecessor or ended. `by` names the owners' keys that signed, by SHA-256."""
+
+    kind: ClassVar[str] = "session-changed"
+    request: str
+    session: SessionName
+    change: Change
+    predecessor: bytes | Unchecked
+    by: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what does not name who did what."""
+        _texts(LONGEST_NAME, request=self.request)
+        _few(by=self.by)
+        _digests(**{f"by {number}": one for number, one in enumerate(self.by)})
+        if isinstance(self.predecessor, Unchecked):
+            _texts(LONGEST_REASON, predecessor=self.predecessor.reason)
+        else:
+            _digests(predecessor=self.predecessor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretChanged:
+    """A secret was made, rotated, revoked or expired. `secret` has the version that came of it, or that ended."""
+
+    kind: ClassVar[str] = "secret-changed"
+    request: str
+    session: SessionName
+    secret: SecretName
+    change: Change
+    by: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what does not name who did what."""
+        _texts(LONGEST_NAME, request=self.request)
+        _few(by=self.by)
+        _digests(**{f"by {number}": one for number, one in enumerate(self.by)})
+
+
+Event = LogStarted | TornTail | Released | Denied | Undecided | SessionChanged | SecretChanged
+"""Everything that can be in a log."""
