@@ -161,6 +161,8 @@ def test_one_address_is_two_places_in_two_worlds(banks: Banks) -> None:
         for left in (999, 998, 997):
             assert machine.normal.run(CODE + 8, INVOKE, one.application.command("pay"), 1).registers["x1"] == left
             assert machine.normal.run(CODE, place).registers["x1"] == 4711
+        machine.normal.load(page, (1147).to_bytes(8, "little") * (PAGE // 8))  # another page at the same address
+        assert machine.normal.run(CODE, place).registers["x1"] == 1147
 
     assert one.run(lambda: None, call, lambda: None) == Ending(0)
     assert one.lines == ["ready", "1000", "997", "997"]

@@ -229,6 +229,18 @@ def test_what_cannot_be_typed_is_refused(student: Student) -> None:
     assert "is running" in again.stderr
 
 
+def test_what_keeps_a_machine_from_starting_is_said(student: Student, tmp_path: Path) -> None:
+    open_to_all = tmp_path / "keys"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    student.number = 3
+    done = student.run("lab", "start", "3", "--background", "--unsafe-outside", "--keys", str(open_to_all))
+    assert done.returncode == 2, done
+    assert "machine could not be started: " in done.stderr
+    assert str(open_to_all) in done.stderr
+    assert rooms(tmp_path / "cloister-lab-3") == []
+
+
 def test_list_and_hints(student: Student) -> None:
     listed = student.lab("list").splitlines()
     assert [line.split()[0] for line in listed] == list("1234567")

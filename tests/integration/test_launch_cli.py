@@ -14,6 +14,7 @@ from tests.machines.build import program
 from tests.machines.running import SMALL, Run
 
 from cloister.app.launching import trust_in
+from cloister.app.launching_sev import SECRET as SECRET_ENTRY
 from cloister.cli import main
 from cloister.emulate.attestation_files import provide_attestation, provide_secret
 from cloister.emulate.catalogue import kind_of, native_kind
@@ -192,6 +193,24 @@ def test_what_cannot_be_asked(directory: Path, capsys: pytest.CaptureFixture[str
     wrong = words("sev", directory)
     wrong[wrong.index("--") + 1] = str(binary(directory, Architecture.ARM64))
     assert main(wrong) == 121
+
+
+@pytest.mark.parametrize("name", ["sev", "sgx"])
+def test_a_machine_that_is_too_small_says_so(name: str, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = directory / "large.c"
+    source.write_text("char data[1 << 21] = {1}; int main(void) { return data[4096]; }\n")
+    large = directory / "large"
+    large.write_bytes(program(source))
+    command = words(name, directory, "--memory", "1")
+    command[command.index("--") + 1] = str(large)
+    assert main(command) == 121
+    assert "give it more --memory" in capsys.readouterr().err
+
+
+def test_linux_paths_of_sevs_secrets(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = f"/sys/kernel/security/secrets/coco/{SECRET_ENTRY}"
+    assert main([*words("sev", directory), path]) == 7
+    assert f"{path}: {SECRET.hex()}\n" in capfd.readouterr().out
 
 
 # ---- what a program finds inside

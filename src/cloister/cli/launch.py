@@ -28,7 +28,7 @@ from cloister.emulate.machine import Machine, Shape
 from cloister.emulate.sev.launch_steps import Tampering as SevTampering
 from cloister.emulate.terminal import Terminal, sealed_terminal
 from cloister.emulate.vendors.keystore import WARNING, Keystore
-from cloister.errors import UsageError
+from cloister.errors import CannotEnclave, UsageError
 from cloister.measure.image import PAGE, Image
 from cloister.measure.program import MEASURED
 
@@ -54,7 +54,7 @@ without --secret-file, the secret is asked for, or is the first line of standard
 exit status: the program's own, or, when it was never started:
     2  the command line cannot work
     5  somebody refused: the secret stayed with its owner, or is of no use to whoever has it
-  121  the program is no static program for that machine
+  121  the program is no static program for that machine, or does not fit into it
   127  the program was not found
 """
 TITLES = {
@@ -101,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         launch = launch_of(kind, machine, image, secret, tampering)
         talk(launch, args)
         return started(machine, words) if launch.accepted else REFUSED
+    except MemoryError as error:
+        raise CannotEnclave(f"{words[0]} does not fit into this machine: {error}; give it more --memory") from error
     finally:
         machine.close()
 

@@ -13,7 +13,7 @@ import contextlib
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Final
@@ -43,6 +43,30 @@ SEGMENTATION_FAULT: Final = 128 + 11
 ILLEGAL_INSTRUCTION: Final = 128 + 4
 BUS_ERROR: Final = 128 + 7
 KILLED: Final = 128 + 9
+BREAKPOINT: Final = 128 + 5
+
+MISTAKES: Final[Mapping[Architecture, Mapping[int, tuple[int, str]]]] = {
+    Architecture.X86_64: {
+        0: (128 + 8, "divide error"),
+        1: (BREAKPOINT, "debug exception"),
+        3: (BREAKPOINT, "breakpoint"),
+        12: (BUS_ERROR, "stack fault"),
+        13: (SEGMENTATION_FAULT, "general protection"),
+        16: (128 + 8, "floating-point error"),
+        17: (BUS_ERROR, "alignment check"),
+        19: (128 + 8, "SIMD floating-point error"),
+    },
+    Architecture.ARM64: {7: (BREAKPOINT, "breakpoint")},
+    Architecture.RISCV64: {3: (BREAKPOINT, "breakpoint")},
+}
+"""Exceptions that Linux tells a program of by another signal than SIGILL: exit status, and what it was.
+
+x86: Intel SDM volume 3A, table 6-1, and arch/x86/kernel/idt.c; arm64: QEMU's EXCP_BKPT; riscv64: cause 3 (Privileged
+Architecture, table 3.6).
+"""
+
+EBREAK: Final = (b"\x02\x90", b"\x73\x00")
+"""The first two bytes of c.ebreak and ebreak, which the engine takes for illegal; ecall, alike, never comes there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +84,14 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: the program's exit status (128 + signal if it was killed), and why the machine stopped it."""
+    """How a run ended: the program's exit status (128 + signal if it was killed), and why the machine stopped it.
+
+    `mistake` says to a person what the program did wrong, where a signal ended it; endings are compared without it.
+    """
 
     status: int
     stopped: str = ""
+    mistake: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +191,10 @@ class Machine(AdministratorPorts):
     def instruction(self, event: Event) -> Ending | None:
         """The program met an instruction that is not its instruction set's; a TEE may know it. None: go on."""
         del event
-        return Ending(ILLEGAL_INSTRUCTION, f"illegal instruction at {self.engine.program_counter:#x}")
+        at = self.engine.program_counter
+        if self.architecture is Architecture.RISCV64 and self.read(at, 2) in EBREAK:
+            return Ending(BREAKPOINT, mistake=f"breakpoint at {at:#x}")
+        return Ending(ILLEGAL_INSTRUCTION, f"illegal instruction at {at:#x}")
 
     # ---- the bus
 
@@ -223,7 +254,14 @@ class Machine(AdministratorPorts):
             return None
         if event.stop is Stop.INSTRUCTION:
             return self.instruction(event)
-        return Ending(ILLEGAL_INSTRUCTION, f"exception {event.number} at {self.engine.program_counter:#x}")
+        return self._exception(event.number)
+
+    def _exception(self, number: int) -> Ending:
+        """What Linux makes a signal of; any other exception is not for programs."""
+        at, known = self.engine.program_counter, MISTAKES[self.architecture].get(number)
+        if known is None:
+            return Ending(ILLEGAL_INSTRUCTION, f"exception {number} at {at:#x}")
+        return Ending(known[0], mistake=f"{known[1]} at {at:#x}")
 
     def _system_call(self) -> Ending | None:
         number, arguments = self.engine.system_call()
@@ -235,7 +273,10 @@ class Machine(AdministratorPorts):
 
     def stopped(self, fault: MemoryFault) -> Ending:
         """A fault that nobody repairs ends the program: its own mistake by a signal, another by the machine."""
-        return Ending(SEGMENTATION_FAULT, "" if fault.stage is Stage.PROGRAM else f"{fault.stage.value}: {fault}")
+        theirs = fault.stage is Stage.HOST and not self.shim.permits(fault.address, fault.access)
+        if theirs or fault.stage is Stage.PROGRAM:  # without a TEE, the program's own mappings are the host's tables
+            return Ending(SEGMENTATION_FAULT, mistake=str(fault))
+        return Ending(SEGMENTATION_FAULT, f"{fault.stage.value}: {fault}")
 
     def integrity_stop(self, fault: IntegrityFault) -> Ending:
         """The memory controller found a change: no program may go on from there."""
@@ -297,9 +338,7 @@ class Machine(AdministratorPorts):
             cache.stale_code = False
             return None
         frame = cache.frame(found[0], found[2], write=access is Access.WRITE, fetch=fetch)
-        if fetch:
-            return frame, found[1].value & ~2  # who writes code asks first: then what was translated is forgotten
-        return frame, found[1].value & 3 if cache.is_dirty(frame) else found[1].value & 1
+        return frame, cache.granted(frame, found[1].value)
 
     def _translated(self, address: int, access: Access) -> Translation:
         """`translate`, after memory that was only promised has been committed."""

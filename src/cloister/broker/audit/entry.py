@@ -28,7 +28,7 @@ TAG: Final = b"cloister audit log entry 1\n"
 FIRST_PREVIOUS: Final = bytes(32)
 """Before the first entry there is none."""
 LONGEST_LINE: Final = 1 << 17
-"""Bytes, with its line feed. Four times what the largest release has."""
+"""Bytes, with its line feed. Events that need more are refused when they are appended."""
 LAST: Final = 1 << 53
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 MEMBERS: Final = {"event", "previous", "sequence", "signature", "time"}
@@ -154,7 +154,7 @@ def hexadecimal(members: dict[str, object], name: str, size: int, where: str) ->
 
 def text_of_time(time: datetime) -> str:
     """RFC 3339, UTC, always with microseconds."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _time(text: str, where: str) -> datetime:

@@ -30,7 +30,7 @@ __all__ = [
 LONGEST_NAME: Final = 256
 LONGEST_REASON: Final = 1000
 MOST: Final = 64
-"""Of secrets, pieces of evidence, measurements or owners in one event: so that an entry always fits into a line."""
+"""Of secrets, pieces of evidence, measurements or owners in one event."""
 
 CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Never in a text: control characters, separators of lines, half characters. Not `str.isprintable`, whose answer

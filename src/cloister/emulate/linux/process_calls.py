@@ -19,7 +19,8 @@ PROCESS: Final = 1000
 USER: Final = 1000
 """Its user and group, real and effective."""
 
-EPERM, ESRCH, EAGAIN, ENOSYS, EINVAL, EDEADLK, ETIMEDOUT = 1, 3, 11, 38, 22, 35, 110
+EPERM, ESRCH, EAGAIN, EPIPE, ENOSYS, EINVAL, EDEADLK, ETIMEDOUT = 1, 3, 11, 32, 38, 22, 35, 110
+SIGPIPE: Final = 13
 LARGEST_RANDOM: Final = 1 << 20
 UNLIMITED: Final = (1 << 64) - 1
 RLIMIT_STACK, RLIMIT_NOFILE = 3, 7
@@ -163,6 +164,11 @@ class ProcessCalls:
         if group != PROCESS:
             raise Failed(ESRCH)
         return self.kill(thread, signal)
+
+    def broken_pipe(self) -> int | Ended:
+        """What write(2) does where nobody will read: SIGPIPE, and EPIPE if that does not end the program."""
+        handled = self._actions.get(SIGPIPE, bytes(8))[:8] != bytes(8)
+        return -EPIPE if handled or self._blocked[1] & 0x10 else Ended(128 + SIGPIPE, SIGPIPE)
 
     def _signal(self, signal: int) -> int | Ended:
         if not 0 <= signal <= 64:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
-from cloister.emulate.paging import NEEDED, MemoryFault
+from cloister.emulate.paging import NEEDED, Access, MemoryFault
 from cloister.measure.image import Image
 
 from .console import Stream
@@ -35,7 +35,7 @@ from .time_calls import TimeCalls
 
 __all__ = ["Shim"]
 
-ENOMEM, EACCES, EFAULT, ENOSYS = 12, 13, 14, 38
+ENOMEM, EACCES, EFAULT, EPIPE, ENOSYS = 12, 13, 14, 32, 38
 Handler: TypeAlias = Callable[..., int | Ended]
 
 CONSTANT: Final = {
@@ -59,7 +59,10 @@ UNMOVED: Final = ("msync", "mlock", "munlock", "mlockall", "munlockall", "mlock2
 
 
 class Shim:
-    """Serves one program. `refused` counts by name the calls that it does not know (ENOSYS), `calls` all."""
+    """Serves one program. `refused` counts by name the calls that do not exist here (ENOSYS), `calls` counts all.
+
+    `starved` counts the calls for which there was not enough memory (ENOMEM).
+    """
 
     def __init__(self, space: Space, gate: Gate, options: ShimOptions) -> None:
         self._link = HostLink(gate)
@@ -68,16 +71,18 @@ class Shim:
         self._names = NAMES[space.architecture]
         descriptors = Descriptors(self._link, self._line, process.provided, interactive=options.interactive)
         self._memory, times = MemoryCalls(process, descriptors), TimeCalls(process)
+        self._signals = ProcessCalls(process)
         rooms = (
             self._memory,
             FileCalls(process, descriptors),
             PathCalls(process, descriptors),
             DescriptorCalls(process, descriptors, times),
             times,
-            ProcessCalls(process),
+            self._signals,
         )
         self._table = _table(self._names, rooms)
         self.refused: Counter[str] = Counter()
+        self.starved = 0
         self.calls = 0
 
     @property
@@ -106,22 +111,35 @@ class Shim:
         self.calls += 1
         known = self._table.get(number)
         if known is None:
-            self.refused[self._names.get(number, f"number {number}")] += 1
-            return -ENOSYS
+            return self._failed(number, ENOSYS)
         handler, count = known
         try:
             result = handler(*arguments[:count])
         except Failed as failure:
-            return -failure.number
+            return self._failed(number, failure.number)
         except MemoryFault as fault:
-            if self._process.regions.permits(fault.address, NEEDED[fault.access]):
+            if self.permits(fault.address, fault.access):
                 raise  # the program may use this address: that it cannot is the host's doing
             return -EFAULT
         except MemoryError:
-            return -ENOMEM
+            return self._failed(number, ENOMEM)
         except PermissionError:
             return -EACCES
         return result if type(result) is int else self._finish(result)
+
+    def permits(self, address: int, access: Access) -> bool:
+        """Whether the program may do this at an address: if so, it is not the program's fault that it cannot."""
+        return self._process.regions.permits(address, NEEDED[access])
+
+    def _failed(self, number: int, reason: int) -> int | Ended:
+        """An errno, kept in mind where it may be why the program fails later. A broken pipe is a signal first."""
+        if reason == ENOSYS:
+            self.refused[self._names.get(number, f"number {number}")] += 1
+        elif reason == ENOMEM:
+            self.starved += 1
+        elif reason == EPIPE:
+            return self._finish(self._signals.broken_pipe())
+        return -reason
 
     def _finish(self, end: int | Ended) -> int | Ended:
         """The program's end is a console record too: on a sealed line, the host cannot cut the output short."""

@@ -5,14 +5,15 @@ points at it. Frames used since the last TLB flush are called live. Victims are 
 been hot; when three quarters are live, one flush makes all of them candidates. A flush every `refresh` fills lets the
 engine's TLB grow, which it does on flushes only.
 
-Pages are granted read-only until they are written: the refill with `write` is what marks a frame dirty.
+Pages are granted read-only until they are written: the refill with `write` is what marks a frame dirty. In the same
+way leave to execute waits for the first fetch, so that it is known which frames instructions were translated from.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from cloister.emulate.memory.controller import MemoryController
-from cloister.measure.image import PAGE
+from cloister.measure.image import PAGE, Permission
 
 __all__ = ["FrameCache"]
 
@@ -22,6 +23,8 @@ FEWEST: Final = 8
 
 ZEROS: Final = bytes(PAGE)
 NOTHING: Final = -1
+WRITE: Final = Permission.WRITE.value
+EXECUTE: Final = Permission.EXECUTE.value
 
 
 class FrameCache:
@@ -124,6 +127,12 @@ class FrameCache:
     def is_dirty(self, frame: int) -> bool:
         """Whether a frame is newer than DRAM. Only then may the soft TLB be given leave to write."""
         return self._dirty[frame] == 1
+
+    def granted(self, frame: int, permission: int) -> int:
+        """What the soft TLB may be given leave to, of some permission bits: see the module's first words."""
+        if not self._dirty[frame]:
+            permission &= ~WRITE
+        return permission if self._fetched[frame] else permission & ~EXECUTE
 
     def cached(self, page: int) -> int | None:
         """The key id that a page is cached under, or None. Changes nothing."""

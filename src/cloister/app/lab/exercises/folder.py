@@ -42,6 +42,10 @@ class Lab:
         """Where a machine answers."""
         return self.folder / f"{machine}.sock"
 
+    def _log(self, machine: str) -> Path:
+        """What a machine says when it cannot be started."""
+        return self.folder / f"{machine}.log"
+
     @property
     def running(self) -> bool:
         """Whether all machines answer."""
@@ -100,14 +104,9 @@ class Lab:
         )
         words = [sys.executable, "-m", "cloister.app.lab.exercises.room", setting.words()]
         command = words if outside else enclave_command(words[0], words[1:], RuntimeOptions())
-        self._started.append(
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL if background else subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL if background else None,
-            )
-        )
+        lifeline = subprocess.DEVNULL if background else subprocess.PIPE
+        with self._log(machine).open("wb") as log:
+            self._started.append(subprocess.Popen(command, stdin=lifeline, stdout=subprocess.DEVNULL, stderr=log))
 
     def _await(self) -> None:
         deadline = time.monotonic() + STARTING
@@ -117,7 +116,8 @@ class Lab:
                 if self._answers(machine):
                     del waiting[machine]
                 elif process.poll() is not None:
-                    raise UsageError(f"the {machine} machine could not be started (exit status {process.returncode})")
+                    why = self._log(machine).read_text(encoding="utf-8", errors="replace").strip()
+                    raise UsageError(f"the {machine} machine could not be started: {why or process.returncode}")
             if waiting and time.monotonic() > deadline:
                 raise UsageError(f"{', '.join(waiting)}: no answer within {STARTING:.0f} s")
             time.sleep(0.05)
@@ -129,24 +129,30 @@ class Lab:
 
     def end(self) -> bool:
         """End the machines that run, and wipe their DRAM's files; whether there was any."""
-        found = False
-        for machine in self.exercise.machines:
-            if self.socket(machine).exists():
-                with contextlib.suppress(UsageError):
-                    ask(self.socket(machine), ["lab-close"])
-                    found = True
+        found = [machine for machine in self.exercise.machines if self._told_to_close(machine)]
         deadline = time.monotonic() + ENDING
-        while any(self.socket(machine).exists() for machine in self.exercise.machines) and time.monotonic() < deadline:
-            if not found:
-                break
+        while any(self.socket(machine).exists() for machine in found) and time.monotonic() < deadline:
             time.sleep(0.02)
-        for process in self._started:
-            if process.poll() is None and not found:
+        for machine, process in zip(self.exercise.machines, self._started, strict=False):  # perhaps not all started
+            if machine not in found:
                 process.terminate()
-            process.wait(ENDING)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING)
+            process.kill()
+            process.wait()
         for machine in self.exercise.machines:
             (self.folder / f"{machine}.dram").unlink(missing_ok=True)
-        return found
+            self._log(machine).unlink(missing_ok=True)
+        return bool(found)
+
+    def _told_to_close(self, machine: str) -> bool:
+        """Whether a machine heard that it is to end."""
+        if not self.socket(machine).exists():
+            return False
+        with contextlib.suppress(UsageError):
+            ask(self.socket(machine), ["lab-close"])
+            return True
+        return False
 
     # ---- while it runs
 
