@@ -20,7 +20,7 @@ from cloister._x509 import Certificate, Crl
 from cloister.emulate.vendors import intel_platform, intel_signing, intel_statements
 from cloister.emulate.vendors.intel_platform import SGX_EXTENSIONS, TEE_TCB_SVN
 from cloister.emulate.vendors.intel_quoting import INTEL_QE
-from cloister.emulate.vendors.intel_reports import SgxReport, TdInfo, TdxReport, TeeTcbInfo
+from cloister.emulate.vendors.intel_reports import SgxReport, TdxReport
 from cloister.emulate.vendors.intel_signing import point, raw_signature
 from cloister.emulate.vendors.intel_statements import Level, stamp
 from cloister.emulate.vendors.x509 import armoured
@@ -30,6 +30,7 @@ from cloister.endorse.store import Endorsements
 from cloister.evidence.dcap import Quote, QuoteHeader, QuoteSignature, SgxReportBody
 from cloister.evidence.sgx import SgxQuote
 from cloister.evidence.tdx import TdReport10, TdReport15, TdxQuote
+from cloister.measure.tdx import TdInfo, TeeTcbInfo
 from cloister.model import Tee
 
 __all__ = [

@@ -283,6 +283,25 @@ def test_a_secret_stands_in_dram_natively_and_not_under_cca(
     assert secret in one.output
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_the_lab_program_keeps_its_secret_only_under_cca(
+    session: Callable[..., Session], build: Build, *, native: bool
+) -> None:
+    secret = secrets.token_hex(12).encode()
+    found: list[bool] = []
+    one = session(native=native)
+
+    def look() -> None:
+        one.machine.settle()
+        dram = one.machine.dram
+        found.append(any(secret in bytes(dram.page(page)) for page in range(dram.pages)))
+
+    one.acts = [(secret + b"\n", None), (b"\n", look)]
+    assert one.run(build(LAB.read_text())) == 0
+    assert found == [native]
+    assert b"Hash of your input" in one.output
+
+
 # ---- evidence
 
 

@@ -1,6 +1,7 @@
 """A program in a realm that calls the realm monitor itself."""
 
 import hashlib
+import struct
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from tests.integration.test_emulate_cca import COMPILER, Session, verify
 
 from cloister.emulate.cca.machine import CcaMachine
+from cloister.emulate.cca.rtt import Ripas
 from cloister.emulate.machine import Machine, Shape
 from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.keystore import Keystore
@@ -60,6 +62,13 @@ void _start(void) {
         smc(&r);
         say(page + 16, r.x[1]);                        /* the token, 100 bytes at a time */
     } while (r.x[0] == 3);
+    ((word *)page)[0] = 9, ((word *)page)[1] = 0x5eed;
+    r = (struct registers){{0xC4000199, (word)page}};
+    smc(&r);
+    say(page, 24);                                     /* a host call: number, answer, second register */
+    r = (struct registers){{0xC4000198, (word)page}};
+    smc(&r);
+    say(&r.x[2], 8);                                   /* the page is RAM */
     r = (struct registers){{0xC4009999}};
     smc(&r);
     call(93, r.x[0] == -1UL ? 5 : 6, 0, 0);
@@ -67,27 +76,62 @@ void _start(void) {
 """
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Image:
+def built(tmp_path: Path, text: str) -> Image:
     source, target = tmp_path / "app.c", tmp_path / "app"
-    source.write_text(SERVICES)
+    source.write_text(text)
     words = [COMPILER, "-O1", "-static", "-nostdlib", "-ffreestanding", "-o", str(target), str(source)]
     subprocess.run(words, check=True, timeout=60)
     return read_image(target.read_bytes())
 
 
-def test_a_program_asks_the_monitor_itself(program: Image, tmp_path: Path) -> None:
+def test_a_program_asks_the_monitor_itself(tmp_path: Path) -> None:
     def make(terminal: Terminal) -> Machine:
         return CcaMachine(Shape(memory=8192), terminal, Keystore(tmp_path / "keys"))
 
     one = Session(make)
-    assert one.run(program) == 5
+    one.cca.hypervisor.answer = lambda left: (left.gprs[0] + 1,)
+    assert one.run(built(tmp_path, SERVICES)) == 5
     output = bytes(one.output)
     assert output[:16] == (0).to_bytes(8, "little") + (1 << 16).to_bytes(8, "little")
     assert output[16:56] == bytes(8) + hashlib.sha256(bytes(32) + b"hello").digest()
     assert output[56:64] == (40).to_bytes(8, "little")
     assert output[64:72] == (2).to_bytes(8, "little")
     challenge = b"".join(number.to_bytes(8, "little") for number in range(1, 9))
-    verify(one.machine, output[72:], nonce=challenge)
-    assert parse(output[72:]).realm_claims.extensible_measurements[1] == output[24:56]
+    verify(one.machine, output[72:-32], nonce=challenge)
+    number, answered, _, ripas = struct.unpack("<4Q", output[-32:])
+    assert (number, answered, ripas) == (9, 0x5EEE, Ripas.RAM)
+    assert parse(output[72:-32]).realm_claims.extensible_measurements[1] == output[24:56]
+    one.machine.close()
+
+
+WRONG = r"""
+void _start(void) {
+    register unsigned long x0 __asm__("x0") = 0xC4000196, x1 __asm__("x1") = ADDRESS;
+    __asm__ volatile("smc 0" : "+r"(x0) : "r"(x1) : "memory");
+    register unsigned long x8 __asm__("x8") = 93;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8));
+}
+"""
+
+
+@pytest.mark.parametrize(("address", "status"), [("0x12345000", 139), ("(unsigned long)_start", 139)])
+def test_an_address_that_the_program_may_not_use_is_its_own_mistake(tmp_path: Path, address: str, status: int) -> None:
+    """Nothing there, or code, which may not be written."""
+    one = Session(lambda terminal: CcaMachine(Shape(memory=2048), terminal, Keystore(tmp_path / "keys")))
+    one.machine.launch(built(tmp_path, WRONG.replace("ADDRESS", address)))
+    one.machine.start(["program"], {})
+    ending = one.machine.run()
+    assert (ending.status, ending.stopped) == (status, "")
+    one.machine.close()
+
+
+def test_a_page_that_was_taken_stops_the_call_as_it_stops_the_program(tmp_path: Path) -> None:
+    source = WRONG.replace("void _start", '__attribute__((aligned(4096))) char page[4096] = "x";\nvoid _start')
+    one = Session(lambda terminal: CcaMachine(Shape(memory=2048), terminal, Keystore(tmp_path / "keys")))
+    image = built(tmp_path, source.replace("ADDRESS", "(unsigned long)page"))
+    one.machine.launch(image)
+    one.machine.start(["program"], {})
+    (data,) = [page.address for page in image.pages if page.content.startswith(b"x")]
+    one.machine.withhold(one.machine.host_address(data))
+    assert "RIPAS DESTROYED" in one.machine.run().stopped
     one.machine.close()

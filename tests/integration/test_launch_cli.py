@@ -26,6 +26,7 @@ from cloister.model import Challenge
 from cloister.verifier import Verifier
 
 SECRET = b"one-secret-of-the-owner"
+DATA = b"what the owner's customers told"
 READER = """
 #include <errno.h>
 #include <fcntl.h>
@@ -193,6 +194,19 @@ def test_what_cannot_be_asked(directory: Path, capsys: pytest.CaptureFixture[str
     wrong = words("sev", directory)
     wrong[wrong.index("--") + 1] = str(binary(directory, Architecture.ARM64))
     assert main(wrong) == 121
+
+
+def test_data_travel_encrypted_and_are_opened_inside(
+    machine: str, directory: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "data").write_bytes(DATA)
+    command = [*words(machine, directory, "--data", str(directory / "data")), "/run/secrets/data"]
+    assert main(command) == 7
+    printed = capfd.readouterr().out
+    assert f"/run/secrets/data: {DATA.hex()}\n" in printed
+    assert f"/run/secrets/secret: {SECRET.hex()}\n" in printed
+    assert main(words(machine, directory, "--data", str(directory / "data"), "--secret-name", "data")) == 2
+    assert main(words(machine, directory, "--data", "/dev/null")) == 2
 
 
 @pytest.mark.parametrize("name", ["sev", "sgx"])

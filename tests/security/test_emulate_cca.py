@@ -255,6 +255,20 @@ def test_pages_of_a_realm_are_not_exchanged(stage: Callable[..., Stage]) -> None
     assert ["ERROR_INPUT" in refused[0], "ERROR_INPUT" in refused[1], "ERROR_RTT" in refused[2]] == [True] * 3
 
 
+def test_what_is_not_there_is_not_taken_or_given_twice(stage: Callable[..., Stage]) -> None:
+    one = stage()
+    address = one.address("balance")
+    with pytest.raises(Refused, match="RMI_ERROR_RTT"):
+        one.machine.give_back(address)
+    one.machine.withhold(address)
+    with pytest.raises(Refused, match="RMI_ERROR_RTT"):
+        one.machine.withhold(address)
+    page = one.host.give() // PAGE
+    one.machine.remap(address, page)  # nothing stands there: this is the host's right, and the realm will not run on it
+    assert one.machine.physical_page(address) == page
+    assert "RIPAS DESTROYED" in one.play([SHOW, END]).ending.stopped
+
+
 def test_a_destroyed_page_comes_back_without_the_chosen_content(stage: Callable[..., Stage]) -> None:
     """Even where a realm accepts the loss, it does not find what the host wrote before it delegated the granule."""
     one = stage()

@@ -70,6 +70,24 @@ def test_a_flipped_descriptor_is_not_believed_or_says_something_else(stage: Call
         assert found != right or (block in range(96, 448) and block % 64 >= 32)  # behind 32 bytes of a hash: padding
 
 
+@pytest.mark.parametrize("what", ["rd", "rec"])
+def test_a_monitor_that_finds_garbage_stops_the_machine(stage: Callable[..., Stage], what: str) -> None:
+    """The MECID in the descriptor, or the owner in the REC: whatever was meant, the program does not run on."""
+    one = stage()
+    page, byte = (one.host.rd // PAGE, 40) if what == "rd" else (one.host.rec // PAGE, 0)
+
+    def flip(view: HostView) -> None:
+        if view.cause is Cause.INTERRUPT:
+            content = bytearray(one.taken(page))
+            content[byte] ^= 1
+            one.put_back(page, bytes(content))
+
+    one.machine.host.on_exit = flip
+    played = one.play([KEEP, Act(b"r\n"), END], steps=501)
+    assert "DRAM was changed" in played.ending.stopped
+    assert "computed" not in played.lines
+
+
 def test_registers_are_in_dram_as_ciphertext_and_can_be_replayed(stage: Callable[..., Stage]) -> None:
     """An old REC put back makes the processor run on from where it was; the monitor does not notice."""
     one = stage()

@@ -17,7 +17,7 @@ from cloister.emulate.catalogue import kind_of
 from cloister.emulate.host import HostView
 from cloister.emulate.launch_step import Stage
 from cloister.emulate.machine import Machine, Shape
-from cloister.emulate.secret_channel import SecretReceiver, seal_for
+from cloister.emulate.secret_channel import SecretReceiver, open_data, seal_data, seal_for
 from cloister.emulate.sev.launch_steps import Tampering as SevTampering
 from cloister.emulate.shared import BounceBuffer
 from cloister.emulate.terminal import unsafe_plain_terminal
@@ -159,10 +159,11 @@ class Adversary:
 
 
 def dialogue(machine: Machine, name: str, image: Image, secret: Secret) -> Launch | SevLaunch:
-    vouching = machine.vouching(datetime.now(UTC))
+    """With data that hold the secret once more."""
+    vouching, data = machine.vouching(datetime.now(UTC)), b"data: " + secret.value
     if name in SEV:
-        return SevLaunch(machine, image, sev_owner(name, image, secret, vouching), secret)
-    return Launch(machine, image, Owner(name, image, secret, vouching))
+        return SevLaunch(machine, image, sev_owner(name, image, secret, vouching, with_data=True), secret, data=data)
+    return Launch(machine, image, Owner(name, image, secret, vouching, data))
 
 
 def test_the_host_hears_everything_and_never_the_secret(
@@ -224,6 +225,16 @@ def test_secrets_are_sealed_for_one_receiver() -> None:
     for who, what in attempts:
         with pytest.raises(SignatureInvalid):
             who.open(what)
+
+
+def test_data_are_opened_with_their_key_and_unchanged() -> None:
+    key, sealed = seal_data(b"data")
+    assert open_data(key, sealed) == b"data"
+    assert b"data" not in sealed
+    changed = [sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :] for at in range(len(sealed))]
+    for wrong_key, what in [(key, one) for one in changed] + [(bytes(32), sealed), (b"", sealed)]:
+        with pytest.raises(SignatureInvalid):
+            open_data(wrong_key, what)
 
 
 def test_owners_do_not_print_their_secret() -> None:

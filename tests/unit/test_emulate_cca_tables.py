@@ -6,7 +6,7 @@ import pytest
 from tests.unit.test_emulate_cca_rmm import BLOCK, GRANULES, HALF, IPA, ZEROS, Stand, refused
 
 from cloister.emulate.cca.granules import GranuleState
-from cloister.emulate.cca.rmi import MonitorPanic, RmiStatus
+from cloister.emulate.cca.rmi import CallFailed, MonitorPanic, RmiStatus
 from cloister.emulate.cca.rtt import Hipas, Ripas, RttEntry
 from cloister.emulate.memory.dram_unsafe import Dram
 from cloister.measure.image import PAGE
@@ -130,3 +130,32 @@ def test_unprotected_addresses_lead_where_the_host_says(stand: Stand) -> None:
         refused(RmiStatus.ERROR_INPUT, stand.rmm.rtt_map_unprotected, rd, ipa, level, target)
     stand.rmm.rtt_unmap_unprotected(rd, HALF, 3)
     refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_unmap_unprotected, rd, HALF, 3, index=3)
+
+
+def test_a_host_without_tables_makes_them_as_calls_fail(stand: Stand) -> None:
+    """RMI_RTT_INIT_RIPAS says at which level the walk ended: the host goes one deeper until it does not fail."""
+    rd = stand.realm()
+    stand.host.set_ram(IPA + PAGE, IPA + 2 * PAGE)
+    assert sorted(level for level, _ in stand.host.tables) == [1, 2, 3]
+    assert stand.rmm.rtt_read_entry(rd, IPA + PAGE, 3).ripas is Ripas.RAM
+    stand.rmm.data_create_unknown(rd, stand.host.give(), IPA + 2 * PAGE)
+    with pytest.raises(CallFailed) as raised:
+        stand.host.set_ram(IPA + 2 * PAGE, IPA + 3 * PAGE)
+    assert (raised.value.status, raised.value.index) == (RmiStatus.ERROR_RTT, 3)
+
+
+def test_flags_and_places_that_are_wrong(stand: Stand) -> None:
+    rd, data, source = stand.realm(), stand.host.give(), stand.host_page()
+    refused(RmiStatus.ERROR_INPUT, stand.rmm.data_create, rd, data, IPA, source, 2)
+    refused(RmiStatus.ERROR_INPUT, stand.rmm.data_create, rd, data, IPA + 1, source)
+    refused(RmiStatus.ERROR_INPUT, stand.rmm.data_create, rd, data, IPA, data)
+    refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_destroy, rd, IPA, 1, index=0)
+
+
+def test_a_change_that_the_realm_asked_for_waits_until_the_processor_is_left(stand: Stand) -> None:
+    rd = stand.running()
+    stand.rmm.rec_enter(stand.host.rec, stand.host.run)
+    stand.rmm.context(stand.host.rec // PAGE).begin_ripas(PAGE, 2 * PAGE, Ripas.RAM, destroyed=False)
+    refused(RmiStatus.ERROR_REC, stand.rmm.rtt_set_ripas, rd, stand.host.rec, PAGE, 2 * PAGE)
+    second = stand.realm(vmid=2)
+    refused(RmiStatus.ERROR_REC, stand.rmm.rtt_set_ripas, second, stand.host.rec, PAGE, 2 * PAGE)

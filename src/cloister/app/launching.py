@@ -26,7 +26,7 @@ from cloister.emulate.launch_checks import CHECKS
 from cloister.emulate.launch_commands import CommandLog, observed
 from cloister.emulate.launch_step import Stage, Step
 from cloister.emulate.machine import Machine, Vouching
-from cloister.emulate.secret_channel import SecretReceiver, seal_for
+from cloister.emulate.secret_channel import SecretReceiver, open_data, seal_data, seal_for
 from cloister.endorse import cache
 from cloister.endorse.anchors import AnchorKind, TrustAnchors
 from cloister.endorse.importing import import_files
@@ -39,11 +39,15 @@ from cloister.verification.recipe import Check
 from cloister.verifier import Verifier
 from cloister.verifier.trust_files import anchors_in
 
-__all__ = ["PARTIES", "Launch", "Owner", "Parties", "Secret", "Tampering", "changed_program", "trust_in"]
+__all__ = ["DATA", "PARTIES", "Launch", "Owner", "Parties", "Secret", "Tampering", "changed_program", "trust_in"]
 
 REPORT_DATA: Final = 64
 NONCE: Final = 32
 SHOWN: Final = 16
+DATA: Final = "data"
+"""The file in /run/secrets with the owner's data, opened."""
+
+DATA_KEY: Final = 32
 
 
 class Tampering(StrEnum):
@@ -91,11 +95,13 @@ class Secret:
 class Owner:
     """Has the program, a secret for it, and the manufacturer's root. `vouching` is what the manufacturer publishes.
 
+    `data` are deployed with the program, but sealed (`sealed_data`); the key goes with the secret.
     CannotEnclave or UsageError if the program cannot run in this kind of machine, which `machine` names.
     """
 
-    def __init__(self, machine: str, image: Image, secret: Secret, vouching: Vouching) -> None:
+    def __init__(self, machine: str, image: Image, secret: Secret, vouching: Vouching, data: bytes = b"") -> None:
         self.secret = secret
+        self._data_key, self.sealed_data = seal_data(data) if data else (b"", b"")
         self.measured: ProgramMeasurement = program_measurement(machine, image)
         self.nonce = secrets.token_bytes(NONCE)
         anchors, given = trust_in(vouching)
@@ -120,7 +126,7 @@ class Owner:
 
     def seal(self, key: bytes) -> bytes:
         """The secret, for the holder of a key that `accept` has accepted."""
-        return seal_for(key, self.secret.value)
+        return seal_for(key, self._data_key + self.secret.value)
 
 
 def by_state(checks: Iterable[object]) -> dict[str, str]:
@@ -180,7 +186,9 @@ class Launch:
             "nonce": self._owner.nonce.hex(),
             "the owner keeps": f"the secret, {len(self._owner.secret.value)} bytes, and what must be measured",
         }
-        message = b"".join(page.content for page in pages) + self._owner.nonce
+        sealed = self._owner.sealed_data
+        fields |= {"encrypted data": f"{len(sealed)} bytes; the owner keeps the key"} if sealed else {}
+        message = b"".join(page.content for page in pages) + self._owner.nonce + sealed
         yield Step(
             Stage.DEPLOY, self._parties.owner, self._parties.host, "deploy", fields, message,
             "nothing: it will do with it what it likes",
@@ -256,17 +264,26 @@ class Launch:
         )
         if self._tampering is Tampering.CHANGED_SECRET:
             packet = packet[:-1] + bytes([packet[-1] ^ 1])
-        failure = ""
+        failure, fields = "", {"file": f"/run/secrets/{owner.secret.name}"}
+        fields |= {"data": f"/run/secrets/{DATA}"} if owner.sealed_data else {}
         try:
-            secret = self._receiver.open(packet)
-            provide_attestation(self.machine)
-            provide_secret(self.machine.shim, owner.secret.name, secret)
+            self._receive(packet)
         except SignatureInvalid as error:
             failure = error.reason
         yield Step(
-            Stage.SECRET, parties.host, parties.inside, "secret", {"file": f"/run/secrets/{owner.secret.name}"}, packet,
+            Stage.SECRET, parties.host, parties.inside, "secret", fields, packet,
             "it opens with the key that the evidence spoke of, and was not changed", failure,
         )  # fmt: skip
+
+    def _receive(self, packet: bytes) -> None:
+        """Inside: open what came, and lay it down for the program. SignatureInvalid."""
+        opened, sealed, shim = self._receiver.open(packet), self._owner.sealed_data, self.machine.shim
+        size = DATA_KEY if sealed else 0
+        data = open_data(opened[:size], sealed) if sealed else b""
+        provide_attestation(self.machine)
+        provide_secret(shim, self._owner.secret.name, opened[size:])
+        if sealed:
+            provide_secret(shim, DATA, data)
 
 
 def shown(value: object) -> str:

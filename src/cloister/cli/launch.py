@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cloister.app.launching import Launch, Owner, Secret, Tampering
+from cloister.app.launching import DATA, Launch, Owner, Secret, Tampering
 from cloister.app.launching_sev import SevLaunch, sev_owner
 from cloister.cli._lines import labelled, prose, width_of_terminal
 from cloister.emulate.catalogue import Kind, kind_of
@@ -39,6 +39,7 @@ SEV = frozenset({"sev", "sev-es"})
 EPILOG = f"""\
 examples:
   cloister launch --tee sev --secret-file key -- ./app
+  cloister launch --tee sev --secret-file key --data customers.csv -- ./app
   cloister launch --tee sev --step -- ./app                      one message at a time, with Enter
   cloister launch --tee sev-snp --tamper changed-program --secret-file key -- ./app
   cloister launch --tee tdx --json --secret-file key -- ./app
@@ -74,6 +75,12 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", action="store_true", help="wait for Enter after each message")
     parser.add_argument("--secret-file", metavar="FILE", type=Path, help="what the owner sends, byte for byte")
     parser.add_argument("--secret-name", metavar="NAME", default="secret", help="its file in /run/secrets (secret)")
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        type=Path,
+        help="deploy this too, encrypted; the program finds /run/secrets/data",
+    )
     parser.add_argument("--keys", metavar="DIR", type=Path, help="keys of the emulated manufacturers")
     parser.add_argument("--memory", type=int, default=64, metavar="MIB", help="DRAM in MiB (64)")
     parser.add_argument(
@@ -93,12 +100,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.tee} has no attested launch; these have one: {', '.join(MEASURED)}")
     tampering = tampering_of(args)
     kind, image = kind_of(args.tee), load_program(words[0])
-    secret = Secret(file_name(args.secret_name), secret_of(args))
+    secret = Secret(file_name(args), secret_of(args))
+    data = content_of(args.data) if args.data else b""
     keystore = Keystore(args.keys) if args.keys else Keystore()
     shape = Shape(memory=args.memory * (1 << 20) // PAGE)
     machine = kind.make(shape, terminal_of(args), keystore, debug=tampering is Tampering.DEBUG)
     try:
-        launch = launch_of(kind, machine, image, secret, tampering)
+        launch = launch_of(kind, machine, image, secret, tampering, data)
         talk(launch, args)
         return started(machine, words) if launch.accepted else REFUSED
     except MemoryError as error:
@@ -115,24 +123,32 @@ def tampering_of(args: argparse.Namespace) -> Tampering | SevTampering:
     return names(args.tamper)
 
 
-def file_name(name: str) -> str:
-    """The secret's name. UsageError if it cannot be a file's."""
+def file_name(args: argparse.Namespace) -> str:
+    """The secret's name. UsageError if it cannot be a file's, or is that of the data."""
+    name: str = args.secret_name
     if not name or "/" in name or name in {".", ".."}:
         raise UsageError(f"--secret-name {name!r} is no file name")
+    if args.data and name == DATA:
+        raise UsageError(f"--secret-name {name} is the name of what --data gives; choose another")
     return name
+
+
+def content_of(path: Path) -> bytes:
+    """A file of the owner's. UsageError if it cannot be read, or is empty."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if not content:
+        raise UsageError(f"{path} is empty: there is nothing to protect")
+    return content
 
 
 def secret_of(args: argparse.Namespace) -> bytes:
     """The secret, from wherever it comes. UsageError without one."""
     if args.secret_file is not None:
-        try:
-            secret: bytes = args.secret_file.read_bytes()
-        except OSError as error:
-            raise UsageError(f"cannot read {args.secret_file}: {error.strerror}") from error
-    elif os.isatty(0):
-        secret = getpass.getpass("the owner's secret: ").encode()
-    else:
-        secret = line_of_input()
+        return content_of(args.secret_file)
+    secret = getpass.getpass("the owner's secret: ").encode() if os.isatty(0) else line_of_input()
     if not secret:
         raise UsageError("the owner's secret is empty: give --secret-file, or a line on standard input")
     return secret
@@ -159,13 +175,19 @@ def terminal_of(args: argparse.Namespace) -> Terminal:
 
 
 def launch_of(
-    kind: Kind, machine: Machine, image: Image, secret: Secret, tampering: Tampering | SevTampering
+    kind: Kind,
+    machine: Machine,
+    image: Image,
+    secret: Secret,
+    tampering: Tampering | SevTampering,
+    data: bytes,
 ) -> Launch | SevLaunch:
     """The dialogue of this machine. CannotEnclave if the program is for another instruction set."""
     vouching = machine.vouching(datetime.now(UTC))
     if isinstance(tampering, SevTampering):
-        return SevLaunch(machine, image, sev_owner(kind.name, image, secret, vouching), secret, tampering)
-    return Launch(machine, image, Owner(kind.name, image, secret, vouching), tampering)
+        owner = sev_owner(kind.name, image, secret, vouching, with_data=bool(data))
+        return SevLaunch(machine, image, owner, secret, tampering, data)
+    return Launch(machine, image, Owner(kind.name, image, secret, vouching, data), tampering)
 
 
 def talk(launch: Launch | SevLaunch, args: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not guard against ptrace: root can then force the program to write out its memory",
     )
-    parser.add_argument("--quiet", action="store_true", help="no notice on the terminal")
+    parser.add_argument("--quiet", action="store_true", help="no notice on the terminal, and none at the end")
     emulated_options(parser.add_argument_group("emulated TEEs (static programs; needs the extra cloister[emulate])"))
     tools = parser.add_argument_group("for other tools (cloister prove uses both)")
     tools.add_argument(
@@ -137,6 +137,7 @@ def emulated_words(args: argparse.Namespace, words: Sequence[str]) -> list[str]:
         host=os.path.abspath(args.host) if args.host else "",
         debug=args.unsafe_debug,
         unsafe_plain_console=args.unsafe_plain_console,
+        quiet=args.quiet,
     )
     return [sys.executable, "-m", "cloister.emulate.inside", request.words(), *words]
 

@@ -67,10 +67,12 @@ class GuestMachine(Machine):
         self._next_guest_page = len(layout.pages)
 
     def commit(self, address: int, permission: Permission) -> None:
-        """Accept a page, zero it, map it."""
-        guest_page = self._guest_page()
-        self.guest.set(address, guest_page, Permission.READ | Permission.WRITE)
-        self.put_page(address, ZEROS)
+        """Accept a page, zero it, map it. The host may have taken it away: nothing is mapped before it is zeroed."""
+        begun = self.guest.entries.get(address >> 12)
+        guest_page = self._guest_page() if begun is None else begun.target
+        self.guest.set(address, guest_page, Permission.NONE)
+        page, key = self.nested(guest_page, address, Access.WRITE)
+        self.cache.put(page, key, ZEROS)
         self.guest.set(address, guest_page, permission)
 
     def _guest_page(self) -> int:

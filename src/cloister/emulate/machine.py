@@ -166,7 +166,10 @@ class Machine(AdministratorPorts):
 
     @abstractmethod
     def commit(self, address: int, permission: Permission) -> None:
-        """Give the program one page of zeroed private memory, at its first touch. MemoryError if there is none."""
+        """Give the program one page of zeroed private memory, at its first touch. MemoryError if there is none.
+
+        A MemoryFault that the host repairs leads to a second call, which must go on where the first one stopped.
+        """
 
     @abstractmethod
     def release(self, address: int) -> None:
@@ -273,8 +276,8 @@ class Machine(AdministratorPorts):
 
     def stopped(self, fault: MemoryFault) -> Ending:
         """A fault that nobody repairs ends the program: its own mistake by a signal, another by the machine."""
-        theirs = fault.stage is Stage.HOST and not self.shim.permits(fault.address, fault.access)
-        if theirs or fault.stage is Stage.PROGRAM:  # without a TEE, the program's own mappings are the host's tables
+        wild = fault.stage is Stage.HOST and not self.shim.permits(fault.address, fault.access)
+        if wild or fault.stage is Stage.PROGRAM:  # without a TEE, the program's own mappings are the host's tables
             return Ending(SEGMENTATION_FAULT, mistake=str(fault))
         return Ending(SEGMENTATION_FAULT, f"{fault.stage.value}: {fault}")
 
@@ -344,8 +347,8 @@ class Machine(AdministratorPorts):
         """`translate`, after memory that was only promised has been committed."""
         promised = self.reserved.get(address >> 12)
         if promised is not None and allows(promised, access):
-            del self.reserved[address >> 12]
             self.commit(address & ~(PAGE - 1), promised)
+            del self.reserved[address >> 12]  # not before: what the host interrupts is done again
         return self.translate(address, access)
 
     def frame_of(self, address: int, access: Access) -> memoryview:
@@ -394,8 +397,8 @@ class Machine(AdministratorPorts):
     def unmap(self, address: int, size: int) -> None:
         """Take memory away again; what is not mapped is passed over."""
         for place in pages_of(address, size):
-            if self.reserved.pop(place >> 12, None) is None:
-                self.release(place)
+            self.reserved.pop(place >> 12, None)
+            self.release(place)  # also what was only promised: its commit may have been interrupted
         self.forget_translations()
 
     def protect(self, address: int, size: int, permission: Permission) -> None:

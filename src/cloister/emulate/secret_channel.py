@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from cloister.errors import SignatureInvalid
 
-__all__ = ["SecretReceiver", "seal_for"]
+__all__ = ["SecretReceiver", "open_data", "seal_data", "seal_for"]
 
 PUBLIC: Final = 32
 INFO: Final = b"cloister launch: a secret for an attested program"
@@ -49,6 +49,20 @@ def seal_for(public: bytes, secret: bytes) -> bytes:
     sender = own.public_key().public_bytes_raw()
     shared = own.exchange(X25519PublicKey.from_public_bytes(public))
     return sender + AESGCM(_derived(shared, sender, public)).encrypt(NONCE, secret, None)
+
+
+def seal_data(data: bytes) -> tuple[bytes, bytes]:
+    """Data that anybody may store, and the fresh key of 32 bytes that opens it."""
+    key = AESGCM.generate_key(256)
+    return key, AESGCM(key).encrypt(NONCE, data, None)
+
+
+def open_data(key: bytes, sealed: bytes) -> bytes:
+    """The data. SignatureInvalid if they were changed, or are under another key."""
+    try:
+        return AESGCM(key).decrypt(NONCE, sealed, None)
+    except (InvalidTag, ValueError) as error:
+        raise SignatureInvalid("the owner's data were changed on their way, or are under another key") from error
 
 
 def _derived(shared: bytes, sender: bytes, receiver: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 from cloister.appraise.vector import Tier
 from cloister.model import Measurement, Tee, Unchecked
+from cloister.result.algorithms import ED25519
 
 __all__ = [
     "Change",
@@ -133,8 +134,8 @@ class LogStarted:
 
     def __post_init__(self) -> None:
         """Refuse a log without identity."""
-        if len(self.log) != LOG_ID or not 1 <= len(self.key) <= 1024:
-            raise ValueError(f"log: {LOG_ID} bytes; key: a DER SubjectPublicKeyInfo of at most 1024 bytes")
+        if len(self.log) != LOG_ID or not self.key.startswith(ED25519) or len(self.key) != len(ED25519) + 32:
+            raise ValueError(f"log: {LOG_ID} bytes; key: the DER SubjectPublicKeyInfo of an Ed25519 key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,9 @@ def segment_path(path: Path, first: int) -> Path:
 def closed_segments(path: Path) -> list[tuple[int, Path]]:
     """The closed segments of the log at `path`, in order, each with the number of its first entry."""
     form = re.compile(rf"{re.escape(path.name)}\.(\d{{12,18}})")
-    found = [(int(match[1]), path.with_name(name)) for name in os.listdir(path.parent) if (match := form.fullmatch(name))]
+    found = [
+        (int(match[1]), path.with_name(name)) for name in os.listdir(path.parent) if (match := form.fullmatch(name))
+    ]
     return sorted((first, one) for first, one in found if one == segment_path(path, first))
 
 

@@ -54,7 +54,7 @@ class ShimOptions:
     unsafe_plain_console: bool = False
     directory: str = "/"
     interactive: bool = False
-    stack_size: int = 1 << 20
+    stack_size: int = 8 << 20
 
     def __post_init__(self) -> None:
         if (self.console_key is None) != self.unsafe_plain_console:

@@ -95,6 +95,10 @@ class _Dialogue:
 
     def deploy(self) -> Iterator[Step]:
         """The platform's certificates to the owner; the owner's session and image to the hypervisor."""
+        yield _step(
+            Stage.DEPLOY, OWNER, HYPERVISOR, "request", {"asks for": "a guest, and the platform's certificates"}, b"",
+            "nothing: it is the hypervisor's business whether it wants this guest",
+        )  # fmt: skip
         chain = self.machine.firmware.pdh_cert_export()
         yield _step(
             Stage.DEPLOY, FIRMWARE, HYPERVISOR, "PDH_CERT_EXPORT", _chain_fields(chain), chain.serialize(),

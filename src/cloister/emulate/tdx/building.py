@@ -14,9 +14,9 @@ from cloister.emulate.tdx.pamt import NOBODY, PageType
 from cloister.emulate.tdx.params import TdParams
 from cloister.emulate.tdx.sept import SeptState
 from cloister.emulate.tdx.td import MOST_TDCX, Lifecycle, OpState, Td, VcpuState
-from cloister.emulate.vendors.intel_reports import TdInfo
 from cloister.errors import ParseError
 from cloister.measure.image import PAGE
+from cloister.measure.tdx import TdInfo
 
 __all__ = ["CHUNK", "Building"]
 

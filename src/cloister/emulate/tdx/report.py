@@ -11,8 +11,9 @@ import os
 from typing import Final
 
 from cloister.emulate.vendors.intel_platform import SERVER, TEE_TCB_SVN, Platform
-from cloister.emulate.vendors.intel_reports import ReportMac, TdInfo, TdxReport, TeeTcbInfo
+from cloister.emulate.vendors.intel_reports import ReportMac, TdxReport
 from cloister.errors import ParseError
+from cloister.measure.tdx import TdInfo, TeeTcbInfo
 
 __all__ = ["MODULE", "ReportKey"]
 

@@ -17,7 +17,7 @@ from cloister.emulate.tdx.keyed_memory import KeyedMemory
 from cloister.emulate.tdx.params import TdParams
 from cloister.emulate.tdx.sept import SecureEpt
 from cloister.emulate.tdx.stepping import SteppingGuard
-from cloister.emulate.vendors.intel_reports import TdInfo
+from cloister.measure.tdx import TdInfo
 
 __all__ = ["FEWEST_TDCX", "MOST_TDCX", "TDVPS_PAGES", "Lifecycle", "OpState", "Td", "Vcpu", "VcpuState"]
 

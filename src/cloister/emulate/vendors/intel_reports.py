@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from cloister._wire import Record, nested, raw, reserved, u8, u16, u32, u64
+from cloister._wire import Record, nested, raw, reserved, u8, u16, u32
 from cloister.evidence.dcap import SgxReportBody
+from cloister.measure.tdx import TdInfo, TeeTcbInfo
 
-__all__ = ["Mac", "ReportMac", "SgxReport", "TargetInfo", "TdInfo", "TdxReport", "TeeTcbInfo"]
+__all__ = ["Mac", "ReportMac", "SgxReport", "TargetInfo", "TdxReport"]
 
 
 Mac = Callable[[bytes], bytes]
@@ -50,35 +51,6 @@ class ReportMac(Record, size=256):
     report_data: bytes = raw(64)
     reserved_192: bytes = reserved(32)
     mac: bytes = raw(32)
-
-
-class TeeTcbInfo(Record, size=239):
-    """TEE_TCB_INFO (Intel TDX Module ABI specification). `tee_tcb_svn2` is of the module that runs now, from 1.5 on."""
-
-    valid: int = u64()
-    tee_tcb_svn: bytes = raw(16)
-    mrseam: bytes = raw(48)
-    mrsignerseam: bytes = raw(48)
-    attributes: bytes = raw(8)
-    tee_tcb_svn2: bytes = raw(16)
-    reserved_144: bytes = reserved(95)
-
-
-class TdInfo(Record, size=512):
-    """TDINFO (Intel TDX Module ABI specification)."""
-
-    attributes: bytes = raw(8)
-    xfam: bytes = raw(8)
-    mrtd: bytes = raw(48)
-    mrconfigid: bytes = raw(48)
-    mrowner: bytes = raw(48)
-    mrownerconfig: bytes = raw(48)
-    rtmr0: bytes = raw(48)
-    rtmr1: bytes = raw(48)
-    rtmr2: bytes = raw(48)
-    rtmr3: bytes = raw(48)
-    servtd_hash: bytes = raw(48)
-    reserved_448: bytes = reserved(64)
 
 
 class TdxReport(Record, size=1024):

@@ -1,0 +1,55 @@
+"""The audit log: append-only, hash-chained, signed. docs/formats/audit-log.md has the format.
+
+    with AuditLog.open(Path("audit.log"), key, clock) as log:
+        log.append(Released(...))       # on the disk when it returns; only then may the secret leave
+        keep_elsewhere(log.checkpoint())
+
+`verify_log` grades a log from the outside. Nothing here holds or sees a secret.
+"""
+
+from cloister.broker.audit.active import LogBusy, LogUnusable
+from cloister.broker.audit.checkpoint import Checkpoint, parse_checkpoint
+from cloister.broker.audit.entry import Entry
+from cloister.broker.audit.events import (
+    Change,
+    Denied,
+    Event,
+    Evidence,
+    LogStarted,
+    Released,
+    SecretChanged,
+    SecretName,
+    SessionChanged,
+    SessionName,
+    TornTail,
+    Undecided,
+)
+from cloister.broker.audit.log import AuditLog
+from cloister.broker.audit.report import Grade, LogReport
+from cloister.broker.audit.segments import read_entries
+from cloister.broker.audit.verify import verify_log
+
+__all__ = [
+    "AuditLog",
+    "Change",
+    "Checkpoint",
+    "Denied",
+    "Entry",
+    "Event",
+    "Evidence",
+    "Grade",
+    "LogBusy",
+    "LogReport",
+    "LogStarted",
+    "LogUnusable",
+    "Released",
+    "SecretChanged",
+    "SecretName",
+    "SessionChanged",
+    "SessionName",
+    "TornTail",
+    "Undecided",
+    "parse_checkpoint",
+    "read_entries",
+    "verify_log",
+]
