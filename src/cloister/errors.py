@@ -3,15 +3,18 @@
     CloisterError                   1
     ├── UsageError                  2    the command line or an input file is wrong
     ├── ParseError                  2    bytes are not what they claim to be: record, field and offset are named
-    ├── PolicyError                 2    a policy or a file of reference values is wrong
+    ├── PolicyError                 2    a policy, session or file of reference values is wrong
     ├── ObservationError            3    a process or dump could not be looked at
+    ├── Denied                      4    nothing is released: the session does not allow it
     ├── VerificationError           5    evidence is not authentic: the format is right, the proof is not
     │   ├── SignatureInvalid        5    a signature does not verify
     │   ├── ChainInvalid            5    a certificate chain does not lead to a trust anchor
     │   ├── Revoked                 5    a certificate is on its issuer's revocation list
     │   ├── BindingInvalid          5    two parts that must belong together do not
-    │   └── NotFresh                5    the evidence does not answer the challenge
+    │   ├── NotFresh                5    the evidence does not answer the challenge
+    │   └── NotAttested             5    nothing is released: there is no valid attestation result for this key
     ├── EndorsementUnavailable      6    could not decide: something that vouches is missing or outside its window
+    │   └── Undecided               6    nothing is released, and nothing denied: it could not be decided
     └── LaunchError               125    the enclave could not be started, for a reason in Cloister itself
         ├── CannotProtect         120    this machine does not offer what protection needs
         ├── CannotEnclave         121    this program cannot be enclaved (32-bit, not ELF)
@@ -27,8 +30,10 @@ __all__ = [
     "CannotProtect",
     "ChainInvalid",
     "CloisterError",
+    "Denied",
     "EndorsementUnavailable",
     "LaunchError",
+    "NotAttested",
     "NotExecutable",
     "NotFound",
     "NotFresh",
@@ -37,6 +42,7 @@ __all__ = [
     "PolicyError",
     "Revoked",
     "SignatureInvalid",
+    "Undecided",
     "UsageError",
     "VerificationError",
 ]
@@ -73,7 +79,7 @@ class ParseError(CloisterError):
 
 
 class PolicyError(CloisterError):
-    """A policy or a file of reference values is wrong: nothing was appraised by it."""
+    """A policy, a session or a file of reference values is wrong: nothing was appraised or released by it."""
 
     exit_code = 2
 
@@ -113,6 +119,15 @@ class NotFresh(VerificationError):
     """The evidence does not answer the challenge."""
 
 
+class NotAttested(VerificationError):
+    """Nothing is released: whoever asks has no attestation result that is valid now, from a trusted verifier, for a key.
+
+    A new attestation may help. `status` is the HTTP status that says so.
+    """
+
+    status = 401
+
+
 class EndorsementUnavailable(CloisterError):
     """Could not decide: a certificate, revocation list or TCB statement is missing, or outside its validity window.
 
@@ -120,6 +135,27 @@ class EndorsementUnavailable(CloisterError):
     """
 
     exit_code = 6
+
+    def __init__(self, reason: str, *, expected: object = "", actual: object = "", set_by: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.expected, self.actual, self.set_by = reason, expected, actual, set_by
+        self.checks: tuple[object, ...] = ()
+
+
+class Undecided(EndorsementUnavailable):
+    """Nothing is released because it could not be decided. Never a denial: asking again later is sensible."""
+
+    status = 503
+
+
+class Denied(CloisterError):
+    """Nothing is released, and that is decided: the session does not allow it for what was attested.
+
+    `checks` are the checks that decided (cloister.broker.release.ReleaseCheck), the failed ones among them.
+    """
+
+    exit_code = 4
+    status = 403
 
     def __init__(self, reason: str, *, expected: object = "", actual: object = "", set_by: str = "") -> None:
         super().__init__(reason)

@@ -187,6 +187,25 @@ def test_too_little_memory_is_said(session: Callable[..., Session], build: Build
         session(Shape(memory=128, frames=64)).machine.launch(build(HELLO))
 
 
+def test_a_launch_that_fails_gives_everything_back(session: Callable[..., Session], build: Build) -> None:
+    """Wherever memory runs out: the next launch is as if there had been none."""
+    image, machine = build(HELLO), session(Shape(memory=512, frames=64)).cca
+    free = machine.pages.left
+    machine.launch(image)
+    needed = free - machine.pages.left
+    machine._end_realm()
+    assert machine.pages.left == free
+    for left in (0, 1, 2, 3, 5, 50, *range(needed - 6, needed)):
+        taken = [machine.pages.allocate() for _ in range(free - left)]
+        with pytest.raises(LaunchError, match="too little memory"):
+            machine.launch(image)
+        assert machine.pages.left == left
+        for page in taken:
+            machine.pages.free(page)
+    machine.launch(image)
+    assert machine.measurement == program_measurement("cca", image).digest
+
+
 def test_a_program_gets_all_memory_there_is_and_is_told_when_it_ends(
     session: Callable[..., Session], build: Build
 ) -> None:
@@ -347,7 +366,7 @@ def test_another_nonce_and_a_debugged_platform_are_refused(session: Callable[...
     verify(debugged.machine, token, allow=Allowances(unsafe_allow_debug=True))
 
 
-def test_evidence_needs_a_realm_and_64_bytes(session: Callable[..., Session], build: Build) -> None:
+def test_evidence_needs_a_realm_and_no_more_than_64_bytes(session: Callable[..., Session], build: Build) -> None:
     one = session()
     with pytest.raises(UsageError, match="no realm"):
         one.machine.evidence(NONCE)
@@ -355,7 +374,8 @@ def test_evidence_needs_a_realm_and_64_bytes(session: Callable[..., Session], bu
         _ = one.machine.measurement
     one.machine.launch(build(HELLO))
     with pytest.raises(UsageError, match="64 bytes"):
-        one.machine.evidence(b"short")
+        one.machine.evidence(bytes(65))
+    assert one.machine.evidence(b"short")
 
 
 def test_all_tokens_of_one_boot_have_the_same_platform_part(session: Callable[..., Session], build: Build) -> None:

@@ -83,6 +83,7 @@ def binary(directory: Path, architecture: Architecture) -> Path:
     path = directory / f"reader-{architecture}"
     if not path.exists():
         path.write_bytes(program(directory / "reader.c", architecture))
+        path.chmod(0o755)
     return path
 
 
@@ -215,6 +216,7 @@ def test_a_machine_that_is_too_small_says_so(name: str, directory: Path, capsys:
     source.write_text("char data[1 << 21] = {1}; int main(void) { return data[4096]; }\n")
     large = directory / "large"
     large.write_bytes(program(source))
+    large.chmod(0o755)
     command = words(name, directory, "--memory", "1")
     command[command.index("--") + 1] = str(large)
     assert main(command) == 121
@@ -250,8 +252,13 @@ def played(name: str, directory: Path, *arguments: str) -> tuple[dict[str, str],
 
 def test_a_program_attests_itself(machine: str, directory: Path) -> None:
     nonce = b"nonce-of-verif-1" if machine in {"sev", "sev-es"} else b"the nonce of a verifier, of any length to 64"
-    lines, verifier = played(machine, directory, f"nonce={nonce.decode()}", QUOTE, "/run/secrets/key")
-    assert lines["/run/secrets/key"] == SECRET.hex()
+    report, key = "/dev/attestation/report", "/run/secrets/key"
+    lines, verifier = played(machine, directory, f"nonce={nonce.decode()}", QUOTE, report, key)
+    assert lines[key] == SECRET.hex()
+    if machine in {"sev", "sev-es", "sev-snp", "keystone"}:
+        assert len(lines[report]) == len(lines[QUOTE])
+    else:
+        assert lines[report] == "No such file or directory"
     now = datetime.now(UTC)
     (verified,) = verifier.verify(bytes.fromhex(lines[QUOTE]), at=now, challenge=Challenge(nonce))
     measured = program_measurement(

@@ -63,6 +63,7 @@ def binary(directory: Path, architecture: Architecture) -> Path:
     path = directory / f"holder-{architecture}"
     if not path.exists():
         path.write_bytes(program(directory / "holder.c", architecture))
+        path.chmod(0o755)
     return path
 
 

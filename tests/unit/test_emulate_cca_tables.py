@@ -149,7 +149,7 @@ def test_flags_and_places_that_are_wrong(stand: Stand) -> None:
     refused(RmiStatus.ERROR_INPUT, stand.rmm.data_create, rd, data, IPA, source, 2)
     refused(RmiStatus.ERROR_INPUT, stand.rmm.data_create, rd, data, IPA + 1, source)
     refused(RmiStatus.ERROR_INPUT, stand.rmm.data_create, rd, data, IPA, data)
-    refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_destroy, rd, IPA, 1, index=0)
+    refused(RmiStatus.ERROR_RTT, stand.rmm.rtt_destroy, rd, 0, 1, index=0)
 
 
 def test_a_change_that_the_realm_asked_for_waits_until_the_processor_is_left(stand: Stand) -> None:

@@ -10,9 +10,11 @@ import pytest
 from tests.unit.emulate_linux_space import SCRATCH, Bench, honest
 
 from cloister.emulate.linux.messages import LARGEST_DATA
+from cloister.emulate.linux.outcome import Ended
 from cloister.measure.image import PAGE, Architecture
 
 HERE = -100
+SIGPIPE = 13
 BIG = 2 * LARGEST_DATA + 777
 
 
@@ -231,8 +233,11 @@ def test_a_pipe_stays_inside(bench: Bench) -> None:
     assert bench.call("pipe2", SCRATCH, 0) == 0
     reader, writer = struct.unpack("<II", bench.memory(8))
     assert bench.call("close", reader) == 0
+    assert bench.call("rt_sigaction", SIGPIPE, b"\x01" + bytes(31), 0, 8) == 0  # SIG_IGN
     assert bench.call("write", writer, b"x", 1) == -errno.EPIPE
     assert bench.shim.host_calls == asked
+    assert bench.call("rt_sigaction", SIGPIPE, bytes(32), 0, 8) == 0  # SIG_DFL
+    assert bench.outcome("write", writer, b"x", 1) == Ended(128 + SIGPIPE, SIGPIPE)
 
 
 def test_paths_have_an_end(bench: Bench) -> None:

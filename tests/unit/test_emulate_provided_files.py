@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.emulate_linux_space import SCRATCH, Bench, bench
 
 from cloister.emulate.linux.console import PlainConsole
@@ -278,3 +280,37 @@ def test_a_file_is_no_directory() -> None:
         shim.provide("/run/secrets/key/below", b"")
     with pytest.raises(ValueError, match="a file and a directory"):
         shim.provide("/run/secrets", b"", mount="/run")
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> str:
+    """A path into the mount, written in a roundabout way."""
+    detours = st.sampled_from(["", "/.", "//", "/etc/..", "/secrets/..", "/../run", "/./"])
+    parts = draw(st.sampled_from([["run"], ["var", "run"], ["..", "run"]]))
+    start = "".join(f"/{part}" for part in parts)
+    detour = draw(detours)
+    middle = "" if detour == "/../run" and "var" in parts else detour
+    rest = draw(st.sampled_from(["key", "none", "deep/er/key", "deep/../key", "", "."]))
+    return f"{start}{middle}/secrets{draw(st.sampled_from(['/', '//', '/./', '/deep/../']))}{rest}"
+
+
+@given(spellings(), st.sampled_from([os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_CREAT]))
+def test_no_spelling_of_the_path_reaches_the_host(path: str, flags: int) -> None:
+    asked: list[bytes] = []
+
+    def gate(message: bytes) -> bytes:
+        asked.append(message)
+        raise AssertionError(f"the host was asked: {message!r}")
+
+    made = bench(gate)
+    made.shim.provide(f"{MOUNT}/key", SECRET)
+    made.shim.provide(f"{MOUNT}/deep/er/key", b"another")
+    for name, arguments in (
+        ("openat", (HERE, path.encode(), flags, 0o600)),
+        ("newfstatat", (HERE, path.encode(), SCRATCH, 0)),
+        ("faccessat", (HERE, path.encode(), 0)),
+        ("unlinkat", (HERE, path.encode(), 0)),
+        ("chdir", (path.encode(),)),
+    ):
+        made.call(name, *arguments)
+    assert not asked

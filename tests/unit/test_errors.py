@@ -14,6 +14,7 @@ DRAWN = re.compile(r"^(?P<bars> {4}[│ ]*(?:[├└]── )?)(?P<name>[A-Z]\w+
 ONE_CODE: dict[type[CloisterError], type[CloisterError]] = {
     errors.ParseError: errors.UsageError,
     errors.PolicyError: errors.UsageError,
+    errors.Undecided: errors.EndorsementUnavailable,
     **dict.fromkeys(errors.VerificationError.__subclasses__(), errors.VerificationError),
 }
 """Errors that share the code of another: the input is wrong, or the evidence is not authentic."""
@@ -39,7 +40,7 @@ def test_exit_codes_are_unique_but_for_errors_that_mean_the_same_to_a_caller() -
     codes = sorted(error.exit_code for error in EVERY if error not in ONE_CODE)
     assert sorted(set(codes)) == codes
     assert not set(codes) & SHELL_MEANS
-    assert {(error.exit_code, parent.exit_code) for error, parent in ONE_CODE.items()} == {(2, 2), (5, 5)}
+    assert {(error.exit_code, parent.exit_code) for error, parent in ONE_CODE.items()} == {(2, 2), (5, 5), (6, 6)}
 
 
 @pytest.mark.parametrize("error", EVERY, ids=lambda error: error.__name__)

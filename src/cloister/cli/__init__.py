@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "policy": "write, check and try policies: what evidence must say",
     "collateral": "fetch, import and show what vouches for evidence: certificates, lists, TCB info",
     "result": "show and verify attestation results (EAR tokens)",
+    "log": "verify and read a broker's audit log: who got which secret, and why",
     "doctor": "what this machine offers for confidential computing, and what is missing",
 }
 

@@ -22,13 +22,13 @@ def nonce_of(text: str) -> Challenge:
         raise UsageError(f"--nonce: {error}") from error
 
 
-def time_of(text: str | None) -> datetime:
-    """The time that --at gives: ISO 8601, UTC if it has no zone; or seconds since 1970. Now, if none is given."""
+def time_of(text: str | None, option: str = "--at") -> datetime:
+    """The time that `option` gives: ISO 8601, UTC if it has no zone; or seconds since 1970. Now, if none is given."""
     if text is None:
         return datetime.now(UTC)
     if text.isdecimal() and len(text) == len("20260131"):
         raise UsageError(
-            f"--at {text}: a date is written {text[:4]}-{text[4:6]}-{text[6:]}; it is few seconds since 1970"
+            f"{option} {text}: a date is written {text[:4]}-{text[4:6]}-{text[6:]}; it is few seconds since 1970"
         )
     try:
         if text.isdecimal():
@@ -36,7 +36,7 @@ def time_of(text: str | None) -> datetime:
         given = datetime.fromisoformat(text)
         return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(f"--at takes a time like 2026-01-31T12:00:00Z, or seconds since 1970: {error}") from error
+        raise UsageError(f"{option} takes a time like 2026-01-31T12:00:00Z, or seconds since 1970: {error}") from error
 
 
 def read_input(name: str, longest: int) -> bytes:

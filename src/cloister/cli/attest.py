@@ -19,11 +19,9 @@ from cloister.emulate.machine import Machine, Vouching
 from cloister.emulate.terminal import sealed_terminal
 from cloister.emulate.vendors.keystore import WARNING
 from cloister.errors import UsageError
-from cloister.model import Tee
 
 __all__ = ["build_parser", "run"]
 
-REPORT_DATA = 64
 POLICIES = 'A policy that is to accept them says so: accept_anchors = ["testing"]'
 EPILOG = f"""\
 examples:
@@ -75,12 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def asked(machine: Machine, nonce: bytes) -> tuple[bytes, Vouching, str]:
-    """Evidence with the nonce, what vouches for it now, and the measurement as text.
-
-    Where guest or realm hand in exactly 64 bytes, zeros follow the nonce, as verifiers expect (`model.Challenge`).
-    """
-    evidence = machine.evidence(nonce.ljust(REPORT_DATA, b"\0") if machine.tee in {Tee.TDX, Tee.CCA} else nonce)
-    return evidence, machine.vouching(datetime.now(UTC)), str(machine.measurement)
+    """Evidence with the nonce, what vouches for it now, and the measurement as text."""
+    return machine.evidence(nonce), machine.vouching(datetime.now(UTC)), str(machine.measurement)
 
 
 def write(path: Path, evidence: bytes, vouching: Vouching) -> dict[str, str | list[str]]:

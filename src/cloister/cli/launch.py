@@ -22,7 +22,7 @@ from cloister.app.launching import DATA, Launch, Owner, Secret, Tampering
 from cloister.app.launching_sev import SevLaunch, sev_owner
 from cloister.cli._lines import labelled, prose, width_of_terminal
 from cloister.emulate.catalogue import Kind, kind_of
-from cloister.emulate.inside import load_program, write_all
+from cloister.emulate.inside import load_program, located, write_all
 from cloister.emulate.launch_step import Stage, Step
 from cloister.emulate.machine import Machine, Shape
 from cloister.emulate.sev.launch_steps import Tampering as SevTampering
@@ -56,7 +56,7 @@ exit status: the program's own, or, when it was never started:
     2  the command line cannot work
     5  somebody refused: the secret stayed with its owner, or is of no use to whoever has it
   121  the program is no static program for that machine, or does not fit into it
-  127  the program was not found
+  126  the program may not be executed    127  it was not found
 """
 TITLES = {
     Stage.DEPLOY: "the owner asks the host to deploy",
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tee not in MEASURED:
         raise UsageError(f"{args.tee} has no attested launch; these have one: {', '.join(MEASURED)}")
     tampering = tampering_of(args)
-    kind, image = kind_of(args.tee), load_program(words[0])
+    kind, image = kind_of(args.tee), load_program(located(words[0]))
     secret = Secret(file_name(args), secret_of(args))
     data = content_of(args.data) if args.data else b""
     keystore = Keystore(args.keys) if args.keys else Keystore()

@@ -102,13 +102,23 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("no program given; for example: cloister run -- redis-server --port 7000")
     if args.tee is not None:
         words = emulated_words(args, words)
+    elif named := emulated_only(args):
+        raise UsageError(f"{named} is for emulated machines, and --tee NAME chooses one; nothing was run")
     command = words if args.unsafe_outside else enclave_command(words[0], words[1:], options)
-    if not args.quiet and sys.stderr.isatty():
-        print(notice(guarded=not args.unsafe_no_guard, tee=args.tee), file=sys.stderr, flush=True)
+    if not args.quiet and os.isatty(2):
+        print(notice_of(args), file=sys.stderr, flush=True)
     if args.start_fd is not None:
         fcntl.fcntl(args.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
     undo_interpreter_start()
     os.execv(command[0], command)
+
+
+def emulated_only(args: argparse.Namespace) -> str:
+    """The first option given that means nothing without --tee: --unsafe-outside would leave the program unprotected."""
+    for name in ("unsafe_outside", "unsafe_debug", "unsafe_plain_console", "dram", "host", "keys"):
+        if getattr(args, name):
+            return f"--{name.replace('_', '-')}"
+    return ""
 
 
 def undo_interpreter_start() -> None:
@@ -140,6 +150,13 @@ def emulated_words(args: argparse.Namespace, words: Sequence[str]) -> list[str]:
         quiet=args.quiet,
     )
     return [sys.executable, "-m", "cloister.emulate.inside", request.words(), *words]
+
+
+def notice_of(args: argparse.Namespace) -> str:
+    """The notice for these options."""
+    if args.tee is not None and args.unsafe_outside:
+        return f"cloister: emulated TEE ({args.tee}) outside the software enclave; root reads the emulator's memory"
+    return notice(guarded=not args.unsafe_no_guard, tee=args.tee)
 
 
 def notice(*, guarded: bool, tee: str | None = None) -> str:

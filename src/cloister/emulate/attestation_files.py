@@ -28,6 +28,9 @@ SEV_NONCE: Final = 16
 KINDS: Final = {Tee.SGX: "dcap"}
 """What `attestation_type` says where Gramine has a word; elsewhere it is the TEE's name."""
 
+CALLED_REPORTS: Final = frozenset({Tee.SEV, Tee.SNP, Tee.KEYSTONE})
+"""Whose evidence its vendor calls a report: it is in `report` too. Elsewhere that would be for this machine only."""
+
 EIO, EINVAL = 5, 22
 
 
@@ -58,6 +61,8 @@ def provide_attestation(machine: Machine) -> None:
         "user_report_data": (lambda: asked.value, asked.save),
         "quote": (_answer(lambda: machine.evidence(asked.value)), None),
     }
+    if machine.tee in CALLED_REPORTS:
+        files["report"] = files["quote"]
     files |= {f"keys/{name}": (_answer(key), None) for name, key in sealing_keys(machine).items()}
     for name, (content, save) in files.items():
         machine.shim.provide(f"{ATTESTATION}/{name}", content, save=save, mount=ATTESTATION)

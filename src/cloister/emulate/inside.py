@@ -39,6 +39,11 @@ FEWEST_FRAMES: Final = 64
 NAMED: Final = 6
 """How many refused calls are named at the end."""
 
+DISPENSABLE: Final = frozenset(
+    {"clone3", "copy_file_range", "fadvise64", "membarrier", "rseq", "sendfile", "riscv_hwprobe", "riscv_flush_icache"}
+)
+"""Calls that C libraries and programs try, and do without where a kernel does not have them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -68,7 +73,9 @@ class Request:
         if self.memory < 1:
             raise UsageError(f"--memory {self.memory}: give the machine at least 1 MiB of DRAM")
         if self.frames < FEWEST_FRAMES:
-            raise UsageError(f"--frames {self.frames}: give the machine at least {FEWEST_FRAMES} pages of on-die memory")
+            raise UsageError(
+                f"--frames {self.frames}: give the machine at least {FEWEST_FRAMES} pages of on-die memory"
+            )
         return Shape(
             memory=self.memory * MEBIBYTE // PAGE, frames=self.frames, dram=Path(self.dram) if self.dram else None
         )
@@ -139,13 +146,12 @@ def notes(ending: Ending, machine: Machine, request: Request) -> Iterator[str]:
     if ending.mistake:
         name = signal.Signals(ending.status - 128).name
         yield f"the program was ended by {name}: {ending.mistake}"
-    if machine.shim.refused:
-        names = [name for name, _ in machine.shim.refused.most_common(NAMED)]
-        others = len(machine.shim.refused) - len(names)
-        more = f" and {others} more" if others else ""
+    refused = [name for name, _ in machine.shim.refused.most_common() if name not in DISPENSABLE]
+    if refused:
+        more = f" and {len(refused) - NAMED} more" if len(refused) > NAMED else ""
         yield (
-            f"the program failed, and had asked for what emulated machines do not have: {', '.join(names)}{more} "
-            "(no threads, processes, signal handlers or sockets; docs/how-to/run-in-an-emulated-tee.md)"
+            f"the program failed, and had asked for what emulated machines do not have: {', '.join(refused[:NAMED])}"
+            f"{more} (there are no threads, processes, signal handlers or sockets)"
         )
     if machine.shim.starved:
         yield f"the program failed, and had been refused memory: give the machine more than --memory {request.memory}"

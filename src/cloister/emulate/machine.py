@@ -13,11 +13,19 @@ import contextlib
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar
 
+from cloister.emulate.endings import (
+    BUS_ERROR,
+    KILLED,
+    SEGMENTATION_FAULT,
+    Ending,
+    of_exception,
+    of_instruction,
+)
 from cloister.emulate.engine_unsafe import Engine, Event, Stop
 from cloister.emulate.frames_unsafe import FramePool
 from cloister.emulate.host import Cause, Host, HostView, PhysicalMemory
@@ -26,7 +34,7 @@ from cloister.emulate.linux.host import LinuxHost
 from cloister.emulate.linux.outcome import Ended
 from cloister.emulate.linux.shim import Shim
 from cloister.emulate.memory.cache import FrameCache
-from cloister.emulate.memory.controller import MemoryController
+from cloister.emulate.memory.controller import KeySlotError, MemoryController
 from cloister.emulate.memory.dram_unsafe import Dram
 from cloister.emulate.paging import HOST_KEY, Access, IntegrityFault, MemoryFault, Stage, Translation, allows
 from cloister.emulate.ports import AdministratorPorts
@@ -38,35 +46,6 @@ from cloister.measure.image import PAGE, Architecture, Image, Permission
 from cloister.model import Digest, Tee
 
 __all__ = ["Ending", "Machine", "Shape", "Vouching"]
-
-SEGMENTATION_FAULT: Final = 128 + 11
-ILLEGAL_INSTRUCTION: Final = 128 + 4
-BUS_ERROR: Final = 128 + 7
-KILLED: Final = 128 + 9
-BREAKPOINT: Final = 128 + 5
-
-MISTAKES: Final[Mapping[Architecture, Mapping[int, tuple[int, str]]]] = {
-    Architecture.X86_64: {
-        0: (128 + 8, "divide error"),
-        1: (BREAKPOINT, "debug exception"),
-        3: (BREAKPOINT, "breakpoint"),
-        12: (BUS_ERROR, "stack fault"),
-        13: (SEGMENTATION_FAULT, "general protection"),
-        16: (128 + 8, "floating-point error"),
-        17: (BUS_ERROR, "alignment check"),
-        19: (128 + 8, "SIMD floating-point error"),
-    },
-    Architecture.ARM64: {7: (BREAKPOINT, "breakpoint")},
-    Architecture.RISCV64: {3: (BREAKPOINT, "breakpoint")},
-}
-"""Exceptions that Linux tells a program of by another signal than SIGILL: exit status, and what it was.
-
-x86: Intel SDM volume 3A, table 6-1, and arch/x86/kernel/idt.c; arm64: QEMU's EXCP_BKPT; riscv64: cause 3 (Privileged
-Architecture, table 3.6).
-"""
-
-EBREAK: Final = (b"\x02\x90", b"\x73\x00")
-"""The first two bytes of c.ebreak and ebreak, which the engine takes for illegal; ecall, alike, never comes there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,18 +59,6 @@ class Shape:
     frames: int = 2048
     dram: Path | None = None
     profile: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: the program's exit status (128 + signal if it was killed), and why the machine stopped it.
-
-    `mistake` says to a person what the program did wrong, where a signal ended it; endings are compared without it.
-    """
-
-    status: int
-    stopped: str = ""
-    mistake: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,9 +162,7 @@ class Machine(AdministratorPorts):
         """The program met an instruction that is not its instruction set's; a TEE may know it. None: go on."""
         del event
         at = self.engine.program_counter
-        if self.architecture is Architecture.RISCV64 and self.read(at, 2) in EBREAK:
-            return Ending(BREAKPOINT, mistake=f"breakpoint at {at:#x}")
-        return Ending(ILLEGAL_INSTRUCTION, f"illegal instruction at {at:#x}")
+        return of_instruction(self.architecture, at, self.read(at, 2))
 
     # ---- the bus
 
@@ -240,7 +205,9 @@ class Machine(AdministratorPorts):
             ending = self.stopped(fault)
         except MemoryError as error:
             ending = Ending(KILLED, f"out of memory: {error}")
-        with contextlib.suppress(HostLied, IntegrityFault, MemoryFault):
+        except KeySlotError as error:  # the host had the key removed while the program was away
+            ending = Ending(BUS_ERROR, f"memory: {error}")
+        with contextlib.suppress(HostLied, IntegrityFault, MemoryFault, KeySlotError):
             self.shim.finish(ending.status)
         return ending
 
@@ -257,14 +224,7 @@ class Machine(AdministratorPorts):
             return None
         if event.stop is Stop.INSTRUCTION:
             return self.instruction(event)
-        return self._exception(event.number)
-
-    def _exception(self, number: int) -> Ending:
-        """What Linux makes a signal of; any other exception is not for programs."""
-        at, known = self.engine.program_counter, MISTAKES[self.architecture].get(number)
-        if known is None:
-            return Ending(ILLEGAL_INSTRUCTION, f"exception {number} at {at:#x}")
-        return Ending(known[0], mistake=f"{known[1]} at {at:#x}")
+        return of_exception(self.architecture, event.number, self.engine.program_counter)
 
     def _system_call(self) -> Ending | None:
         number, arguments = self.engine.system_call()

@@ -5,6 +5,8 @@ from cloister.emulate.machine import Shape
 from cloister.emulate.memory.cipher import MemoryCipher
 from cloister.emulate.memory.plain import PlainCipher
 from cloister.emulate.paging import HOST_KEY, Access, Stage
+from cloister.emulate.ports import require_memory
+from cloister.emulate.tables import Entry
 from cloister.emulate.terminal import Terminal
 from cloister.errors import UsageError
 from cloister.measure.image import Architecture, Image, Permission
@@ -26,7 +28,7 @@ class NativeMachine(FlatMachine):
     def __init__(self, shape: Shape, console: Terminal) -> None:
         super().__init__(shape, console)
         self.controller.install(HOST_KEY, self.memory_cipher())
-        self._withheld: dict[int, tuple[int, Permission]] = {}
+        self._withheld: dict[int, Entry] = {}
 
     def memory_cipher(self) -> MemoryCipher:
         """How memory is kept: in the clear."""
@@ -67,10 +69,12 @@ class NativeMachine(FlatMachine):
 
     def host_read(self, page: int) -> bytes:
         """The content of any page."""
+        require_memory(page, self.dram.pages)
         return bytes(self.host_frame(page, write=False))
 
     def host_write(self, page: int, data: bytes) -> None:
         """Write to any page."""
+        require_memory(page, self.dram.pages)
         self.host_frame(page, write=True)[:] = data
 
     def device_read(self, page: int) -> bytes:
@@ -87,6 +91,7 @@ class NativeMachine(FlatMachine):
 
     def remap(self, host_address: int, page: int) -> None:
         """Change the page table."""
+        require_memory(page, self.dram.pages)
         self.table.set(host_address, page, self.table.entries[host_address >> 12].permission)
         self.forget_translations()
 
@@ -99,9 +104,29 @@ class NativeMachine(FlatMachine):
 
     def give_back(self, host_address: int) -> None:
         """Set the present bit."""
-        target, permission = self._withheld.pop(host_address >> 12)
-        self.table.set(host_address, target, permission)
-        self.forget_translations()
+        entry = self._withheld.pop(host_address >> 12, None)
+        if entry is not None:  # else the program has given it up meanwhile
+            self.table.set(host_address, *entry)
+            self.forget_translations()
+
+    def physical_page(self, host_address: int) -> int:
+        """Pages that were withheld are still there. KeyError if there is none."""
+        entry = self._withheld.get(host_address >> 12)
+        return super().physical_page(host_address) if entry is None else entry.target
+
+    def release(self, address: int) -> None:
+        """Unmap a page, though it be withheld."""
+        entry = self._withheld.pop(address >> 12, None)
+        if entry is not None:
+            self.drop_page(entry.target)
+        super().release(address)
+
+    def change(self, address: int, permission: Permission) -> None:
+        """Change what a page is for, though it be withheld."""
+        entry = self._withheld.get(address >> 12)
+        if entry is not None:
+            self._withheld[address >> 12] = entry._replace(permission=permission)
+        super().change(address, permission)
 
 
 class NativeArmMachine(NativeMachine):

@@ -5,7 +5,15 @@ Each machine says for each what its hardware says. An attack uses these, DRAM, a
 
 from abc import ABC, abstractmethod
 
-__all__ = ["AdministratorPorts"]
+from cloister.emulate.paging import Refused
+
+__all__ = ["AdministratorPorts", "require_memory"]
+
+
+def require_memory(page: int, pages: int) -> None:
+    """Refused where a machine of so many pages has no memory: nothing answers on the bus."""
+    if not 0 <= page < pages:
+        raise Refused(f"there is no page {page:#x}: this machine has {pages:#x}")
 
 
 class AdministratorPorts(ABC):

@@ -27,8 +27,8 @@ class BounceBuffer:
         self.pages, self._frame = tuple(pages), frame
 
     def put(self, message: bytes) -> None:
-        """Write a message of at most BOUNCE_BUFFER bytes."""
-        whole, done = LENGTH.pack(len(message)) + message, 0
+        """Write a message; what is behind BOUNCE_BUFFER bytes has no room, as `take` then finds."""
+        whole, done = LENGTH.pack(len(message)) + message[:BOUNCE_BUFFER], 0
         while done < len(whole):
             page, offset = divmod(done, PAGE)
             part = whole[done : done + PAGE - offset]

@@ -30,7 +30,7 @@ int main(int count, char **words) {
     if (!strcmp(how, "overflow")) return deep(NULL);
     if (!strcmp(how, "divide")) {
         volatile int zero = 0;
-        return 1 / zero;
+        return count / zero;
     }
     if (!strcmp(how, "trap")) __builtin_trap();
 #ifdef __x86_64__

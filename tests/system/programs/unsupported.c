@@ -25,7 +25,7 @@ int main(int count, char **words) {
         return failed("pthread_create", pthread_create(&one, NULL, thread, NULL));
     }
     if (!strcmp(what, "fork")) return failed("fork", fork() < 0 ? errno : 0);
-    if (!strcmp(what, "system")) return failed("system", system("true") == -1 ? errno : 0);
+    if (!strcmp(what, "system")) return failed("system", system("true") ? ENOSYS : 0);
     if (!strcmp(what, "popen")) return failed("popen", popen("true", "r") ? 0 : errno);
     if (!strcmp(what, "exec")) return failed("execve", execl("/bin/true", "true", NULL) ? errno : 0);
     if (!strcmp(what, "raise")) {

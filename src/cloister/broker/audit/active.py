@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from cloister.broker.audit.segments import segment_path
-from cloister.errors import CloisterError, UsageError
+from cloister.errors import Undecided, UsageError
 
 __all__ = ["ActiveSegment", "LogBusy", "LogUnusable", "lock", "sync_directory"]
 
@@ -17,15 +17,15 @@ class LogBusy(UsageError):
     """Another process writes this log."""
 
 
-class LogUnusable(CloisterError):
-    """Nothing can be recorded in this log, so nothing may be released: the answer to a request is "could not decide".
+class LogUnusable(Undecided):
+    """Nothing can be recorded in this log, so nothing may be released, and nothing is denied.
 
     After a failed write nobody knows what the disk has. The log must be opened again, which looks.
     """
 
 
 def lock(path: Path) -> int:
-    """Become the one writer of the log at `path`: a descriptor that holds the lock until it is closed. LogBusy if taken.
+    """Become the one writer of the log at `path`: a descriptor that holds the lock until it is closed. LogBusy if not.
 
     The lock stands beside the log and is never deleted, so it outlives closed segments. The kernel gives it up when the
     process ends, however it ends.
@@ -103,13 +103,15 @@ class ActiveSegment:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file. May be repeated."""
+        descriptor, self._file = self._file, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _check_untouched(self) -> None:
         mine, there = os.fstat(self._file), self.path.stat()
         if not os.path.samestat(mine, there) or mine.st_size != self.size:
             raise LogUnusable(
-                f"{self.path}: somebody else removed, replaced or changed the log while it was open; keep what is left, "
-                "and run `cloister log verify` on it with your last checkpoint"
+                f"{self.path}: somebody else removed, replaced or changed the log while it was open; keep what is "
+                "left, and run `cloister log verify` on it with your last checkpoint"
             )

@@ -1,7 +1,7 @@
-"""One line of an audit log: an event in its place in the chain, signed.
+r"""One line of an audit log: an event in its place in the chain, signed.
 
     header     {"event": SHA-256 of the event, "previous": hash of the entry before, "sequence", "time"}
-    signature  Ed25519 over "cloister audit log entry 1\\n" || header
+    signature  Ed25519 over "cloister audit log entry 1\n" || header
     hash       SHA-256 of what was signed || signature
 
 An entry is an event and its seal. The seal alone, which says nothing about the event but its digest, is what a
@@ -11,7 +11,7 @@ checkpoint holds. All JSON here is as RFC 8785 writes it, so everything has exac
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -21,7 +21,7 @@ from cloister.broker.audit.events import Event
 from cloister.errors import ParseError, SignatureInvalid
 from cloister.result.signing import SigningKey
 
-__all__ = ["FIRST_PREVIOUS", "LONGEST_LINE", "Entry", "Seal", "canonical", "event_digest", "parse_entry", "sign_entry"]
+__all__ = ["FIRST_PREVIOUS", "LONGEST_LINE", "Entry", "Seal", "canonical", "parse_entry", "sign_entry"]
 
 TAG: Final = b"cloister audit log entry 1\n"
 """What no other signature of the same key begins with."""
@@ -46,16 +46,16 @@ class Seal:
     previous: bytes
     event_sha256: bytes
     signature: bytes
+    signed: bytes = field(init=False, repr=False)
+    """What the broker signs: the tag and the header."""
+    hash: bytes = field(init=False)
+    """SHA-256, which the next entry repeats as `previous`."""
 
-    @property
-    def signed(self) -> bytes:
-        """What the broker signs."""
-        return _signed(self.sequence, self.time, self.previous, self.event_sha256)
-
-    @property
-    def hash(self) -> bytes:
-        """SHA-256, which the next entry repeats as `previous`."""
-        return hashlib.sha256(self.signed + self.signature).digest()
+    def __post_init__(self) -> None:
+        """Work out what follows from the rest, once."""
+        signed = _signed(self.sequence, self.time, self.previous, self.event_sha256)
+        object.__setattr__(self, "signed", signed)
+        object.__setattr__(self, "hash", hashlib.sha256(signed + self.signature).digest())
 
     def verify(self, spki: bytes) -> None:
         """SignatureInvalid if another key than this one (DER SubjectPublicKeyInfo) signed."""
@@ -89,25 +89,20 @@ class Entry:
 
     def line(self) -> bytes:
         """The entry as it stands in the log, without the line feed."""
-        return canonical({
-            "event": json_of_event(self.event), "previous": self.seal.previous.hex(), "sequence": self.seal.sequence,
-            "signature": self.seal.signature.hex(), "time": text_of_time(self.seal.time),
-        })  # fmt: skip
+        return _line(self.seal, canonical(json_of_event(self.event)))
 
 
 def canonical(value: object) -> bytes:
-    """JSON in the one form of RFC 8785. Members here have ASCII names and numbers are whole, which keeps it this short."""
+    """JSON in the one form of RFC 8785: simple, for members here have ASCII names and all numbers are whole."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def event_digest(event: Event) -> bytes:
-    """SHA-256 of the event's canonical JSON."""
-    return hashlib.sha256(canonical(json_of_event(event))).digest()
-
-
 def sign_entry(event: Event, *, sequence: int, time: datetime, previous: bytes, key: SigningKey) -> Entry:
-    """The entry that says this, at this place. The key is Ed25519."""
-    digest = event_digest(event)
+    """The entry that says this, at this place. The key is Ed25519; ValueError if the time has no zone."""
+    if time.tzinfo is None:
+        raise ValueError("an entry's time needs a zone: the clock answers a datetime without one")
+    time = time.astimezone(UTC)
+    digest = hashlib.sha256(canonical(json_of_event(event))).digest()
     signature = key.sign(_signed(sequence, time, previous, digest))
     seal = Seal(sequence=sequence, time=time, previous=previous, event_sha256=digest, signature=signature)
     return Entry(seal=seal, event=event)
@@ -127,10 +122,11 @@ def parse_entry(line: bytes, where: str = RECORD) -> Entry:
         event = event_of_json(members["event"])
     except ParseError as error:
         raise ParseError(where, error.field, 0, error.reason) from error
-    entry = Entry(seal=parse_seal(members, event_digest(event), where), event=event)
-    if entry.line() != line:
+    text = canonical(json_of_event(event))
+    seal = parse_seal(members, hashlib.sha256(text).digest(), where)
+    if _line(seal, text) != line:
         raise ParseError(where, "form", 0, "means an entry, but is not written as entries are (RFC 8785)")
-    return entry
+    return Entry(seal=seal, event=event)
 
 
 def parse_seal(members: dict[str, object], event_sha256: bytes, where: str) -> Seal:
@@ -164,6 +160,15 @@ def _time(text: str, where: str) -> datetime:
     except ValueError:  # the 31st of February
         pass
     raise ParseError(where, "time", 0, "is not a time like 2026-01-31T12:00:00.000000Z")
+
+
+def _line(seal: Seal, event: bytes) -> bytes:
+    """The event's JSON is put in as it is: its name comes first in the order of names."""
+    others = canonical({
+        "previous": seal.previous.hex(), "sequence": seal.sequence, "signature": seal.signature.hex(),
+        "time": text_of_time(seal.time),
+    })  # fmt: skip
+    return b'{"event":' + event + b"," + others[1:]
 
 
 def _signed(sequence: int, time: datetime, previous: bytes, event_sha256: bytes) -> bytes:

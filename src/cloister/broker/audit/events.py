@@ -15,17 +15,19 @@ from cloister.result.algorithms import ED25519
 
 __all__ = [
     "Change",
-    "Denied",
     "Event",
     "Evidence",
     "LogStarted",
+    "NotReleased",
+    "ReleaseDenied",
+    "ReleaseUnattested",
+    "ReleaseUndecided",
     "Released",
     "SecretChanged",
     "SecretName",
     "SessionChanged",
     "SessionName",
     "TornTail",
-    "Undecided",
 ]
 
 LONGEST_NAME: Final = 256
@@ -39,6 +41,8 @@ depends on the version of Python: a log is read for longer than that."""
 CODE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 LOG_ID: Final = 16
 SHA256: Final = 32
+LONGEST_DIGEST: Final = 64
+"""Bytes."""
 
 
 def _texts(longest: int, **values: str) -> None:
@@ -53,17 +57,24 @@ def _codes(**values: str) -> None:
             raise ValueError(f"{name}: lower-case words joined by hyphens, at most {LONGEST_NAME} characters")
 
 
-def _digests(**values: bytes) -> None:
+def _reasons(**values: object) -> None:
+    """What is `Unchecked` says why."""
     for name, value in values.items():
-        if len(value) != SHA256:
+        if isinstance(value, Unchecked):
+            _texts(LONGEST_REASON, **{name: value.reason})
+
+
+def _digests(**values: bytes | Unchecked) -> None:
+    _reasons(**values)
+    for name, value in values.items():
+        if not isinstance(value, Unchecked) and len(value) != SHA256:
             raise ValueError(f"{name}: a SHA-256 has {SHA256} bytes, this has {len(value)}")
 
 
 def _few(**values: tuple[object, ...] | Unchecked) -> None:
+    _reasons(**values)
     for name, value in values.items():
-        if isinstance(value, Unchecked):
-            _texts(LONGEST_REASON, **{name: value.reason})
-        elif len(value) > MOST:
+        if not isinstance(value, Unchecked) and len(value) > MOST:
             raise ValueError(f"{name}: at most {MOST} in one event, these are {len(value)}")
 
 
@@ -97,14 +108,15 @@ class SecretName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One piece of evidence as it was appraised.
+    """One piece of evidence as a verifier appraised it: a submodule of its result.
 
     `sha256` is of the evidence as it was sent, `verdict` the verifier's tier of the submodule `name` (`cpu0`, `gpu0`).
+    Results of other verifiers may not say which TEE it was, or which bytes: that is `Unchecked`, with why.
     """
 
     name: str
-    tee: Tee
-    sha256: bytes
+    tee: Tee | Unchecked
+    sha256: bytes | Unchecked
     measurements: tuple[Measurement, ...]
     verdict: Tier
 
@@ -112,12 +124,13 @@ class Evidence:
         """Refuse what does not identify evidence."""
         _texts(LONGEST_NAME, name=self.name)
         _digests(sha256=self.sha256)
+        _reasons(tee=self.tee)
         _few(measurements=self.measurements)
         for one in self.measurements:
             _texts(LONGEST_NAME, measurement=one.name)
             _codes(algorithm=one.digest.algorithm.replace("_", "-"))
-            if not 1 <= len(one.digest.value) <= 64:
-                raise ValueError("measurement: a digest has 1 to 64 bytes")
+            if not 1 <= len(one.digest.value) <= LONGEST_DIGEST:
+                raise ValueError(f"measurement: a digest has 1 to {LONGEST_DIGEST} bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +153,7 @@ class LogStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TornTail:
-    """The log ended in the middle of a line when it was opened: an append was interrupted, nobody was told it succeeded.
+    """The log ended in the middle of a line when it was opened: an append was interrupted, and never confirmed.
 
     The `size` bytes were kept in the file named `FILE.torn.SEQUENCE`, with this entry's sequence number.
     """
@@ -160,7 +173,8 @@ class TornTail:
 class Released:
     """Secrets are handed out. Written before they leave: an entry may be of a release that then failed, never without.
 
-    `recipient` is the SHA-256 of the attested public key to which the secrets are encrypted.
+    `result` is the SHA-256 of the attestation result, as it was presented or issued; `recipient` that of the attested
+    public key to which the secrets are encrypted.
     """
 
     kind: ClassVar[str] = "released"
@@ -168,52 +182,58 @@ class Released:
     session: SessionName
     secrets: tuple[SecretName, ...]
     evidence: tuple[Evidence, ...]
+    result: bytes
     recipient: bytes
 
     def __post_init__(self) -> None:
         """Refuse a release of nothing, or on no evidence."""
         _texts(LONGEST_NAME, request=self.request)
-        _digests(recipient=self.recipient)
+        _digests(result=self.result, recipient=self.recipient)
         _few(secrets=self.secrets, evidence=self.evidence)
         if not self.secrets or not self.evidence:
             raise ValueError("a release names at least one secret and one piece of evidence")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Refused:
+class _NotReleased:
     request: str
     session: SessionName | Unchecked
     secrets: tuple[str, ...]
     """The names asked for: they need not exist, so they have no version."""
     evidence: tuple[Evidence, ...] | Unchecked
+    result: bytes | Unchecked
     code: str
+    """For programs: `policy-deny`."""
     reason: str
+    """For people. Never quotes what came from outside."""
 
     def __post_init__(self) -> None:
         """Refuse a refusal without a reason."""
-        _texts(LONGEST_NAME, request=self.request)
+        _texts(LONGEST_NAME, request=self.request, **{f"secret {n}": one for n, one in enumerate(self.secrets)})
         _texts(LONGEST_REASON, reason=self.reason)
         _codes(code=self.code)
+        _reasons(session=self.session)
         _few(secrets=self.secrets, evidence=self.evidence)
-        for name in self.secrets:
-            _texts(LONGEST_NAME, secret=name)
-        if isinstance(self.session, Unchecked):
-            _few(session=self.session)
+        _digests(result=self.result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Denied(_Refused):
-    """Nothing was released, and that is decided. `code` is for programs (`policy-deny`), `reason` for people.
-
-    What was not there or not looked at is `Unchecked`, with why.
-    """
+class ReleaseDenied(_NotReleased):
+    """Nothing was released, and that is decided (403). What was not there or not looked at is `Unchecked`, with why."""
 
     kind: ClassVar[str] = "denied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undecided(_Refused):
-    """Nothing was released because it could not be decided: something that vouches was missing. Never a denial."""
+class ReleaseUnattested(_NotReleased):
+    """Nothing was released: whoever asked showed no valid attestation result (401)."""
+
+    kind: ClassVar[str] = "not-attested"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseUndecided(_NotReleased):
+    """Nothing was released because it could not be decided (503): something was missing. Never a denial."""
 
     kind: ClassVar[str] = "undecided"
 
@@ -242,11 +262,7 @@ class SessionChanged:
         """Refuse what does not name who did what."""
         _texts(LONGEST_NAME, request=self.request)
         _few(by=self.by)
-        _digests(**{f"by {number}": one for number, one in enumerate(self.by)})
-        if isinstance(self.predecessor, Unchecked):
-            _texts(LONGEST_REASON, predecessor=self.predecessor.reason)
-        else:
-            _digests(predecessor=self.predecessor)
+        _digests(predecessor=self.predecessor, **{f"by {number}": one for number, one in enumerate(self.by)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,5 +283,8 @@ class SecretChanged:
         _digests(**{f"by {number}": one for number, one in enumerate(self.by)})
 
 
-Event = LogStarted | TornTail | Released | Denied | Undecided | SessionChanged | SecretChanged
+NotReleased = ReleaseDenied | ReleaseUnattested | ReleaseUndecided
+"""Requests that got nothing."""
+
+Event = LogStarted | TornTail | Released | NotReleased | SessionChanged | SecretChanged
 """Everything that can be in a log."""

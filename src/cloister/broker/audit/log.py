@@ -28,8 +28,8 @@ __all__ = ["AuditLog", "Clock"]
 
 Clock = Callable[[], datetime]
 """Answers the time, with its zone."""
-SEGMENT_BYTES: Final = 16 << 20
-"""When a segment has so many, it is closed. About 20,000 releases; opening a log verifies the active one."""
+SEGMENT_BYTES: Final = 8 << 20
+"""When a segment has so many, it is closed: about 9,000 releases. Opening a log verifies the active segment."""
 NOT_COMPARED: Final = Unchecked("no checkpoint was given: the log may be an old copy")
 
 
@@ -44,7 +44,7 @@ class AuditLog:
         self._head, self._first = opened.head, opened.first
         self._durable = opened.head
         self._turn = threading.Condition()
-        self._waiting: list[Entry] = []
+        self._waiting: list[bytes] = []
         self._writing = False
         self._stopped = ""
 
@@ -64,14 +64,14 @@ class AuditLog:
         try:
             opened = _open(path, key, clock, checkpoint)
             log = cls(path, key, clock, opened, locked=locked, limit=segment_bytes)
-            if opened.torn is not None:
-                log._append((opened.torn,))
         except OSError as error:
             os.close(locked)
             raise UsageError(f"cannot open the audit log {path}: {error.strerror}") from error
         except BaseException:
             os.close(locked)
             raise
+        if opened.torn is not None:
+            log._append((opened.torn,))
         return log
 
     def append(self, event: Event) -> Entry:
@@ -82,8 +82,10 @@ class AuditLog:
         return self.append_all((event,))[0]
 
     def append_all(self, events: Sequence[Event]) -> tuple[Entry, ...]:
-        """Record several events, one behind the other, with one wait for the disk. Not all or nothing: after a crash the
-        log may have the first of them only."""
+        """Record several events, one behind the other, with one wait for the disk.
+
+        Not all or nothing: after a crash the log may have the first of them only.
+        """
         if any(isinstance(one, LogStarted | TornTail) for one in events):
             raise UsageError("only the log itself records that it was started or repaired")
         return self._append(events)
@@ -124,8 +126,8 @@ class AuditLog:
             entries = self._sign(events)
             if not entries:
                 return ()
+            self._waiting += _lines(entries)
             self._head = entries[-1]
-            self._waiting += entries
             while self._durable.sequence < entries[-1].sequence:
                 if self._stopped:
                     raise LogUnusable(self._stopped)
@@ -146,20 +148,19 @@ class AuditLog:
         made: list[Entry] = []
         for event in events:
             head = made[-1] if made else self._head
-            entry = sign_entry(event, sequence=head.sequence + 1, time=self._clock(), previous=head.hash, key=self._key)
-            if len(entry.line()) >= LONGEST_LINE:
-                raise UsageError(f"an event that fills {len(entry.line())} bytes: a line has at most {LONGEST_LINE}")
-            made.append(entry)
+            time, key = self._clock(), self._key
+            made.append(sign_entry(event, sequence=head.sequence + 1, time=time, previous=head.hash, key=key))
         return tuple(made)
 
     def _write(self) -> None:
         """Write everything that waits, for all who wait. Holds the turn, but not while the disk works."""
-        batch, self._waiting, self._writing = self._waiting, [], True
+        batch, upto = b"".join(self._waiting), self._head
+        self._waiting, self._writing = [], True
         self._turn.release()
         try:
-            self._segment.append(b"".join(entry.line() + b"\n" for entry in batch))
+            self._segment.append(batch)
             if self._segment.size >= self._limit:
-                self._begin_segment(batch[-1].sequence + 1)
+                self._begin_segment(upto.sequence + 1)
         except BaseException as error:  # even an interrupt: what the disk has is not known, so nothing more is written
             self._stopped = str(error) or f"{self.path}: writing was interrupted; open the log again"
             raise
@@ -167,7 +168,7 @@ class AuditLog:
             self._turn.acquire()
             self._writing = False
             if not self._stopped:
-                self._durable = batch[-1]
+                self._durable = upto
             self._turn.notify_all()
 
     def _begin_segment(self, first: int) -> None:
@@ -176,6 +177,14 @@ class AuditLog:
             self._segment, self._first = ActiveSegment.create(self.path), first
         except OSError as error:
             raise LogUnusable(f"{self.path}: cannot begin a new segment ({error.strerror})") from error
+
+
+def _lines(entries: Sequence[Entry]) -> list[bytes]:
+    made = [entry.line() + b"\n" for entry in entries]
+    longest = max(map(len, made))
+    if longest > LONGEST_LINE:
+        raise UsageError(f"an event that makes a line of {longest} bytes; an audit log's have at most {LONGEST_LINE}")
+    return made
 
 
 def _open(path: Path, key: SigningKey, clock: Clock, checkpoint: Checkpoint | Unchecked) -> Opened:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cloister.broker.audit.active import MODE, ActiveSegment, LogUnusable, sync_directory
 from cloister.broker.audit.chain import Chain
-from cloister.broker.audit.entry import LONGEST_LINE, Entry
+from cloister.broker.audit.entry import LONGEST_LINE, Entry, parse_entry
 from cloister.broker.audit.events import TornTail
-from cloister.broker.audit.segments import Line, closed_segments, last_line
+from cloister.broker.audit.segments import closed_segments, last_line
 from cloister.errors import ParseError, VerificationError
 
 __all__ = ["Opened", "create_log", "reopen_log", "torn_path"]
@@ -45,8 +45,7 @@ def create_log(path: Path, first: Entry) -> Opened:
     segment = ActiveSegment.create(new)
     segment.append(first.line() + b"\n")
     segment.close()
-    os.link(new, path)  # unlike a rename, never replaces anything
-    new.unlink()
+    new.rename(path)
     sync_directory(path)
     return Opened(segment=ActiveSegment(path), head=first, first=1)
 
@@ -63,35 +62,34 @@ def reopen_log(path: Path, key: bytes) -> Opened:
 
 
 def _reopen(path: Path, key: bytes) -> Opened:
-    head = _head_of_closed(path, key)
-    if not path.exists():  # stopped between closing a segment and beginning the next
-        return (
-            _checked(Opened(segment=ActiveSegment.create(path), head=head, first=head.sequence + 1))
-            if head
-            else _no(path)
+    before = _head_of_closed(path, key)
+    if before is not None and not path.exists():  # stopped between closing a segment and beginning the next
+        ActiveSegment.create(path).close()
+    head, size = _follow(path, Chain(key, before))
+    if head is None:
+        raise LogUnusable(
+            f"{path} has no complete entry. A log is never left like this: it was emptied. Look for the rest, and move "
+            "the file away to begin a new log"
         )
-    chain, first, size = Chain(key, head), head.sequence + 1 if head else 1, 0
+    segment = ActiveSegment(path)
+    if segment.size > size:
+        _keep_torn(segment, size, head.sequence + 1)
+    first = before.sequence + 1 if before else 1
+    return Opened(segment=segment, head=head, first=first, torn=_due(path, head.sequence + 1))
+
+
+def _follow(path: Path, chain: Chain) -> tuple[Entry | None, int]:
+    """The last entry, and where its line ends, of an active segment that continues `chain` with every complete line."""
+    size = 0
     with path.open("rb") as file:
         for number, content in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
             where = f"{path.name} line {number}"
-            if not content.endswith(b"\n"):
-                if len(content) == LONGEST_LINE:
-                    raise ParseError(where, "length", size, "longer than any entry")
-                break
-            chain.accept(Line(content=content[:-1], where=where, named=None, opens_file=False).entry())
-            size += len(content)
-    if chain.head is None:
-        _no(path)
-    segment = ActiveSegment(path)
-    _keep_torn(segment, size, chain.head.sequence + 1)
-    return _checked(Opened(segment=segment, head=chain.head, first=first))
-
-
-def _no(path: Path) -> "Opened":
-    raise LogUnusable(
-        f"{path} has no complete entry. A log is never left like this: it was emptied. Look for the rest, and move the "
-        "file away to begin a new log"
-    )
+            if content.endswith(b"\n"):
+                chain.accept(parse_entry(content[:-1], where))
+                size += len(content)
+            elif len(content) == LONGEST_LINE:
+                raise ParseError(where, "length", size, "longer than any entry")
+    return chain.head, size
 
 
 def _head_of_closed(path: Path, key: bytes) -> Entry | None:
@@ -107,8 +105,6 @@ def _head_of_closed(path: Path, key: bytes) -> Entry | None:
 
 def _keep_torn(segment: ActiveSegment, size: int, sequence: int) -> None:
     """Move what stands behind the last complete line to a file of its own. Repeated after a crash, it does the same."""
-    if segment.size == size:
-        return
     with segment.path.open("rb") as file:
         file.seek(size)
         tail = file.read()
@@ -123,11 +119,8 @@ def _keep_torn(segment: ActiveSegment, size: int, sequence: int) -> None:
     segment.cut(size)
 
 
-def _checked(opened: Opened) -> Opened:
-    """With the `TornTail` that is due: its file is there, and the entry that tells of it is not."""
-    kept = torn_path(opened.segment.path, opened.head.sequence + 1)
-    if not kept.exists():
-        return opened
-    content = kept.read_bytes()
-    torn = TornTail(size=len(content), sha256=hashlib.sha256(content).digest())
-    return Opened(segment=opened.segment, head=opened.head, first=opened.first, torn=torn)
+def _due(path: Path, sequence: int) -> TornTail | None:
+    """The `TornTail` that entry `sequence` must be: its file is there, and nothing tells of it yet."""
+    kept = torn_path(path, sequence)
+    content = kept.read_bytes() if kept.exists() else b""
+    return TornTail(size=len(content), sha256=hashlib.sha256(content).digest()) if content else None

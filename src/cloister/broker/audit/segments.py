@@ -66,8 +66,12 @@ def read_lines(path: Path) -> Iterator[Line]:
     """
     try:
         with contextlib.ExitStack() as stack:
-            for first, name, file in _snapshot(path, stack):
-                yield from _lines(file, name, first)
+            closed, active = _snapshot(path, stack)
+            for first, one in closed:
+                with one.open("rb") as file:
+                    yield from _lines(file, one.name, first)
+            if active is not None:
+                yield from _lines(active, path.name, None)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
@@ -90,8 +94,8 @@ def last_line(file: BinaryIO, name: str) -> Line:
     return Line(content=content, where=f"{name}, last line", named=None, opens_file=False)
 
 
-def _snapshot(path: Path, stack: contextlib.ExitStack) -> list[tuple[int | None, str, BinaryIO]]:
-    """All files, opened, as they were at one moment: while they were listed, none was closed and no new one begun."""
+def _snapshot(path: Path, stack: contextlib.ExitStack) -> tuple[list[tuple[int, Path]], BinaryIO | None]:
+    """The closed segments and the active one, as at one moment: while they were listed, none was closed or begun."""
     for attempt in range(TRIES):
         try:
             active: BinaryIO | None = stack.enter_context(path.open("rb"))
@@ -107,8 +111,7 @@ def _snapshot(path: Path, stack: contextlib.ExitStack) -> list[tuple[int | None,
         raise UsageError(f"cannot read {path}: it is replaced faster than it can be read")
     if active is None and not closed:
         raise UsageError(f"cannot read {path}: there is no such log")
-    files = [(first, one.name, stack.enter_context(one.open("rb"))) for first, one in closed]
-    return [*files, (None, path.name, active)] if active is not None else [*files]
+    return closed, active
 
 
 def _is_still(path: Path, file: BinaryIO) -> bool:
@@ -135,7 +138,7 @@ def _lines(file: BinaryIO, name: str, first: int | None) -> Iterator[Line]:
 
 
 def _line(file: BinaryIO, at: int, *, last_file: bool) -> bytes:
-    """The line at an offset. One that is not finished may be finished a moment later, or be taken back and rewritten."""
+    """The line at an offset. One that is unfinished may be finished a moment later, or be taken back and rewritten."""
     content = file.readline(LONGEST_LINE + 1)
     for _ in range(TRIES if last_file else 0):
         if not content or content.endswith(b"\n") or len(content) > LONGEST_LINE:

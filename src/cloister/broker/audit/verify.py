@@ -127,23 +127,21 @@ class _Walk:
 
     def conclude(self) -> LogReport:
         """The grade of a log that was read to its end, and whose entries are all signed and in order."""
+        first = self.first.sequence if self.first else 1
         last = self.chain.head.sequence if self.chain.head else 0
         newest = max(self.wanted, default=0)
-        if self.trusted and self.first and self.chain.key != self.trusted:
-            return self.report(Grade.OTHER_BROKER, "the log is whole, but signed by the key that it names itself")
-        if self.forked:
-            return self.report(Grade.ROLLED_BACK, self.forked)
-        if self.gap:
-            return self.report(Grade.GAP, self.gap)
-        if newest > last:
-            return self.report(Grade.RECENT_MISSING, f"the checkpoint is of entry {newest}, the log ends with {last}")
-        if self.first and self.first.sequence > 1:
-            return self.report(Grade.OLDER_MISSING, f"the log begins with entry {self.first.sequence}")
-        if not self.trusted or not self.kept:
-            return self.report(Grade.UNDECIDED, "consistent, as far as it goes" if self.entries else "no entries")
-        if self.torn:
-            return self.report(Grade.TORN, f"{self.torn} bytes of an entry that was never confirmed")
-        return self.report(Grade.INTACT, f"unbroken from entry 1, over the checkpoint at {newest}, to {last}")
+        other = bool(self.trusted and self.first) and self.chain.key != self.trusted
+        worst_first = (
+            (other, Grade.OTHER_BROKER, "it is whole, but signed by the key that it names itself"),
+            (self.forked, Grade.ROLLED_BACK, self.forked),
+            (self.gap, Grade.GAP, self.gap),
+            (newest > last, Grade.RECENT_MISSING, f"the checkpoint is of entry {newest}, the log ends with {last}"),
+            (first > 1, Grade.OLDER_MISSING, f"the log begins with entry {first}"),
+            (not self.trusted or not self.kept, Grade.UNDECIDED, "no sign of forgery in what is here"),
+            (self.torn, Grade.TORN, f"{self.torn} bytes of an entry that was never confirmed stand at the end"),
+            (True, Grade.INTACT, f"unbroken from entry 1, over the checkpoint at {newest}, to {last}"),
+        )
+        return next(self.report(grade, reason) for holds, grade, reason in worst_first if holds)
 
     def report(self, grade: Grade, reason: str) -> LogReport:
         """The report, as far as the log was read."""

@@ -4,7 +4,8 @@ As KVM does it (Linux, arch/arm64/kvm/rmi.c). It gives granules, and keeps a mir
 of a realm's memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from cloister.emulate.cca.realm import RealmParamsPage
@@ -45,6 +46,7 @@ class Hypervisor:
         """Level, and first address, of the tables below the root."""
 
         self.shared: dict[int, int] = {}
+        self._given: set[int] = set()
         self.rd = self.rec = self.root = self.run = NOWHERE
         self.aux: list[int] = []
         self.answer: Answer = _no_answer
@@ -60,11 +62,13 @@ class Hypervisor:
         """A free page becomes a delegated granule: its address. MemoryError."""
         page = self.pages.allocate()
         self.rmm.granule_delegate(page * PAGE)
+        self._given.add(page * PAGE)
         return page * PAGE
 
     def take_back(self, address: int) -> None:
         """A delegated granule becomes a free page."""
         self.rmm.granule_undelegate(address)
+        self._given.discard(address)
         self.pages.free(address // PAGE)
 
     def scratch(self, content: bytes) -> int:
@@ -73,24 +77,32 @@ class Hypervisor:
         self._put(page, content)
         return page
 
+    @contextmanager
+    def lent(self, content: bytes) -> Iterator[int]:
+        """The same for the time of one call: the page's address."""
+        page = self.scratch(content)
+        try:
+            yield page * PAGE
+        finally:
+            self.pages.free(page)
+
     # ---- launch
 
     def create(self, measured: RealmParameters, *, rpv: bytes = b"", vmid: int = 1) -> None:
         """A realm without anything."""
         rd, self.root = self.give(), self.give()
         params = RealmParamsPage.of(measured, rpv=rpv, vmid=vmid, rtt_base=self.root, rtt_level=ROOT_LEVEL)
-        page = self.scratch(params.serialize())
-        self.rmm.realm_create(rd, page * PAGE)
-        self.pages.free(page)
+        with self.lent(params.serialize()) as page:
+            self.rmm.realm_create(rd, page)
         self.rd = rd
 
     def load(self, contents: Sequence[tuple[int, bytes]]) -> None:
         """Measured memory: (address, 4,096 bytes), in order."""
         for ipa, content in contents:
             self.make_tables(ipa, PAGE_LEVEL)
-            data, source = self.give(), self.scratch(content)
-            self.rmm.data_create(self.rd, data, ipa, source * PAGE)
-            self.pages.free(source)
+            data = self.give()
+            with self.lent(content) as source:
+                self.rmm.data_create(self.rd, data, ipa, source)
             self.table[ipa // PAGE] = data // PAGE
 
     def set_ram(self, base: int, top: int) -> None:
@@ -104,10 +116,10 @@ class Hypervisor:
     def add_processor(self, pc: int) -> None:
         """One processor, which begins at `pc`, and the page through which the host sees its exits."""
         self.aux = [self.give() for _ in range(self.rmm.rec_aux_count(self.rd))]
-        rec, params = self.give(), self.scratch(RecParamsPage.of(pc=pc, aux=self.aux).serialize())
-        self.rmm.rec_create(self.rd, rec, params * PAGE)
-        self.pages.free(params)
-        self.rec, self.run = rec, self.scratch(bytes(PAGE)) * PAGE
+        rec, run = self.give(), self.scratch(bytes(PAGE))
+        with self.lent(RecParamsPage.of(pc=pc, aux=self.aux).serialize()) as params:
+            self.rmm.rec_create(self.rd, rec, params)
+        self.rec, self.run = rec, run * PAGE
 
     # ---- tables
 
@@ -164,28 +176,24 @@ class Hypervisor:
     # ---- the end
 
     def end(self) -> None:
-        """Destroy the realm, from its leaves up, and take everything back."""
+        """Destroy the realm, from its leaves up, and take back every granule that was given."""
         if self.rec != NOWHERE:
             self.rmm.rec_destroy(self.rec)
-            self._take_all([self.rec, *self.aux])
             self.pages.free(self.run // PAGE)
         if self.has_realm:
             self._end_memory()
             self.rmm.realm_destroy(self.rd)
-            self._take_all([self.rd, self.root])
+        for address in sorted(self._given):
+            self.take_back(address)
         self.rd = self.rec = self.root = self.run = NOWHERE
         self.aux = []
 
     def _end_memory(self) -> None:
         for number in list(self.table):
-            self.take_back(self.destroy(number * PAGE) * PAGE)
+            self.destroy(number * PAGE)
         for ipa in self.shared:
             self.rmm.rtt_unmap_unprotected(self.rd, ipa, PAGE_LEVEL)
         self.shared.clear()
         for level, first in sorted(self.tables, reverse=True):
-            self.take_back(self.rmm.rtt_destroy(self.rd, first, level))
+            self.rmm.rtt_destroy(self.rd, first, level)
         self.tables.clear()
-
-    def _take_all(self, addresses: Sequence[int]) -> None:
-        for address in addresses:
-            self.take_back(address)

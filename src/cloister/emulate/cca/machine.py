@@ -92,9 +92,7 @@ class CcaMachine(SmcInstruction):
             self.memory, self._boot_tables(carved, tables), carved, tuple(self.engine.names),
             shootdown=self.forget_translations, withdrawn=self._forget_shared,
         )  # fmt: skip
-        self.hypervisor = Hypervisor(
-            self.rmm, self.pages, lambda page, content: self.memory.put(page, HOST_KEY, content)
-        )
+        self.hypervisor = Hypervisor(self.rmm, self.pages, self._put_host_page)
         self._left = Exit(ExitReason.IRQ)
         self._ram_end = PROGRAM_MEMORY
         self._kernel_page: int | None = None
@@ -187,13 +185,13 @@ class CcaMachine(SmcInstruction):
         return self.platform.boot(self._state, form=TokenForm.EAT)
 
     def evidence(self, report_data: bytes) -> bytes:
-        """A CCA token, which the realm's kernel fetches from the monitor. UsageError unless there are 64 bytes."""
+        """A CCA token, which the realm's kernel fetches from the monitor. UsageError for more than 64 bytes."""
         self._require_realm()
-        if len(report_data) != CHALLENGE:
-            raise UsageError(f"a realm's challenge has {CHALLENGE} bytes, not {len(report_data)}")
+        if len(report_data) > CHALLENGE:
+            raise UsageError(f"a realm's challenge has {CHALLENGE} bytes at most, not {len(report_data)}")
         if self._kernel_page is None:
             self._kernel_page = self._guest_page()
-        return self.calls.token(report_data, self._kernel_page * PAGE)
+        return self.calls.token(report_data.ljust(CHALLENGE, b"\0"), self._kernel_page * PAGE)
 
     def vouching(self, at: datetime) -> Vouching:
         """The platform's public key, which a verifier pins. There is no other collateral, and it has no date."""
@@ -314,10 +312,8 @@ class CcaMachine(SmcInstruction):
         """Where the realm cannot run on, the program meets a fault that nobody repairs."""
         try:
             yield
-        except CallFailed as failed:
-            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.HOST, str(failed)) from failed
-        except MonitorPanic as panic:
-            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.TEE, str(panic)) from panic
+        except (CallFailed, MonitorPanic) as failed:
+            raise MemoryFault(self.engine.program_counter, Access.FETCH, Stage.TEE, str(failed)) from failed
 
     def _visit_host(self, left: Exit) -> tuple[int, ...]:
         """An exit that the realm's kernel makes on its own. Model: registers are not moved, they stay as they are."""

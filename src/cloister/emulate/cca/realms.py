@@ -212,13 +212,13 @@ class Realms(Core):
 
     def _check_entry(self, context: RecContext, flags: int) -> None:
         """What the REC itself says. A change of RIPAS that the realm asked for ends here, done or not."""
+        if context.word(OWNER) != self.owners[context.page]:
+            raise MonitorPanic(f"the REC in granule {context.page:#x} is not its realm's: DRAM was changed")
         if not context.word(FLAGS) & RUNNABLE:
             raise CallFailed(Rmi.REC_ENTER, RmiStatus.ERROR_REC, "the processor was created not runnable")
         if flags & (EMULATED_MMIO | INJECT_SEA):
             reason = f"flags {flags:#x}: the last exit was no abort on an unprotected address"
             raise CallFailed(Rmi.REC_ENTER, RmiStatus.ERROR_REC, reason)
-        if context.word(OWNER) != self.owners[context.page]:
-            raise MonitorPanic(f"the REC in granule {context.page:#x} is not its realm's: DRAM was changed")
         context.set_words({PENDING: 0})
 
     def rec_exit(self, rec: int, run: int, registers: list[int] | None, left: Exit) -> dict[str, int]:

@@ -13,6 +13,7 @@ from cloister.emulate.memory.cipher import MemoryCipher
 from cloister.emulate.memory.plain import PlainCipher
 from cloister.emulate.native import NativeMachine
 from cloister.emulate.paging import Access
+from cloister.emulate.ports import require_memory
 from cloister.emulate.sev.generations import GenerationName, generation_of
 from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.keystore import Keystore
@@ -66,10 +67,12 @@ class SmeMachine(NativeMachine):
 
     def host_read(self, page: int) -> bytes:
         """The content of any page, with the C-bit that the operating system has for it."""
+        require_memory(page, self.dram.pages)
         return self._read(page, self.key_of(page, page * PAGE, Access.READ))
 
     def host_write(self, page: int, data: bytes) -> None:
         """Write to any page, in the same way."""
+        require_memory(page, self.dram.pages)
         self.cache.put(page, self.key_of(page, page * PAGE, Access.WRITE), data)
 
     def device_read(self, page: int, *, c_bit: bool = True) -> bytes:

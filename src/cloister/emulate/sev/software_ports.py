@@ -4,6 +4,7 @@ from typing import Final
 
 from cloister.emulate.guest import GuestMachine
 from cloister.emulate.paging import Refused
+from cloister.emulate.ports import require_memory
 from cloister.emulate.sev.commands import CommandFailed
 from cloister.emulate.sev.firmware import Firmware
 from cloister.emulate.sev.generations import Generation
@@ -73,6 +74,7 @@ class SevPorts(GuestMachine):
 
     def remap(self, host_address: int, page: int) -> None:
         """The nested table is the hypervisor's: the guest reads another page under its own key (SEVered, 2018)."""
+        require_memory(page, self.dram.pages)
         self.hypervisor.table[host_address // PAGE] = page
         self.forget_translations()
 
@@ -110,5 +112,6 @@ class SevPorts(GuestMachine):
         return self.hypervisor.withheld
 
     def _not_trusted(self, page: int) -> None:
+        require_memory(page, self.dram.pages)
         if page in self.trusted_pages:
             raise Refused(f"physical page {page:#x} is the firmware's trusted memory region: closed to all software")

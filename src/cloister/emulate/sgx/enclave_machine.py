@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
+from cloister.emulate.endings import KILLED, SEGMENTATION_FAULT, Ending
 from cloister.emulate.engine_unsafe import Event, Stop
 from cloister.emulate.host import Cause, HostView
-from cloister.emulate.machine import KILLED, SEGMENTATION_FAULT, Ending, Machine
+from cloister.emulate.machine import Machine
 from cloister.emulate.paging import NEEDED, Access, IntegrityFault, MemoryFault, Stage, Translation
 from cloister.emulate.sgx.driver import Driver
 from cloister.emulate.sgx.enclu import EEXIT, ENCLU, execute

@@ -3,7 +3,7 @@
 from typing import Final
 
 from cloister.emulate.paging import Refused
-from cloister.emulate.ports import AdministratorPorts
+from cloister.emulate.ports import AdministratorPorts, require_memory
 from cloister.emulate.snp.commands import CommandFailed
 from cloister.emulate.snp.hypervisor import Hypervisor
 from cloister.emulate.snp.rmp import ReverseMap
@@ -75,5 +75,4 @@ class SnpPorts(AdministratorPorts):
         self.hypervisor.shootdown()
 
     def _there(self, page: int) -> None:
-        if not 0 <= page < self.rmp.pages:
-            raise Refused(f"there is no page {page:#x}: this machine has {self.rmp.pages:#x}")
+        require_memory(page, self.rmp.pages)

@@ -7,6 +7,7 @@ integrity). The secure EPT is changed by the module's functions alone, with thei
 
 from cloister.emulate.guest import GuestMachine
 from cloister.emulate.paging import Refused
+from cloister.emulate.ports import require_memory
 from cloister.emulate.tdx.calls import CallFailed
 from cloister.emulate.tdx.debugging import WORD
 from cloister.emulate.tdx.vmm import Vmm
@@ -22,10 +23,12 @@ class TdxPorts(GuestMachine):
 
     def host_read(self, page: int) -> bytes:
         """Zeros where a TD owns the page."""
+        require_memory(page, self.dram.pages)
         return bytes(self.host_frame(page, write=False))
 
     def host_write(self, page: int, data: bytes) -> None:
         """Not refused: the page is the host's content then, and poison to a TD that owned it."""
+        require_memory(page, self.dram.pages)
         self.host_frame(page, write=True)[:] = data
 
     def device_read(self, page: int) -> bytes:
