@@ -42,7 +42,7 @@ class Terminals:
         )  # fmt: skip
         self._watchdog = threading.Timer(SECONDS, self.process.kill)
         self._watchdog.start()
-        assert self.line() == "ready"
+        assert self.line() == "ready", self.end()
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -63,6 +63,10 @@ class Terminals:
     def quit(self) -> tuple[int, str]:
         _, errors = self.process.communicate("q\n", timeout=SECONDS)
         return self.process.returncode, errors
+
+    def end(self) -> str:
+        self.process.kill()
+        return self.process.communicate()[1]
 
     def close(self) -> None:
         self._watchdog.cancel()

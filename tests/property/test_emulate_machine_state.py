@@ -114,6 +114,16 @@ class MemoryModel(RuleBasedStateMachine):
             for number in range(start, end):
                 self.model[number] = permission, self.model[number][1]
 
+    @rule(number=PAGE_NUMBERS, away=st.booleans())
+    def memory_that_was_used_before(self, number: int, *, away: bool) -> None:
+        """A page is filled, given up and asked for again."""
+        if WRITE in self.model.get(number, (Permission.NONE,))[0]:
+            self.the_shim_writes(number * PAGE, b"\xee" * 8)
+            self.unmap(number, 1, away=away)
+            self.map(number, 1, READ)
+            self.the_cpu_loads(number * PAGE)
+            self.the_cpu_stores(number * PAGE, 1)
+
     def runs(self, first: int, count: int) -> list[tuple[int, int]]:
         """Mapped stretches, as the shim hands them in: whole pages that are mapped."""
         return [(number, number + 1) for number in range(first, min(first + count, PAGES)) if number in self.model]

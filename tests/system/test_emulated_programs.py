@@ -87,7 +87,7 @@ SCRIPT = """
 n=0; while read -r line; do n=$((n + 1)); last=$line; done <input
 echo "$n lines, the last: $last"; f() { return 5; }; f || echo "returned $?"
 for name in *; do echo "$name"; done; case $last in *9*) echo nine;; esac
-[ -d directory ] && cd directory && pwd | tail -c 1; printf '%s-%04d\\n' a 12 >made; cat made; exit 9
+[ -d directory ] && cd directory && pwd; printf '%s-%04d\\n' a 12 >made; cat made; exit 9
 """
 APPLETS = (
     "cat input -", "sort -n input", "wc input", "grep -c 7 input", "sha256sum input", "gzip -c input", "tar cf - .",
@@ -95,12 +95,12 @@ APPLETS = (
     "seq 1 500", "stat -c %s,%a,%F input", "od -c input", "sed s/1/one/g input", "head -n 3 input", "tr 0-9 a-j",
     "awk {s+=$1}END{print(s,sin(s))} input", "cp input copied", "mv input moved", "rm -r directory", "touch new",
     "base64 input", "bzip2 -c input", "diff input /dev/null", "tee teed", "mkdir -p a/b/c", "cat missing", "false",
-    "cut -c2-3 input", "cpio -o -H newc", "chmod 640 input", "expr 6 * 7", "test -d input", "sleep 0.01",
+    "cut -c2-3 input", "chmod 640 input", "expr 6 * 7", "test -d input", "sleep 0.01",
 )  # fmt: skip
 
 
 def shell_words() -> Iterator[tuple[str, ...]]:
-    yield ("sh", "-c", SCRIPT.replace("| tail -c 1", ""))
+    yield ("sh", "-c", SCRIPT)
     for words in APPLETS:
         yield tuple(words.split())
 
@@ -117,23 +117,18 @@ def test_busybox(machine: str, words: tuple[str, ...], emulated: Keyed, places: 
         (place / "input").write_text("".join(f"{n * n % 1000}\n" for n in range(400)))
         for path in (place / "input", place / "directory", place):
             os.utime(path, (10**9, 10**9))
-    results = [
-        emulated.natively(BUSYBOX, *words, cwd=places[0], given=b"input\n"),
-        emulated.run(machine, BUSYBOX, *words, cwd=places[1], given=b"input\n", options=["--quiet"]),
-    ]
-    for place, result in zip(places, results, strict=True):
-        lines = [line for line in result.stdout.splitlines() if b"PYTHON" not in line and not line.endswith(b" ..")]
-        results.append(
-            Result(status=result.status, stdout=b"\n".join(lines).replace(bytes(place), b""), stderr=result.stderr)
-        )
-    assert timeless(results[3]) == timeless(results[2])
+    common = dict(CLOISTER_ENVIRONMENT)
+    expected = emulated.natively(BUSYBOX, *words, cwd=places[0], given=b"input\n", environment=common)
+    result = emulated.run(machine, BUSYBOX, *words, cwd=places[1], given=b"input\n", options=["--quiet"])
+    assert comparable(result, places[1]) == comparable(expected, places[0])
     assert tree_of(places[1]) == tree_of(places[0])
 
 
-def timeless(result: Result) -> Result:
-    """Without the speed that dd tells."""
+def comparable(result: Result, place: Path) -> Result:
+    """Without the name of the directory, and without the speed that dd tells."""
     kept = [line for line in result.stderr.splitlines() if b"copied" not in line]
-    return Result(status=result.status, stdout=result.stdout, stderr=b"\n".join(kept))
+    stdout = result.stdout.replace(bytes(place), b"")
+    return Result(status=result.status, stdout=stdout, stderr=b"\n".join(kept))
 
 
 LUA = r"""

@@ -1,7 +1,7 @@
 """Verify and read a broker's audit log: who got which secret, on what evidence, under which session.
 
 `verify` proves that no entry was changed, taken out or put in, and grades what it finds. That nothing is missing at the
-end, only a checkpoint proves: a few hundred bytes, which `checkpoint` prints and you keep where the broker's host cannot
+end, only a checkpoint proves: a few hundred bytes, which `checkpoint` prints and you keep where the broker cannot
 write. `show` prints entries without verifying them.
 """
 
@@ -19,8 +19,8 @@ from cloister.broker.audit import (
     Grade,
     LogReport,
     LogStarted,
-    ReleaseDenied,
     Released,
+    ReleaseDenied,
     ReleaseUnattested,
     ReleaseUndecided,
     SecretChanged,
