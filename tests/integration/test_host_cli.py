@@ -34,6 +34,7 @@ class Terminals:
         self.socket = directory / "machine.sock"
         program = directory / "victim"
         program.write_bytes(compiled(SOURCE, Architecture.X86_64, FLAGS))
+        program.chmod(0o755)
         words = ["run", "--tee", tee, "--memory", "32", "--keys", keys, "--host", str(self.socket), *options]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cloister", *words, "--", str(program)],

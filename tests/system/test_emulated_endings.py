@@ -1,16 +1,19 @@
 """How programs end in emulated machines, and what a person is told who asked for what cannot be."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.machines.build import assembled
 from tests.system.arms import CLOISTER_ENVIRONMENT
 from tests.system.emulated import COMPILERS, MACHINES, PROGRAMS, X86, Keyed, Result, architecture, build
+from tests.system.process_tree import moments
 from tests.system.terminal import Terminal
 
 from cloister.measure.image import Architecture
@@ -192,25 +195,25 @@ def test_mistakes_are_explained(emulated: Keyed, built: Path, tmp_path: Path) ->
     (tmp_path / "empty").chmod(0o755)
     (tmp_path / "plain").write_text("not executable")
     (tmp_path / "kept").write_text("somebody's file")
-    table = {
-        ("sgx", arm): (121, "is for arm64", "compile it with gcc -static"),
-        ("keystone", arm): (121, "is for arm64", "compile it with riscv64-linux-gnu-gcc -static"),
-        ("sev", sys.executable): (121, "is dynamically linked", "link it with -static"),
-        ("tdx", "./script"): (121, "./script is a script", "for example /bin/busybox sh ./script"),
-        ("tdx", "./empty"): (121, "./empty is not an ELF program"),
-        ("sme", "./plain"): (126, "may not execute", "chmod +x ./plain"),
-        ("cca", "."): (127, "Is a directory"),
-        ("sgx", "./missing"): (127, "./missing: No such file"),
-        ("sgx", "no-such-program"): (127, "no such program in PATH", "./no-such-program"),
-        ("no-tee", arm): (2, "no emulated machine is called 'no-tee'", "sev-snp"),
-        ("cca --dram kept", arm): (2, "cannot make DRAM", "File exists", "does not exist yet"),
-        ("cca --dram no/where", arm): (2, "cannot make DRAM", "No such file"),
-        ("cca --frames 5", arm): (2, "--frames 5", "at least 64"),
-        ("cca --memory 0", arm): (2, "--memory 0", "at least 1 MiB"),
-        ("sme --unsafe-debug", arm): (121, "is for arm64"),
-        ("cca --host no/where", arm): (2, "no", "No such file", "a directory that exists"),
+    table: dict[tuple[str, str], tuple[int, list[str]]] = {
+        ("sgx", arm): (121, ["is for arm64", "compile it with gcc -static"]),
+        ("keystone", arm): (121, ["is for arm64", "compile it with riscv64-linux-gnu-gcc -static"]),
+        ("sev", sys.executable): (121, ["is dynamically linked", "link it with -static"]),
+        ("tdx", "./script"): (121, ["./script is a script", "for example /bin/busybox sh ./script"]),
+        ("tdx", "./empty"): (121, ["./empty is not an ELF program"]),
+        ("sme", "./plain"): (126, ["may not execute", "chmod +x ./plain"]),
+        ("cca", "./"): (127, ["Is a directory"]),
+        ("sgx", "./missing"): (127, ["./missing: No such file"]),
+        ("sgx", "no-such-program"): (127, ["no such program in PATH", "./no-such-program"]),
+        ("no-tee", arm): (2, ["no emulated machine is called 'no-tee'", "sev-snp"]),
+        ("cca --dram kept", arm): (2, ["cannot make DRAM", "File exists", "does not exist yet"]),
+        ("cca --dram no/where", arm): (2, ["cannot make DRAM", "No such file"]),
+        ("cca --frames 5", arm): (2, ["--frames 5", "at least 64"]),
+        ("cca --memory 0", arm): (2, ["--memory 0", "at least 1 MiB"]),
+        ("sme --unsafe-debug", arm): (121, ["is for arm64"]),
+        ("cca --host no/where", arm): (2, ["no", "No such file", "a directory that exists"]),
     }
-    for (options, program), (status, *words) in table.items():
+    for (options, program), (status, words) in table.items():
         machine, *more = options.split()
         result = emulated.run(machine, program, cwd=tmp_path, options=more)
         assert (result.status, result.stdout) == (status, b""), (options, program, result)
@@ -274,3 +277,68 @@ def test_control_d_is_the_end_of_input(emulated: Keyed, built: Path) -> None:
         terminal.type(b"\x04")
         terminal.expect(rb"bye\r\n")
         assert terminal.wait() == 3
+
+
+def test_an_interrupted_machine_does_not_keep_its_socket(emulated: Keyed, built: Path, tmp_path: Path) -> None:
+    program, place = build(built, PROGRAMS / "talk.c", "gcc"), str(tmp_path / "host")
+    for _ in range(2):
+        words = emulated.words("native", program, options=["--host", place])
+        with Terminal(words, env=CLOISTER_ENVIRONMENT) as terminal:
+            terminal.expect(rb"1> ")
+            busy = emulated.run("native", program, cwd=tmp_path, options=["--host", place])
+            assert (busy.status, busy.stdout) == (2, b""), "a running machine keeps it"
+            terminal.type(b"\x03")
+            assert terminal.wait() == SIGINT
+    Path(place).unlink()
+    Path(place).write_text("somebody's file")
+    assert emulated.run("native", program, cwd=tmp_path, options=["--host", place]).status == 2
+    assert Path(place).read_text() == "somebody's file"
+
+
+class Tmux:
+    """A tmux server of its own, with one window of 100 by 20."""
+
+    def __init__(self, directory: Path) -> None:
+        self.words = ["tmux", "-S", str(directory / "tmux"), "-f", "/dev/null"]
+        self.command("new-session", "-d", "-x", "100", "-y", "20", "env PS1='$ ' sh")
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            [*self.words, *words], env=CLOISTER_ENVIRONMENT, capture_output=True, text=True, timeout=20, check=True
+        )
+        return done.stdout
+
+    def screen_with(self, text: str) -> str:
+        """The screen, once it shows a text."""
+        screen = ""
+        for _ in moments(20):
+            screen = self.command("capture-pane", "-p", "-J")
+            if text in screen:
+                return screen
+        raise AssertionError(f"{text!r} does not come; on the screen:\n{screen}")
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Tmux]:
+    one = Tmux(tmp_path)
+    yield one
+    one.command("kill-server")
+
+
+@pytest.mark.needs_program("tmux")
+def test_a_conversation_in_tmux(emulated: Keyed, built: Path, tmux: Tmux, tmp_path: Path) -> None:
+    """What a person types and sees: the prompt, the echo once, Ctrl-C, and a shell whose terminal still works."""
+    program = build(built, PROGRAMS / "talk.c", "gcc")
+    (tmp_path / "go").write_text(shlex.join(emulated.words("sgx", program, options=["--quiet"])))
+    for key, seen in (("C-c", "$ "), ("C-d", "bye")):
+        tmux.command("send-keys", f"clear; . {tmp_path}/go", "Enter")
+        tmux.screen_with("\n1> ")
+        tmux.command("send-keys", "good evening", "Enter")
+        screen = tmux.screen_with("\n2> ")
+        assert screen.count("1> good evening\nyou said: good evening\n2> ") == 1, screen
+        tmux.command("send-keys", key)
+        tmux.screen_with("^C" if key == "C-c" else seen)
+    tmux.command("send-keys", "clear; echo status $?; stty", "Enter")
+    screen = tmux.screen_with("speed")
+    assert "-echo" not in screen.split()
+    assert "-icanon" not in screen.split()

@@ -87,7 +87,7 @@ SCRIPT = """
 n=0; while read -r line; do n=$((n + 1)); last=$line; done <input
 echo "$n lines, the last: $last"; f() { return 5; }; f || echo "returned $?"
 for name in *; do echo "$name"; done; case $last in *9*) echo nine;; esac
-[ -d directory ] && cd directory && pwd; printf '%s-%04d\\n' a 12 >made; cat made; exit 9
+[ -d directory ] && cd directory && pwd; printf '%s-%04d\\n' a 12 >made; read -r back <made; echo "$back"; exit 9
 """
 APPLETS = (
     "cat input -", "sort -n input", "wc input", "grep -c 7 input", "sha256sum input", "gzip -c input", "tar cf - .",

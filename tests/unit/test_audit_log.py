@@ -139,10 +139,10 @@ def test_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     with reopened(path) as log:
         log.append(release())
-        room = iter([100])
+        room = [100]
 
         def write(descriptor: int, data: bytes) -> int:
-            return real(descriptor, data[: next(room)]) if room.__length_hint__() else refusing(errno.ENOSPC)()
+            return real(descriptor, data[: room.pop()]) if room else refusing(errno.ENOSPC)()
 
         monkeypatch.setattr(os, "write", write)
         with pytest.raises(LogUnusable, match="No space left"):
@@ -182,15 +182,28 @@ def test_stopped_between_closing_a_segment_and_beginning_the_next(path: Path) ->
 
 
 def test_a_segment_never_replaces_another(path: Path) -> None:
-    segment_path(path, 1).touch()
-    path.write_bytes(b"")
-    segment_path(path, 1).unlink()
-    path.unlink()
     with AuditLog.open(path, KEY, ticking(), segment_bytes=1) as log:
         segment_path(path, 1).write_bytes(b"in the way")
         with pytest.raises(LogUnusable, match="in the way"):
             log.append(release())
     assert segment_path(path, 1).read_bytes() == b"in the way"
+
+
+def test_readers_see_a_whole_log_at_any_time(path: Path) -> None:
+    """While entries are appended and segments closed, whoever reads finds nothing torn, missing or out of order."""
+    with AuditLog.open(path, KEY, ticking(), segment_bytes=4000) as log:
+        writer = threading.Thread(target=lambda: [log.append(release(n)) for n in range(600)])
+        writer.start()
+        seen, grades = 0, set()
+        while writer.is_alive():
+            checkpoint = log.checkpoint()
+            report = verify_log(path, key=KEY.spki, checkpoints=[checkpoint])
+            grades.add(report.grade)
+            assert report.entries >= max(seen, checkpoint.seal.sequence), report.reason
+            seen = report.entries
+        writer.join()
+    assert grades == {Grade.INTACT}
+    assert len(closed_segments(path)) > 100
 
 
 def test_a_second_writer_is_refused(path: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_program_where_the_stack_must_be_is_refused() -> None:
     with pytest.raises(CannotEnclave, match="stack"):
         Shim(space, bytes, ShimOptions(unsafe_plain_console=True)).start(program, [b"x"], [])
     with pytest.raises(CannotEnclave, match="arguments"):
-        Shim(space, bytes, ShimOptions(unsafe_plain_console=True)).start(image(), [b"x" * (1 << 19)], [])
+        Shim(space, bytes, ShimOptions(unsafe_plain_console=True)).start(image(), [b"x" * (1 << 21)], [])
 
 
 def test_options_that_make_no_sense() -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import select
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class ControlSocket:
         try:
             os.fchmod(self._socket.fileno(), 0o600)  # before bind, so that the file never has another mode: unix(7)
             with _short(path) as name:
+                _clear(name)
                 self._socket.bind(name)
         except OSError as error:
             self._socket.close()
@@ -175,6 +177,18 @@ def _whole_answer(connection: socket.socket) -> bytes:
     while part := connection.recv(1 << 16):
         parts += part
     return bytes(parts)
+
+
+def _clear(name: str) -> None:
+    """Remove the socket of a machine that was interrupted: nobody listens there. Anything else stays."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        try:
+            probe.connect(name)
+        except ConnectionRefusedError:
+            if stat.S_ISSOCK(os.lstat(name).st_mode):
+                Path(name).unlink()
+        except OSError:
+            return
 
 
 @contextlib.contextmanager

@@ -23,3 +23,29 @@ LARGEST: Final = 102_400
 """Bytes. OpenSSL refuses longer lists too."""
 
 RECORD: Final = "TLS Certificate message"
+
+
+def certificates_in(message: bytes) -> tuple[bytes, ...]:
+    """The certificates (DER) in a Certificate message with its four-byte header, the peer's own first; none if empty."""
+    if len(message) > LARGEST:
+        raise ParseError(RECORD, "length", 0, f"{len(message)} bytes; at most {LARGEST}")
+    outer = Reader(message, RECORD, order="big")
+    if outer.u8("msg_type") != CERTIFICATE:
+        raise outer.error("msg_type", f"is not {CERTIFICATE}")
+    inside = _sized(outer, 3, "body")
+    outer.finish()
+    inside.take(inside.u8("context length"), "certificate_request_context")
+    entries, found = _sized(inside, 3, "certificate_list"), []
+    inside.finish()
+    while entries.left:
+        if len(found) == MOST:
+            raise entries.error("certificate_list", f"more than {MOST} certificates")
+        found.append(_sized(entries, 3, "cert_data").rest())
+        _sized(entries, 2, "extensions")
+    return tuple(found)
+
+
+def _sized(reader: Reader, width: int, field: str) -> Reader:
+    """What stands behind a length of `width` bytes."""
+    base = reader.base + reader.offset + width
+    return Reader(reader.take(reader.integer(width, f"{field} length"), field), RECORD, order="big", base=base)

@@ -23,9 +23,12 @@ from cloister.errors import ParseError, UsageError
 
 __all__ = ["Line", "closed_segments", "last_line", "read_entries", "read_lines", "segment_path"]
 
-TRIES: Final = 50
-WAIT: Final = 0.01
-"""Seconds. Half a second in all: a line that is not finished by then, or a file that is not there, will not come."""
+WAIT = 0.01
+"""Seconds between two looks."""
+LOOKS_FOR_LINE: Final = 20
+"""A write is a copy in memory: a line that is not finished by then was interrupted."""
+LOOKS_FOR_FILE: Final = 100
+"""Between closing a segment and beginning the next, the disk is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,7 @@ def last_line(file: BinaryIO, name: str) -> Line:
 
 def _snapshot(path: Path, stack: contextlib.ExitStack) -> tuple[list[tuple[int, Path]], BinaryIO | None]:
     """The closed segments and the active one, as at one moment: while they were listed, none was closed or begun."""
-    for attempt in range(TRIES):
+    for look in range(LOOKS_FOR_FILE):
         try:
             active: BinaryIO | None = stack.enter_context(path.open("rb"))
         except FileNotFoundError:
@@ -104,7 +107,7 @@ def _snapshot(path: Path, stack: contextlib.ExitStack) -> tuple[list[tuple[int, 
         closed = closed_segments(path) if path.parent.is_dir() else []
         if (active is not None and _is_still(path, active)) or (active is None and not closed):
             break
-        if active is None and attempt == TRIES - 1:
+        if active is None and look == LOOKS_FOR_FILE - 1:
             break  # a log that was stopped between closing a segment and beginning the next
         time.sleep(WAIT)
     else:
@@ -140,7 +143,7 @@ def _lines(file: BinaryIO, name: str, first: int | None) -> Iterator[Line]:
 def _line(file: BinaryIO, at: int, *, last_file: bool) -> bytes:
     """The line at an offset. One that is unfinished may be finished a moment later, or be taken back and rewritten."""
     content = file.readline(LONGEST_LINE + 1)
-    for _ in range(TRIES if last_file else 0):
+    for _ in range(LOOKS_FOR_LINE if last_file else 0):
         if not content or content.endswith(b"\n") or len(content) > LONGEST_LINE:
             break
         time.sleep(WAIT)

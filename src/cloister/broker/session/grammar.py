@@ -114,7 +114,9 @@ class Flag:
     def read(self, node: Node) -> bool:
         """The switch."""
         if not isinstance(node, Scalar) or not node.plain or node.text not in {"true", "false"}:
-            raise wrong(node.place, "write true or false, without quotes; yes, no, on and off are text for some readers")
+            raise wrong(
+                node.place, "write true or false, without quotes; yes, no, on and off are text for some readers"
+            )
         return node.text == "true"
 
     def schema(self) -> Json:

@@ -8,6 +8,7 @@ No error quotes what it read.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,12 +20,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
+from cloister.result import _base64url
+from cloister.result.jwk import public_jwk
+
 __all__ = [
     "certificates_in",
     "check_certificate",
     "check_private_key",
     "make_certificate",
     "make_private_key",
+    "private_jwk",
     "private_pem",
     "public_pem",
 ]
@@ -40,6 +45,7 @@ ORDERS: Final = {
 }
 """Of the groups (SP 800-186, section 3.2.1)."""
 CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+\n-----END CERTIFICATE-----\n?")
+RSA_MEMBERS: Final = ("d", "p", "q", "dp", "dq", "qi")
 SMALLEST_RSA: Final = 2048
 DEPTH: Final = 8
 """Certificates in a chain."""
@@ -53,7 +59,9 @@ def load_private_key(pem: bytes) -> PrivateKey:
         raise ValueError("no private key in PEM, or one that needs a password") from None
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in {"secp256r1", "secp384r1"}:
         return key
-    if isinstance(key, ed25519.Ed25519PrivateKey) or (isinstance(key, rsa.RSAPrivateKey) and key.key_size >= SMALLEST_RSA):
+    if isinstance(key, ed25519.Ed25519PrivateKey) or (
+        isinstance(key, rsa.RSAPrivateKey) and key.key_size >= SMALLEST_RSA
+    ):
         return key
     raise ValueError(f"a private key is P-256, P-384, Ed25519, or RSA of at least {SMALLEST_RSA} bits")
 
@@ -98,10 +106,29 @@ def private_pem(pem: bytes) -> bytes:
     )
 
 
+def private_jwk(pem: bytes) -> bytes:
+    """The private key as a JWK (RFC 7517; RFC 7518, section 6; RFC 8037), with `kid`, `alg` and `use`."""
+    key = load_private_key(pem)
+    jwk = public_jwk(public_der(key.public_key()))
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        jwk["d"] = _base64url.encode(key.private_bytes_raw())
+    elif isinstance(key, ec.EllipticCurvePrivateKey):
+        jwk["d"] = _base64url.encode(key.private_numbers().private_value.to_bytes((key.key_size + 7) // 8))
+    else:
+        numbers = key.private_numbers()
+        for name, value in zip(
+            RSA_MEMBERS, (numbers.d, numbers.p, numbers.q, numbers.dmp1, numbers.dmq1, numbers.iqmp), strict=True
+        ):
+            jwk[name] = _base64url.encode(value.to_bytes((value.bit_length() + 7) // 8))
+    return json.dumps(jwk).encode()
+
+
 def public_pem(pem: bytes) -> bytes:
     """The public key of a private key, PEM."""
-    return load_private_key(pem).public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return (
+        load_private_key(pem)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
 
 
@@ -134,7 +161,9 @@ def make_certificate(
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(int.from_bytes(hashlib.sha256(entropy(16)).digest()[:16]) | 1)  # 1 to 128 bits (RFC 5280, 4.1.2.2)
+        .serial_number(
+            int.from_bytes(hashlib.sha256(entropy(16)).digest()[:16]) | 1
+        )  # 1 to 128 bits (RFC 5280, 4.1.2.2)
         .not_valid_before(begins)
         .not_valid_after(begins + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -144,7 +173,8 @@ def make_certificate(
     if isinstance(key, ed25519.Ed25519PrivateKey):
         made = builder.sign(key, None)
     else:
-        made = builder.sign(key, hashes.SHA384() if algorithm == "P-384" else hashes.SHA256())
+        digest = hashes.SHA384() if algorithm == "P-384" else hashes.SHA256()
+        made = builder.sign(key, digest, ecdsa_deterministic=True)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
