@@ -53,9 +53,11 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "read-the-results-in-a-script": (*ROOT_RUNTIME, PYTHON),
     "run-a-program": (*ROOT_RUNTIME, PYTHON),
     "run-in-a-container": ROOT_RUNTIME,
+    "run-in-an-emulated-tee": (pytest.mark.needs_runtime, COMPILERS),
     "search-a-dump": (*ROOT_RUNTIME, PYTHON),
     "trace-system-calls": (*ROOT_RUNTIME, PYTHON),
     "verify-evidence": (pytest.mark.needs_program("jq"),),
+    "verify-the-audit-log": (),
     "write-a-policy": (),
 }
 

@@ -9,6 +9,7 @@ import pytest
 from tests.machines.build import LAB_PROGRAM, program
 from tests.machines.running import Run, machine_for
 
+from cloister.emulate.administration import Administrator
 from cloister.emulate.catalogue import KINDS, native_kind
 from cloister.emulate.linux.messages import BOUNCE_BUFFER
 from cloister.emulate.machine import Machine, Shape
@@ -23,6 +24,8 @@ OLD = b"what stood here before"
 GUESTS = ["sev", "sev-es", "sev-snp", "tdx"]
 SHAPE = Shape(memory=4096, frames=64)
 MACHINES = 200
+OPEN, MMAP, ENOMEM = 2, 9, 12
+PRIVATE, PRIVATE_ANONYMOUS, NO_FILE = 2, 0x22, (1 << 64) - 1
 
 Make = Callable[..., tuple[Machine, Run]]
 
@@ -171,3 +174,52 @@ def test_machines_that_are_closed_leave_nothing_open() -> None:
     after = used()
     assert after[0] <= descriptors
     assert after[1] - memory < 64 << 20
+
+
+def test_a_program_that_only_asks_for_memory_is_told_that_there_is_no_more(started: Make) -> None:
+    machine, _ = started("native")
+    answers = [machine.shim.call(MMAP, [0, 1024 * PAGE, 3, PRIVATE_ANONYMOUS, NO_FILE, 0]) for _ in range(100)]
+    assert answers[0] > 0  # type: ignore[operator]
+    assert answers[-1] == -ENOMEM
+    assert len(machine.reserved) <= 8 * SHAPE.memory
+
+
+def test_a_device_is_not_mapped_beyond_memory_even_without_permissions(started: Make) -> None:
+    machine, _ = started("native")
+    machine.map(DATA, PAGE, BOTH)
+    machine.write(DATA, b"/dev/zero\0")
+    device = machine.shim.call(OPEN, [DATA, 0, 0])
+    assert isinstance(device, int)
+    assert device >= 0
+    assert machine.shim.call(MMAP, [0, 1 << 37, 0, PRIVATE, device, PAGE]) == -ENOMEM
+
+
+@pytest.mark.parametrize("name", ["native", "sme", "sgx", "sev", "sev-snp"])
+def test_tracing_goes_on_when_the_program_gives_a_traced_page_up(started: Make, name: str) -> None:
+    machine, _ = started(name)
+    places = [DATA, DATA + PAGE, DATA + 2 * PAGE]
+    machine.map(DATA, len(places) * PAGE, BOTH)
+    machine.write(DATA, bytes(len(places) * PAGE))
+    administrator = Administrator(machine, dict(zip("abc", places, strict=True)))
+    administrator.do(["trace", "a", "b", "c"])
+    machine.unmap(DATA + PAGE, PAGE)
+    for place in (places[0], places[2], places[0]):
+        machine.write(place, b"x")
+    faults = [line.split()[1] for line in administrator.do(["faults"]).splitlines()]
+    assert faults[-3:] == ["a", "c", "a"]  # SGX enclaves touch a page to give it up
+    with pytest.raises(MemoryFault):
+        machine.read(DATA + PAGE, 1)
+
+
+def test_a_page_that_is_away_is_led_elsewhere_and_comes_back_there(started: Make) -> None:
+    machine, _ = started("native")
+    machine.map(DATA, 2 * PAGE, BOTH)
+    machine.write(DATA, bytes(PAGE) + OLD)
+    other = machine.physical_page(DATA + PAGE)
+    machine.withhold(DATA)
+    machine.remap(DATA, other)
+    assert machine.physical_page(DATA) == other
+    with pytest.raises(MemoryFault):
+        machine.read(DATA, 1)
+    machine.give_back(DATA)
+    assert machine.read(DATA, len(OLD)) == OLD

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from tests.system.arms import ROOT
+from tests.system.emulated import Keyed
 from tests.system.process_tree import Process, below, kill, reap, tree, wait_until_gone
 from tests.system.reaper_unsafe import adopting_orphans
 
@@ -89,6 +91,18 @@ def memory_proof() -> MemoryProof:
 def marker() -> bytes:
     """A secret that no earlier process of this machine ever held."""
     return f"marker-{secrets.token_hex(12)}".encode()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where programs for emulated machines are linked."""
+    return tmp_path_factory.mktemp("built")
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Keyed:
+    """Emulated machines whose manufacturers' keys are the tests' own."""
+    return Keyed(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(autouse=True)

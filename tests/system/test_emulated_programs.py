@@ -16,16 +16,6 @@ TYPED = b"first\nwithout its end"
 WORKOUT = PROGRAMS / "workout.c"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("built")
-
-
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Keyed:
-    return Keyed(tmp_path_factory.mktemp("keys"))
-
-
 @pytest.fixture
 def places(tmp_path: Path) -> tuple[Path, Path]:
     """Two empty directories: for the native run and for the emulated one."""
@@ -61,6 +51,21 @@ def test_what_programs_do_is_as_natively(machine: str, emulated: Keyed, built: P
 def test_with_another_c_library(machine: str, emulated: Keyed, built: Path, places: tuple[Path, Path]) -> None:
     program = build(built, WORKOUT, "musl-gcc", "-lm")
     worked_out(emulated, machine, places, program, program)
+
+
+CORNERS = PROGRAMS / "corners.c"
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_what_processors_do_rarely_is_as_natively(
+    machine: str, emulated: Keyed, built: Path, places: tuple[Path, Path]
+) -> None:
+    """With so few frames that pages come and go within single instructions and functions."""
+    expected = emulated.natively(build(built, CORNERS, "gcc"), cwd=places[0])
+    assert expected.status == 0, expected
+    program = build(built, CORNERS, COMPILERS[architecture(machine)])
+    assert emulated.run(machine, program, cwd=places[1], options=["--frames", "64"]) == expected
+    assert tree_of(places[1]) == tree_of(places[0])
 
 
 @pytest.mark.needs_runtime

@@ -240,6 +240,23 @@ def test_a_pipe_stays_inside(bench: Bench) -> None:
     assert bench.outcome("write", writer, b"x", 1) == Ended(128 + SIGPIPE, SIGPIPE)
 
 
+def test_empty_parts_may_have_any_address(bench: Bench, tmp_path: Path) -> None:
+    """As in musl's standard output writes {buffer, n}, {NULL, 0}; its input reads {x, 0}, {buffer, n}."""
+    file = opened(bench, tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    vectors = struct.pack("<6Q", 0, 0, SCRATCH + 64, 5, 0, 0)
+    bench.space.write(SCRATCH, vectors + b"x" * 16 + b"hello")
+    assert bench.call("writev", file, SCRATCH, 3) == 5
+    assert (tmp_path / "file").read_bytes() == b"hello"
+    assert bench.call("lseek", file, 0, os.SEEK_SET) == 0
+    assert bench.call("readv", file, SCRATCH, 3) == 5
+    assert bench.call("pipe2", SCRATCH + 128, 0) == 0
+    reader, writer = struct.unpack("<II", bench.memory(8, SCRATCH + 128))
+    assert bench.call("writev", writer, SCRATCH, 3) == 5
+    assert bench.call("readv", reader, SCRATCH, 3) == 5
+    assert bench.call("write", reader, 0, 0) == bench.call("read", writer, 0, 0) == -errno.EBADF
+    assert bench.call("write", writer, 0, 0) == bench.call("read", file, 0, 0) == 0
+
+
 def test_paths_have_an_end(bench: Bench) -> None:
     assert bench.call("openat", HERE, b"", 0, 0) == -errno.ENOENT
     bench.space.write(SCRATCH, b"x" * 2 * PAGE)

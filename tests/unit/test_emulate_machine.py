@@ -234,3 +234,16 @@ def test_registers_are_cleared_for_the_host_between_exit_and_entry(lab: tuple[Ma
 
 def test_shape_is_what_was_asked_for(lab: tuple[Machine, Image, Run]) -> None:
     assert lab[0].dram.pages == SMALL.memory
+
+
+def test_floating_point_begins_as_the_abi_says(tmp_path: Path) -> None:
+    """System V ABI for x86-64, 3.4.1: the x87 control word is 0x37f, MXCSR is 0x1f80."""
+    stores = "sub $16, %rsp; fnstcw (%rsp); stmxcsr 4(%rsp)"
+    write = "mov $1, %eax; mov $1, %edi; mov %rsp, %rsi; mov $8, %edx; syscall"
+    text = f".globl _start\n_start: movq $0, -16(%rsp); {stores}; {write}; mov $60, %eax; xor %edi, %edi; syscall\n"
+    image = read_image(assembled(tmp_path, text))
+    run = Run()
+    machine = machine_for("native", run, tmp_path, image)
+    assert run.of(machine, image).status == 0
+    machine.close()
+    assert bytes(run.output) == (0x37F).to_bytes(4, "little") + (0x1F80).to_bytes(4, "little")

@@ -27,10 +27,16 @@ COMMANDS: dict[str, str] = {
     "host": "be the administrator of a running emulated machine",
     "attest": "write the evidence of a program in an emulated TEE, and what vouches for it",
     "verify": "verify evidence from any TEE, offline, and explain the verdict",
+    "tls": "attested TLS: verify the evidence of a server that you connect to",
     "policy": "write, check and try policies: what evidence must say",
     "collateral": "fetch, import and show what vouches for evidence: certificates, lists, TCB info",
     "result": "show and verify attestation results (EAR tokens)",
+    "seal": "seal data to a program on this platform",
+    "unseal": "unseal it there, or say why not",
+    "serve": "run the verifier and the key broker: secrets only for programs that attest",
+    "secret": "store, list, rotate and revoke the secrets of a broker",
     "log": "verify and read a broker's audit log: who got which secret, and why",
+    "session": "write, check, compare and sign sessions: which program gets which secrets",
     "doctor": "what this machine offers for confidential computing, and what is missing",
 }
 

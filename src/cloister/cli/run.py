@@ -101,6 +101,10 @@ def run(args: argparse.Namespace) -> int:
     if not words:
         raise UsageError("no program given; for example: cloister run -- redis-server --port 7000")
     if args.tee is not None:
+        if args.start_fd is not None:
+            raise UsageError(
+                "--start-fd is for programs without --tee: give an emulated TEE its secrets by standard input"
+            )
         words = emulated_words(args, words)
     elif named := emulated_only(args):
         raise UsageError(f"{named} is for emulated machines, and --tee NAME chooses one; nothing was run")

@@ -4,6 +4,7 @@ An address is hexadecimal, or a symbol of the program, whose binary the administ
 machine's own ports and DRAM: it succeeds or fails as it does on real hardware.
 """
 
+import contextlib
 import inspect
 import itertools
 from collections import deque
@@ -290,8 +291,9 @@ class Administrator:
             return False  # this TEE lets nobody give a page back: the program meets the fault
         self._away.discard(address)
         for other in self._traced.keys() - self._away - {address}:
-            self.machine.withhold(other)
-            self._away.add(other)
+            with contextlib.suppress(Refused, KeyError):  # the program may have given the page up
+                self.machine.withhold(other)
+                self._away.add(other)
         return True
 
 

@@ -52,6 +52,10 @@ EBREAK: Final = (b"\x02\x90", b"\x73\x00")
 """The first two bytes of c.ebreak and ebreak, which the engine takes for illegal; ecall, alike, is a system call."""
 
 
+VEX: Final = frozenset({0xC4, 0xC5, 0x62})
+"""What AVX and AVX-512 instructions begin with in 64-bit mode (Intel SDM volume 2A, 2.3.5 and 2.7.1)."""
+
+
 def of_exception(architecture: Architecture, number: int, address: int) -> Ending:
     """What an exception of the CPU makes of the program at an address."""
     known = MISTAKES[architecture].get(number)
@@ -64,4 +68,7 @@ def of_instruction(architecture: Architecture, address: int, start: bytes) -> En
     """What an instruction that the engine does not know makes of the program; `start` is its first two bytes."""
     if architecture is Architecture.RISCV64 and start in EBREAK:
         return Ending(BREAKPOINT, mistake=f"breakpoint at {address:#x}")
-    return Ending(ILLEGAL_INSTRUCTION, f"illegal instruction at {address:#x}")
+    known = ""
+    if architecture is Architecture.X86_64 and start[0] in VEX:
+        known = " (AVX, which this processor has not: compile without -march=native and -mavx)"
+    return Ending(ILLEGAL_INSTRUCTION, f"illegal instruction at {address:#x}{known}")

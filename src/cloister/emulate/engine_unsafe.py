@@ -106,6 +106,11 @@ REGISTERS: Final[Mapping[Architecture, Registers]] = {
     ),
 }
 
+FPU_CONTROL: Final = 0x37F
+SSE_CONTROL: Final = 0x1F80
+"""What an x86-64 program begins with: exceptions masked, 64 bits of mantissa (System V ABI, 3.4.1). The engine begins
+with zeros: 24 bits, so that a long double, and musl's printf, which uses them, is wrong from the eighth digit on."""
+
 PSTATE_EL1H: Final = 0b0101
 SCTLR_EL1: Final = (1, 0, 3, 0, 0)
 """Its coordinates CRn, CRm, op0, op1, op2."""
@@ -367,6 +372,8 @@ def _engine_of(architecture: Architecture) -> unicorn.Uc:
     """
     if architecture is Architecture.X86_64:
         uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        uc.reg_write(x86_const.UC_X86_REG_FPCW, FPU_CONTROL)
+        uc.reg_write(x86_const.UC_X86_REG_MXCSR, SSE_CONTROL)
         _to_ring_3(uc)
     elif architecture is Architecture.ARM64:
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)

@@ -27,7 +27,7 @@ from cloister.emulate.machine import Ending, Machine, Shape
 from cloister.emulate.symbols import symbols_of
 from cloister.emulate.terminal import Terminal, sealed_terminal, unsafe_plain_terminal
 from cloister.emulate.vendors.keystore import Keystore
-from cloister.errors import CannotEnclave, CloisterError, NotExecutable, NotFound, UsageError
+from cloister.errors import CannotEnclave, CloisterError, LaunchError, NotExecutable, NotFound, UsageError
 from cloister.measure.image import PAGE, Architecture, Image, read_image
 
 __all__ = ["Request", "launched", "load_program", "main"]
@@ -92,6 +92,9 @@ def main(arguments: Sequence[str]) -> int:
     except CloisterError as error:
         say(f"cloister run: {error}")
         return error.exit_code
+    except OSError as error:  # of the emulator's own: the program's are answered inside the machine
+        say(f"cloister run: the system refuses what the emulator needs: {error}; see `ulimit -a` and `df`")
+        return LaunchError.exit_code
     if ending.stopped:
         say(f"cloister: the machine stopped the program: {ending.stopped}")
     if not request.quiet:
@@ -118,7 +121,7 @@ def run(request: Request, words: Sequence[str], closed: frozenset[int] = frozens
         read_input,
         lambda data: write_all(1, data, closed),
         lambda data: write_all(2, data, closed),
-        directory=Path.cwd(),
+        directory=working_directory(),
         interactive=os.isatty(0) and os.isatty(1),
     )
     image = load_program(program)
@@ -137,6 +140,14 @@ def run(request: Request, words: Sequence[str], closed: frozenset[int] = frozens
         if control is not None:
             control.close()
         machine.close()
+
+
+def working_directory() -> Path:
+    """Where the program starts. UsageError if it has been removed."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(f"the working directory is gone ({error.strerror}); cd to another") from error
 
 
 def notes(ending: Ending, machine: Machine, request: Request) -> Iterator[str]:

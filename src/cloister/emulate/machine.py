@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from cloister.emulate.endings import (
     BUS_ERROR,
@@ -46,6 +46,9 @@ from cloister.measure.image import PAGE, Architecture, Image, Permission
 from cloister.model import Digest, Tee
 
 __all__ = ["Ending", "Machine", "Shape", "Vouching"]
+
+PROMISES: Final = 8
+"""How many times its memory a machine promises: Linux overcommits too, but a promise takes memory of the emulator's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +353,9 @@ class Machine(AdministratorPorts):
         self.cache.put(found.page, found.key, content)
 
     def map(self, address: int, size: int, permission: Permission) -> None:
-        """Promise memory: each page is committed at its first touch. Both page-aligned, in bytes."""
+        """Promise memory: each page is committed at its first touch. Both page-aligned, in bytes. MemoryError."""
+        if len(self.reserved) + size // PAGE > PROMISES * self.shape.memory:
+            raise MemoryError(f"{len(self.reserved):,} pages are promised already, and the machine has fewer")
         for place in pages_of(address, size):
             self.reserved[place >> 12] = permission
 

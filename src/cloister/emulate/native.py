@@ -92,7 +92,11 @@ class NativeMachine(FlatMachine):
     def remap(self, host_address: int, page: int) -> None:
         """Change the page table."""
         require_memory(page, self.dram.pages)
-        self.table.set(host_address, page, self.table.entries[host_address >> 12].permission)
+        number = host_address >> 12
+        if number in self._withheld:
+            self._withheld[number] = self._withheld[number]._replace(target=page)
+        else:
+            self.table.set(host_address, page, self.table.entries[number].permission)
         self.forget_translations()
 
     def withhold(self, host_address: int) -> None:

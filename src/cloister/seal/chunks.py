@@ -6,7 +6,8 @@ dropped, repeated or cut off fails, and so does one that is taken for the last. 
 chunks but the last are full, and memory is two chunks, however long the body. A key is used for one body only.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Generator
 from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -16,7 +17,7 @@ from cloister.errors import ParseError, UsageError
 from cloister.seal.refusal import SealBroken
 from cloister.seal.wiping import wiped
 
-__all__ = ["CHUNK", "GCM_TAG", "Sink", "Source", "decrypt", "encrypt", "fill", "plain_size"]
+__all__ = ["CHUNK", "GCM_TAG", "Sink", "Source", "decrypt", "encrypt", "fill", "sealed_size"]
 
 CHUNK: Final = 65_536
 GCM_TAG: Final = 16
@@ -40,14 +41,15 @@ class Sink(Protocol):
 
 
 def encrypt(key: bytearray, source: Source, sink: Sink) -> int:
-    """Seal all that `source` has; the number of plaintext bytes. Plaintext buffers are wiped. UsageError if too long."""
+    """Seal all that `source` has; the number of plaintext bytes. Its buffers are wiped. UsageError if too long."""
     cipher, out, total = AESGCM(key), bytearray(CHUNK + GCM_TAG), 0
-    for number, data, last in _pieces(source, CHUNK):
-        if number >= MOST_CHUNKS:
-            raise UsageError("more than 256 TiB cannot be sealed in one piece")
-        size = cipher.encrypt_into(nonce(number, last=last), data, None, memoryview(out)[: len(data) + GCM_TAG])
-        _write(sink, memoryview(out)[:size])
-        total += len(data)
+    with contextlib.closing(_pieces(source, CHUNK)) as pieces:
+        for number, data, last in pieces:
+            if number >= MOST_CHUNKS:
+                raise UsageError("more than 256 TiB cannot be sealed in one piece")
+            size = cipher.encrypt_into(nonce(number, last=last), data, None, memoryview(out)[: len(data) + GCM_TAG])
+            _write(sink, memoryview(out)[:size])
+            total += len(data)
     return total
 
 
@@ -61,7 +63,9 @@ def decrypt(key: bytearray, source: Source, sink: Sink | None) -> int:
         for number, data, last in _pieces(source, CHUNK + GCM_TAG):
             size = len(data) - GCM_TAG
             if size < 0 or (not size and number) or number >= MOST_CHUNKS:
-                raise ParseError(RECORD, f"chunk {number}", number * (CHUNK + GCM_TAG), f"{len(data)} bytes are no chunk")
+                raise ParseError(
+                    RECORD, f"chunk {number}", number * (CHUNK + GCM_TAG), f"{len(data)} bytes are no chunk"
+                )
             try:
                 cipher.decrypt_into(nonce(number, last=last), data, None, memoryview(out)[:size])
             except InvalidTag:
@@ -75,9 +79,9 @@ def decrypt(key: bytearray, source: Source, sink: Sink | None) -> int:
     return total
 
 
-def plain_size(body: int) -> int:
-    """How many plaintext bytes a body of `body` bytes has, at most."""
-    return max(0, body - GCM_TAG * max(1, -(-body // (CHUNK + GCM_TAG))))
+def sealed_size(plain: int) -> int:
+    """How many bytes the body of `plain` bytes has."""
+    return plain + GCM_TAG * max(1, -(-plain // CHUNK))
 
 
 def nonce(number: int, *, last: bool) -> bytes:
@@ -93,7 +97,7 @@ def fill(source: Source, buffer: memoryview) -> int:
     return got
 
 
-def _pieces(source: Source, size: int) -> Iterator[tuple[int, memoryview, bool]]:
+def _pieces(source: Source, size: int) -> Generator[tuple[int, memoryview, bool]]:
     """Number, bytes and whether it is the last, of each piece of `size` bytes. At least one, perhaps empty."""
     here, ahead = bytearray(size), bytearray(size)
     with wiped(here, ahead):

@@ -1,10 +1,9 @@
 """The header of sealed data, version 1 (docs/formats/sealed-data.md). Little-endian; every byte has one meaning.
 
-    header = SealedHeader.parse(data)        # ParseError; nothing is authentic yet
-    header.serialize()                       # the same bytes again
+`SealedHeader.parse` reads what `encoded` writes, and refuses everything else. What it read is not authentic yet.
 """
 
-import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,13 +51,13 @@ LONGEST_HEADER: Final = FIXED_SIZE + 64 + 3 * LONGEST_NAME + LONGEST_LABEL
 
 @dataclass(frozen=True, slots=True)
 class CounterStamp:
-    """What a monotonic counter (`identifier`, 16 bytes) will stand at once this data is stored; `value` is at least 1."""
+    """Where a monotonic counter (`identifier`, 16 bytes) will stand once this data is stored; `value` is not 0."""
 
     identifier: bytes
     value: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SealedHeader:
     """What sealed data says of itself. `who` is what `policy` binds it to; `key_id` (16 bytes) names the platform key.
 
@@ -85,12 +84,14 @@ class SealedHeader:
         if DIGESTS.get(self.who.digest.algorithm) != len(self.who.digest.value):
             raise ValueError(f"{self.who.digest} is no digest of {', '.join(DIGESTS)}")
 
-    def serialize(self) -> bytes:
+    @functools.cached_property
+    def encoded(self) -> bytes:
         """The bytes that `parse` reads as this header."""
         digest = self.who.digest
         texts = [text.encode() for text in (self.tee, self.who.name, digest.algorithm, self.label)]
         tee_size, name_size, algorithm_size, label_size = map(len, texts)
         fixed = FixedPart(
+            magic=MAGIC, version=VERSION,
             policy=POLICIES[self.policy],
             flags=DEBUG * self.debug | COUNTED * (self.stamp is not None),
             security_version=self.security_version,
@@ -103,7 +104,11 @@ class SealedHeader:
 
     def terms(self) -> bytes:
         """What the key depends on: everything but the salt, the counter and the name of the platform key."""
-        return dataclasses.replace(self, key_id=bytes(16), salt=bytes(32), stamp=None).serialize()
+        terms = bytearray(self.encoded)
+        start, end = FixedPart.OFFSETS["counter"], FixedPart.OFFSETS["digest_size"]
+        terms[start:end] = bytes(end - start)
+        terms[FixedPart.OFFSETS["flags"]] &= ~COUNTED
+        return bytes(terms)
 
     @classmethod
     def parse(cls, data: bytes) -> "SealedHeader":

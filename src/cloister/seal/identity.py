@@ -35,7 +35,7 @@ class SealingIdentity:
     def __post_init__(self) -> None:
         """ValueError for what cannot stand in sealed data."""
         if self.measurement.kind is not MeasurementKind.LAUNCH:
-            raise ValueError(f"a program is known by its launch measurement, not by one of kind {self.measurement.kind}")
+            raise ValueError(f"a program is known by its launch measurement, not {self.measurement.kind}")
         if self.signer is not None and self.signer.kind is not MeasurementKind.SIGNER:
             raise ValueError(f"a signer is known by a measurement of kind signer, not {self.signer.kind}")
         if not 0 <= self.security_version <= LARGEST_VERSION:

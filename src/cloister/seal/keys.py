@@ -45,10 +45,10 @@ class PlatformKey(Protocol):
 
     @property
     def binds_identity(self) -> bool:
-        """Whether the key itself is another for another program, because a TEE derives it. No caller is believed then."""
+        """Whether the key itself is another for another program, because a TEE derives it: no caller is believed."""
 
     def derive(self, info: bytes, binding: Binding) -> bytearray:
-        """HKDF-Expand to 32 bytes under the key; the caller wipes them. `info` has at most 1,023 bytes. CloisterError."""
+        """HKDF-Expand to 32 bytes, which the caller wipes. `info` has at most 1,023 bytes. CloisterError."""
 
 
 def expand(key: bytes | bytearray, info: bytes) -> bytearray:
@@ -60,18 +60,20 @@ def expand(key: bytes | bytearray, info: bytes) -> bytearray:
 
 def key_identifier(key: PlatformKey, binding: Binding) -> bytes:
     """16 bytes that name the key, and say nothing else of it."""
-    return bytes(key.derive(PREFIX + b"identifier", binding)[:IDENTIFIER_SIZE])
+    derived = key.derive(PREFIX + b"identifier", binding)
+    with wiped(derived):
+        return bytes(derived[:IDENTIFIER_SIZE])
 
 
 def header_tag(key: PlatformKey, header: SealedHeader) -> bytes:
     """What makes a header authentic: HMAC-SHA256 over its bytes, 32 bytes."""
     secret = key.derive(PREFIX + b"header", Binding(header.policy, header.security_version))
     with wiped(secret):
-        return hmac.digest(secret, header.serialize(), "sha256")
+        return hmac.digest(secret, header.encoded, "sha256")
 
 
 def content_key(key: PlatformKey, header: SealedHeader, tag: bytes) -> bytearray:
     """The AES-256 key of the chunks under this header. The caller wipes it."""
     terms = key.derive(PREFIX + b"terms" + header.terms(), Binding(header.policy, header.security_version))
     with wiped(terms):
-        return expand(terms, PREFIX + b"content" + hashlib.sha256(header.serialize() + tag).digest())
+        return expand(terms, PREFIX + b"content" + hashlib.sha256(header.encoded + tag).digest())

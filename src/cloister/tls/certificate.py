@@ -11,6 +11,7 @@ Enclave and rats-tls read it; the certificate signs itself, because who issued i
 import hashlib
 import ipaddress
 import secrets
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,7 +59,7 @@ class Credentials:
 def make_credentials(
     provider: EvidenceProvider, *, names: Sequence[str] = (), valid: tuple[datetime, datetime]
 ) -> Credentials:
-    """A fresh P-256 key, and a certificate with evidence over it. `names` are put into subjectAltName, and prove nothing.
+    """A fresh P-256 key, and a certificate with evidence over it. `names` become subjectAltName, and prove nothing.
 
     UsageError if the provider's evidence is in no known format, or too long for a certificate.
     """
@@ -73,8 +74,8 @@ def make_credentials(
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(passphrase),
     )
-    chain = [_armoured(leaf), *(_armoured(x509.load_der_x509_certificate(one)) for one in made.certificates)]
     der = leaf.public_bytes(serialization.Encoding.DER)
+    chain = [_armoured(one) for one in (der, *made.certificates)]
     return Credentials(certificate=Certificate.parse(der), pem=b"".join([*chain, private]), passphrase=passphrase)
 
 
@@ -138,5 +139,6 @@ def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _armoured(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+def _armoured(der: bytes) -> bytes:
+    """PEM (RFC 7468). Not by way of the crypto library, which refuses AMD's serial number of 0."""
+    return ssl.DER_cert_to_PEM_cert(der).encode("ascii")

@@ -62,7 +62,7 @@ class AttestedSocket(ssl.SSLSocket):
         del session
         _refuse_session()
 
-    def read(self, len: int = 1024, buffer: bytearray | None = None) -> Any:  # noqa: A002, ANN401 - as in ssl
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002, ANN401 - as in ssl
         """As in ssl, after the course is run."""
         self._run_course()
         return super().read(len, buffer)
@@ -116,7 +116,7 @@ class AttestedObject(ssl.SSLObject):
         del session
         _refuse_session()
 
-    def read(self, len: int = 1024, buffer: bytearray | None = None) -> Any:  # noqa: A002, ANN401 - as in ssl
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002, ANN401 - as in ssl
         """As in ssl, after the course is run."""
         self._run_course()
         return super().read(len, buffer)

@@ -29,12 +29,14 @@ NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME: the certificate's dates are checked by `Demands`, by its clock, with an explanation."""
 
 NO_RX_CERTIFICATE_COMPRESSION: Final = 1 << 33
-"""SSL_OP_NO_RX_CERTIFICATE_COMPRESSION (OpenSSL 3.2): a compressed certificate would pass the gate by, and be refused."""
+"""SSL_OP_NO_RX_CERTIFICATE_COMPRESSION (OpenSSL 3.2): the gate sees no compressed certificates, and refuses them."""
 
 Report = Callable[[PeerRefused], None]
 
 
-def client_context(demands: Demands, *, identity: Identity | None = None, report: Report | None = None) -> ssl.SSLContext:
+def client_context(
+    demands: Demands, *, identity: Identity | None = None, report: Report | None = None
+) -> ssl.SSLContext:
     """For clients: no byte of a request leaves before the server's evidence is verified.
 
     `identity` is shown to servers that ask for one (mutual attestation). `report` is called with each refusal.
@@ -86,7 +88,7 @@ class AttestedContext(ssl.SSLContext):
         """What the application speaks; the mark of the freshness exchange comes before it."""
         self._protocols, self._shared = tuple(alpn_protocols), None
 
-    def wrap_socket(  # noqa: PLR0913, PLR0917 - as in ssl
+    def wrap_socket(
         self,
         sock: Any,  # noqa: ANN401
         server_side: bool = False,  # noqa: FBT001, FBT002

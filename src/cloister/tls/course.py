@@ -1,4 +1,4 @@
-"""What one connection goes through before the application may use it: handshake, check of what came of it, freshness."""
+"""What one connection goes through before the application may use it: handshake, check of its result, freshness."""
 
 import ssl
 from collections.abc import Callable, Sequence
@@ -145,7 +145,7 @@ class Course:
         demands = self.ends.demands
         if agreed() != MARK:
             if demands is not None and demands.fresh:
-                raise NotFresh("the peer does not offer evidence for this connection", expected=MARK, actual="not offered")
+                raise NotFresh("the peer offers no evidence for this connection", expected=MARK, actual="not agreed")
             return None
         if self._exchange is None:
             self._check(channel, shown, None)
@@ -216,7 +216,9 @@ def same_certificate(finished: Finished) -> Outcome:
 def name(finished: Finished) -> Outcome:
     """Never checked: nobody but the peer vouches for the names in a certificate that it signed itself."""
     del finished
-    return Unchecked("the certificate signs itself, so its names prove nothing: the evidence and the policy say who it is")
+    return Unchecked(
+        "names in a certificate that signs itself prove nothing; the evidence and the policy say who it is"
+    )
 
 
 @RECIPE.step(

@@ -1,8 +1,8 @@
 """What a peer must prove, and the appraisal of the certificate that it shows.
 
 Certificate evidence was made before the connection, over the certificate's key: it carries no nonce of whoever verifies
-it. It says that this key was made in that TEE at some time before now. It does not say that the TEE is still up to date,
-running, or alone with its key. `fresh=True` adds evidence made for the connection (`cloister.tls.freshness`).
+it. It says that this key was made in that TEE at some time before now. It does not say that the TEE is still up to
+date, running, or alone with its key. `fresh=True` adds evidence made for the connection (`cloister.tls.freshness`).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +22,14 @@ from cloister.envelope import ClaimsBinding, Envelope, KeyBinding
 from cloister.envelope.contents import Opening
 from cloister.envelope.ratls import open_container
 from cloister.envelope.recognise import recognise
-from cloister.errors import BindingInvalid, NotFresh, ParseError, UsageError
+from cloister.errors import BindingInvalid, NotAttested, NotFresh, UsageError
 from cloister.model import Challenge, Unchecked
 from cloister.tls.identity import now
 from cloister.tls.refusal import PeerRefused
 from cloister.verification.recipe import Allowances, Check, Compared, Outcome, Recipe
 from cloister.verifier import Verdict, Verifier
 from cloister.verifier.policy_files import Policy, load_policy
+from cloister.verifier.verifier import STRICT
 
 __all__ = ["CERTIFICATE_RECIPE", "Demands", "demand", "with_checks"]
 
@@ -49,7 +50,7 @@ class Demands:
     verifier: Verifier
     policy: Policy | Unchecked
     references: ReferenceValues | None = None
-    allow: Allowances = Allowances()
+    allow: Allowances = STRICT
     accept: frozenset[Tier] = frozenset({Tier.AFFIRMING})
     accept_anchors: frozenset[AnchorKind] = HARDWARE_ONLY
     fresh: bool = False
@@ -62,7 +63,7 @@ class Demands:
         is the handshake's to show.
         """
         if not certificates:
-            raise ParseError("TLS Certificate message", "certificate_list", 0, "is empty: the peer shows no certificate")
+            raise NotAttested("it shows no certificate, and so no evidence")
         leaf, *others = map(Certificate.parse, certificates)
         envelope = opened(leaf, others)
         at = self.clock()
@@ -92,7 +93,7 @@ def demand(
     *,
     anchors: TrustAnchors | None = None,
     endorsements: Endorsements | None = None,
-    allow: Allowances | None = None,
+    allow: Allowances = STRICT,
     accept: frozenset[Tier] = frozenset({Tier.AFFIRMING}),
     fresh: bool = False,
     clock: Callable[[], datetime] = now,
@@ -106,7 +107,7 @@ def demand(
     verifier = Verifier(anchors=anchors, endorsements=cache.load() if endorsements is None else endorsements)
     loaded, references = load_policy(Path(policy), clock()) if isinstance(policy, str | Path) else (policy, None)
     return Demands(
-        verifier=verifier, policy=loaded, references=references, allow=allow or Allowances(), accept=accept,
+        verifier=verifier, policy=loaded, references=references, allow=allow, accept=accept,
         fresh=fresh, clock=clock,
     )  # fmt: skip
 

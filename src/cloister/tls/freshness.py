@@ -1,4 +1,4 @@
-"""Evidence made for the connection at hand: a challenge and its answer inside the channel, before the application speaks.
+"""Evidence made for the connection at hand: a challenge and its answer in the channel, before the application speaks.
 
     client -> server    [nonce or nothing]
     server -> client    [evidence or nothing, nonce or nothing]
@@ -10,8 +10,8 @@ Each message is a deterministic CBOR array behind its length (4 bytes). A nonce 
 
 with `Finished` the client's Finished message: a MAC over the whole handshake under a key of this connection (RFC 8446,
 section 4.4.4), which both ends know and no two connections share. Whoever has stolen a certificate's key therefore
-cannot pass the challenge on to the TEE: it would answer for its connection with the thief. This is RFC 9334's background
-check (section 5.2) with a nonce (section 10). Python's `ssl` offers no exporter (RFC 9266); it has this value.
+cannot pass the challenge on to the TEE: it would answer for its connection with the thief. This is RFC 9334's
+background check (section 5.2) with a nonce (section 10). Python's `ssl` has no exporter (RFC 9266), but this value.
 
 Both ends agree on it by ALPN (RFC 7301): `cloister-fresh/1`. It is HTTP/1.1 or what the application speaks behind it.
 """

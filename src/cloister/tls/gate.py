@@ -1,11 +1,11 @@
 """The check inside the handshake: the peer's certificate is appraised when it arrives, before OpenSSL decides about it.
 
-Python's `ssl` has no verify callback. It has what one can be made of: a callback that sees each handshake message before
-OpenSSL processes it (`SSLContext._msg_callback`, in CPython since 3.8), and a trust store that may grow. Each connection
-has a context of its own, whose store is empty. When the Certificate message comes, the gate appraises it, and only if
-that succeeds puts this one certificate into the store. OpenSSL, told to require a trusted certificate, then goes on:
-it checks that the peer holds the key (CertificateVerify) and finishes. Otherwise it sends an alert, and the handshake
-fails on this side before a byte of the application was sent or read.
+Python's `ssl` has no verify callback. It has what one can be made of: a callback that sees each handshake message
+before OpenSSL processes it (`SSLContext._msg_callback`, in CPython since 3.8), and a trust store that may grow. Each
+connection has a context of its own, whose store is empty. When the Certificate message comes, the gate appraises it,
+and only if that succeeds puts this one certificate into the store. OpenSSL, told to require a trusted certificate, then
+goes on: it checks that the peer holds the key (CertificateVerify) and finishes. Otherwise it sends an alert, and the
+handshake fails on this side before a byte of the application was sent or read.
 
 Whatever goes wrong here leaves the store empty: a callback that is never called, an exception in it, a message that
 cannot be read, a resumed session without a certificate.

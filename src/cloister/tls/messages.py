@@ -1,9 +1,6 @@
-"""The TLS 1.3 Certificate message (RFC 8446, section 4.4.2), as OpenSSL hands it to a message callback: whole, decrypted.
+"""The TLS 1.3 Certificate message (RFC 8446, section 4.4.2), as OpenSSL hands it over: whole and decrypted.
 
-    struct {
-        opaque certificate_request_context<0..2^8-1>;
-        CertificateEntry certificate_list<0..2^24-1>;      opaque cert_data<1..2^24-1>; Extension extensions<0..2^16-1>;
-    } Certificate;
+A context in front of a list of entries, each a certificate and its extensions; every part has its length before it.
 """
 
 from typing import Final
@@ -26,7 +23,7 @@ RECORD: Final = "TLS Certificate message"
 
 
 def certificates_in(message: bytes) -> tuple[bytes, ...]:
-    """The certificates (DER) in a Certificate message with its four-byte header, the peer's own first; none if empty."""
+    """The certificates (DER) in a Certificate message with its header, the peer's own first; none if it is empty."""
     if len(message) > LARGEST:
         raise ParseError(RECORD, "length", 0, f"{len(message)} bytes; at most {LARGEST}")
     outer = Reader(message, RECORD, order="big")
@@ -35,7 +32,8 @@ def certificates_in(message: bytes) -> tuple[bytes, ...]:
     inside = _sized(outer, 3, "body")
     outer.finish()
     inside.take(inside.u8("context length"), "certificate_request_context")
-    entries, found = _sized(inside, 3, "certificate_list"), []
+    entries = _sized(inside, 3, "certificate_list")
+    found: list[bytes] = []
     inside.finish()
     while entries.left:
         if len(found) == MOST:

@@ -14,8 +14,8 @@ REPORT_DATA: Final = 64
 class Produced:
     """Evidence in its vendor's format, and certificates (DER) that help to verify it, such as a chip's.
 
-    The certificates travel behind the leaf in the TLS Certificate message (RFC 8446, section 4.4.2). A verifier believes
-    them no more than others: everything ends at one of its trust anchors.
+    The certificates travel behind the leaf in the TLS Certificate message (RFC 8446, section 4.4.2). A verifier
+    believes them no more than others: everything ends at one of its trust anchors.
     """
 
     evidence: bytes = field(repr=False)

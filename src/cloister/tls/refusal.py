@@ -1,4 +1,4 @@
-"""The exception for a peer that did not prove what was demanded. The peer itself gets a TLS alert, or a closed connection.
+"""The exception for a peer that did not prove what was demanded. The peer gets a TLS alert, or a closed connection.
 
 It is an `ssl.SSLError` too, because asyncio, anyio and httpcore end a connection in good order only on those.
 """

@@ -21,6 +21,8 @@ static void floats(void) {
     float narrow = 0;
     for (int n = 1; n <= 2000; n++) narrow += 1.0f / (float)n;
     printf("floats %.9f %.4f %.6e %d\n", sum, narrow, cabs(cexp(1.0 + 2.0 * I)), (int)lrint(2.5));
+    volatile long double one = 1, three = 3;
+    printf("long %.15f\n", (double)(one / three));
     printf("special %f %f %d %d\n", INFINITY, 1.0 / -INFINITY, isnan(NAN), isinf(1e308 * 10));
 }
 

@@ -22,9 +22,9 @@ class Chain:
 
     def accept(self, entry: Entry) -> None:
         """Put an entry at the end. BindingInvalid if it does not continue the chain, SignatureInvalid if not signed."""
-        self._check_start(entry)
+        self.check_start(entry)
         if self.head is not None:
-            self._check_continues(self.head, entry)
+            self.check_continues(self.head, entry)
         self.resume(entry)
 
     def resume(self, entry: Entry) -> None:
@@ -32,7 +32,9 @@ class Chain:
         entry.seal.verify(self.key)  # 4
         self.head = entry
 
-    def _check_start(self, entry: Entry) -> None:  # 1
+    @staticmethod
+    def check_start(entry: Entry) -> None:  # 1
+        """BindingInvalid if an entry has one mark of a log's first and lacks another."""
         first = entry.sequence == 1
         if first is not isinstance(entry.event, LogStarted) or first is not (entry.seal.previous == FIRST_PREVIOUS):
             raise BindingInvalid(
@@ -41,7 +43,8 @@ class Chain:
             )
 
     @staticmethod
-    def _check_continues(head: Entry, entry: Entry) -> None:
+    def check_continues(head: Entry, entry: Entry) -> None:
+        """BindingInvalid if an entry does not come right after another."""
         if entry.sequence != head.sequence + 1:  # 2
             raise BindingInvalid(
                 f"entry {entry.sequence} follows entry {head.sequence}: entries were taken out, repeated or moved",

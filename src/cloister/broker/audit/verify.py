@@ -96,6 +96,7 @@ class _Walk:
 
     def _begin(self, entry: Entry) -> None:
         self.first = entry
+        Chain.check_start(entry)
         own = entry.event.key if isinstance(entry.event, LogStarted) else b""
         if not self.chain.key and not own:
             raise UsageError(f"this log begins with entry {entry.sequence}: verifying it needs the broker's key")

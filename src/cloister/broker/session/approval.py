@@ -73,13 +73,13 @@ def check_successor(current: Session, update: Session) -> None:
     identity = session_hash(current)
     if update.name != current.name:
         raise PolicyError(
-            f"{update.file}: this is the session {update.name}, the current one is {current.name}: an update keeps the name"
+            f"{update.file}: this session is {update.name}, the current one {current.name}: an update keeps the name"
         )
     if update.predecessor != identity:
         given = update.predecessor or "nothing"
         raise PolicyError(
-            f"{update.file}: it replaces {given}, but the current session is {identity}; look at what changed since, then "
-            f'write `predecessor: "{identity}"`'
+            f"{update.file}: it replaces {given}, but the current session is {identity}; look at what changed since, "
+            f'then write `predecessor: "{identity}"`'
         )
 
 
@@ -139,7 +139,7 @@ def agreement(session: Session, predecessor: Session | None, approvals: Iterable
         check_successor(predecessor, session)
     elif session.predecessor:
         raise PolicyError(
-            f"{session.file}: it replaces {session.predecessor}; without that session nobody can say whose approval counts"
+            f"{session.file}: it replaces {session.predecessor}; give that session too: its owners' approvals count"
         )
     owners = governing(session, predecessor)
     if owners is None:

@@ -251,10 +251,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A mapping with known keys. `hints` say what other tools' keys are called here. Reads a Found."""
+    """A mapping with known keys. `hints` say what other tools' keys are called here. Reads a Found.
+
+    `also` is for the schema: demands on several keys at once, which `read.py` and its neighbours check.
+    """
 
     fields: Mapping[str, Field]
     hints: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, object] = field(default_factory=dict)
 
     def read(self, node: Node) -> Found:
         """Every value, each checked; nothing unknown, nothing missing."""
@@ -263,11 +267,10 @@ class Record:
         for key, _ in node.entries:
             if key.text not in self.fields:
                 raise wrong(key.place, self._unknown(key.text))
-        present = {key.text for key, _ in node.entries}
-        for name, one in self.fields.items():
-            if one.required and name not in present:
-                raise wrong(node.place, f"the key `{name}` is missing: {one.means}")
         values = {key.text: self.fields[key.text].shape.read(value) for key, value in node.entries}
+        for name, one in self.fields.items():
+            if one.required and name not in values:
+                raise wrong(node.place, f"the key `{name}` is missing: {one.means}")
         return Found(node.place, values, {key.text: value.place for key, value in node.entries})
 
     def _unknown(self, key: str) -> str:
@@ -281,4 +284,5 @@ class Record:
         """An object with these keys and no others."""
         properties = {name: one.shape.schema() | {"description": one.means} for name, one in self.fields.items()}
         required = [name for name, one in self.fields.items() if one.required]
-        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        shape = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        return {**shape, **self.also}

@@ -63,7 +63,7 @@ attestation = Record(
     {
         "tee": Field(
             Choice(tuple(one for one in Tee if one is not Tee.TPM),
-                   {"tpm": "a TPM measures what a machine booted, not one program; name the TEE that the program runs in"}),
+                   {"tpm": "a TPM measures what a machine booted, not one program; name the program's TEE"}),
             "the kind of TEE that must attest", required=True,
         ),
         "measurement": Field(Either(digits, Many(digits, 64)), "the launch measurement, or a list of accepted ones"),
@@ -97,6 +97,7 @@ attestation = Record(
         "unsafe_accept_testing": Field(Flag(), "accept emulated TEEs and test roots, which protect nothing"),
     },
     {**SCONE_ATTESTATION, "debug": "write `unsafe_allow_debug: true`"},
+    {"anyOf": [{"required": ["measurement"]}, {"required": ["signer"]}]},
 )  # fmt: skip
 
 injection_file = Record(
@@ -142,7 +143,7 @@ generate = Record({
     "days": Field(Whole(1, 3650), "how long an x509 certificate is valid; the default is 90"),
     "common_name": Field(Text(words="text", pattern="[ -~]+", longest=64), "the subject of an x509 certificate"),
     "dns": Field(
-        Many(Text(words="a DNS name", pattern=r"(?:\*\.)?[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*", longest=253), 32),
+        Many(Text(words="a DNS name", pattern=r"(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", longest=253), 32),
         "DNS names in an x509 certificate",
     ),
 })  # fmt: skip
@@ -178,6 +179,7 @@ secret = Record(
         "dns": "write `generate: { dns: [...] }`",
         "export_public": "a public part is not secret: publish it outside the session",
     },
+    {"oneOf": [{"required": ["value"]}, {"required": ["generate"]}, {"required": ["import"]}]},
 )  # fmt: skip
 
 entity = Text(
@@ -202,7 +204,7 @@ SESSION: Final = Record(
         "predecessor": Field(sha256, "the hash of the session that this one replaces; absent in a first session"),
         "salt": Field(
             Text(words="32 to 64 hexadecimal digits", pattern="(?:[0-9a-fA-F]{2}){16,32}"),
-            "random; with it the session's hash gives nothing away about the values of secrets. Needed if there are any",
+            "random: with it the session's hash tells nothing of the values of secrets; needed if there are any",
         ),
         "services": Field(Many(service, 64), "the programs that get secrets"),
         "secrets": Field(Many(secret, 64), "the secrets"),

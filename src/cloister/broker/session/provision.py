@@ -59,7 +59,9 @@ def _filled(template: Template, session: Session, values: Mapping[str, SecretVal
 def _value(reference: Reference, session: Session, values: Mapping[str, SecretValue]) -> bytes:
     secret = session.by_name[reference.name]
     if reference.name not in values:
-        raise PolicyError(f"{reference.place}: `{reference.name}` has no value yet: it was not made, or not exported to here")
+        raise PolicyError(
+            f"{reference.place}: `{reference.name}` has no value yet: it was not made, or not exported to here"
+        )
     value = values[reference.name].reveal()
     if isinstance(secret.origin, Given) and secret.origin.composed_of:
         value = _filled(template_of(Word(value.decode(), secret.place)), session, values)

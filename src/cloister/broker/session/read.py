@@ -129,13 +129,13 @@ def _refuse_circles(session: Session) -> None:
     caught = sorted(set(rest) - ends)
     if caught:
         raise wrong(
-            session.by_name[caught[0]].place, f"secrets that refer to each other in a circle: {', '.join(caught)}; one of "
-            "them must have a value of its own"
+            session.by_name[caught[0]].place, f"secrets that refer to each other in a circle: {', '.join(caught)}; one "
+            "of them must have a value of its own"
         )  # fmt: skip
 
 
 def _refuse_values_in_the_open(session: Session, found: Found) -> None:
-    """What the owner wrote as a secret's value stands nowhere else: other parts are shown to readers, or to the host."""
+    """What the owner wrote as a secret's value stands nowhere else: readers see the rest, and the host some of it."""
     texts = open_texts(session)
     for one in found.records("secrets"):
         word = one.word("value")

@@ -89,8 +89,8 @@ def _check_signer(found: Found, tee: Tee) -> None:
         )  # fmt: skip
     if tee is Tee.SGX and "product" not in found:
         raise wrong(
-            found.at("signer"), "every enclave of this signer would get secrets; add `product:` (ISVPRODID; many signers "
-            "leave it 0)"
+            found.at("signer"), "every enclave of this signer would get secrets; add `product:` (ISVPRODID; many "
+            "signers leave it 0)"
         )  # fmt: skip
     if tee is not Tee.SGX and "product" in found:
         raise wrong(found.at("product"), f"evidence of {tee} has no product number; remove it")

@@ -53,8 +53,8 @@ def approvals_of(found: Found | None) -> Approvals | None:
     threshold = found.whole("threshold") or 0
     if threshold > len(owners):
         raise wrong(
-            found.at("threshold"), f"{threshold} of {len(owners)} owners can never agree: this session could not be updated "
-            "any more; lower the threshold or add owners"
+            found.at("threshold"), f"{threshold} of {len(owners)} owners can never agree: this session could not be "
+            "updated any more; lower the threshold or add owners"
         )  # fmt: skip
     return Approvals(threshold=threshold, owners=owners)
 
@@ -81,8 +81,8 @@ def _entities(found: Found, key: str, owners: dict[str, str]) -> frozenset[str]:
             entities.add(word.text.lower())
         else:
             raise wrong(
-                word.place, "this is no owner's name under `approvals`, no SHA-256 of a public key, and none of CREATOR, "
-                "ANY, NONE"
+                word.place, "this is no owner's name under `approvals`, no SHA-256 of a public key, and none of "
+                "CREATOR, ANY, NONE"
             )  # fmt: skip
     if len(entities) > 1 and entities & {"NONE", "ANY"}:
         raise wrong(found.at(key), "NONE and ANY stand alone: beside others they hide what is meant")

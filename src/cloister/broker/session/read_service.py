@@ -48,8 +48,8 @@ def refuse_secret(word: Word, what: str) -> None:
     """The host sees this: no reference to a secret may stand in it."""
     if LOOKS_LIKE.search(word.text):
         raise wrong(
-            word.place, f"the host sees {what}: a secret has no place here; put it into an argument, the environment or "
-            "an injected file"
+            word.place, f"the host sees {what}: a secret has no place here; put it into an argument, the environment "
+            "or an injected file"
         )  # fmt: skip
 
 

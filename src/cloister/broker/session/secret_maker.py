@@ -36,7 +36,9 @@ class SecretMaker:
         """A new value; ValueError if this secret is not one to be made."""
         how = secret.origin
         if not isinstance(how, Generated):
-            raise ValueError(f"{secret.name}: its value is given or imported, not made")
+            raise ValueError(  # noqa: TRY004 - the kind of origin is data, not a wrong argument type
+                f"{secret.name}: its value is given or imported, not made"
+            )
         if secret.kind == "ascii":
             return SecretValue(self._characters(how.size))
         if secret.kind == "binary":

@@ -206,3 +206,11 @@ class Session:
     def recipients_of(self, secret: str) -> tuple[Service, ...]:
         """The services that get a secret."""
         return tuple(one for one in self.services if secret in self.secrets_of(one))
+
+    def exports_of(self, secret: str) -> frozenset[Export]:
+        """The sessions that may get a secret: by its exports, and those of secrets put together with it."""
+        found = set(self.by_name[secret].exports)
+        for one in self.secrets:
+            if isinstance(one.origin, Given) and secret in one.origin.composed_of:
+                found |= self.exports_of(one.name)
+        return frozenset(found)

@@ -170,7 +170,8 @@ def _read(events: Iterator[yaml.Event], name: str) -> Node:
     for count, event in enumerate(events):
         if isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent | yaml.DocumentEndEvent):
             continue
-        place = Place(name, event.start_mark.line + 1, event.start_mark.column + 1)
+        mark = event.start_mark
+        place = Place(name) if mark is None else Place(name, mark.line + 1, mark.column + 1)
         if count > MOST_NODES or len(stack) > DEEPEST:
             raise wrong(place, f"more than {MOST_NODES:,} values, or more than {DEEPEST} lists inside each other")
         if isinstance(event, yaml.CollectionEndEvent):
@@ -196,10 +197,10 @@ def _start_document(event: yaml.DocumentStartEvent, place: Place, whole: _Open) 
         raise wrong(place, "a second document in one file; a session is one document, so remove the --- line")
 
 
-def _refuse_references(event: yaml.NodeEvent, place: Place) -> None:
+def _refuse_references(event: yaml.Event, place: Place) -> None:
     if isinstance(event, yaml.AliasEvent):
         raise wrong(place, "an alias (*name); write the value again: a reviewer shall see it where it counts")
-    if event.anchor is not None:
+    if getattr(event, "anchor", None) is not None:
         raise wrong(place, "an anchor (&name); remove it, and write the value again where an alias (*name) stood")
     if getattr(event, "tag", None) is not None:
         raise wrong(place, "a tag (!name); remove it: each value has the type that its key demands")

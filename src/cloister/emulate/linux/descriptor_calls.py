@@ -26,8 +26,11 @@ FLOCK: Final = struct.Struct("<hh4xqqi4x")
 """struct flock: type (0 read, 1 write, 2 unlock), whence, start, length, process."""
 
 TCGETS, TCSETS, TCSETSW, TCSETSF, TIOCGWINSZ = 0x5401, 0x5402, 0x5403, 0x5404, 0x5413
-TERMINAL: Final = struct.pack("<IIII", 0o2400, 0o5, 0o277, 0o105073) + bytes(20)
-"""struct termios of an ordinary terminal in line mode (asm-generic/termbits.h): 36 bytes, no control characters."""
+TERMINAL: Final = struct.pack("<IIII", 0o2400, 0o5, 0o277, 0o100003) + bytes(20)
+"""struct termios of a terminal in line mode, without echo (asm-generic/termbits.h): 36 bytes, no control characters.
+
+The owner's own terminal edits lines and echoes. Programs that bring a line editor see that this is not theirs to do.
+"""
 
 SIZE: Final = struct.pack("<HHHH", 24, 80, 0, 0)
 POLLIN_OUT: Final = 0x001 | 0x004 | 0x040 | 0x100

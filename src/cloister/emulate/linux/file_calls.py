@@ -136,7 +136,7 @@ class FileCalls:
         """Read into the parts in turn, until one read gives less than asked or the file is one that may block."""
         done = 0
         try:
-            for address, size in parts:
+            for address, size in _wanted(parts):
                 filled = 0
                 while filled < size or size == 0:
                     asked = min(size - filled, file.largest)
@@ -156,9 +156,9 @@ class FileCalls:
         """Write the parts in turn; what was taken before an error counts."""
         done = 0
         try:
-            for address, size in parts:
+            for address, size in _wanted(parts):
                 for start in range(0, size or 1, file.largest):
-                    data = self._space.read(address + start, min(file.largest, size - start))
+                    data = self._space.read(address + start, min(file.largest, size - start)) if size else b""
                     count = sink(data)
                     done += count
                     if count < len(data):
@@ -167,3 +167,11 @@ class FileCalls:
             if not done:
                 raise
         return done
+
+
+def _wanted(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts that are not empty: an empty one may have any address, as musl's standard output does it.
+
+    If all are empty, one is left: the call still fails where the file cannot be read or written.
+    """
+    return [one for one in parts if one[1]] or parts[:1]

@@ -65,8 +65,8 @@ class MemoryCalls:
         source = None if flags & MAP_ANONYMOUS else self._descriptors.file(descriptor)
         if source is not None and flags & MAP_SHARED and permission & Permission.WRITE:
             raise Failed(ENODEV)
-        if size > LARGEST or (permission and size > self._space.free_memory()):
-            raise Failed(ENOMEM)
+        if size > LARGEST or ((permission or source is not None) and size > self._space.free_memory()):
+            raise Failed(ENOMEM)  # of a file, even without permissions: a device has as many bytes as are asked for
         content = b"" if source is None else source.snapshot(offset, length)
         start = self._place(address, size, flags)
         region = Region(start, start + size, permission, anonymous=source is None)

@@ -1,7 +1,8 @@
 """AES-XTS with the physical address as tweak: Intel TME-MK (scalable SGX, TDX), AMD from Genoa on, Arm CCA.
 
-The cipher is IEEE 1619-2018. Deterministic: the same plaintext at the same address is the same ciphertext, and old
-ciphertext put back opens as old plaintext (WireTap 2025, TEE.fail 2025). A changed bit scrambles one 16-byte block.
+The cipher is IEEE 1619-2018. Deterministic: the same plaintext at the same address is the same ciphertext (WireTap,
+CCS 2025; TEE.fail, S&P 2026), and old ciphertext put back opens as old plaintext (BadRAM, S&P 2025). A changed bit
+scrambles one 16-byte block.
 
 With `mac` a tag of 28 bits is kept: SHA3-256 over a MAC key, the address, the TD-owner bit and the ciphertext,
 truncated (TDX cryptographic integrity; SGX from Sapphire Rapids on). Nothing in it counts, so replay stays possible.

@@ -4,13 +4,14 @@ As QEMU (target/i386/sev.c) and KVM (arch/x86/kvm/svm/sev.c) do it. It is not tr
 hands in other contents, or calls the firmware differently.
 """
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from cloister.emulate.host import PhysicalMemory
 from cloister.emulate.paging import HOST_KEY
-from cloister.emulate.sev.commands import Policy
+from cloister.emulate.sev.commands import CommandFailed, Policy
 from cloister.emulate.sev.context import MemoryPort
 from cloister.emulate.sev.firmware import Firmware
 from cloister.emulate.sev.owner import SecretPacket
@@ -101,7 +102,8 @@ class Hypervisor:
     def end(self) -> None:
         """Take the guest down: its key is wiped, its ASID and its pages are free again."""
         if self.asid:
-            self.firmware.deactivate(self.handle)
+            with contextlib.suppress(CommandFailed):  # the guest may have lost its ASID already
+                self.firmware.deactivate(self.handle)
             self.firmware.wbinvd()
             self.firmware.df_flush()
         if self.handle:

@@ -179,11 +179,17 @@ class SgxMachine(DynamicEnclave):
         collateral = {"intel-collateral.json": self.manufacturer.collateral(at)}
         return Vouching(roots=self.manufacturer.root_pem, collateral=collateral)
 
-    def sealing_key(self, policy: KeyPolicy = KeyPolicy.MRENCLAVE, *, keyid: bytes = bytes(32)) -> bytes:
-        """The enclave's seal key at its current versions, 16 bytes, as its own EGETKEY gives it. UsageError."""
+    def sealing_key(
+        self, policy: KeyPolicy = KeyPolicy.MRENCLAVE, *, keyid: bytes = bytes(32), isvsvn: int | None = None
+    ) -> bytes:
+        """The enclave's seal key, 16 bytes, as its own EGETKEY gives it: at its current versions or an older ISVSVN.
+
+        UsageError, also for an ISVSVN above the enclave's own.
+        """
         secs, everything = self.secs, (1 << 64) - 1
         request = KeyRequest(
-            keyname=KeyName.SEAL, keypolicy=policy, isvsvn=secs.isvsvn, cpusvn=self.cpu.fuses.cpusvn,
+            keyname=KeyName.SEAL, keypolicy=policy,
+            isvsvn=secs.isvsvn if isvsvn is None else isvsvn, cpusvn=self.cpu.fuses.cpusvn,
             attributemask=Attributes(flags=everything, xfrm=everything), keyid=keyid, miscmask=0,
             configsvn=secs.configsvn,
         )  # fmt: skip

@@ -1,0 +1,210 @@
+"""The release: from an attestation result to a secret, the same for background check and passport.
+
+    token ──▶ verified ──▶ the attested key ──▶ the secret's rule ──▶ encrypted ──▶ audit entry on the disk ──▶ out
+              401          401                  403 (404: no such)                  503
+
+In the background check the token is the one that the verifier beside this broker made for the session; as a passport
+the attester brings it. The broker looks at nothing but the token, so the two cannot differ.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from cloister.broker.audit.events import (
+    Event,
+    Evidence,
+    Released,
+    ReleaseDenied,
+    ReleaseUnattested,
+    ReleaseUndecided,
+    SecretName,
+    SessionName,
+)
+from cloister.broker.recipient import Recipient
+from cloister.broker.secrets_rule import CPU, MEASUREMENT_CLAIM, ReleaseRule, measurement_of
+from cloister.broker.secrets_vault import UnknownSecret, Vault
+from cloister.errors import (
+    CloisterError,
+    Denied,
+    EndorsementUnavailable,
+    NotAttested,
+    ParseError,
+    Undecided,
+    VerificationError,
+)
+from cloister.model import Digest, Measurement, MeasurementKind, Unchecked
+from cloister.result.attestation import AttestationResult, Json, Submodule
+from cloister.result.keys import VerificationKey
+from cloister.result.verify import verify_result
+
+__all__ = ["AuditTrail", "Broker", "Release", "attested_key", "runtime_claims"]
+
+RUNTIME_CLAIMS: Final = "runtime_data_claims"
+TEE_KEY: Final = "tee-pubkey"
+"""Where a verifier that speaks for the KBS protocol puts the attested key, among the first submodule's evidence."""
+NO_RULE: Final = Unchecked("the request ended before a release rule was chosen")
+NO_RESULT: Final = Unchecked("no valid attestation result was shown")
+HASHES: Final = {32: "sha256", 48: "sha384", 64: "sha512"}
+
+
+class AuditTrail(Protocol):
+    """Where it is written who got what (`cloister.broker.audit.AuditLog`)."""
+
+    def append(self, event: Event, /) -> object:
+        """Durable when it returns; raises Undecided if it is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A secret on its way out: a JWE to the attested key."""
+
+    name: str
+    version: int
+    jwe: Mapping[str, str]
+
+
+class Broker:
+    """Releases secrets to attested keys. `keys` are those of the verifiers that it believes."""
+
+    def __init__(
+        self, *, vault: Vault, audit: AuditTrail, keys: tuple[VerificationKey, ...], clock: Callable[[], datetime],
+        max_age: timedelta,
+    ) -> None:  # fmt: skip
+        self._vault, self._audit, self._keys = vault, audit, keys
+        self._clock, self._max_age = clock, max_age
+
+    def release(self, *, request: str, token: bytes, name: str) -> Release:
+        """The newest version of a secret, encrypted to the key that the token's evidence is bound to.
+
+        Whatever comes of it is in the audit log first. Raises NotAttested (401), Denied (403), UnknownSecret (404),
+        Undecided (503), ParseError (400: the name).
+        """
+        case = Case(request=request, name=name, token=token)
+        try:
+            return self._release(case)
+        except ParseError:
+            raise
+        except CloisterError as error:
+            self._audit.append(case.refused(error))
+            raise
+
+    def _release(self, case: "Case") -> Release:
+        case.result = self._verified(case.token)
+        recipient = attested_key(case.result)
+        one = self._vault.current(case.name)
+        case.rule, case.version = self._vault.rule_of(one), one.version
+        case.rule.check(case.result)
+        value = self._vault.open(one)
+        try:
+            jwe = recipient.encrypt(value.reveal())
+        finally:
+            value.wipe()
+        self._audit.append(case.released(recipient))
+        return Release(name=case.name, version=one.version, jwe=jwe)
+
+    def _verified(self, token: bytes) -> AttestationResult:
+        try:
+            return verify_result(
+                token, self._keys, at=self._clock(), nonce=Unchecked("the nonce was the verifier's"),
+                max_age=self._max_age,
+            )  # fmt: skip
+        except (ParseError, VerificationError) as error:
+            raise NotAttested("the token is not an attestation result of a verifier that is trusted here") from error
+        except EndorsementUnavailable as error:  # expired, or not valid yet: a new attestation decides
+            raise NotAttested("the attestation result is not valid now; attest again") from error
+
+
+def attested_key(result: AttestationResult) -> Recipient:
+    """The key in the first submodule, which its evidence was bound to; NotAttested if there is none."""
+    one = result.submodules.get(CPU)
+    claims = {} if one is None else one.evidence.get(RUNTIME_CLAIMS)
+    try:
+        recipient = Recipient.of_jwk(claims.get(TEE_KEY) if isinstance(claims, dict) else None)
+    except ParseError as error:
+        raise NotAttested("the attestation result vouches for no key that secrets could be encrypted to") from error
+    if one is None or one.attested_key != recipient.spki:
+        raise NotAttested("the attestation result vouches for another key than it names")
+    return recipient
+
+
+@dataclass(slots=True, kw_only=True)
+class Case:
+    """One request, and how far it came: what the audit log says of it."""
+
+    request: str
+    name: str
+    token: bytes
+    result: AttestationResult | None = None
+    rule: ReleaseRule | None = None
+    version: int = 0
+
+    def released(self, recipient: Recipient) -> Released:
+        """The entry that stands on the disk before the secret leaves."""
+        rule, result = self.rule, self.result
+        if rule is None or result is None:
+            raise Undecided("a release without a result and a rule")
+        return Released(
+            request=self.request, session=_session(self.name, self.version, rule), evidence=_evidence(result),
+            secrets=(SecretName(name=self.name, version=self.version),),
+            result=hashlib.sha256(self.token).digest(), recipient=hashlib.sha256(recipient.spki).digest(),
+        )  # fmt: skip
+
+    def refused(self, error: CloisterError) -> Event:
+        """The entry of a request that got nothing."""
+        kind, code = _kind(error)
+        return kind(
+            request=self.request, secrets=(self.name,), code=code, reason=_reason(error),
+            session=NO_RULE if self.rule is None else _session(self.name, self.version, self.rule),
+            evidence=NO_RESULT if self.result is None else _evidence(self.result),
+            result=NO_RESULT if self.result is None else hashlib.sha256(self.token).digest(),
+        )  # fmt: skip
+
+
+def _kind(error: CloisterError) -> tuple[type[ReleaseDenied | ReleaseUnattested | ReleaseUndecided], str]:
+    if isinstance(error, UnknownSecret):
+        return ReleaseDenied, "unknown-secret"
+    if isinstance(error, Denied):
+        return ReleaseDenied, "policy-deny"
+    if isinstance(error, NotAttested):
+        return ReleaseUnattested, "not-attested"
+    return ReleaseUndecided, "undecided"
+
+
+def _reason(error: CloisterError) -> str:
+    """The error's words, which are ours, within what an entry takes."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return text[:900] or type(error).__name__
+
+
+def _session(name: str, version: int, rule: ReleaseRule) -> SessionName:
+    """What decided: the release rule of this version of the secret."""
+    return SessionName(name=f"release rule of {name}", version=str(version), sha256=rule.sha256)
+
+
+def _evidence(result: AttestationResult) -> tuple[Evidence, ...]:
+    return tuple(_piece(name, one) for name, one in result.submodules.items())
+
+
+def _piece(name: str, one: Submodule) -> Evidence:
+    unsaid = Unchecked("the verifier does not say")
+    return Evidence(
+        name=name, verdict=one.status, tee=unsaid if one.basis is None else one.basis.tee,
+        sha256=one.basis.evidence_sha256 if one.basis and one.basis.evidence_sha256 else unsaid,
+        measurements=_measurements(one),
+    )  # fmt: skip
+
+
+def _measurements(one: Submodule) -> tuple[Measurement, ...]:
+    digest = bytes.fromhex(measurement_of(one))
+    if one.basis is None or len(digest) not in HASHES:
+        return ()
+    name = MEASUREMENT_CLAIM[one.basis.tee]
+    return (Measurement(name, MeasurementKind.LAUNCH, Digest(HASHES[len(digest)], digest)),)
+
+
+def runtime_claims(nonce: str, recipient: Recipient) -> dict[str, Json]:
+    """What a verifier adds to the first submodule's evidence, so that relying parties find the key."""
+    return {RUNTIME_CLAIMS: {"nonce": nonce, TEE_KEY: dict(recipient.jwk)}}

@@ -1,0 +1,116 @@
+"""Run the verifier and the key broker: secrets only for programs that attest.
+
+Speaks the KBS protocol 0.4.0 of Confidential Containers and Veraison's challenge-response API, so their clients work as
+they are. The first start makes keys, a certificate and an administrator's token, which is shown once. Nothing is
+released by default: a secret has a rule that names programs, and evidence must satisfy --policy.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from cloister.cli._serve_start import announced, appraiser_maker
+from cloister.cli._verify_inputs import add_trust_options
+from cloister.errors import UsageError
+from cloister.result.keys import read_verification_keys
+
+__all__ = ["build_parser", "run"]
+
+EPILOG = """\
+examples:
+  cloister serve --policy app.toml
+  cloister serve --listen 0.0.0.0:8443 --tls-cert server.pem --tls-key key.pem \\
+                 --policy app.toml --database postgresql://broker@db/cloister
+  cloister serve --verifier                      # results only (passport)
+  cloister serve --broker --verifier-key verifier-public.pem   # secrets only
+
+Several replicas: the same --database, a copy of STATE/kek in each --state.
+
+exit codes:
+    0  stopped by SIGTERM
+    2  the command line, a file or the address cannot be used
+    6  the database or the audit log cannot be used now
+  130  interrupted from the keyboard
+"""
+DEFAULT_STATE = "~/.local/state/cloister/serve"
+"""Where the Freedesktop base directories have state, if XDG_STATE_HOME is not set."""
+
+
+def build_parser(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister serve`."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", default="127.0.0.1:8443", help="where (default: 127.0.0.1:8443; port 0: any)"
+    )
+    parser.add_argument(
+        "--state", metavar="DIR", default=DEFAULT_STATE, help=f"keys and logs (default: {DEFAULT_STATE})"
+    )
+    parser.add_argument("--database", metavar="URL", default="", help="postgresql://... (default: SQLite in --state)")
+    parser.add_argument("--verifier", action="store_true", help="only verify: results, no secrets")
+    parser.add_argument("--broker", action="store_true", help="only release: for results of --verifier-key")
+    parser.add_argument(
+        "--verifier-key",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="believe this verifier's results; repeatable",
+    )
+    parser.add_argument("--policy", metavar="FILE", help="what evidence must say (TOML or Rego; docs/policy-file.md)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate in PEM (default: a self-signed one is made)")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key")
+    parser.add_argument(
+        "--unsafe-plain-http", action="store_true", help="no TLS: behind a proxy on this host, or tests"
+    )
+    add_trust_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start, say where, serve until a signal comes."""
+    try:
+        from cloister.serve.journal import Journal  # noqa: PLC0415 - an extra
+        from cloister.serve.server import Listening, bind, server_for  # noqa: PLC0415
+        from cloister.serve.service import Service, Settings  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(f"`cloister serve` needs an extra: pip install 'cloister[serve]' ({error.name})") from error
+    check(args)
+    host, port = address_of(args.listen)
+    settings = Settings(
+        state=Path(args.state).expanduser(), appraiser=appraiser_maker(args), database=args.database,
+        verifier=args.verifier or not args.broker, broker=args.broker or not args.verifier,
+        secure_cookie=not args.unsafe_plain_http,
+        verifier_keys=tuple(key for file in args.verifier_key for key in read_verification_keys(Path(file))),
+    )  # fmt: skip
+    service = Service(settings, Journal())
+    try:
+        how = Listening()
+        if args.tls_cert:
+            how = Listening(certificate=Path(args.tls_cert), key=Path(args.tls_key))
+        elif not args.unsafe_plain_http:
+            how = Listening(**dict(zip(("certificate", "key"), service.state.certificate(host), strict=True)))
+        server = server_for(service.application, how)
+        with bind(host, port) as listener:
+            announced(service, how, listener.getsockname()[:2])
+            server.run(sockets=[listener])
+    finally:
+        service.close()
+    return 0
+
+
+def check(args: argparse.Namespace) -> None:
+    """UsageError for options that cannot be meant together."""
+    if bool(args.tls_cert) != bool(args.tls_key):
+        raise UsageError("--tls-cert and --tls-key go together")
+    if args.unsafe_plain_http and args.tls_cert:
+        raise UsageError("--unsafe-plain-http and --tls-cert exclude each other")
+    if args.broker and not args.verifier and not args.verifier_key:
+        raise UsageError("--broker alone believes no verifier: give --verifier-key FILE")
+    if args.policy is None and not (args.broker and not args.verifier):
+        print("cloister serve: no --policy, so no result is affirming and nothing is released", file=sys.stderr)
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Host and port; UsageError if it is not that."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
+        raise UsageError(f"--listen {text}: give HOST:PORT, like 127.0.0.1:8443")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,153 @@
+"""The first start: keys, a certificate, an administrator's token. Every later start finds them.
+
+    STATE/kek            the key-encryption key: copy it to every replica, keep a copy elsewhere
+    STATE/tls.pem, tls-key.pem    a self-signed certificate, if none is given
+    STATE/audit.pem, audit.log    this replica's audit log and the key that signs it
+    STATE/broker.db      the database, if none is given
+
+What replicas share stands in the database, under the key-encryption key: the key that signs results, the key of
+challenges. The administrator's token is shown once; its SHA-256 is what is kept.
+"""
+
+import datetime as dt
+import hashlib
+import ipaddress
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from cloister.broker.secrets_key import FileKey, KeyEncryption
+from cloister.broker.store import Store
+from cloister.errors import UsageError
+from cloister.result.algorithms import Algorithm
+from cloister.result.keys import read_signing_key, write_signing_key
+from cloister.result.signing import SigningKey
+
+__all__ = ["Shared", "State", "fingerprint_of", "self_signed", "shared"]
+
+DAYS: Final = 825
+SIGNING, CHALLENGES, ADMINISTRATOR = "verifier-key", "challenge-key", "administrator-token-sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all replicas on one database have in common. `new_token` is the administrator's, if it was made now."""
+
+    signing: SigningKey
+    challenges: bytes
+    administrator: bytes
+    new_token: str
+
+
+class State:
+    """The directory in which one replica keeps what is its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if directory.stat().st_mode & 0o077:
+                raise UsageError(f"{directory}: others may look into it; run `chmod 700 {directory}`")
+        except OSError as error:
+            raise UsageError(f"cannot make {directory}: {error.strerror}") from error
+
+    def key_encryption(self) -> FileKey:
+        """The key-encryption key."""
+        return FileKey.open(self.directory / "kek")
+
+    def audit_key(self) -> SigningKey:
+        """The key that signs this replica's audit log; its public part stands beside it, for `cloister log verify`."""
+        path = self.directory / "audit.pem"
+        if not path.exists():
+            write_signing_key(path, SigningKey.generate(Algorithm.EDDSA))
+        key = read_signing_key(path)
+        public = self.directory / "audit-public.pem"
+        if not public.exists():
+            public.write_bytes(public_pem(key.spki))
+        return key
+
+    def certificate(self, host: str) -> tuple[Path, Path]:
+        """A self-signed certificate for this host, and its key."""
+        certificate, key = self.directory / "tls.pem", self.directory / "tls-key.pem"
+        if not (certificate.exists() and key.exists()):
+            made, private = self_signed(host, dt.datetime.now(dt.UTC))
+            private_file(key, private)
+            certificate.write_bytes(made)
+        return certificate, key
+
+
+def shared(store: Store, key: KeyEncryption) -> Shared:
+    """What replicas share; made by whoever comes first. SecretUnreadable if the key-encryption key is another."""
+    signing = _wrapped(store, key, SIGNING, lambda: SigningKey.generate(Algorithm.ES256).to_pem())
+    challenges = _wrapped(store, key, CHALLENGES, lambda: secrets.token_bytes(32))
+    token = secrets.token_urlsafe(32)
+    mine = hashlib.sha256(token.encode()).digest()
+    known = store.set_once(ADMINISTRATOR, mine)
+    return Shared(
+        signing=SigningKey.from_pem(signing), challenges=challenges, administrator=known,
+        new_token=token if known == mine else "",
+    )  # fmt: skip
+
+
+def _wrapped(store: Store, key: KeyEncryption, name: str, make: Callable[[], bytes]) -> bytes:
+    context = f"setting {name}".encode()
+    known = store.setting(name) or store.set_once(name, key.wrap(make(), context))
+    return key.unwrap(known, context)
+
+
+def private_file(path: Path, data: bytes) -> None:
+    """Write a new file that only its owner may read. UsageError if there is one already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def public_pem(spki: bytes) -> bytes:
+    """A public key in PEM."""
+    return serialization.load_der_public_key(spki).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def self_signed(host: str, now: dt.datetime) -> tuple[bytes, bytes]:
+    """A certificate for this host and for localhost, and its P-256 key, both in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cloister serve")])
+    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    try:
+        names.append(x509.IPAddress(ipaddress.ip_address(host)))
+    except ValueError:
+        names.append(x509.DNSName(host))
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=DAYS))
+        .add_extension(x509.SubjectAlternativeName(dict.fromkeys(names)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return made.public_bytes(serialization.Encoding.PEM), private
+
+
+def fingerprint_of(certificate: Path) -> str:
+    """SHA-256 of a certificate in PEM, as browsers show it."""
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{certificate} is no certificate in PEM") from error
+    return found.fingerprint(hashes.SHA256()).hex(":")

@@ -1,0 +1,140 @@
+"""The KBS protocol 0.4.0 over HTTP: auth, attest, resource.
+
+POST /kbs/v0/auth      200 Challenge, cookie `kbs-session-id`
+POST /kbs/v0/attest    200 {"token": EAR}, for an attester that answers the challenge of its cookie; once
+GET  /kbs/v0/resource/REPOSITORY/TYPE/TAG    200 JWE; by the cookie (background check) or a bearer token (passport)
+"""
+
+import base64
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cloister.broker.flow import Broker, Release
+from cloister.broker.nonces import Challenges, Purpose, Ticket
+from cloister.broker.secrets_vault import check_name
+from cloister.broker.store import Store
+from cloister.errors import CloisterError, NotAttested, UsageError
+from cloister.serve.appraiser import Appraiser
+from cloister.serve.body import read_body
+from cloister.serve.journal import note, request_id
+from cloister.serve.kbs_messages import parse_attestation, parse_request
+from cloister.serve.problems import kbs_error
+from cloister.serve.workers import Workers
+
+__all__ = ["COOKIE", "KbsApi"]
+
+COOKIE: Final = "kbs-session-id"
+LARGEST_REQUEST: Final = 1 << 16
+LARGEST_ATTESTATION: Final = 4 << 20
+"""Bytes: a TDX quote with a large event log, in base64."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KbsApi:
+    """The endpoints. Without `appraiser` there is no attestation here, without `broker` no release."""
+
+    challenges: Challenges
+    store: Store
+    workers: Workers
+    secure_cookie: bool
+    appraiser: Appraiser | None
+    broker: Broker | None
+
+    def routes(self) -> list[Route]:
+        """What this service offers of the protocol."""
+        found = []
+        if self.appraiser is not None:
+            found += [
+                Route("/kbs/v0/auth", self.auth, methods=["POST"]),
+                Route("/kbs/v0/attest", self.attest, methods=["POST"]),
+            ]
+        if self.broker is not None:
+            found.append(Route("/kbs/v0/resource/{repository}/{type}/{tag}", self.resource, methods=["GET"]))
+        return found
+
+    async def auth(self, request: Request) -> Response:
+        """A challenge, and the cookie that stands for it. Nothing is stored."""
+        try:
+            tee = parse_request(await read_body(request, LARGEST_REQUEST))
+        except CloisterError as error:
+            return kbs_error(error)
+        ticket = self.challenges.issue(Purpose.KBS, tee=tee)
+        note(request, session=ticket.digest, tee=tee, step="challenge")
+        response = JSONResponse({"nonce": base64.b64encode(ticket.nonce).decode(), "extra-params": ""})
+        self._set_cookie(response, ticket)
+        return response
+
+    async def attest(self, request: Request) -> Response:
+        """Evidence for the challenge; an attestation result, once."""
+        try:
+            ticket = self._ticket(request)
+            body = await read_body(request, LARGEST_ATTESTATION)
+            note(request, session=ticket.digest, tee=ticket.tee, step="evidence")
+            token = await self.workers.run(lambda: self._appraise(request, ticket, body))
+        except CloisterError as error:
+            return kbs_error(error)
+        response = JSONResponse({"token": token.decode()})
+        self._set_cookie(response, ticket)
+        return response
+
+    async def resource(self, request: Request) -> Response:
+        """A secret for the attested key."""
+        name = "/".join(request.path_params[part] for part in ("repository", "type", "tag"))
+        try:
+            release = await self.workers.run(lambda: self._release(request, name))
+        except NotAttested as error:
+            return kbs_error(error, "TokenNotFound" if error.__cause__ is None else "TokenVerifierError")
+        except CloisterError as error:
+            return kbs_error(error)
+        note(request, step="release", secret=name, version=release.version)
+        return JSONResponse(dict(release.jwe))
+
+    def _appraise(self, request: Request, ticket: Ticket, body: bytes) -> bytes:
+        if self.appraiser is None:
+            raise UsageError("this service appraises nothing")
+        if self.store.answer_of(ticket.digest) is not None:
+            raise NotAttested("this challenge was answered already; begin with a new one")
+        message = parse_attestation(body, ticket.tee)
+        if not hmac.compare_digest(message.nonce.encode(), base64.b64encode(ticket.nonce)):
+            raise NotAttested("the nonce is not the one of this session's challenge")
+        made = self.appraiser.of_attestation(message, ticket.nonce)
+        if not self.store.accept(ticket.digest, made.token, ticket.expires):
+            raise NotAttested("this challenge was answered already; begin with a new one")
+        note(request, verdict=str(made.result.status))
+        return made.token
+
+    def _release(self, request: Request, name: str) -> Release:
+        if self.broker is None:
+            raise UsageError("this service releases nothing")
+        check_name(name)
+        token = self._token(request)
+        return self.broker.release(request=request_id(request), token=token, name=name)
+
+    def _token(self, request: Request) -> bytes:
+        """The passport, if the attester brings one; else what the verifier here found in the cookie's session."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return given.strip().encode()
+        ticket = self._ticket(request)
+        note(request, session=ticket.digest, tee=ticket.tee)
+        token = self.store.answer_of(ticket.digest)
+        if not token:
+            raise NotAttested("this session is not attested; POST evidence to /kbs/v0/attest")
+        return token
+
+    def _ticket(self, request: Request) -> Ticket:
+        cookie = request.cookies.get(COOKIE)
+        if cookie is None:
+            raise NotAttested("the cookie kbs-session-id is missing; begin with POST /kbs/v0/auth")
+        return self.challenges.read(cookie, Purpose.KBS)
+
+    def _set_cookie(self, response: Response, ticket: Ticket) -> None:
+        response.set_cookie(
+            COOKIE, ticket.text, expires=ticket.expires, path="/kbs", secure=self.secure_cookie, httponly=True,
+            samesite="strict",
+        )  # fmt: skip

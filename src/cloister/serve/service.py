@@ -1,0 +1,105 @@
+"""One service, put together from what it is told to be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from starlette.routing import Route
+
+from cloister.broker.audit import AuditLog
+from cloister.broker.flow import Broker
+from cloister.broker.nonces import Challenges
+from cloister.broker.secrets_vault import Vault
+from cloister.broker.store import Store, open_database
+from cloister.result.jwk import thumbprint
+from cloister.result.keys import VerificationKey
+from cloister.result.signing import SigningKey
+from cloister.serve.admin import AdminApi
+from cloister.serve.app import Application, common_routes
+from cloister.serve.appraiser import Appraiser
+from cloister.serve.first_start import State, shared
+from cloister.serve.journal import Journal
+from cloister.serve.kbs import KbsApi
+from cloister.serve.metrics import Metrics
+from cloister.serve.openapi import openapi
+from cloister.serve.veraison import VeraisonApi
+from cloister.serve.workers import Workers
+
+__all__ = ["Service", "Settings"]
+
+SESSION: Final = timedelta(minutes=5)
+
+
+def now() -> datetime:
+    """The time, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a service is. `verifier_keys`: verifiers that are believed beside its own."""
+
+    state: Path
+    appraiser: Callable[[SigningKey], Appraiser]
+    """Makes the verifier, which signs with this key."""
+    database: str = ""
+    verifier: bool = True
+    broker: bool = True
+    secure_cookie: bool = True
+    verifier_keys: tuple[VerificationKey, ...] = ()
+    lifetime: timedelta = SESSION
+    """Of challenges and of the results that answer them."""
+    clock: Callable[[], datetime] = field(default=now)
+
+
+class Service:
+    """The parts of a running service. `close` lets go of the audit log and the database.
+
+    Raises UsageError for what cannot be used, DatabaseUnavailable where the database does not answer.
+    """
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self.settings, self.state = settings, State(settings.state)
+        key = self.state.key_encryption()
+        self.store = Store(open_database(settings.database or str(settings.state / "broker.db")), settings.clock)
+        self.shared = shared(self.store, key)
+        self.audit = AuditLog.open(settings.state / "audit.log", self.state.audit_key(), settings.clock)
+        self.vault = Vault(self.store, key, settings.clock)
+        self.workers, self.metrics = Workers(), Metrics()
+        self._challenges = Challenges(self.shared.challenges, settings.clock, lifetime=settings.lifetime)
+        self.application = Application(self._routes(), journal, self.metrics)
+
+    def close(self) -> None:
+        """Finish what is being done, then close everything."""
+        self.workers.close()
+        self.audit.close()
+        self.store.close()
+
+    def _routes(self) -> list[Route]:
+        wanted = self.settings
+        appraiser = wanted.appraiser(self.shared.signing) if wanted.verifier else None
+        document = openapi(verifier=wanted.verifier, broker=wanted.broker, kbs=appraiser is not None)
+        routes = common_routes(self.store, self.workers, self.metrics, document)
+        routes += KbsApi(
+            challenges=self._challenges, store=self.store, workers=self.workers, secure_cookie=wanted.secure_cookie,
+            appraiser=appraiser, broker=self._broker() if wanted.broker else None,
+        ).routes()  # fmt: skip
+        if appraiser is not None:
+            routes += VeraisonApi(
+                challenges=self._challenges, store=self.store, workers=self.workers, appraiser=appraiser
+            ).routes()
+        if wanted.broker:
+            routes += AdminApi(
+                vault=self.vault, audit=self.audit, workers=self.workers, token_sha256=self.shared.administrator
+            ).routes()
+        return routes
+
+    def _broker(self) -> Broker:
+        """It believes the verifier beside it, and those that it was told of."""
+        own = self.shared.signing.spki
+        keys = (VerificationKey(spki=own, kid=thumbprint(own)), *self.settings.verifier_keys)
+        return Broker(
+            vault=self.vault, audit=self.audit, keys=keys, clock=self.settings.clock, max_age=self.settings.lifetime
+        )
