@@ -41,6 +41,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "attest-an-emulated-program": (pytest.mark.needs_program("cc"),),
     "attack-a-machine": (COMPILERS, pytest.mark.needs_program("jq")),
     "attestation-results": (),
+    "attested-tls": (pytest.mark.needs_program("cc"),),
     "be-the-administrator": (pytest.mark.needs_runtime, pytest.mark.needs_program("cc")),
     "collateral": (pytest.mark.needs_program("openssl"),),
     "check-the-machine": (pytest.mark.needs_runtime,),
@@ -61,8 +62,18 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "write-a-policy": (),
 }
 
-PREPARED: dict[str, Callable[[Path], None]] = {"explain-a-failure": write_files, "verify-evidence": write_files}
-"""What a page finds in its directory: forged evidence of every TEE, its roots and its collateral."""
+
+def copy_example(directory: Path) -> None:
+    """The programs of the page about attested TLS."""
+    shutil.copytree(ROOT / "examples" / "attested_tls", directory, dirs_exist_ok=True)
+
+
+PREPARED: dict[str, Callable[[Path], None]] = {
+    "attested-tls": copy_example,
+    "explain-a-failure": write_files,
+    "verify-evidence": write_files,
+}
+"""What a page finds in its directory: example programs; forged evidence of every TEE, its roots and its collateral."""
 
 USER_PAGE = "run-as-an-ordinary-user"  # needs a user and sudo: see the last test
 

@@ -121,7 +121,7 @@ def attested(*, others: Mapping[str, Submodule] | None = None, **changes: Any) -
 
 def token(result: AttestationResult, key: SigningKey = VERIFIER_KEY) -> bytes:
     """The result, signed."""
-    return issue_jwt(result, key).encode()
+    return issue_jwt(result, key)
 
 
 def accepted(policy: ReleasePolicy, result: AttestationResult | None = None, **how: Any) -> Accepted:

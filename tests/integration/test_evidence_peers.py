@@ -1,18 +1,24 @@
 """Evidence of emulated machines, judged by verifiers that others wrote, under the emulated root."""
 
 import json
+import os
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dcap_qvl
 import pytest
+from sevsnpmeasure.gctx import GCTX
 from tests.machines.build import LAB_PROGRAM, program
 from tests.machines.running import Run, machine_for
 
 from cloister._x509 import pem_blocks
-from cloister.measure.image import read_image
+from cloister.measure.guest import GuestLayout
+from cloister.measure.image import PAGE, Architecture, read_image
 from cloister.measure.program import program_measurement
+from cloister.measure.snp import DEFAULT_FEATURES
+from cloister.measure.vmsa import guest_vmsa
 
 AT = datetime.now(UTC)
 NONCE = b"a nonce of the relying party"
@@ -67,3 +73,48 @@ def test_it_refuses_the_same_quote_with_one_bit_changed_and_under_intels_own_roo
     other, _, _ = made(tmp_path / "other", name)
     with pytest.raises(ValueError, match=r"."):
         judged(other, root, bundle)
+
+
+def test_amds_own_tool_arrives_at_the_same_launch_digest(tmp_path: Path) -> None:
+    """sev-snp-measure's running digest over the pages that the machine launches."""
+    image = read_image(program(LAB_PROGRAM))
+    guest = GuestLayout.of(image)
+    context = GCTX()
+    for gpa, content in guest.pages:
+        context.update_normal_pages(gpa, content)
+    context.update_secrets_page(guest.end)
+    context.update_cpuid_page(guest.end + PAGE)
+    context.update_vmsa_page(guest_vmsa(image.entry, features=DEFAULT_FEATURES))
+    machine = machine_for("sev-snp", Run(), tmp_path / "keys")
+    try:
+        machine.launch(image)
+        assert machine.measurement.value == context.ld()
+    finally:
+        machine.close()
+
+
+PEER_PYTHON = "CLOISTER_CWT_PYTHON"
+
+
+@pytest.mark.skipif(
+    PEER_PYTHON not in os.environ,
+    reason=f"the package cwt needs cbor2 5: `pip install cwt` elsewhere and give {PEER_PYTHON}=.../bin/python",
+)
+def test_another_cose_library_accepts_the_cca_token(tmp_path: Path) -> None:
+    image = read_image(program(LAB_PROGRAM, Architecture.ARM64))
+    machine = machine_for("cca", Run(), tmp_path / "keys")
+    try:
+        machine.launch(image)
+        (tmp_path / "token").write_bytes(machine.evidence(NONCE))
+        (tmp_path / "key").write_bytes(machine.vouching(AT).roots)
+    finally:
+        machine.close()
+    judge = Path(__file__).parent / "peer_programs" / "judge_cca.py"
+    command = [os.environ[PEER_PYTHON], str(judge), str(tmp_path / "token"), str(tmp_path / "key")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert bytes.fromhex(done.stdout) == program_measurement("cca", image).digest.value
+    changed = bytearray((tmp_path / "token").read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "token").write_bytes(bytes(changed))
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode != 0

@@ -223,3 +223,33 @@ def test_a_page_that_is_away_is_led_elsewhere_and_comes_back_there(started: Make
         machine.read(DATA, 1)
     machine.give_back(DATA)
     assert machine.read(DATA, len(OLD)) == OLD
+
+
+def test_no_table_leads_a_guest_to_the_firmware_s_own_memory(started: Make) -> None:
+    machine, _ = started("sev-es")
+    assert isinstance(machine, SevMachine)
+    machine.map(DATA, PAGE, BOTH)
+    machine.write(DATA, OLD)
+    machine.remap(machine.host_address(DATA), machine.trusted_pages.start)
+    for access in (lambda: machine.read(DATA, 1), lambda: machine.write(DATA, b"x")):
+        with pytest.raises(MemoryFault, match="trusted memory"):
+            access()
+
+
+@pytest.mark.parametrize("name", ["sev", "sev-es", "sev-snp"])
+def test_a_nested_page_is_taken_away_once_and_given_back_once(started: Make, name: str) -> None:
+    machine, _ = started(name)
+    machine.map(DATA, PAGE, BOTH)
+    machine.write(DATA, OLD)
+    place = machine.host_address(DATA)
+    page = machine.physical_page(place)
+    for _ in range(2):
+        machine.withhold(place)
+        assert machine.physical_page(place) == page
+    with pytest.raises(MemoryFault):
+        machine.read(DATA, 1)
+    for _ in range(2):
+        machine.give_back(place)
+    assert machine.read(DATA, len(OLD)) == OLD
+    with pytest.raises(KeyError):
+        machine.withhold(1 << 40)

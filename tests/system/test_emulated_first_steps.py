@@ -121,6 +121,20 @@ def test_control_c_ends_a_program_that_computes(emulated: Keyed, tmp_path: Path)
         assert terminal.wait() == SIGINT
 
 
+@pytest.mark.parametrize("milliseconds", [0, 100, 200])
+def test_control_c_at_any_moment_leaves_no_traceback(milliseconds: int, emulated: Keyed, tmp_path: Path) -> None:
+    """Also while Python is still importing."""
+    program = tmp_path / "loop"
+    program.write_bytes(assembled(tmp_path, ".globl _start\n_start: jmp _start\n"))
+    program.chmod(0o755)
+    with Terminal(emulated.words("native", str(program)), env=CLOISTER_ENVIRONMENT) as terminal:
+        terminal.expect(rb"outside the software enclave")  # said just before the emulator starts
+        time.sleep(milliseconds / 1000)
+        terminal.type(b"\x03")
+        assert terminal.wait() == SIGINT
+    assert b"Traceback" not in terminal.seen
+
+
 def test_control_d_is_the_end_of_input(emulated: Keyed, built: Path) -> None:
     program = build(built, PROGRAMS / "talk.c", "riscv64-linux-gnu-gcc")
     with Terminal(emulated.words("keystone", program), env=CLOISTER_ENVIRONMENT) as terminal:

@@ -180,3 +180,29 @@ def test_frames_are_wiped_when_they_are_given_back() -> None:
     pool.wipe()
     assert not any(pool.views[1])
     pool.close()
+
+
+@pytest.mark.parametrize("answer", [None, MemoryFault(0x1000, Access.FETCH, Stage.PROGRAM, "gone")])
+def test_what_the_engine_looks_up_when_it_stops_counting_steps_is_no_end(
+    make: Make, answer: MemoryFault | None
+) -> None:
+    flat = make(
+        Architecture.X86_64, "nop; nop; jmp 1f; .balign 4096; 1: nop; mov $1, %eax; syscall; mov $2, %eax; syscall"
+    )
+    first, fill, asked = flat.engine.program_counter >> 12, flat.fill, list[int]()
+    for _ in range(4):
+        assert flat.engine.run(1).stop is Stop.STEPS
+
+    def without_the_first_page(address: int, access: Access) -> tuple[int, int] | None:
+        if address >> 12 != first:
+            return fill(address, access)
+        asked.append(address)
+        if answer is not None:
+            raise answer
+        return None
+
+    flat.engine._fill = without_the_first_page
+    flat.engine.flush_translations()
+    assert (flat.engine.run().stop, flat.engine.system_call()[0]) == (Stop.SYSTEM_CALL, 1)
+    assert (flat.engine.run().stop, flat.engine.system_call()[0]) == (Stop.SYSTEM_CALL, 2)
+    assert asked

@@ -65,10 +65,12 @@ class Challenges:
         self._key, self._clock, self._lifetime = key, clock, lifetime
 
     def issue(self, purpose: Purpose, *, tee: str = "", nonce: bytes | None = None) -> Ticket:
-        """A new challenge; `nonce` if it was chosen, else 32 random bytes. ValueError for a size other than 8 to 64."""
+        """A new challenge; `nonce` if it was chosen, else 32 random bytes. ValueError for one of no use."""
         chosen = os.urandom(NONCE_BYTES) if nonce is None else nonce
         if not SHORTEST_NONCE <= len(chosen) <= LONGEST_NONCE:
             raise ValueError(f"a nonce has {SHORTEST_NONCE} to {LONGEST_NONCE} bytes")
+        if not any(chosen):
+            raise ValueError("a nonce of zeros only: evidence that nobody asked for would answer it")
         until = int((self._clock() + self._lifetime).timestamp())
         name = tee.encode()
         body = bytes((VERSION, purpose)) + until.to_bytes(8) + os.urandom(SERIAL) + bytes((len(name),)) + name + chosen

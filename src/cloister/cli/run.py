@@ -114,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
     if args.start_fd is not None:
         fcntl.fcntl(args.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
     undo_interpreter_start()
+    if args.tee is not None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the emulator has begun: no traceback
     os.execv(command[0], command)
 
 

@@ -117,31 +117,22 @@ SCTLR_EL1: Final = (1, 0, 3, 0, 0)
 SCTLR_PROGRAMS: Final = 1 << 26 | 1 << 18 | 1 << 16 | 1 << 15 | 1 << 14
 """UCI, nTWE, nTWI, UCT, DZE: what Linux lets programs at EL0 do (arch/arm64/include/asm/sysreg.h)."""
 
-CNTKCTL_EL1: Final = (14, 1, 3, 0, 0)
-EL0VCTEN: Final = 1 << 1
+CNTKCTL_EL1, EL0VCTEN = (14, 1, 3, 0, 0), 1 << 1
 """Programs may read the virtual counter, as under Linux."""
 
 SYSTEM_CALL_EXCEPTION: Final = {Architecture.ARM64: 2, Architecture.RISCV64: 8}
 """QEMU's EXCP_SWI of Arm, and RISC-V's cause 8: ecall from U-mode (Privileged Architecture, table 3.6)."""
 
 UNDEFINED: Final = Event(Stop.EXCEPTION, 1)
-"""QEMU's EXCP_UDEF of Arm."""
-SMC_MASK: Final = 0xFFE0_001F
-SMC_CODE: Final = 0xD400_0003
-"""SMC with any immediate (Arm ARM, DDI 0487, C6.2, SMC)."""
+SMC_MASK, SMC_CODE = 0xFFE0_001F, 0xD400_0003
+"""QEMU's EXCP_UDEF of Arm; SMC with any immediate (Arm ARM, DDI 0487, C6.2)."""
 
-SYSRET: Final = bytes.fromhex("480f07")
-EFER: Final = 0xC000_0080
-SYSTEM_CALLS: Final = 1
-STAR: Final = 0xC000_0081
-SELECTORS: Final = 0x0010_0008 << 32
-"""Where SYSRET takes the selectors of ring 3 from: what Linux has there does not matter, only their last two bits."""
-GATE: Final = 0x1000
+SYSRET, GATE = bytes.fromhex("480f07"), 0x1000
+EFER, STAR, SYSTEM_CALLS, SELECTORS = 0xC000_0080, 0xC000_0081, 1, 0x0010_0008 << 32
+"""Two MSRs, EFER.SCE, and where SYSRET takes the selectors of ring 3 from."""
 
-RISCV_FLOATING: Final = 0x6000
-"""mstatus.FS."""
-RISCV_COUNTERS: Final = 0b111
-"""cycle, time and instret, which Linux lets programs read."""
+RISCV_FLOATING, RISCV_COUNTERS = 0x6000, 0b111
+"""mstatus.FS; cycle, time and instret, which Linux lets programs read."""
 
 
 class RegisterBlock:
@@ -202,7 +193,8 @@ class Engine:
             except unicorn.UcError as error:
                 if self._forget:
                     self.forget_code()
-                    continue
+                    if self._event is None:
+                        continue
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
                     raise failure from None
@@ -240,7 +232,8 @@ class Engine:
             self._failure = failure
             return False
         if found is None:
-            self._forget = True
+            # When it stops counting steps, the engine looks up what it has translated: what it is told then is no end.
+            self._forget, self._event = True, None
             return False
         entry.paddr = POOL + found[0] * PAGE + (address & (PAGE - 1))
         entry.perms = found[1]
@@ -398,8 +391,8 @@ def _to_ring_3(uc: unicorn.Uc) -> None:
     uc.mem_write(GATE, SYSRET)
     uc.msr_write(EFER, uc.msr_read(EFER) | SYSTEM_CALLS)
     uc.msr_write(STAR, SELECTORS)
-    uc.reg_write(x86_const.UC_X86_REG_RCX, GATE)
-    uc.emu_start(GATE, 0, count=1)
+    uc.reg_write(x86_const.UC_X86_REG_RCX, GATE + len(SYSRET))
+    uc.emu_start(GATE, GATE + len(SYSRET))
     uc.mem_unmap(GATE, PAGE)
     for register in (x86_const.UC_X86_REG_RCX, x86_const.UC_X86_REG_R11, x86_const.UC_X86_REG_RIP):
         uc.reg_write(register, 0)

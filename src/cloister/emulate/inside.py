@@ -85,6 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a program and return its exit status, or the exit code of the error that kept it from running."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # the program has no signals; the machine ends with it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `cloister run` blocks it while this is starting
     closed = occupied_streams()
     request = Request(**json.loads(arguments[0]))
     try:

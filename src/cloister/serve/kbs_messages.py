@@ -28,9 +28,12 @@ VERSION: Final = "0.4.0"
 TEES: Final[Mapping[str, frozenset[Tee]]] = {
     "sgx": frozenset({Tee.SGX}), "tdx": frozenset({Tee.TDX}), "snp": frozenset({Tee.SNP}), "cca": frozenset({Tee.CCA}),
     "tpm": frozenset({Tee.TPM}), "az-snp-vtpm": frozenset({Tee.SNP}), "az-tdx-vtpm": frozenset({Tee.TDX}),
-    "sev": frozenset({Tee.SEV}), "keystone": frozenset({Tee.KEYSTONE}), "software": frozenset({Tee.SOFTWARE}),
+    "keystone": frozenset({Tee.KEYSTONE}), "software": frozenset({Tee.SOFTWARE}),
 }  # fmt: skip
-"""The protocol's names, and what the evidence must then be of. The last three names are additions of Cloister."""
+"""The protocol's names, and what the evidence must then be of. The last two names are additions of Cloister.
+
+SEV is not among them: its reports have room for a nonce of 16 bytes, not for a hash of a key.
+"""
 RECORD: Final = "Attestation"
 MOST_ADDITIONAL: Final = 8
 

@@ -8,10 +8,9 @@
 Enclave and rats-tls read it; the certificate signs itself, because who issued it says nothing.
 """
 
+import base64
 import hashlib
 import ipaddress
-import secrets
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +26,7 @@ from cloister._x509 import Certificate
 from cloister.envelope.kinds import looks_like_evidence
 from cloister.errors import UsageError
 from cloister.tls.ports import REPORT_DATA, EvidenceProvider, Produced
+from cloister.tls.private_key import passphrase, sealed
 
 __all__ = ["EVIDENCE_EXTENSION", "Credentials", "claims_for", "make_credentials", "produced"]
 
@@ -68,15 +68,11 @@ def make_credentials(
     made = produced(provider, hashlib.sha256(claims).digest())
     value = _cbor.dumps(_cbor.Tag(QUOTE_AND_CLAIMS, [made.evidence, claims]))
     leaf = _issue(key, value, names, valid)
-    passphrase = secrets.token_hex(32).encode("ascii")
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(passphrase),
-    )
+    phrase = passphrase()
+    private = _armoured(sealed(key, phrase), "ENCRYPTED PRIVATE KEY")
     der = leaf.public_bytes(serialization.Encoding.DER)
-    chain = [_armoured(one) for one in (der, *made.certificates)]
-    return Credentials(certificate=Certificate.parse(der), pem=b"".join([*chain, private]), passphrase=passphrase)
+    chain = [_armoured(one, "CERTIFICATE") for one in (der, *made.certificates)]
+    return Credentials(certificate=Certificate.parse(der), pem=b"".join([*chain, private]), passphrase=phrase)
 
 
 def claims_for(spki: bytes) -> bytes:
@@ -139,6 +135,6 @@ def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _armoured(der: bytes) -> bytes:
+def _armoured(der: bytes, label: str) -> bytes:
     """PEM (RFC 7468). Not by way of the crypto library, which refuses AMD's serial number of 0."""
-    return ssl.DER_cert_to_PEM_cert(der).encode("ascii")
+    return f"-----BEGIN {label}-----\n{base64.encodebytes(der).decode('ascii')}-----END {label}-----\n".encode("ascii")

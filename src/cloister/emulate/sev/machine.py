@@ -181,6 +181,8 @@ class SevMachine(SevPorts):
         page = self.hypervisor.table.get(guest_page)
         if page is None:
             raise MemoryFault(address, access, Stage.HOST, f"nested page fault: {guest_page:#x} is not present")
+        if page in self.trusted_pages:
+            raise MemoryFault(address, access, Stage.TEE, f"page {page:#x} is the firmware's trusted memory region")
         return page, self.hypervisor.asid
 
     def accept(self, guest_page: int) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from cloister.emulate.guest import GuestMachine
+from cloister.emulate.nested_ports import NestedTablePorts
 from cloister.emulate.paging import Refused
 from cloister.emulate.ports import require_memory
 from cloister.emulate.sev.commands import CommandFailed
@@ -18,8 +18,8 @@ CACHE_WARP: Final = frozenset({"naples", "rome", "milan"})
 """Generations whose INVD drops a guest's modified lines."""
 
 
-class SevPorts(GuestMachine):
-    """The administrator's ports. Addresses of the program are guest-physical here."""
+class SevPorts(NestedTablePorts):
+    """The administrator's ports. A guest that is led to another page reads it under its own key (SEVered, 2018)."""
 
     generation: Generation
     firmware: Firmware
@@ -67,29 +67,6 @@ class SevPorts(GuestMachine):
         finally:
             self.pages.free(buffer)
 
-    def physical_page(self, host_address: int) -> int:
-        """Where the nested table leads; KeyError if nowhere. Pages that were withheld are still there."""
-        page = host_address // PAGE
-        return self._withheld[page] if page in self._withheld else self.hypervisor.table[page]
-
-    def remap(self, host_address: int, page: int) -> None:
-        """The nested table is the hypervisor's: the guest reads another page under its own key (SEVered, 2018)."""
-        require_memory(page, self.dram.pages)
-        self.hypervisor.table[host_address // PAGE] = page
-        self.forget_translations()
-
-    def withhold(self, host_address: int) -> None:
-        """Clear the present bit of a nested entry."""
-        page = self.hypervisor.table.pop(host_address // PAGE, None)
-        if page is not None:
-            self._withheld[host_address // PAGE] = page
-        self.forget_translations()
-
-    def give_back(self, host_address: int) -> None:
-        """Set it again."""
-        self.hypervisor.table[host_address // PAGE] = self._withheld.pop(host_address // PAGE)
-        self.forget_translations()
-
     def invd(self, host_address: int) -> None:
         """INVD, after all other lines were written back: what the guest wrote to a page since then never happened.
 
@@ -106,10 +83,6 @@ class SevPorts(GuestMachine):
         offset = OFFSETS[name]
         frame = self.host_frame(self.hypervisor.state_page, write=True)
         frame[offset : offset + 8] = value.to_bytes(8, "little")
-
-    @property
-    def _withheld(self) -> dict[int, int]:
-        return self.hypervisor.withheld
 
     def _not_trusted(self, page: int) -> None:
         require_memory(page, self.dram.pages)

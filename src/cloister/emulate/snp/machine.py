@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 
-from cloister.emulate.guest import GuestMachine
 from cloister.emulate.host import Cause, HostView, PhysicalMemory
 from cloister.emulate.machine import Shape, Vouching
 from cloister.emulate.memory.plain import PlainCipher
@@ -57,7 +56,7 @@ ALLOWED: Final = tuple(
 """Permissions of a VMPL, for a program at privilege level 3."""
 
 
-class SnpMachine(SnpPorts, GuestMachine):
+class SnpMachine(SnpPorts):
     """A machine with SEV-SNP.
 
     `debug` asks for the DEBUG bit in the guest's policy. `vmpl`: the privilege level of the program, 0 to 3; above 0 an

@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from cloister.emulate.nested_ports import NestedTablePorts
 from cloister.emulate.paging import Refused
-from cloister.emulate.ports import AdministratorPorts, require_memory
+from cloister.emulate.ports import require_memory
 from cloister.emulate.snp.commands import CommandFailed
 from cloister.emulate.snp.hypervisor import Hypervisor
 from cloister.emulate.snp.rmp import ReverseMap
@@ -15,8 +16,8 @@ HIDDEN: Final = b"\xff" * PAGE
 """What a host reads of a guest's memory with ciphertext hiding (Linux names it a constant of all ones)."""
 
 
-class SnpPorts(AdministratorPorts):
-    """The ports of `SnpMachine` that need no more than hypervisor and RMP."""
+class SnpPorts(NestedTablePorts):
+    """The ports of `SnpMachine` that need no more than hypervisor and RMP, which decides at the next access."""
 
     hypervisor: Hypervisor
     rmp: ReverseMap
@@ -24,12 +25,12 @@ class SnpPorts(AdministratorPorts):
 
     def host_read(self, page: int) -> bytes:
         """Ciphertext of a guest's page, or all ones with ciphertext hiding: the RMP does not stop reads."""
-        self._there(page)
+        require_memory(page, self.dram.pages)
         return HIDDEN if self.hiding and self.rmp.covering(page).asid else self.hypervisor.read(page)
 
     def host_write(self, page: int, data: bytes) -> None:
         """Refused by the RMP unless the page is the hypervisor's own."""
-        self._there(page)
+        require_memory(page, self.dram.pages)
         self.hypervisor.write(page, data)
 
     def device_read(self, page: int) -> bytes:
@@ -49,30 +50,3 @@ class SnpPorts(AdministratorPorts):
             return self.hypervisor.debug_page(self.physical_page(host_address))
         except CommandFailed as failed:
             raise Refused(str(failed)) from failed
-
-    def physical_page(self, host_address: int) -> int:
-        """What the nested page table says, or said before a page was withheld."""
-        guest_page = host_address // PAGE
-        page = self.hypervisor.withheld.get(guest_page)
-        return self.hypervisor.table[guest_page] if page is None else page
-
-    def remap(self, host_address: int, page: int) -> None:
-        """The nested page table is the hypervisor's own: it may lead anywhere. The RMP decides at the next access."""
-        self._there(page)
-        self.hypervisor.table[host_address // PAGE] = page
-        self.hypervisor.shootdown()
-
-    def withhold(self, host_address: int) -> None:
-        """Take a page out of the nested page table: the next access is a nested page fault, which the host sees."""
-        guest_page = host_address // PAGE
-        self.hypervisor.withheld[guest_page] = self.hypervisor.table.pop(guest_page)
-        self.hypervisor.shootdown()
-
-    def give_back(self, host_address: int) -> None:
-        """Put a withheld page back."""
-        guest_page = host_address // PAGE
-        self.hypervisor.table[guest_page] = self.hypervisor.withheld.pop(guest_page)
-        self.hypervisor.shootdown()
-
-    def _there(self, page: int) -> None:
-        require_memory(page, self.rmp.pages)

@@ -12,17 +12,12 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from cloister.emulate.sev.save_area import OFFSETS
+
 __all__ = ["REGISTER_PROTECTION", "load_registers", "places_of", "save_registers"]
 
 REGISTER_PROTECTION: Final = 1 << 14
 """SEV_FEATURES: VMSA register protection."""
-
-OFFSETS: Final = {
-    "rax": 0x1F8, "rbx": 0x318, "rcx": 0x308, "rdx": 0x310, "rsi": 0x330, "rdi": 0x338, "rbp": 0x328, "rsp": 0x1D8,
-    "r8": 0x340, "r9": 0x348, "r10": 0x350, "r11": 0x358, "r12": 0x360, "r13": 0x368, "r14": 0x370, "r15": 0x378,
-    "rip": 0x178, "rflags": 0x170, "fs_base": 0x48, "gs_base": 0x58,
-}  # fmt: skip
-"""Where each register of the engine stands. Segment bases are the last 8 of a segment's 16 bytes."""
 
 WORD: Final = 8
 FEATURES: Final = 0x3B0 // WORD
