@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)]*)?\)")
 BLOCK = re.compile(r"^( *)```[^\n]*\n(?P<code>.*?)^\1```", re.MULTILINE | re.DOTALL)
-FENCED_OR_INDENTED = re.compile(r"^(?: {4}|\$ )?(?:\$ )?(?:sudo )?(?P<line>cloister .+)$", re.MULTILINE)
+FENCED_OR_INDENTED = re.compile(r"^(?: {4}|\$ )?(?:\$ )?(?:sudo )?(?P<line>cloister (?![a-z]+: ).+)$", re.MULTILINE)
 NAMED_TEST = re.compile(r"`([\w/.]+\.py)::(\w+)`")
 
 

@@ -55,11 +55,13 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "run-a-program": (*ROOT_RUNTIME, PYTHON),
     "run-in-a-container": ROOT_RUNTIME,
     "run-in-an-emulated-tee": (pytest.mark.needs_runtime, COMPILERS),
+    "seal-data": (pytest.mark.needs_program("openssl"),),
     "search-a-dump": (*ROOT_RUNTIME, PYTHON),
     "trace-system-calls": (*ROOT_RUNTIME, PYTHON),
     "verify-evidence": (pytest.mark.needs_program("jq"),),
     "verify-the-audit-log": (),
     "write-a-policy": (),
+    "write-a-session": (pytest.mark.needs_program("openssl"),),
 }
 
 

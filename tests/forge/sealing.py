@@ -4,10 +4,11 @@ import hashlib
 import select
 import shutil
 import socket
+import socketserver
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -89,42 +90,34 @@ def software_tpm(directory: Path) -> Iterator[str]:
 def eavesdropped(tcti: str) -> Iterator[tuple[str, bytearray]]:
     """Somebody on the bus: a TCTI that leads to the same TPM, and all that goes by on the way, both ways."""
     port, heard = int(tcti.rpartition("=")[2]), bytearray()
-    with socket.socket() as commands, socket.socket() as control:
-        near = _pair(commands, control)
-        threads = [
-            Thread(target=_pass_on, args=(listener, port + number, heard), daemon=True)
-            for number, listener in enumerate((commands, control))
-        ]
-        for thread in threads:
-            thread.start()
+
+    class Tap(socketserver.BaseRequestHandler):
+        """One connection. tpm2-tss makes one for each command, to the TPM's port or to that of its control channel."""
+
+        def handle(self) -> None:
+            offset = self.request.getsockname()[1] - near
+            with socket.create_connection(("127.0.0.1", port + offset)) as far:
+                _pass_on(self.request, far, heard)
+
+    near = next(port for port in range(23_000, 24_000, 2) if _free(port) and _free(port + 1))
+    with ExitStack() as servers:
+        for at in (near, near + 1):
+            server = servers.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", at), Tap))
+            Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            servers.callback(server.shutdown)
         yield f"swtpm:host=127.0.0.1,port={near}", heard
-    for thread in threads:
-        thread.join(10)
 
 
-def _pair(first: socket.socket, second: socket.socket) -> int:
-    """Listen at two ports one after the other; the first."""
-    for port in range(23_000, 24_000, 2):
-        if _free(port) and _free(port + 1):
-            for listener, at in ((first, port), (second, port + 1)):
-                listener.bind(("127.0.0.1", at))
-                listener.listen()
-            return port
-    raise AssertionError("no two free ports")
-
-
-def _pass_on(listener: socket.socket, port: int, heard: bytearray) -> None:
-    """One connection to `port`, until either end closes it."""
-    near, _ = listener.accept()
-    with near, socket.create_connection(("127.0.0.1", port)) as far:
-        others = {near: far, far: near}
-        while True:
-            for one in select.select([near, far], [], [], 30)[0]:
-                data = one.recv(4096)
-                if not data:
-                    return
-                heard += data
-                others[one].sendall(data)
+def _pass_on(near: socket.socket, far: socket.socket, heard: bytearray) -> None:
+    """Both ways, until either end closes the connection, or nothing comes for ten seconds."""
+    others = {near: far, far: near}
+    while ready := select.select([near, far], [], [], 10)[0]:
+        for one in ready:
+            data = one.recv(4096)
+            if not data:
+                return
+            heard += data
+            others[one].sendall(data)
 
 
 def _free(port: int) -> bool:

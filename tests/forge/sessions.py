@@ -1,9 +1,9 @@
 """Sessions and attestation results for tests: right ones, with keyword arguments to change one thing at a time."""
 
+import base64
 import copy
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Final
 
 from tests.forge.results import LATER, NONCE, NOW, VERIFIER
@@ -35,6 +35,7 @@ __all__ = [
     "submodule",
     "text",
     "token",
+    "trusting",
 ]
 
 MEASUREMENT: Final = "ab" * 32
@@ -84,8 +85,6 @@ def session(data: Mapping[str, Any] | None = None, **changes: Any) -> Session:
 
 def public_pem(key: SigningKey) -> str:
     """The public key as a session holds it."""
-    import base64  # noqa: PLC0415 - only where owners are made
-
     body = base64.b64encode(key.spki).decode()
     lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
     return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"
@@ -133,6 +132,3 @@ def accepted(policy: ReleasePolicy, result: AttestationResult | None = None, **h
 def trusting(key: SigningKey = VERIFIER_KEY) -> list[VerificationKey]:
     """The keys that a broker trusts."""
     return [VerificationKey(spki=key.spki)]
-
-
-SHORT: Final = timedelta(seconds=30)

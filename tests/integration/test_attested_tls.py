@@ -79,6 +79,16 @@ def test_both_ends_attest(fresh: bool) -> None:  # noqa: FBT001 - a table
     assert (peer.fresh is not None) is fresh
 
 
+def test_uvloop_checks_as_asyncio_does() -> None:
+    context = server_context(identity(), demands=demands(fresh=True))
+    with serving(context, loop="uvloop") as server:
+        with httpx.Client(verify=client_context(demands(fresh=True), identity=identity())) as client:
+            assert client.get(server.url).text == "affirming"
+        with httpx.Client(verify=hostile_client(own_key(), [])) as client, pytest.raises(httpx.TransportError):
+            client.get(server.url)
+        assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("attested", ["nobody", "without evidence", "another key's"])
 def test_the_application_never_hears_an_unattested_client(mutual_server: Application, attested: str) -> None:
     before, key = len(mutual_server.requests), own_key()
@@ -160,6 +170,15 @@ def test_no_library_sends_a_request_to_another(way: Callable[[ssl.SSLContext, st
     assert found is not None
     assert isinstance(found.error, BindingInvalid)
     assert received == [b""]
+
+
+def test_the_uvicorn_protocol_serves_attested_connections_only() -> None:
+    """A context of somebody else's, by mistake: nothing is served, and not as if nobody had been asked for."""
+    key = own_key()
+    with serving(hostile(key, genuine(key))) as server:
+        with httpx.Client(verify=naive(server=False)) as client, pytest.raises(httpx.TransportError):
+            client.get(server.url)
+        assert server.requests == []
 
 
 # ---------------------------------------------------------------- ssl and asyncio servers

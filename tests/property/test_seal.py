@@ -118,6 +118,7 @@ def test_other_terms_are_other_bytes(values: list[Any]) -> None:
     assert (one.terms() == other.terms()) is (values[0] == values[1])
 
 
+@pytest.mark.slow
 def test_no_key_and_nonce_are_used_twice_in_many_seals() -> None:
     """100,000 seals of the same data to the same program: each has a salt, so a key, and so a ciphertext of its own."""
     sealer, salts, bodies, keys = Sealer(MemoryKey(), program()), set(), set(), set()

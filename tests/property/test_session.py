@@ -60,7 +60,11 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
     if by != "signer":
         made["measurement"] = draw(measurements)
     if by != "measurement":
-        made |= {"signer": SIGNER, "product": draw(st.integers(6, 8)), "minimum_security_version": draw(st.integers(2, 4))}
+        made |= {
+            "signer": SIGNER,
+            "product": draw(st.integers(6, 8)),
+            "minimum_security_version": draw(st.integers(2, 4)),
+        }
     if by == "measurement" and draw(st.booleans()):
         made["minimum_security_version"] = draw(st.integers(2, 4))
     tolerated = draw(statuses)
@@ -114,12 +118,14 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         people = [{"name": f"owner{KEYS.index(key)}", "key": public_pem(key)} for key in keys]
         made["approvals"] = {"threshold": draw(st.integers(1, len(keys))), "owners": people}
     if draw(st.booleans()):
-        made["access_policy"] = {"read": draw(st.sampled_from([["CREATOR"], ["ANY"], ["NONE"], ["ab" * 32, "CREATOR"]]))}
+        made["access_policy"] = {
+            "read": draw(st.sampled_from([["CREATOR"], ["ANY"], ["NONE"], ["ab" * 32, "CREATOR"]]))
+        }
     return made
 
 
 junk = st.sampled_from(
-    [None, True, 0, -1, 1.5, "", "x", "no", "1", PLANTED, f"$$SCONE::{PLANTED}$$", [], {}, [[]], {"a": "b"}, "\0", "‮"]
+    [None, True, 0, -1, 1.5, "", "x", "no", "1", PLANTED, "$$SCONE::nowhere$$", [], {}, [[]], {"a": "b"}, "\0", "‮"]
 )
 
 
@@ -163,7 +169,7 @@ def test_what_the_parser_accepts_the_schema_accepts(made: dict[str, Any]) -> Non
     try:
         session(made)
     except PolicyError as error:
-        assert re.match(r"session\.yaml:\d+:\d+: \w", str(error))
+        assert re.match(r"session\.yaml:\d+:\d+: \S", str(error))
         assert PLANTED not in str(error)
         return
     assert not list(SCHEMA.iter_errors(made))
@@ -185,7 +191,30 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 yaml_pieces = st.sampled_from(
-    ["a", "b: c", ": ", "- ", "{", "}", "[", "]", ",", "'", '"', "|\n", ">\n", "\n", "  ", "#", "&a", "*a", "!t", "?", "%", "\\"]
+    [
+        "a",
+        "b: c",
+        ": ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "'",
+        '"',
+        "|\n",
+        ">\n",
+        "\n",
+        "  ",
+        "#",
+        "&a",
+        "*a",
+        "!t",
+        "?",
+        "%",
+        "\\",
+    ]
 )
 
 
@@ -217,7 +246,9 @@ def scalars(node: Any) -> Any:
 
 @given(
     st.text("0123456789abcdefxobyesnoNull~.:_-+TZ", min_size=1, max_size=12)
-    | st.sampled_from(["yes", "No", "ON", "off", "y", "N", "true", "Null", "~", ".inf", "-.INF", ".NaN", "0x1f", "0o17"])
+    | st.sampled_from(
+        ["yes", "No", "ON", "off", "y", "N", "true", "Null", "~", ".inf", "-.INF", ".NaN", "0x1f", "0o17"]
+    )
     | st.sampled_from(["010", "0b1", "1_000", "1e3", "1.", ".5", "+1", "1:20", "1:20:30.5", "2026-01-31", "=", "<<"])
     | st.datetimes().map(str)
 )
@@ -234,7 +265,9 @@ def test_plain_words_are_text_only_where_every_reader_agrees(word: str) -> None:
     except PolicyError:
         return
     assert yaml.safe_load(f"- {word}\n") == [mine]
-    assert not re.fullmatch(r"[-+]?(0o[0-7]+|[0-9]+([eE][-+]?[0-9]+)?)|[yYnN]", word)  # YAML 1.2, and YAML 1.1's letters
+    assert not re.fullmatch(
+        r"[-+]?(0o[0-7]+|[0-9]+([eE][-+]?[0-9]+)?)|[yYnN]", word
+    )  # YAML 1.2, and YAML 1.1's letters
 
 
 # ------------------------------------------------------------------------------------------------- identity
@@ -355,7 +388,9 @@ def test_nothing_is_released_that_no_rule_names(made: list[dict[str, Any]], resu
 # ------------------------------------------------------------------------------------------------- references
 
 
-@given(st.lists(st.sampled_from(["$$SCONE::pin$$", "$$CLOISTER::pin:hex$$", "$", "$$", "a", ":", "pin", " "]), max_size=8))
+@given(
+    st.lists(st.sampled_from(["$$SCONE::pin$$", "$$CLOISTER::pin:hex$$", "$", "$$", "a", ":", "pin", " "]), max_size=8)
+)
 def test_a_text_is_cut_without_losing_anything(pieces: list[str]) -> None:
     word = Word("".join(pieces), Place("s"))
     try:
@@ -372,5 +407,3 @@ def test_values_are_put_in_as_they_are(value: bytes) -> None:
     for hostile in (value, b"$$SCONE::pin$$" + value):
         got = provision(read, read.services[0], {"token": SecretValue(hostile)})
         assert got.command[2].reveal() == hostile
-
-

@@ -1,7 +1,12 @@
 """Attacks on evidence that is made for a connection: no answer, an old one, one that a thief has passed on."""
 
+import contextlib
+import io
 import secrets
+import socket
 import ssl
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,3 +132,56 @@ def hostile_exchange(client: ssl.SSLContext, server: ssl.SSLContext, said: bytes
 
     server.sslsocket_class = Answering
     return converse(client, server)
+
+
+FIRST: dict[str, Callable[[ssl.SSLSocket], object]] = {
+    "read": lambda tls: tls.read(10),
+    "recv": lambda tls: tls.recv(10),
+    "recv_into": lambda tls: tls.recv_into(bytearray(10)),
+    "write": lambda tls: tls.write(b"secret"),
+    "send": lambda tls: tls.send(b"secret"),
+    "sendall": lambda tls: tls.sendall(b"secret"),
+    "makefile": lambda tls: tls.makefile("rb").read(1),
+    "sendfile": lambda tls: tls.sendfile(io.BytesIO(b"secret")),
+}
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_whatever_is_called_first_waits_for_the_check(first: str) -> None:
+    """OpenSSL would shake hands by itself and go on; the peer's certificate is good, its freshness is not."""
+    key = own_key()
+    client, served = converse(beginning(client_context(demands(fresh=True)), FIRST[first]), hostile(key, genuine(key)))
+    refusal(client, NotFresh)
+    assert served.received == b""
+
+
+def beginning(context: ssl.SSLContext, call: Callable[[ssl.SSLSocket], object]) -> Any:
+    """A context whose sockets begin with this call, and not with a handshake."""
+
+    def wrap_socket(plain: socket.socket, **_: object) -> ssl.SSLSocket:
+        tls = context.wrap_socket(plain, do_handshake_on_connect=False)
+        try:
+            call(tls)
+        finally:
+            tls.close()
+        return tls
+
+    return SimpleNamespace(wrap_socket=wrap_socket)
+
+
+@pytest.mark.parametrize("first", ["read", "write"])
+def test_nor_does_an_object_without_a_socket_go_on(first: str) -> None:
+    key = own_key()
+    client = client_context(demands(fresh=True))
+    server = hostile(key, genuine(key))
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    mine, theirs = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
+    call = mine.read if first == "read" else lambda: mine.write(b"secret")
+    for _ in range(2):
+        for step in (call, theirs.do_handshake):
+            with contextlib.suppress(ssl.SSLWantReadError, PeerRefused):
+                step()
+    with pytest.raises(PeerRefused):
+        call()
+    with pytest.raises(ssl.SSLWantReadError):
+        theirs.read()

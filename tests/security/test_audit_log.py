@@ -181,6 +181,31 @@ def test_two_histories_shown_to_two_owners(path: Path, tmp_path: Path) -> None:
         assert verified(log, *checkpoints).grade is Grade.ROLLED_BACK
 
 
+def test_two_histories_spliced(path: Path, tmp_path: Path) -> None:
+    """Every line is the broker's own, and the numbers fit: only what each says of the one before does not."""
+    make_log(path, releases(2))
+    other = tmp_path / "other.log"
+    shutil.copy(path, other)
+    make_log(path, releases(2, 3))
+    late = make_log(other, releases(3, 50))
+    put(path, [*lines_of(path)[:4], *lines_of(other)[4:]])
+    assert verified(path).grade is Grade.FORGED
+    assert verified(path, late).grade is Grade.FORGED
+
+
+def test_a_checkpoint_of_the_entry_before_the_first_one_here(path: Path) -> None:
+    """What the first entry says of the one before is compared, though that one is not here."""
+    before = make_log(path, releases(2))
+    path.rename(segment_path(path, 1))
+    make_log(path, releases(2))
+    segment_path(path, 1).unlink()
+    assert verified(path, before).grade is Grade.OLDER_MISSING
+    path.unlink()
+    make_log(path, releases(9))
+    put(path, lines_of(path)[3:])
+    assert verified(path, before).grade is Grade.ROLLED_BACK
+
+
 def segmented(path: Path) -> Checkpoint:
     checkpoint = make_log(path, releases(20), segment_bytes=4000)
     assert len(closed_segments(path)) >= 4
@@ -281,6 +306,14 @@ def test_a_huge_line_is_refused_in_bounded_memory(path: Path, end: bytes) -> Non
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 4 << 20
+
+
+def test_a_forged_end_of_the_last_closed_segment_is_not_continued(path: Path) -> None:
+    make_log(path, releases(4))
+    put(segment_path(path, 1), resigned(list(read_entries(path)), MALLORY))
+    path.write_bytes(b"")
+    with pytest.raises(LogUnusable, match="signature of entry 5"):
+        AuditLog.open(path, KEY, ticking())
 
 
 def test_a_forged_log_is_not_continued(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Attacks on the service by whoever can send it messages: every one is refused, with the status that says why."""
 
 import base64
+import contextlib
 import json
 import socket
 import time
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
-from tests.services.key_broker import COOKIE, SECRET, Desk, desk, new_key, public_members, rule_for, software_attester
+from tests.services.key_broker import COOKIE, SECRET, Desk, desk, new_key, public_members, software_attester
 
 from cloister.broker.audit import Released
 from cloister.serve.connection import BoundedProtocol
@@ -88,7 +89,7 @@ def test_wrong_cookies_are_no_session(at_desk: Desk, change: str) -> None:
     at_desk.client.cookies.clear()
     middle = len(cookie) // 2
     changed = {
-        "truncated": cookie[:-4], "flipped": cookie[:middle] + ("A" if cookie[middle] != "A" else "B") + cookie[middle + 1 :],
+        "truncated": cookie[:-4], "flipped": cookie[:middle] + cookie[middle].swapcase() * 2 + cookie[middle + 2 :],
         "empty": "", "long": cookie * 50, "foreign": "0123456789abcdef", "padded": cookie + "A",
     }  # fmt: skip
     if change != "none":
@@ -150,8 +151,9 @@ def test_whoever_steals_a_token_or_cookie_gets_what_he_cannot_open(at_desk: Desk
 @pytest.mark.parametrize(
     "change",
     [
-        {"alg": "RSA1_5"}, {"alg": "dir"}, {"alg": "ECDH-ES"}, {"alg": "none"}, {"crv": "P-384"}, {"kty": "oct", "k": "AA"},
-        {"kty": "RSA", "n": "AQAB", "e": "AQAB", "alg": "RSA-OAEP-256"}, {"x": "AA"}, {"y": "A" * 43}, {"x": 1}, {"kty": None},
+        {"alg": "RSA1_5"}, {"alg": "dir"}, {"alg": "ECDH-ES"}, {"alg": "none"}, {"crv": "P-384"},
+        {"kty": "oct", "k": "AA"}, {"kty": "RSA", "n": "AQAB", "e": "AQAB", "alg": "RSA-OAEP-256"},
+        {"x": "AA"}, {"y": "A" * 43}, {"x": 1}, {"kty": None},
     ],
 )  # fmt: skip
 def test_keys_and_algorithms_that_would_be_weak_are_malformed(at_desk: Desk, change: dict[str, Any]) -> None:
@@ -227,8 +229,9 @@ def test_a_result_for_a_nonce_alone_vouches_for_no_key(at_desk: Desk) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "app/keys/..", "../../etc", "app/keys/%2e%2e", "app/..%2fkeys/db", "app/keys/%00", "app/keys/a%20b", "app/keys/.db",
-        "app/keys/" + "a" * 129, "app/keys", "app/keys/db/more", "app//db", "app/keys/%f0%9f%98%80", "app/keys/db%0d%0aX: y",
+        "app/keys/..", "../../etc", "app/keys/%2e%2e", "app/..%2fkeys/db", "app/keys/%00", "app/keys/a%20b",
+        "app/keys/.db", "app/keys/" + "a" * 129, "app/keys", "app/keys/db/more", "app//db", "app/keys/%f0%9f%98%80",
+        "app/keys/db%0d%0aX: y",
     ],
 )  # fmt: skip
 def test_names_that_lead_elsewhere_lead_nowhere(at_desk: Desk, path: str) -> None:
@@ -265,7 +268,8 @@ def test_every_truncation_of_an_attestation_is_refused(at_desk: Desk) -> None:
 
 
 def test_init_data_that_nobody_checks_is_not_taken(at_desk: Desk) -> None:
-    refused = at_desk.attest(**{"init-data": {"format": "toml", "body": "x"}})
+    message = at_desk.attester.answer(at_desk.auth().json()["nonce"]) | {"init-data": {"format": "toml", "body": "x"}}
+    refused = at_desk.client.post("/kbs/v0/attest", json=message)
     assert refused.status_code == 400
     assert "init-data" in refused.json()["detail"]
 
@@ -277,37 +281,38 @@ def test_oversized_messages_are_refused_before_they_are_read(at_desk: Desk) -> N
     at_desk.auth()
     with socket.create_connection(at_desk.address) as raw:
         cookie = at_desk.client.cookies[COOKIE]
-        head = f"POST /kbs/v0/attest HTTP/1.1\r\nhost: x\r\ncookie: {COOKIE}={cookie}\r\ncontent-length: 99999999999\r\n\r\n"
-        raw.sendall(head.encode())
+        head = ("POST /kbs/v0/attest HTTP/1.1", "host: x", f"cookie: {COOKIE}={cookie}", "content-length: 99999999999")
+        raw.sendall("\r\n".join((*head, "", "")).encode())
         assert b" 413 " in raw.recv(64)
+
+
+def send_for_ever(raw: socket.socket, piece: bytes, pause: float) -> None:
+    """Send, until the other side closes the connection: ConnectionError. TimeoutError after 8 seconds."""
+    raw.settimeout(pause)
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        raw.sendall(piece)
+        with contextlib.suppress(TimeoutError):
+            assert raw.recv(1) == b""
+            raise ConnectionResetError("the other side closed the connection")
+    raise TimeoutError("the connection is still open")
 
 
 def test_headers_without_end_end_the_connection(at_desk: Desk) -> None:
     with socket.create_connection(at_desk.address, 10) as raw:
         raw.sendall(b"GET /healthz HTTP/1.1\r\n")
-        with pytest.raises(OSError, match=r"."):
-            for number in range(200):
-                raw.sendall(f"x-{number}: {'a' * 1000}\r\n".encode())
-                time.sleep(0.001)
-            assert raw.recv(1) == b""
-            raise ConnectionResetError("closed")
+        with pytest.raises(ConnectionError):
+            send_for_ever(raw, b"x-name: " + b"a" * 1000 + b"\r\n", 0.001)
 
 
-@pytest.mark.parametrize("start", [b"", b"GET /healthz HTTP/1.1\r\n", b"POST /kbs/v0/auth HTT"])
+@pytest.mark.parametrize("start", [b"", b"GET /healthz HTTP/1.1\r\n", b"POST /kbs/v0/au"])
 def test_slow_headers_end_the_connection(at_desk: Desk, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
     monkeypatch.setattr(BoundedProtocol, "seconds", 0.5)
     begun = time.monotonic()
     with socket.create_connection(at_desk.address, 10) as raw:
         raw.sendall(start)
-        with pytest.raises((ConnectionError, BrokenPipeError)):
-            while time.monotonic() - begun < 8:
-                raw.sendall(b"x" if start else b"")
-                raw.settimeout(0.1)
-                try:
-                    assert raw.recv(1) == b""
-                    raise ConnectionResetError("closed")
-                except TimeoutError:
-                    continue
+        with pytest.raises(ConnectionError):
+            send_for_ever(raw, b"x" if start else b"", 0.1)
     assert time.monotonic() - begun < 5
 
 
@@ -326,71 +331,3 @@ def test_a_flood_of_challenges_stores_nothing(at_desk: Desk) -> None:
         ).is_success
         at_desk.client.cookies.clear()
     assert (at_desk.service.settings.state / "broker.db").stat().st_size == before
-
-
-# ---- the administrator
-
-
-@pytest.mark.parametrize("token", ["", "x", "A" * 43, "A" * 5000])
-def test_a_wrong_administrators_token_changes_nothing(at_desk: Desk, token: str) -> None:
-    for method, path in (
-        ("GET", "secrets"), ("PUT", f"secrets/{NAME}"), ("POST", f"secrets/{NAME}/revoke"),
-        ("POST", f"secrets/{NAME}/rotate"), ("GET", "log/checkpoint"),
-    ):  # fmt: skip
-        assert at_desk.admin(method, path, token=token).status_code == 401
-    assert len(at_desk.admin("GET", "secrets").json()["secrets"]) == 1
-
-
-def test_the_token_is_nowhere_in_clear_and_compared_by_its_hash(at_desk: Desk) -> None:
-    state = at_desk.service.settings.state
-    at_desk.admin("GET", "secrets", token=at_desk.token[:-1] + "x")
-    assert all(at_desk.token.encode() not in file.read_bytes() for file in state.iterdir())
-    assert at_desk.token not in at_desk.log.getvalue()
-    assert "Basic" not in at_desk.admin("GET", "secrets").text
-    scheme = at_desk.client.get("/admin/v1/secrets", headers={"authorization": f"Basic {at_desk.token}"})
-    assert scheme.status_code == 401
-
-
-def test_comparing_tokens_takes_as_long_for_a_near_miss(at_desk: Desk) -> None:
-    """Both are hashed first, so how much of the token is right cannot show; the medians here are a coarse check."""
-
-    def median(token: str) -> float:
-        times = []
-        for _ in range(60):
-            begun = time.perf_counter()
-            at_desk.admin("GET", "log/checkpoint", token=token)
-            times.append(time.perf_counter() - begun)
-        return sorted(times)[30]
-
-    near, far = median(at_desk.token[:-1] + "_"), median("_" * 43)
-    assert 0.3 < near / far < 3
-
-
-# ---- secrets in clear
-
-
-def test_no_secret_is_in_the_database_or_the_logs(at_desk: Desk) -> None:
-    planted = b"planted-secret-0123456789abcdef"
-    at_desk.store_secret("app/keys/planted", planted)
-    at_desk.attest()
-    assert at_desk.attester.open(at_desk.resource("app/keys/planted").json()) == planted
-    bad = {"value": planted.decode(), "release": rule_for(at_desk.attester), "surplus": planted.decode()}
-    refused = at_desk.admin("PUT", "secrets/app/keys/planted", json=bad)
-    assert refused.status_code == 400
-    broken = at_desk.admin("PUT", "secrets/app/keys/planted", content=b'{"value": "' + planted)
-    answers = refused.content + broken.content + at_desk.admin("GET", "secrets").content
-    state = at_desk.service.settings.state
-    everything = b"".join(file.read_bytes() for file in state.iterdir()) + at_desk.log.getvalue().encode() + answers
-    for form in (planted, base64.b64encode(planted), planted.hex().encode(), base64.b64encode(planted)[2:-4]):
-        assert form not in everything
-
-
-def test_a_crash_says_where_and_not_what(at_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: object) -> None:
-        raise RuntimeError("planted-secret in an exception")
-
-    monkeypatch.setattr(at_desk.service.vault, "versions", crash)
-    found = at_desk.admin("GET", "secrets")
-    assert found.status_code == 500
-    assert "planted" not in found.text + at_desk.log.getvalue()
-    assert "RuntimeError" in at_desk.log.getvalue()

@@ -46,11 +46,11 @@ class Application:
 
 
 @contextlib.contextmanager
-def serving(context: ssl.SSLContext) -> Iterator[Application]:
+def serving(context: ssl.SSLContext, *, loop: str = "asyncio") -> Iterator[Application]:
     """Serve until the block ends."""
     application = Application()
     config = uvicorn.Config(
-        application, log_config=None, lifespan="off", loop="asyncio", timeout_graceful_shutdown=2, **settings(context)
+        application, log_config=None, lifespan="off", loop=loop, timeout_graceful_shutdown=2, **settings(context)
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:

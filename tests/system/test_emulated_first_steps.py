@@ -20,6 +20,7 @@ ENDINGS = PROGRAMS / "endings.c"
 SIGINT = -int(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_mistakes_are_explained(emulated: Keyed, built: Path, tmp_path: Path) -> None:
     arm = build(built, ENDINGS, "aarch64-linux-gnu-gcc")
     (tmp_path / "script").write_text("#!/bin/sh\necho hi\n")

@@ -206,6 +206,17 @@ def test_readers_see_a_whole_log_at_any_time(path: Path) -> None:
     assert len(closed_segments(path)) > 100
 
 
+def test_readers_wait_for_a_line_that_is_being_written(path: Path) -> None:
+    checkpoint = make_log(path, releases(3))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-300])
+    with path.open("ab", 0) as file:
+        finish = threading.Timer(0.03, file.write, [whole[-300:]])
+        finish.start()
+        assert verify_log(path, key=KEY.spki, checkpoints=[checkpoint]).grade is Grade.INTACT
+        finish.join()
+
+
 def test_a_second_writer_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "link.log").symlink_to(path)
     with reopened(path):

@@ -91,6 +91,13 @@ def test_somebody_elses_platform_key_is_refused(tmp_path: Path) -> None:
         FilePlatformKey(path)
 
 
+def test_a_place_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for use in (FilePlatformKey, FileCounter):
+        with pytest.raises(UsageError, match="file/key"):
+            use(tmp_path / "file" / "key")
+
+
 def test_a_closed_key_is_wiped(tmp_path: Path) -> None:
     with FilePlatformKey(tmp_path / "key") as key:
         assert any(key._key)

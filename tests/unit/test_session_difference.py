@@ -112,9 +112,7 @@ def test_secrets(old: dict[str, Any], new: dict[str, Any], weaker: bool) -> None
 
 
 def test_a_weaker_cipher_weakens() -> None:
-    old, new = (
-        with_secret(2, kind="aes-key", generate={"algorithm": one}) for one in ("AES-256", "AES-128")
-    )
+    old, new = (with_secret(2, kind="aes-key", generate={"algorithm": one}) for one in ("AES-256", "AES-128"))
     assert weakens(old, new)
     assert not weakens(new, old)
 
@@ -201,7 +199,9 @@ def test_access(old: list[str], new: list[str], weaker: bool) -> None:  # noqa: 
 )
 def test_verifiers(old: list[SigningKey], new: list[SigningKey], weaker: bool) -> None:  # noqa: FBT001 - a table
     before, after = (
-        document(verifiers=[{"name": f"v{n}", "key": public_pem(key)} for n, key in enumerate(one)]) if one else document()
+        document(verifiers=[{"name": f"v{n}", "key": public_pem(key)} for n, key in enumerate(one)])
+        if one
+        else document()
         for one in (old, new)
     )
     assert between(before, after) != ()

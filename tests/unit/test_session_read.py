@@ -149,7 +149,10 @@ def test_a_place_is_that_of_the_value() -> None:
         ({"name": "s", "kind": "aes-key", "generate": {"algorithm": "P-256"}}, "one of AES-256"),
         ({"name": "s", "kind": "ascii", "generate": {"size": 8}}, "a number from 16"),
         ({"name": "s", "kind": "ascii", "import": {"session": "team/app", "secret": "s"}}, "a circle"),
-        ({"name": "s", "kind": "ascii", "import": {"session": "b", "secret": "s"}, "export": ["c"]}, "only the session"),
+        (
+            {"name": "s", "kind": "ascii", "import": {"session": "b", "secret": "s"}, "export": ["c"]},
+            "only the session",
+        ),
         ({"name": "s", "kind": "ascii", "generate": {}, "export": ["team/app"]}, "does not export to itself"),
         ({"name": "s", "kind": "ascii", "generate": {}, "export": ["b", {"session": "b"}]}, "stands twice"),
         ({"name": "pin", "kind": "ascii", "generate": {}}, "a second secret"),

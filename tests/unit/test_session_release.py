@@ -108,7 +108,11 @@ ALLOWED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (rule(tolerate=["OutOfDate"]), {"basis": {"tcb": Tcb(status="OutOfDate")}}),
     (
         rule(tolerate=["OutOfDate"], ignore_advisories=["INTEL-SA-1"]),
-        {"basis": {"tcb": Tcb(status="OutOfDate", advisories=("INTEL-SA-1",))}, "status": Tier.WARNING, "vector": TrustVector(hardware=32)},
+        {
+            "basis": {"tcb": Tcb(status="OutOfDate", advisories=("INTEL-SA-1",))},
+            "status": Tier.WARNING,
+            "vector": TrustVector(hardware=32),
+        },
     ),
     (
         rule(unsafe_allow_debug=True),

@@ -137,7 +137,21 @@ def test_the_way_out() -> None:
 
 @pytest.mark.parametrize(
     "use",
-    [str, bytes, bool, pickle.dumps, copy.copy, copy.deepcopy, json.dumps, hash, len, list, "{}".format, "%s".__mod__, dict],
+    [
+        str,
+        bytes,
+        bool,
+        pickle.dumps,
+        copy.copy,
+        copy.deepcopy,
+        json.dumps,
+        hash,
+        len,
+        list,
+        "{}".format,
+        "%s".__mod__,
+        dict,
+    ],
     ids=lambda use: getattr(use, "__name__", "format"),
 )
 def test_every_other_way_is_closed(use: Callable[[object], object]) -> None:
@@ -271,5 +285,3 @@ def test_a_certificate_of_another_key_is_refused() -> None:
         else:
             with pytest.raises(PolicyError, match="not of the private key"):
                 session(data)
-
-

@@ -1,17 +1,22 @@
 """Contexts, connections, refusals: what they refuse to be used for, and what they say."""
 
 import functools
+import gc
+import io
 import ssl
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 from tests.forge.every import intel
 from tests.forge.x509 import NOW
 from tests.services.attested_tls import EXPECTED, converse, demands, identity, naive
 
 from cloister.appraise.vector import Tier
-from cloister.errors import EndorsementUnavailable, NotFresh, ParseError, PolicyError, UsageError
+from cloister.errors import CloisterError, EndorsementUnavailable, NotFresh, ParseError, PolicyError, UsageError
 from cloister.model import Unchecked
 from cloister.tls import PeerRefused, client_context, demand, peer_of, refusal_in, server_context
 from cloister.tls.freshness import Exchange, Terms, report_digest, steps
@@ -52,6 +57,22 @@ def test_the_template_itself_trusts_nobody() -> None:
     client, served = converse(around, server_context(HELD))
     assert isinstance(client.error, ssl.SSLCertVerificationError)
     assert served.received == b""
+
+
+def test_a_connection_s_context_goes_when_the_connection_does() -> None:
+    """It holds a private key; without a circle it does not have to wait for the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        context = made(server_context(HELD, demands=demands()))
+        gone = weakref.ref(context)
+        client = client_context(demands(), identity=identity())
+        ends = converse(client, context)
+        assert ends[1].error is None
+        del context, ends
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_what_the_application_speaks_is_agreed_on() -> None:
@@ -208,6 +229,16 @@ def test_the_exchange_goes_on_where_it_stopped() -> None:
     assert {name: str(one.status) for name, one in verdicts.items()} == {"client": "affirming", "server": "affirming"}
     assert not pipes["client"].data
     assert not pipes["server"].data
+
+
+@hypothesis.given(st.binary(max_size=200))
+def test_whatever_a_peer_says_the_exchange_ends(said: bytes) -> None:
+    """A verdict is never among the ends: there is no evidence in such bytes."""
+    for role in ("client", "server"):
+        stream = io.BytesIO(said)
+        exchange = Exchange(steps(terms(role)))
+        with pytest.raises(CloisterError):
+            exchange.advance(stream.read, len)
 
 
 def test_each_part_of_what_is_hashed_counts() -> None:

@@ -40,6 +40,9 @@ def test_every_shorter_message_is_refused() -> None:
             certificates_in(whole[:size])
     with pytest.raises(ParseError, match="too many"):
         certificates_in(whole + b"\0")
+    inside = sized(1, b"") + sized(3, b"") + b"\0"
+    with pytest.raises(ParseError, match="too many"):
+        certificates_in(b"\x0b" + sized(3, inside))
 
 
 def test_lengths_that_do_not_agree_are_refused() -> None:

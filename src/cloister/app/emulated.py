@@ -22,7 +22,7 @@ def emulator(tee: str, dram: Path) -> Callable[[list[str]], list[str]]:
     request = Request(tee=tee, memory=MEMORY, dram=str(dram))
 
     def wrapped(words: list[str]) -> list[str]:
-        return [sys.executable, "-m", "cloister.emulate.inside", request.words(), *words]
+        return [sys.executable, "-B", "-m", "cloister.emulate.inside", request.words(), *words]  # -B: writes no file
 
     return wrapped
 

@@ -69,9 +69,11 @@ class PostgresDatabase:
             connection.close()
             connection = self._connect()
             done = self._again(connection, work)
-        except psycopg.Error as error:
-            self._give_back(connection)
-            raise _unavailable(error) from error
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, psycopg.Error):
+                raise _unavailable(error) from error
+            raise
         self._give_back(connection)
         return done
 

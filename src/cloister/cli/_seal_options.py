@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import io
-import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -28,7 +27,6 @@ __all__ = [
     "add_options",
     "counter_of",
     "identity_of",
-    "no_core_file",
     "opened_key",
 ]
 
@@ -63,11 +61,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--tpm", metavar="TCTI", default=DEFAULT_TCTI, help="which TPM, as tpm2-tss calls it (default: %(default)s)")
     add("--counter", metavar="FILE|tpm:INDEX",
         help="monotonic counter of this data: an older seal is refused; a file, or an NV index of the TPM")  # fmt: skip
-
-
-def no_core_file() -> None:
-    """A crash from here on leaves no core file with keys and plaintext."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def identity_of(args: argparse.Namespace) -> SealingIdentity:

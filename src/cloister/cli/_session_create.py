@@ -10,10 +10,13 @@ from cloister.broker.session.language import KINDS, NAME, SESSION_NAME
 from cloister.broker.session.read import parse_session
 from cloister.broker.session.read_attestation import MEASUREMENT_CLAIM, SIGNER_CLAIM
 from cloister.broker.session.write import Program, session_to_start_from
+from cloister.cli._arguments import read_input
 from cloister.cli._policy_init import measurement
 from cloister.errors import UsageError
 
 __all__ = ["add_options", "run"]
+
+LONGEST_KEY = 2048
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +31,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--secret", metavar="NAME:KIND", action="append",
         help=f"a secret that the broker shall make, of kind {', '.join(KINDS)}; repeatable (default: token:ascii)",
     )  # fmt: skip
+    parser.add_argument(
+        "--owner", metavar="NAME:FILE", action="append", default=[],
+        help="somebody who must agree to updates, with their public key in PEM; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--threshold", metavar="M", type=int, help="how many owners must agree (default: all)")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to (default: standard output)")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
 
@@ -39,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     text = session_to_start_from(
         args.name, args.service, map(_program, args.measurement),
         [_secret(one) for one in args.secret or ["token:ascii"]], salt=secrets.token_bytes(16),
+        owners=[_owner(one) for one in args.owner], threshold=args.threshold or len(args.owner),
     )  # fmt: skip
     parse_session(text.encode(), str(args.output or "standard output"))
     if args.output is None:
@@ -69,6 +78,13 @@ def _program(text: str) -> Program:
             f"{text}: a session names a program of {tee} by {' or '.join(named) or 'nothing: it is no TEE'}"
         )
     return Program(tee=tee, digits=digits.lower(), signed=claim == SIGNER_CLAIM.get(tee))
+
+
+def _owner(text: str) -> tuple[str, str]:
+    name, _, file = text.partition(":")
+    if not re.fullmatch(NAME, name) or not file:
+        raise UsageError("--owner takes NAME:FILE, a name and a file with their public key")
+    return name, read_input(file, LONGEST_KEY).decode("ascii", "replace")
 
 
 def _secret(text: str) -> tuple[str, str]:

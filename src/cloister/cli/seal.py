@@ -17,10 +17,10 @@ from cloister.cli._seal_options import (
     add_options,
     counter_of,
     identity_of,
-    no_core_file,
     opened_key,
 )
 from cloister.errors import UsageError
+from cloister.seal.core_dump_unsafe import forbid_core_dumps
 from cloister.seal.fresh_file import fresh_file
 from cloister.seal.header import SealedHeader
 from cloister.seal.identity import Policy
@@ -57,7 +57,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Seal, and say to whom."""
-    no_core_file()
+    forbid_core_dumps()
     if args.counter is not None and args.output is None:
         raise UsageError("--counter needs --output: it moves on once the sealed file is on the disk")
     if args.output is None and sys.stdout.isatty():

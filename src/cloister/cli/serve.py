@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Start, say where, serve until a signal comes."""
     try:
         from cloister.serve.journal import Journal  # noqa: PLC0415 - an extra
-        from cloister.serve.server import Listening, bind, server_for  # noqa: PLC0415
+        from cloister.serve.server import Listening, bind, run_until_stopped, server_for  # noqa: PLC0415
         from cloister.serve.service import Service, Settings  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(f"`cloister serve` needs an extra: pip install 'cloister[serve]' ({error.name})") from error
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         server = server_for(service.application, how)
         with bind(host, port) as listener:
             announced(service, how, listener.getsockname()[:2])
-            server.run(sockets=[listener])
+            run_until_stopped(server, listener)
     finally:
         service.close()
     return 0

@@ -58,7 +58,7 @@ exit codes (those of `cloister verify`):
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister tls`."""
     parser.epilog = EPILOG
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, help="probe: see below")
     one = actions.add_parser(
         "probe",
         help="verify the evidence of a TLS server",

@@ -17,11 +17,11 @@ from cloister.cli._seal_options import (
     add_options,
     counter_of,
     identity_of,
-    no_core_file,
     opened_key,
 )
 from cloister.cli._terminal import clean
 from cloister.errors import UsageError
+from cloister.seal.core_dump_unsafe import forbid_core_dumps
 from cloister.seal.counter import MonotonicCounter
 from cloister.seal.fresh_file import fresh_file
 from cloister.seal.header import SealedHeader
@@ -60,11 +60,12 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Unseal, or show."""
-    no_core_file()
+    forbid_core_dumps()
     with InputFile(args.file) as source:
         if args.show:
+            shown = lines(read_header(source)[0])
             print(NOT_CHECKED, file=sys.stderr)
-            print(*lines(read_header(source)[0]), sep="\n")
+            print(*shown, sep="\n")
             return 0
         counter = counter_of(args)
         with opened_key(args, make=False) as key:

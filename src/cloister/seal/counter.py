@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from cloister._wire import Record, raw, u32, u64
 from cloister.errors import ParseError, UsageError
-from cloister.seal.fresh_file import fresh_file
+from cloister.seal.fresh_file import fresh_file, is_there
 
 __all__ = ["FileCounter", "MonotonicCounter"]
 
@@ -54,7 +54,7 @@ class FileCounter:
     def __init__(self, path: Path) -> None:
         """UsageError if the file cannot be used."""
         self.path = path
-        if not path.exists():
+        if not is_there(path):
             with fresh_file(path) as file:
                 file.write(_content_of(secrets.token_bytes(16), 0))
                 file.publish()

@@ -13,7 +13,7 @@ from typing import Final
 
 from cloister.errors import UsageError
 
-__all__ = ["FreshFile", "fresh_file", "refuse_existing"]
+__all__ = ["FreshFile", "fresh_file", "is_there"]
 
 MODE: Final = 0o600
 
@@ -51,7 +51,8 @@ class FreshFile:
 @contextlib.contextmanager
 def fresh_file(path: Path) -> Iterator[FreshFile]:
     """A new file that gets its name only by `publish`. UsageError."""
-    refuse_existing(path)
+    if is_there(path):
+        raise _exists(path)
     try:
         descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, MODE)
     except OSError as error:
@@ -65,10 +66,15 @@ def fresh_file(path: Path) -> Iterator[FreshFile]:
         os.close(descriptor)
 
 
-def refuse_existing(path: Path) -> None:
-    """UsageError if something has that name, a dangling link included."""
-    if path.is_symlink() or path.exists():
-        raise _exists(path)
+def is_there(path: Path) -> bool:
+    """Whether something has that name, a dangling link included. UsageError if that cannot be seen."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UsageError(f"cannot look at {path}: {error.strerror}") from error
+    return True
 
 
 def _exists(path: Path) -> UsageError:

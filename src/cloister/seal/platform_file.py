@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from cloister._wire import Record, raw, reserved, u32
 from cloister.errors import ParseError, UsageError
-from cloister.seal.fresh_file import fresh_file
+from cloister.seal.fresh_file import fresh_file, is_there
 from cloister.seal.keys import KEY_SIZE, Binding, expand
 from cloister.seal.wiping import wipe, wiped
 
@@ -48,7 +48,7 @@ class FilePlatformKey:
     def __init__(self, path: Path, *, make: bool = True) -> None:
         """Read the key, or make it if there is none and `make` says so. UsageError."""
         self.path = path
-        if make and not path.exists():
+        if make and not is_there(path):
             _make(path)
         self._key = _read(path)
 
@@ -88,7 +88,7 @@ def _make(path: Path) -> None:
             try:
                 file.publish()
             except UsageError:
-                if not path.exists():
+                if not is_there(path):
                     raise
 
 

@@ -182,7 +182,8 @@ def challenge_response() -> Document:
         {"name": "nonceSize", "in": "query", "schema": {"type": "integer", "minimum": 8, "maximum": 64}},
         {"name": "nonce", "in": "query", "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{11,86}={0,2}$"}},
     ]
-    evidence = {"required": True, "content": {one: {"schema": {}} for one in MEDIA_TYPES}}
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    evidence = {"required": True, "content": {one: {} if one.endswith("+json") else binary for one in MEDIA_TYPES}}
     session = parts("session")
     return {
         "/challenge-response/v1/newSession": {"post": {

@@ -1,5 +1,6 @@
 """Listening: a socket, TLS, uvicorn; until a signal says stop."""
 
+import signal
 import socket
 import ssl
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from cloister.errors import UsageError
 from cloister.serve.app import Application
 from cloister.serve.connection import BoundedProtocol
 
-__all__ = ["Listening", "bind", "server_for"]
+__all__ = ["Listening", "bind", "run_until_stopped", "server_for"]
 
 MOST_CONNECTIONS: Final = 1000
 BACKLOG: Final = 512
@@ -52,3 +53,13 @@ def server_for(application: Application, how: Listening) -> uvicorn.Server:
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
     return uvicorn.Server(config)
+
+
+def run_until_stopped(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until SIGTERM, which ends it in order, or SIGINT, which is KeyboardInterrupt afterwards."""
+    # uvicorn raises the signal again when it has stopped: without a handler, that would end the process on the spot.
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,5 +1,6 @@
 """One service, put together from what it is told to be."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -63,13 +64,18 @@ class Service:
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self.settings, self.state = settings, State(settings.state)
         key = self.state.key_encryption()
-        self.store = Store(open_database(settings.database or str(settings.state / "broker.db")), settings.clock)
-        self.shared = shared(self.store, key)
-        self.audit = AuditLog.open(settings.state / "audit.log", self.state.audit_key(), settings.clock)
-        self.vault = Vault(self.store, key, settings.clock)
-        self.workers, self.metrics = Workers(), Metrics()
-        self._challenges = Challenges(self.shared.challenges, settings.clock, lifetime=settings.lifetime)
-        self.application = Application(self._routes(), journal, self.metrics)
+        with contextlib.ExitStack() as opened:
+            database = open_database(settings.database or str(settings.state / "broker.db"))
+            opened.callback(database.close)
+            self.store = Store(database, settings.clock)
+            self.shared = shared(self.store, key)
+            self.audit = AuditLog.open(settings.state / "audit.log", self.state.audit_key(), settings.clock)
+            opened.callback(self.audit.close)
+            self.vault = Vault(self.store, key, settings.clock)
+            self._challenges = Challenges(self.shared.challenges, settings.clock, lifetime=settings.lifetime)
+            self.workers, self.metrics = Workers(), Metrics()
+            self.application = Application(self._routes(), journal, self.metrics)
+            opened.pop_all()
 
     def close(self) -> None:
         """Finish what is being done, then close everything."""

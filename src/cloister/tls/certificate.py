@@ -4,8 +4,8 @@
     claims            {"pubkey-hash": bytes of CBOR [1, SHA-256 of the DER SubjectPublicKeyInfo]}
     report data       SHA-256(claims), followed by 32 zero bytes
 
-(CCC interoperable RA-TLS, "core evidence formats"; TCG DICE Attestation Architecture, section 6.1.) Gramine, Open
-Enclave and rats-tls read it; the certificate signs itself, because who issued it says nothing.
+(CCC interoperable RA-TLS, "core evidence formats"; TCG DICE Attestation Architecture, section 6.1.) The certificate
+signs itself, because who issued it says nothing.
 """
 
 import base64

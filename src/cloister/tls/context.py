@@ -11,6 +11,7 @@ renegotiation. The names in certificates are not checked, and cannot be made to 
 """
 
 import ssl
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -155,8 +156,20 @@ class AttestedContext(ssl.SSLContext):
 
 
 def trusting(context: ssl.SSLContext) -> Callable[[bytes], None]:
-    """What puts one certificate into a context's trust store."""
-    return lambda certificate: context.load_verify_locations(cadata=certificate)
+    """What puts one certificate into a context's trust store.
+
+    It does not keep the context alive: a context that held itself would stay, with its keys, until Python looks for
+    circles.
+    """
+    held = weakref.ref(context)
+
+    def trust(certificate: bytes) -> None:
+        alive = held()
+        if alive is None:
+            raise ReferenceError("the connection is over")
+        alive.load_verify_locations(cadata=certificate)
+
+    return trust
 
 
 def restrict(context: ssl.SSLContext, *, demanding: bool) -> None:

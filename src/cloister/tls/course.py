@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cloister._x509 import Certificate
@@ -31,9 +31,9 @@ class Peer:
     peer's name for one, stands in `verdict.unchecked`.
     """
 
-    certificate: Certificate
-    verdict: Verdict
-    fresh: Verdict | None = None
+    certificate: Certificate = field(repr=False)
+    verdict: Verdict = field(repr=False)
+    fresh: Verdict | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +126,10 @@ class Course:
         except ssl.SSLError as error:
             if gate is not None and gate.refusal is not None:
                 raise gate.refusal from error
-            if gate is not None and gate.certificate is not None and error.reason in WITHOUT_KEY:
+            reason = str(getattr(error, "reason", ""))  # absent where Python raised it, not OpenSSL
+            if gate is not None and gate.certificate is not None and reason in WITHOUT_KEY:
                 raise SignatureInvalid("the peer does not hold the key of the certificate that it shows") from error
-            if gate is not None and "PEER_DID_NOT_RETURN" in str(error.reason):
+            if gate is not None and "PEER_DID_NOT_RETURN" in reason:
                 raise PeerRefused("the TLS peer shows no certificate, so it is not attested") from error
             raise
         self._shaken = True

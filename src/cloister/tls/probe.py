@@ -67,5 +67,5 @@ def _shaken(context: ssl.SSLContext, plain: socket.socket, address: Address) -> 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"{error.reason or error}"
+        return f"{getattr(error, 'reason', None) or error}"
     return f"{getattr(error, 'strerror', None) or error}"

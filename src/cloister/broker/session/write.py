@@ -1,6 +1,7 @@
 """A session to start from: every line explained, safe where the author has not chosen yet."""
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,7 +43,8 @@ TAIL: Final = """
 access_policy:
   read: [CREATOR]
   update: [CREATOR]
-
+"""
+NO_OWNERS: Final = """
 # With this, an update takes effect only when so many of these people have signed it (`cloister session sign`).
 # approvals:
 #   threshold: 2
@@ -52,6 +54,12 @@ access_policy:
 #         -----BEGIN PUBLIC KEY-----
 #         ...
 #         -----END PUBLIC KEY-----
+"""
+OWNERS: Final = """
+# An update takes effect only when so many of these people have signed it (`cloister session sign`).
+approvals:
+  threshold: {threshold}
+  owners:
 """
 
 
@@ -65,12 +73,28 @@ class Program:
 
 
 def session_to_start_from(
-    name: str, service: str, programs: Iterable[Program], secrets: Iterable[tuple[str, str]], *, salt: bytes
-) -> str:
-    """The YAML. `secrets` are names and kinds, all made by the broker."""
+    name: str, service: str, programs: Iterable[Program], secrets: Iterable[tuple[str, str]], *, salt: bytes,
+    owners: Sequence[tuple[str, str]] = (), threshold: int = 0,
+) -> str:  # fmt: skip
+    """The YAML. `secrets` are names and kinds, all made by the broker; `owners` names and public keys in PEM."""
     text = HEAD.format(name=name, version=VERSION, salt=salt.hex(), service=service)
     wanted = tuple(secrets)
-    return text + "".join(map(_entry, programs)) + _places(wanted) + SECRETS + "".join(map(_secret, wanted)) + TAIL
+    return (
+        text
+        + "".join(map(_entry, programs))
+        + _places(wanted)
+        + SECRETS
+        + "".join(map(_secret, wanted))
+        + TAIL
+        + _approvals(owners, threshold)
+    )
+
+
+def _approvals(owners: Sequence[tuple[str, str]], threshold: int) -> str:
+    if not owners:
+        return NO_OWNERS
+    entries = (f"    - name: {name}\n      key: |\n{textwrap.indent(pem.strip(), ' ' * 8)}\n" for name, pem in owners)
+    return OWNERS.format(threshold=threshold) + "".join(entries)
 
 
 def _entry(program: Program) -> str:
