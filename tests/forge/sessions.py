@@ -111,11 +111,9 @@ def submodule(**changes: Any) -> Submodule:
 
 def attested(*, others: Mapping[str, Submodule] | None = None, **changes: Any) -> AttestationResult:
     """An attestation result with that submodule, `cpu0`, and others if given."""
-    whole = {name: changes.pop(name) for name in ("expires_at", "nonce") if name in changes}
-    return AttestationResult.of(
-        {"cpu0": submodule(**changes), **(others or {})},
-        **{"verifier": VERIFIER, "issued_at": NOW, "expires_at": LATER, "nonce": NONCE} | whole,
-    )
+    expires_at, nonce = changes.pop("expires_at", LATER), changes.pop("nonce", NONCE)
+    submodules = {"cpu0": submodule(**changes), **(others or {})}
+    return AttestationResult.of(submodules, verifier=VERIFIER, issued_at=NOW, expires_at=expires_at, nonce=nonce)
 
 
 def token(result: AttestationResult, key: SigningKey = VERIFIER_KEY) -> bytes:

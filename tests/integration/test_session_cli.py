@@ -202,7 +202,8 @@ def test_diff(tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_sign_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "app.yaml", approvals=owners(2, ALICE, BOB))
-    approvals = []
+    approvals: list[str] = []
+    words: list[str] = []
     for name, key in (("alice", ALICE), ("bob", BOB)):
         made = str(tmp_path / f"{name}.json")
         words = ["--key", key_file(tmp_path / f"{name}.pem", key), "-o", made]
@@ -282,8 +283,8 @@ def test_no_command_prints_a_value(tmp_path: Path, file: str, capfd: pytest.Capt
     data["secrets"][1]["value"] = "another value"
     new = write(tmp_path / "new.yaml", secrets=data["secrets"], predecessor=session_hash(session()))
     for words in (
-        ["check", file], ["check", file, "--json"], ["show", file], ["show", file, "--json"], ["show", file, "--canonical"],
-        ["hash", file], ["diff", file, new], ["diff", file, new, "--json"], ["check", new, "--against", file],
+        ["check", file], ["check", file, "--json"], ["show", file], ["show", file, "--json"],
+        ["show", file, "--canonical"], ["hash", file], ["diff", file, new], ["diff", file, new, "--json"], ["check", new, "--against", file],
     ):  # fmt: skip
         assert main(["session", *words]) == 0
         shown = capfd.readouterr()

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.forge.sessions import document, public_pem, session
+from tests.forge.sessions import document, public_pem, session, text
 
 from cloister.broker.session.approval import (
     agreement,
@@ -14,6 +14,7 @@ from cloister.broker.session.approval import (
     sign_approval,
 )
 from cloister.broker.session.canonical import session_hash
+from cloister.broker.session.read import parse_session
 from cloister.broker.session.session import Session
 from cloister.errors import BindingInvalid, ParseError, PolicyError
 from cloister.result.algorithms import Algorithm
@@ -118,8 +119,9 @@ def test_bytes_that_are_no_approval(data: bytes) -> None:
 def test_what_is_signed_is_the_meaning() -> None:
     """A comment more in the owner's copy is no other session."""
     made = owned()
-    approval = sign_approval(session(document(approvals=json.loads(json.dumps({
-        "threshold": 2,
-        "owners": [{"name": f"owner{n}", "key": public_pem(key)} for n, key in reversed(list(enumerate((ALICE, BOB, CAROL))))],
-    })))), BOB)  # fmt: skip
+    people = [{"name": f"owner{n}", "key": public_pem(key)} for n, key in enumerate((ALICE, BOB, CAROL))]
+    copy = parse_session(
+        b"# Bob's copy\n" + text(document(approvals={"owners": people[::-1], "threshold": 2})), "copy.yaml"
+    )
+    approval = sign_approval(copy, BOB)
     assert [one.name for one in agreement(made, None, [approval]).signed] == ["owner1"]

@@ -158,7 +158,7 @@ def test_every_other_way_is_closed(use: Callable[[object], object]) -> None:
     with pytest.raises(TypeError):
         use(SecretValue(b"abc"))
     with pytest.raises(TypeError):
-        f"{SecretValue(b'abc')}"  # noqa: B018 - formatting is what is tried
+        f"{SecretValue(b'abc')}"
 
 
 def test_where_representations_are_printed() -> None:
