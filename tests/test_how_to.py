@@ -57,6 +57,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "run-in-an-emulated-tee": (pytest.mark.needs_runtime, COMPILERS),
     "seal-data": (pytest.mark.needs_program("openssl"),),
     "search-a-dump": (*ROOT_RUNTIME, PYTHON),
+    "serve": (pytest.mark.needs_program("cc"),),
     "trace-system-calls": (*ROOT_RUNTIME, PYTHON),
     "verify-evidence": (pytest.mark.needs_program("jq"),),
     "verify-the-audit-log": (),
@@ -70,9 +71,15 @@ def copy_example(directory: Path) -> None:
     shutil.copytree(ROOT / "examples" / "attested_tls", directory, dirs_exist_ok=True)
 
 
+def copy_client(directory: Path) -> None:
+    """The client of the page about releasing secrets."""
+    shutil.copy(ROOT / "examples" / "broker" / "kbs_client.py", directory)
+
+
 PREPARED: dict[str, Callable[[Path], None]] = {
     "attested-tls": copy_example,
     "explain-a-failure": write_files,
+    "serve": copy_client,
     "verify-evidence": write_files,
 }
 """What a page finds in its directory: example programs; forged evidence of every TEE, its roots and its collateral."""

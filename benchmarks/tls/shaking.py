@@ -27,7 +27,7 @@ class Half:
             self.through = True
 
 
-def shake(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def shake(client: ssl.SSLContext, server: ssl.SSLContext) -> tuple[Half, Half]:
     """Make a connection, contexts' own work per connection included, up to the first byte of the application."""
     ends = Half(client, server=False), Half(server, server=True)
     for _ in range(LONGEST):
@@ -36,5 +36,5 @@ def shake(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
             if one.outgoing.pending:
                 other.incoming.write(one.outgoing.read())
         if all(one.through for one in ends):
-            return
+            return ends
     raise TimeoutError("the handshake did not end")

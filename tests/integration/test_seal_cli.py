@@ -176,6 +176,15 @@ def test_what_is_wrong_is_said_and_nothing_is_written(place: Path, words: list[s
     assert (place / "app").read_bytes() == b"\x7fELF a program"
 
 
+def test_a_tpm_that_is_not_there_is_one_line(place: Path) -> None:
+    pytest.importorskip("tpm2_pytss", reason="not installed: tpm2-pytss", exc_type=ImportError)
+    for words in (["--platform-key", "tpm"], ["--counter", "tpm:0x01800010"]):
+        done = cloister("seal", "--program", "app", *words, "--tpm", "device:/dev/null-tpm", "-o", "x", "secret")
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1), done.stderr
+        assert b"device:/dev/null-tpm" in done.stderr
+    assert not (place / "x").exists()
+
+
 def test_show_needs_no_key_and_says_that_nothing_was_checked(place: Path) -> None:
     seal("--label", "L", "-o", "out.sealed", "secret")
     (place / "data/cloister/platform.key").unlink()

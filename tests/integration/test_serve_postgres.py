@@ -13,7 +13,7 @@ from tests.services.postgres import Postgres, postgres
 
 from cloister.broker.secrets_key import SecretUnreadable
 
-pytestmark = [pytest.mark.needs_program("postgres", "setpriv"), pytest.mark.slow]
+pytestmark = [pytest.mark.needs_program("psql", "setpriv"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

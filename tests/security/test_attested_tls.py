@@ -224,6 +224,13 @@ def test_evidence_under_the_identifier_of_another_form_is_refused(oid: str) -> N
     refused_server(hostile(key, (oid, genuine(key)[1])), ParseError)
 
 
+def test_an_honest_certificate_inside_a_certificate_is_refused() -> None:
+    """The inner one binds its evidence to its own key, not to the one that the peer holds."""
+    key, victim = own_key(), own_key()
+    inner = ratls.certificate(victim, [genuine(victim)]).encoded
+    refused_server(hostile(key, (ratls.DICE, _cbor.dumps(["application/pkix-cert", inner]))), BindingInvalid)
+
+
 def test_claims_that_name_another_key_are_refused() -> None:
     key, victim = own_key(), own_key()
     refused_server(hostile(key, ratls.dice_extension(quote, ratls.claims_for(victim))), BindingInvalid)

@@ -12,7 +12,7 @@ from tests.forge.sealing import MemoryKey, body_start, header_of, program, signe
 from cloister.errors import ParseError, UsageError
 from cloister.model import Digest, Measurement, MeasurementKind, Tee
 from cloister.seal import CounterStamp, Policy, SealedHeader, Sealer, SealingIdentity, TeeKey, Terms, wipe, wiped
-from cloister.seal.chunks import CHUNK, sealed_size
+from cloister.seal.chunks import CHUNK, decrypt, sealed_size
 from cloister.seal.header import FixedPart
 from cloister.seal.keys import Binding
 from cloister.seal.memory import MemorySource
@@ -60,6 +60,17 @@ def test_chunks_by_hand() -> None:
     pieces = [sealed[start + at : start + at + CHUNK + 16] for at in range(0, len(sealed) - start, CHUNK + 16)]
     opened = [cipher.decrypt(nonce, piece, None) for nonce, piece in zip(nonces, pieces, strict=True)]
     assert b"".join(opened) == data
+
+
+def test_an_empty_last_chunk_is_refused_even_from_whoever_has_the_key() -> None:
+    """One content has one form: a file that is full chunks only ends with a full one."""
+    key = bytearray(KEY)
+    cipher = AESGCM(KEY)
+    full = cipher.encrypt(bytes(12), bytes(CHUNK), None)
+    last = cipher.encrypt(bytes(7) + b"\1" + bytes(3) + b"\1", b"", None)
+    with pytest.raises(ParseError, match="chunk 1"):
+        decrypt(key, MemorySource(full + last), None)
+    assert decrypt(key, MemorySource(cipher.encrypt(bytes(11) + b"\1", bytes(CHUNK), None)), None) == CHUNK
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 1])

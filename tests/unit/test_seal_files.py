@@ -128,6 +128,15 @@ def test_a_counter_only_grows_by_one(tmp_path: Path) -> None:
     assert counter.read() == 2
 
 
+def name_of_counter(path: Path) -> bytes:
+    return FileCounter(path).identifier
+
+
+def test_processes_that_make_a_counter_at_once_agree(tmp_path: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(6) as pool:
+        assert len(set(pool.map(name_of_counter, [tmp_path / "counter"] * 60, chunksize=1))) == 1
+
+
 def test_counters_have_names_of_their_own(tmp_path: Path) -> None:
     one, other = FileCounter(tmp_path / "one"), FileCounter(tmp_path / "other")
     assert one.identifier == FileCounter(tmp_path / "one").identifier != other.identifier

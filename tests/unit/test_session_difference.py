@@ -69,6 +69,7 @@ def test_who_may_get_a_secret_in_the_words_of_a_person() -> None:
         ([SIGNED], [SIGNED | {"minimum_security_version": 2}], True),
         ([SIGNED], [SIGNED | {"product": 8}], True),
         ([SIGNED], [RULE], True),
+        ([RULE | {"anchors": ["owner"]}], [{"tee": "cca", "measurement": MEASUREMENT, "anchors": ["owner"]}], True),
         ([RULE], [RULE | {"tolerate": ["OutOfDate"]}], True),
         ([RULE | {"tolerate": ["OutOfDate"]}], [RULE], False),
         (

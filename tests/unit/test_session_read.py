@@ -199,6 +199,7 @@ def test_secrets_in_a_circle() -> None:
         ({"injection_files": [{"path": "a", "content": "x"}]}, "an absolute path"),
         ({"injection_files": [{"path": "/a/../b", "content": "x"}]}, "one reading"),
         ({"injection_files": [{"path": "/a", "content": "x"}, {"path": "/a", "content": "y"}]}, "stands twice"),
+        ({"pwd": "/a\nb"}, "without control characters"),
         ({"secrets": ["nowhere"]}, "no secret of this session"),
         ({"fspf_path": "/x"}, "file shield"),
         ({"attestation": []}, "write 1 to"),

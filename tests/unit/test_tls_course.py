@@ -4,11 +4,14 @@ import ssl
 from dataclasses import replace
 
 import pytest
+from tests.forge.x509 import NOW
 from tests.services.attested_tls import demands, identity
 
+from cloister.envelope import ClaimsBinding
 from cloister.errors import BindingInvalid
 from cloister.tls import PeerRefused
 from cloister.tls.course import Course, Ends
+from cloister.tls.demands import CERTIFICATE_RECIPE, Shown, opened
 from cloister.tls.gate import Gate
 
 SERVER = identity().credentials().certificate
@@ -79,7 +82,7 @@ def test_another_certificate_at_the_end_is_refused() -> None:
     with pytest.raises(PeerRefused, match="another certificate") as raised:
         run(gate(), Channel(), shown=OTHER.encoded, told=told)
     assert isinstance(raised.value.error, BindingInvalid)
-    assert told == [raised.value]
+    assert [(one.refused, one.error) for one in told] == [(raised.value.refused, raised.value.error)]
 
 
 def test_a_handshake_in_which_no_certificate_came_is_refused() -> None:
@@ -129,3 +132,16 @@ def test_the_trust_store_gets_what_was_accepted_and_nothing_else() -> None:
     willing = Gate(replace(demands()), trusted.append)
     willing.receive(message(SERVER.encoded))
     assert trusted == [SERVER.encoded]
+
+
+def test_evidence_that_nothing_binds_to_the_key_is_refused() -> None:
+    """The readers bind everything that they take out of a certificate; should one forget to, it is not believed."""
+    envelope = opened(SERVER, ())
+    CERTIFICATE_RECIPE.follow(Shown(SERVER, envelope, NOW))
+    others = tuple(replace(one, holder=OTHER) for one in envelope.bindings if isinstance(one, ClaimsBinding))
+    assert others
+    for bindings in ((), others):
+        with pytest.raises(BindingInvalid, match="not bound to the certificate's key"):
+            CERTIFICATE_RECIPE.follow(Shown(SERVER, replace(envelope, bindings=bindings), NOW))
+    with pytest.raises(BindingInvalid, match="not bound"):
+        CERTIFICATE_RECIPE.follow(Shown(SERVER, replace(envelope, parts=()), NOW))

@@ -7,7 +7,9 @@ In the background check the token is the one that the verifier beside this broke
 the attester brings it. The broker looks at nothing but the token, so the two cannot differ.
 """
 
+import base64
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,14 +26,19 @@ from cloister.broker.audit.events import (
     SessionName,
 )
 from cloister.broker.recipient import Recipient
-from cloister.broker.secrets_rule import CPU, MEASUREMENT_CLAIM, ReleaseRule, measurement_of
+from cloister.broker.release import ReleasePolicy
+from cloister.broker.secrets_rule import CPU, MEASUREMENT_CLAIM, measurement_of
 from cloister.broker.secrets_vault import UnknownSecret, Vault
+from cloister.broker.session.provision import Provisioned, provision
+from cloister.broker.session.secret_value import SecretValue
+from cloister.broker.store_sessions import SessionShelf
 from cloister.errors import (
     CloisterError,
     Denied,
     EndorsementUnavailable,
     NotAttested,
     ParseError,
+    PolicyError,
     Undecided,
     VerificationError,
 )
@@ -46,6 +53,7 @@ RUNTIME_CLAIMS: Final = "runtime_data_claims"
 TEE_KEY: Final = "tee-pubkey"
 """Where a verifier that speaks for the KBS protocol puts the attested key, among the first submodule's evidence."""
 NO_RULE: Final = Unchecked("the request ended before a release rule was chosen")
+VERIFIERS_NONCE: Final = Unchecked("the nonce was the verifier's")
 NO_RESULT: Final = Unchecked("no valid attestation result was shown")
 HASHES: Final = {32: "sha256", 48: "sha384", 64: "sha512"}
 
@@ -59,7 +67,7 @@ class AuditTrail(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A secret on its way out: a JWE to the attested key."""
+    """What is on its way out: a JWE to the attested key. `version` counts those of the name."""
 
     name: str
     version: int
@@ -70,10 +78,10 @@ class Broker:
     """Releases secrets to attested keys. `keys` are those of the verifiers that it believes."""
 
     def __init__(
-        self, *, vault: Vault, audit: AuditTrail, keys: tuple[VerificationKey, ...], clock: Callable[[], datetime],
-        max_age: timedelta,
+        self, *, vault: Vault, shelf: SessionShelf, audit: AuditTrail, keys: tuple[VerificationKey, ...],
+        clock: Callable[[], datetime], max_age: timedelta,
     ) -> None:  # fmt: skip
-        self._vault, self._audit, self._keys = vault, audit, keys
+        self._vault, self._shelf, self._audit, self._keys = vault, shelf, audit, keys
         self._clock, self._max_age = clock, max_age
 
     def release(self, *, request: str, token: bytes, name: str) -> Release:
@@ -82,39 +90,81 @@ class Broker:
         Whatever comes of it is in the audit log first. Raises NotAttested (401), Denied (403), UnknownSecret (404),
         Undecided (503), ParseError (400: the name).
         """
-        case = Case(request=request, name=name, token=token)
+        return self._recorded(Case(request=request, asked=(name,), token=token), lambda case: self._secret(case, name))
+
+    def provision(self, *, request: str, token: bytes, session: str, service: str) -> Release:
+        """All that a service of a session gets, as JSON (docs/formats/broker-api.md). Raises as `release`."""
+        case = Case(request=request, asked=(f"session {session}, service {service}"[:200],), token=token)
+        return self._recorded(case, lambda case: self._service(case, session, service))
+
+    def _recorded(self, case: "Case", work: Callable[["Case"], Release]) -> Release:
         try:
-            return self._release(case)
+            return work(case)
         except ParseError:
             raise
         except CloisterError as error:
             self._audit.append(case.refused(error))
             raise
 
-    def _release(self, case: "Case") -> Release:
+    def _secret(self, case: "Case", name: str) -> Release:
         case.result = self._verified(case.token)
         recipient = attested_key(case.result)
-        one = self._vault.current(case.name)
-        case.rule, case.version = self._vault.rule_of(one), one.version
-        case.rule.check(case.result)
+        one = self._vault.current(name)
+        rule = self._vault.rule_of(one)
+        case.session = SessionName(name=f"release rule of {name}", version=str(one.version), sha256=rule.sha256)
+        rule.check(case.result)
         value = self._vault.open(one)
         try:
             jwe = recipient.encrypt(value.reveal())
         finally:
             value.wipe()
-        self._audit.append(case.released(recipient))
-        return Release(name=case.name, version=one.version, jwe=jwe)
+        self._audit.append(case.released(recipient, (SecretName(name=name, version=one.version),)))
+        return Release(name=name, version=one.version, jwe=jwe)
+
+    def _service(self, case: "Case", name: str, service: str) -> Release:
+        held = self._shelf.current(name)
+        case.session = SessionName(name=name, version=held.session.version, sha256=bytes.fromhex(held.sha256))
+        policy, now = ReleasePolicy(held.session, self._keys), self._clock()
+        try:
+            accepted = policy.accept(case.token, at=now, nonce=VERIFIERS_NONCE, max_age=self._max_age)
+        except ParseError as error:
+            raise NotAttested("the token is no attestation result") from error
+        case.result = accepted.result
+        recipient, one = attested_key(accepted.result), held.session.service(service)
+        secrets = () if one is None else held.session.secrets_of(one)
+        decision = policy.release(accepted, secrets, at=now, service=service)
+        if one is None or decision.recipient != recipient.spki:
+            raise NotAttested("the attestation result vouches for another key than it names")
+        try:
+            found = provision(held.session, one, self._shelf.values_for(held, one))
+        except PolicyError as error:
+            raise Denied(str(error), set_by=held.session.file) from error
+        jwe = recipient.encrypt(provision_document(found))
+        names = tuple(SecretName(name=f"{name}: {secret}"[:250], version=held.number) for secret in secrets)
+        self._audit.append(case.released(recipient, names or (SecretName(name=f"{name}: texts", version=held.number),)))
+        return Release(name=f"{name}: {service}", version=held.number, jwe=jwe)
 
     def _verified(self, token: bytes) -> AttestationResult:
         try:
-            return verify_result(
-                token, self._keys, at=self._clock(), nonce=Unchecked("the nonce was the verifier's"),
-                max_age=self._max_age,
-            )  # fmt: skip
+            return verify_result(token, self._keys, at=self._clock(), nonce=VERIFIERS_NONCE, max_age=self._max_age)
         except (ParseError, VerificationError) as error:
             raise NotAttested("the token is not an attestation result of a verifier that is trusted here") from error
         except EndorsementUnavailable as error:  # expired, or not valid yet: a new attestation decides
             raise NotAttested("the attestation result is not valid now; attest again") from error
+
+
+def provision_document(found: Provisioned) -> bytes:
+    """What a service gets, as JSON; every value in base64, because it may be any bytes."""
+
+    def text(value: SecretValue) -> str:
+        return base64.b64encode(value.reveal()).decode()
+
+    document = {
+        "command": [text(one) for one in found.command], "pwd": found.pwd,
+        "environment": {name: text(value) for name, value in found.environment.items()},
+        "files": {path: text(value) for path, value in found.files.items()},
+    }  # fmt: skip
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def attested_key(result: AttestationResult) -> Recipient:
@@ -135,20 +185,17 @@ class Case:
     """One request, and how far it came: what the audit log says of it."""
 
     request: str
-    name: str
+    asked: tuple[str, ...]
     token: bytes
     result: AttestationResult | None = None
-    rule: ReleaseRule | None = None
-    version: int = 0
+    session: SessionName | Unchecked = NO_RULE
 
-    def released(self, recipient: Recipient) -> Released:
+    def released(self, recipient: Recipient, secrets: tuple[SecretName, ...]) -> Released:
         """The entry that stands on the disk before the secret leaves."""
-        rule, result = self.rule, self.result
-        if rule is None or result is None:
+        if self.result is None or isinstance(self.session, Unchecked):
             raise Undecided("a release without a result and a rule")
         return Released(
-            request=self.request, session=_session(self.name, self.version, rule), evidence=_evidence(result),
-            secrets=(SecretName(name=self.name, version=self.version),),
+            request=self.request, session=self.session, evidence=_evidence(self.result), secrets=secrets,
             result=hashlib.sha256(self.token).digest(), recipient=hashlib.sha256(recipient.spki).digest(),
         )  # fmt: skip
 
@@ -156,8 +203,7 @@ class Case:
         """The entry of a request that got nothing."""
         kind, code = _kind(error)
         return kind(
-            request=self.request, secrets=(self.name,), code=code, reason=_reason(error),
-            session=NO_RULE if self.rule is None else _session(self.name, self.version, self.rule),
+            request=self.request, secrets=self.asked, code=code, reason=_reason(error), session=self.session,
             evidence=NO_RESULT if self.result is None else _evidence(self.result),
             result=NO_RESULT if self.result is None else hashlib.sha256(self.token).digest(),
         )  # fmt: skip
@@ -177,11 +223,6 @@ def _reason(error: CloisterError) -> str:
     """The error's words, which are ours, within what an entry takes."""
     text = "".join(letter if letter.isprintable() else " " for letter in str(error))
     return text[:900] or type(error).__name__
-
-
-def _session(name: str, version: int, rule: ReleaseRule) -> SessionName:
-    """What decided: the release rule of this version of the secret."""
-    return SessionName(name=f"release rule of {name}", version=str(version), sha256=rule.sha256)
 
 
 def _evidence(result: AttestationResult) -> tuple[Evidence, ...]:

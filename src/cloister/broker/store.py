@@ -14,7 +14,7 @@ from cloister.broker.store_database import Database, Row
 from cloister.broker.store_sqlite import SqliteDatabase
 from cloister.errors import UsageError
 
-__all__ = ["MIGRATIONS", "Sealed", "Store", "open_database"]
+__all__ = ["MIGRATIONS", "Sealed", "Store", "StoredSession", "open_database"]
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -27,11 +27,17 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE answered (ticket {bytes} PRIMARY KEY, result {bytes} NOT NULL, expires BIGINT NOT NULL)",
         "CREATE INDEX answered_by_expiry ON answered (expires)",
     ),
+    (
+        """CREATE TABLE sessions (
+            name TEXT NOT NULL, number BIGINT NOT NULL, sha256 TEXT NOT NULL, created BIGINT NOT NULL,
+            revoked BIGINT, wrapped_key {bytes}, ciphertext {bytes}, PRIMARY KEY (name, number))""",
+    ),
 )
 """Steps of the schema. Only ever added to."""
 CLEANING: Final = timedelta(seconds=60)
 SLACK: Final = timedelta(minutes=10)
 """How much longer than the challenge itself its answer is remembered: replicas' clocks differ."""
+SESSION_COLUMNS: Final = "name, number, sha256, created, revoked, wrapped_key, ciphertext"
 COLUMNS: Final = "name, version, rule, created, expires, revoked, wrapped_key, ciphertext"
 
 
@@ -44,6 +50,19 @@ class Sealed:
     rule: str
     created: datetime
     expires: datetime | None
+    revoked: datetime | None
+    wrapped_key: bytes = field(repr=False)
+    ciphertext: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """One session as it is stored: `number` counts those of the same name, `sha256` is its identity."""
+
+    name: str
+    number: int
+    sha256: str
+    created: datetime
     revoked: datetime | None
     wrapped_key: bytes = field(repr=False)
     ciphertext: bytes = field(repr=False)
@@ -126,6 +145,35 @@ class Store:
         )
         return self._database.write(statement, (_seconds(self._clock()), name, version)) == 1
 
+    # ---- sessions
+
+    def add_session(self, one: StoredSession) -> bool:
+        """Store a session; False if there is one with that number already."""
+        statement = (
+            f"INSERT INTO sessions ({SESSION_COLUMNS}) VALUES (?, ?, ?, ?, NULL, ?, ?)"  # noqa: S608 - a constant
+            " ON CONFLICT (name, number) DO NOTHING"
+        )
+        values = (one.name, one.number, one.sha256, _seconds(one.created), one.wrapped_key, one.ciphertext)
+        return self._database.write(statement, values) == 1
+
+    def latest_session(self, name: str) -> StoredSession | None:
+        """The newest session of that name, revoked or not; None if there is none."""
+        where = "WHERE name = ? ORDER BY number DESC LIMIT 1"
+        rows = self._database.read(f"SELECT {SESSION_COLUMNS} FROM sessions {where}", (name,))  # noqa: S608 - constants
+        return _session(rows[0]) if rows else None
+
+    def sessions(self) -> list[StoredSession]:
+        """Every session, oldest first."""
+        statement = f"SELECT {SESSION_COLUMNS} FROM sessions ORDER BY name, number"  # noqa: S608 - a constant
+        return [_session(row) for row in self._database.read(statement)]
+
+    def revoke_session(self, name: str) -> int:
+        """Destroy the keys and ciphertexts of all sessions of that name; how many were not revoked before."""
+        statement = (
+            "UPDATE sessions SET revoked = ?, wrapped_key = NULL, ciphertext = NULL WHERE name = ? AND revoked IS NULL"
+        )
+        return self._database.write(statement, (_seconds(self._clock()), name))
+
     def ping(self) -> None:
         """DatabaseUnavailable if the database does not answer."""
         self._database.read("SELECT 1")
@@ -165,6 +213,14 @@ def _sealed(row: Row) -> Sealed:
     return Sealed(
         name=str(name), version=int(version or 0), rule=str(rule), created=_time(created) or datetime.now(UTC),
         expires=_time(expires), revoked=_time(revoked), wrapped_key=_bytes(wrapped), ciphertext=_bytes(ciphertext),
+    )  # fmt: skip
+
+
+def _session(row: Row) -> StoredSession:
+    name, number, sha256, created, revoked, wrapped, ciphertext = row
+    return StoredSession(
+        name=str(name), number=int(number or 0), sha256=str(sha256), created=_time(created) or datetime.now(UTC),
+        revoked=_time(revoked), wrapped_key=_bytes(wrapped), ciphertext=_bytes(ciphertext),
     )  # fmt: skip
 
 

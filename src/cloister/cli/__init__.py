@@ -17,7 +17,7 @@ __all__ = ["COMMANDS", "command_parser", "main"]
 COMMANDS: dict[str, str] = {
     "run": "run a program in the software enclave, or in an emulated TEE",
     "prove": "controlled experiment: is the program's secret readable by the administrator?",
-    "lab": "the exercise, end to end, with an HTML report",
+    "lab": "the exercise, end to end, with an HTML report; seven attacks and defences by hand",
     "dump": "dump what is readable of a running process tree: ELF core and JSON map",
     "scan": "look for a known secret in a process, core or file",
     "trace": "list the system calls of a program and what they reveal",

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -95,8 +96,14 @@ def _signer(path: Path) -> Measurement:
 def opened_key(args: argparse.Namespace, *, make: bool) -> ClosableKey:
     """The platform key; `make` says whether a missing file is made. UsageError."""
     if args.platform_key == TPM:
+        silence_tss()
         return TpmPlatformKey(args.tpm)
     return FilePlatformKey(Path(args.platform_key), make=make)
+
+
+def silence_tss() -> None:
+    """Have tpm2-tss not write its own log to the terminal, unless asked to: what is wrong is said in our message."""
+    os.environ.setdefault("TSS2_LOG", "all+none")
 
 
 def counter_of(args: argparse.Namespace) -> MonotonicCounter | None:
@@ -106,6 +113,7 @@ def counter_of(args: argparse.Namespace) -> MonotonicCounter | None:
     kind, _, index = args.counter.partition(":")
     if kind != TPM:
         return FileCounter(Path(args.counter))
+    silence_tss()
     try:
         number = int(index, 0)
     except ValueError as error:

@@ -47,22 +47,28 @@ def appraiser_maker(args: argparse.Namespace) -> "Callable[[SigningKey], Apprais
     return make
 
 
-def announced(service: "Service", how: "Listening", address: tuple[str, int]) -> None:
+def announced(service: "Service", how: "Listening", address: tuple[str, int], token_file: str | None) -> None:
     """Say where it listens, what it is, and the next command to type. The token is shown here, once."""
-    from cloister.serve.first_start import fingerprint_of  # noqa: PLC0415 - an extra
+    from cloister.serve.first_start import fingerprint_of, private_file  # noqa: PLC0415 - an extra
 
     scheme = "http" if how.certificate is None else "https"
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     url = f"{scheme}://{host}:{address[1]}"
-    lines = [f"cloister serve: listening on {url}"]
+    lines = []
     if how.certificate is not None:
         lines.append(f"certificate: {how.certificate}, SHA-256 {fingerprint_of(how.certificate)}")
     if service.shared.new_token:
+        if token_file is None:
+            lines += ["", "The administrator's token, shown this once:", "", f"    {service.shared.new_token}", ""]
+            lines += ["Next: keep it in a file that only you can read, and store a secret:", ""]
+            lines += ["    install -m 600 /dev/stdin admin-token     # paste it, then Ctrl-D"]
+        else:
+            private_file(Path(token_file), service.shared.new_token.encode() + b"\n")
+            lines += ["", f"The administrator's token is in {token_file}. Next: store a secret:", ""]
+        ca = "" if how.certificate is None else f" --ca {how.certificate}"
+        token = token_file or "admin-token"
         lines += [
-            "", "The administrator's token, shown this once:", "", f"    {service.shared.new_token}", "",
-            "Next: keep it in a file that only you can read, and store a secret:", "",
-            "    install -m 600 /dev/stdin admin-token     # paste the token, then Ctrl-D",
-            f"    cloister secret put app/keys/db --to snp:MEASUREMENT --url {url} --admin-token-file admin-token"
-            + ("" if how.certificate is None else f" --ca {how.certificate}") + " < db.key", "",
+            f"    cloister secret put app/keys/db --to snp:MEASUREMENT --url {url}{ca} \\",
+            f"        --admin-token-file {token} < db.key", "",
         ]  # fmt: skip
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    print("\n".join([*lines, f"cloister serve: listening on {url}"]), file=sys.stderr, flush=True)

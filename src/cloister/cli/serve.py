@@ -59,6 +59,9 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate in PEM (default: a self-signed one is made)")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key")
     parser.add_argument(
+        "--admin-token-file", metavar="FILE", help="first start: write the token to this new file, and do not show it"
+    )
+    parser.add_argument(
         "--unsafe-plain-http", action="store_true", help="no TLS: behind a proxy on this host, or tests"
     )
     add_trust_options(parser)
@@ -89,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             how = Listening(**dict(zip(("certificate", "key"), service.state.certificate(host), strict=True)))
         server = server_for(service.application, how)
         with bind(host, port) as listener:
-            announced(service, how, listener.getsockname()[:2])
+            announced(service, how, listener.getsockname()[:2], args.admin_token_file)
             run_until_stopped(server, listener)
     finally:
         service.close()

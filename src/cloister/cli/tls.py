@@ -119,10 +119,10 @@ def report_refusal(refusal: PeerRefused, args: argparse.Namespace) -> int:
     if refusal.verdict is not None:
         report_verdict(refusal.verdict, args)
     elif args.json:
-        print_document(args.address, failure_document(error))
+        print_document(args.address, failure_document(error, container=refusal.container))
     else:
         lines = failure_lines(
-            args.address, error, container=(), explain=args.explain, hint=hint_for(error, b""),
+            args.address, error, container=refusal.container, explain=args.explain, hint=hint_for(error, b""),
             width=width_of_terminal(),
         )  # fmt: skip
         print_lines(lines)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from cloister._wire import Record, raw, u32, u64
 from cloister.errors import ParseError, UsageError
-from cloister.seal.fresh_file import fresh_file, is_there
+from cloister.seal.fresh_file import is_there, make_once
 
 __all__ = ["FileCounter", "MonotonicCounter"]
 
@@ -55,9 +55,7 @@ class FileCounter:
         """UsageError if the file cannot be used."""
         self.path = path
         if not is_there(path):
-            with fresh_file(path) as file:
-                file.write(_content_of(secrets.token_bytes(16), 0))
-                file.publish()
+            make_once(path, _content_of(secrets.token_bytes(16), 0))
         self.identifier = self._content().identifier
 
     def read(self) -> int:

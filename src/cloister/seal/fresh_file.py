@@ -13,7 +13,7 @@ from typing import Final
 
 from cloister.errors import UsageError
 
-__all__ = ["FreshFile", "fresh_file", "is_there"]
+__all__ = ["FreshFile", "fresh_file", "is_there", "make_once"]
 
 MODE: Final = 0o600
 
@@ -64,6 +64,17 @@ def fresh_file(path: Path) -> Iterator[FreshFile]:
         yield FreshFile(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_once(path: Path, content: bytes | bytearray) -> None:
+    """A small file with this content, unless another process was faster and made one: that one stays. UsageError."""
+    try:
+        with fresh_file(path) as file:
+            file.write(content)
+            file.publish()
+    except UsageError:
+        if not is_there(path):
+            raise
 
 
 def is_there(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from cloister._wire import Record, raw, reserved, u32
 from cloister.errors import ParseError, UsageError
-from cloister.seal.fresh_file import fresh_file, is_there
+from cloister.seal.fresh_file import is_there, make_once
 from cloister.seal.keys import KEY_SIZE, Binding, expand
 from cloister.seal.wiping import wipe, wiped
 
@@ -83,13 +83,7 @@ def _make(path: Path) -> None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make {path.parent}: {error.strerror}") from error
-        with fresh_file(path) as file:
-            file.write(content)
-            try:
-                file.publish()
-            except UsageError:
-                if not is_there(path):
-                    raise
+        make_once(path, content)
 
 
 def _read(path: Path) -> bytearray:

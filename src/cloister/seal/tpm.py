@@ -12,6 +12,7 @@ Needs the extra `tpm` (tpm2-pytss, and tpm2-tss in the system).
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -29,7 +30,8 @@ UNIQUE: Final = b"cloister platform key 1"
 """Mixed into the key, so that nobody else's template gives the same one."""
 LONGEST_INFO: Final = 1023
 """TPM2B_MAX_BUFFER has 1,024 bytes (part 2), one of them is HKDF's."""
-FIRST_INDEX, LAST_INDEX = 0x01800000, 0x01BFFFFF
+FIRST_INDEX: Final = 0x01800000
+LAST_INDEX: Final = 0x01BFFFFF
 """NV indices that are the owner's to give (TCG Registry of Reserved TPM 2.0 Handles)."""
 VALUE_SIZE: Final = 8
 
@@ -77,7 +79,7 @@ class TpmPlatformKey:
     def __init__(self, tcti: str = DEFAULT_TCTI) -> None:
         self.tcti, self.name = tcti, f"the platform key of the TPM {tcti}"
         tss = self._tss = _pytss()
-        self._open = contextlib.ExitStack()
+        self._open, self._lock = contextlib.ExitStack(), threading.Lock()  # ESAPI contexts are not for two threads
         with contextlib.ExitStack() as opened, _told("make a platform key", tcti):
             self._tpm: ESAPI = opened.enter_context(tss.ESAPI(tcti))
             salting, *_ = self._tpm.create_primary(None, "ecc")
@@ -100,7 +102,7 @@ class TpmPlatformKey:
         del binding
         if len(info) > LONGEST_INFO:
             raise ValueError(f"{len(info)} bytes of info; a TPM takes {LONGEST_INFO}")
-        with _told("derive a key", self.tcti):
+        with self._lock, _told("derive a key", self.tcti):
             answer = self._tpm.hmac(self._key, info + b"\1", self._tss.TPM2_ALG.SHA256, session1=self._session)
         made = bytearray(bytes(answer))
         if len(made) != KEY_SIZE:

@@ -14,6 +14,7 @@ from cloister.broker.flow import Broker
 from cloister.broker.nonces import Challenges
 from cloister.broker.secrets_vault import Vault
 from cloister.broker.store import Store, open_database
+from cloister.broker.store_sessions import SessionShelf
 from cloister.result.jwk import thumbprint
 from cloister.result.keys import VerificationKey
 from cloister.result.signing import SigningKey
@@ -72,6 +73,7 @@ class Service:
             self.audit = AuditLog.open(settings.state / "audit.log", self.state.audit_key(), settings.clock)
             opened.callback(self.audit.close)
             self.vault = Vault(self.store, key, settings.clock)
+            self.shelf = SessionShelf(self.store, key, settings.clock)
             self._challenges = Challenges(self.shared.challenges, settings.clock, lifetime=settings.lifetime)
             self.workers, self.metrics = Workers(), Metrics()
             self.application = Application(self._routes(), journal, self.metrics)
@@ -98,7 +100,11 @@ class Service:
             ).routes()
         if wanted.broker:
             routes += AdminApi(
-                vault=self.vault, audit=self.audit, workers=self.workers, token_sha256=self.shared.administrator
+                vault=self.vault,
+                shelf=self.shelf,
+                audit=self.audit,
+                workers=self.workers,
+                token_sha256=self.shared.administrator,
             ).routes()
         return routes
 
@@ -107,5 +113,10 @@ class Service:
         own = self.shared.signing.spki
         keys = (VerificationKey(spki=own, kid=thumbprint(own)), *self.settings.verifier_keys)
         return Broker(
-            vault=self.vault, audit=self.audit, keys=keys, clock=self.settings.clock, max_age=self.settings.lifetime
+            vault=self.vault,
+            shelf=self.shelf,
+            audit=self.audit,
+            keys=keys,
+            clock=self.settings.clock,
+            max_age=self.settings.lifetime,
         )

@@ -95,7 +95,7 @@ class Course:
     ) -> None:
         """Go on until the application may speak; ssl.SSLWantReadError where bytes must come first. PeerRefused."""
         if self.refusal is not None:
-            raise self.refusal
+            raise self.refusal.again()
         if self.done:
             return
         try:
@@ -103,17 +103,18 @@ class Course:
             fresh = self._freshen(channel, shown, agreed, read, write)
             self.peer = self._conclude(channel, shown, fresh)
         except PeerRefused as refusal:
-            self._refuse(refusal)
+            self._remember(refusal)
             raise
         except CloisterError as error:
-            raise self._refuse(PeerRefused.because(error)) from error
+            made = PeerRefused.because(error)
+            self._remember(made)
+            raise made from error
         self.done = True
 
-    def _refuse(self, refusal: PeerRefused) -> PeerRefused:
-        self.refusal = refusal
+    def _remember(self, refusal: PeerRefused) -> None:
+        self.refusal = refusal.again()
         if self.ends.report is not None:
-            self.ends.report(refusal)
-        return refusal
+            self.ends.report(self.refusal)
 
     def _shake(self, shake: Callable[[], None]) -> None:
         if self._shaken:
@@ -125,7 +126,7 @@ class Course:
             raise
         except ssl.SSLError as error:
             if gate is not None and gate.refusal is not None:
-                raise gate.refusal from error
+                raise gate.refusal.again() from error
             reason = str(getattr(error, "reason", ""))  # absent where Python raised it, not OpenSSL
             if gate is not None and gate.certificate is not None and reason in WITHOUT_KEY:
                 raise SignatureInvalid("the peer does not hold the key of the certificate that it shows") from error
@@ -168,7 +169,8 @@ class Course:
         if gate is None:
             return ()
         if gate.certificate is None or gate.refusal is not None:
-            raise gate.refusal or PeerRefused("the handshake ended without a certificate that was appraised")
+            refused = gate.refusal or PeerRefused("the handshake ended without a certificate that was appraised")
+            raise refused.again()
         version, resumed = channel.version() or "", bool(channel.session_reused)
         return RECIPE.follow(Finished(version, resumed, shown(), gate.certificate, fresh))
 

@@ -22,7 +22,7 @@ from cloister.envelope import ClaimsBinding, Envelope, KeyBinding
 from cloister.envelope.contents import Opening
 from cloister.envelope.ratls import open_container
 from cloister.envelope.recognise import recognise
-from cloister.errors import BindingInvalid, NotAttested, NotFresh, UsageError
+from cloister.errors import BindingInvalid, CloisterError, NotAttested, NotFresh, UsageError
 from cloister.model import Challenge, Unchecked
 from cloister.tls.identity import now
 from cloister.tls.refusal import PeerRefused
@@ -59,16 +59,20 @@ class Demands:
     def appraise(self, certificates: Sequence[bytes]) -> Verdict:
         """Verify and appraise the evidence in the first of these certificates; the others are endorsements at best.
 
-        Raises what the verifier raises, and PeerRefused where the status is not accepted. That the peer holds the key
-        is the handshake's to show.
+        PeerRefused with what the verifier raised, or with the verdict where its status is not accepted; NotAttested or
+        ParseError where there is no evidence to verify. That the peer holds the key is the handshake's to show.
         """
         if not certificates:
             raise NotAttested("it shows no certificate, and so no evidence")
         leaf, *others = map(Certificate.parse, certificates)
         envelope = opened(leaf, others)
         at = self.clock()
-        checks = CERTIFICATE_RECIPE.explain(CERTIFICATE_RECIPE.follow(Shown(leaf, envelope, at)))
-        return self.accepted(with_checks(self.judge(envelope, NO_NONCE, at), checks))
+        try:
+            checks = CERTIFICATE_RECIPE.explain(CERTIFICATE_RECIPE.follow(Shown(leaf, envelope, at)))
+            verdict = self.judge(envelope, NO_NONCE, at)
+        except CloisterError as error:
+            raise PeerRefused.because(error, envelope.path) from error
+        return self.accepted(with_checks(verdict, checks))
 
     def judge(self, envelope: Envelope, challenge: Challenge | Unchecked, at: datetime) -> Verdict:
         """The verdict about an envelope, whatever it is."""

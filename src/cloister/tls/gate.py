@@ -53,9 +53,9 @@ class Gate:
             verdict = self.demands.appraise(certificates)
             self._trust(certificates[0])
         except PeerRefused as refusal:
-            self.refusal = refusal
+            self.refusal = refusal.again()
         except CloisterError as error:
-            self.refusal = PeerRefused.because(error)
+            self.refusal = PeerRefused.because(error).again()
         except Exception as error:  # noqa: BLE001 - what nobody foresaw must refuse too, and be told to whoever connects
             self.refusal = PeerRefused(f"the TLS peer's certificate could not be handled: {error!r}")
         else:

@@ -4,7 +4,7 @@ It is an `ssl.SSLError` too, because asyncio, anyio and httpcore end a connectio
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cloister.errors import CloisterError, EndorsementUnavailable, VerificationError
 from cloister.verification.recipe import Check
@@ -19,10 +19,19 @@ class PeerRefused(CloisterError, ssl.SSLError):
 
     `error` is what the verifier raised, or None where the evidence is authentic and the policy is not satisfied: then
     `verdict` says how. `checks` are all that were made, in both cases. `exit_code` is that of `cloister verify`.
+    `container` says what the evidence was in, outermost first, as far as it could be opened.
     """
 
-    def __init__(self, reason: str, *, error: CloisterError | None = None, verdict: Verdict | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        error: CloisterError | None = None,
+        verdict: Verdict | None = None,
+        container: Sequence[str] = (),
+    ) -> None:
         super().__init__(reason)
+        self.container = tuple(container)
         self.refused, self.error, self.verdict = reason, error, verdict
         if verdict is not None:
             self.exit_code = EXIT_CODES[str(verdict.status)]
@@ -45,11 +54,22 @@ class PeerRefused(CloisterError, ssl.SSLError):
         """Whether an endorsement was missing, so that trying again with it is sensible."""
         return isinstance(self.error, EndorsementUnavailable)
 
+    def again(self) -> "PeerRefused":
+        """The same refusal, to be kept or raised anew: without tracebacks.
+
+        A traceback holds the frames, and so the connection and its keys; one that the connection holds itself would
+        keep all of it in memory until Python looks for circles.
+        """
+        if self.error is not None:
+            for one in chain_of(self.error):
+                one.__traceback__ = None
+        return PeerRefused(self.refused, error=self.error, verdict=self.verdict, container=self.container)
+
     @classmethod
-    def because(cls, error: CloisterError) -> "PeerRefused":
+    def because(cls, error: CloisterError, container: Sequence[str] = ()) -> "PeerRefused":
         """The refusal for what the verifier raised."""
         word = "is not attested" if isinstance(error, VerificationError) else "cannot be verified"
-        return cls(f"the TLS peer {word}: {error}", error=error)
+        return cls(f"the TLS peer {word}: {error}", error=error, container=container)
 
 
 def refusal_in(error: BaseException) -> PeerRefused | None:

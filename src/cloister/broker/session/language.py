@@ -43,7 +43,7 @@ session_name = Text(words="a session's name: names joined by `/`", pattern=SESSI
 sha256 = Text(words="a SHA-256: 64 hexadecimal digits", pattern="[0-9a-fA-F]{64}")
 digits = Text(words="hexadecimal digits, two for each byte", pattern="(?:[0-9a-fA-F]{2}){1,64}")
 line = Text(words="text without a NUL", pattern=r"[^\x00]*")
-path = Text(words="an absolute path", pattern=r"/[^\x00]*", longest=1024)
+path = Text(words="an absolute path without control characters", pattern=r"/[^\x00-\x1f\x7f]*", longest=1024)
 pem = Text(words="a public key in PEM: the lines from BEGIN PUBLIC KEY to END PUBLIC KEY, below `key: |`", longest=2048,
            pattern=r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\n?")  # fmt: skip
 key_holder = Record({
