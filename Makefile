@@ -52,6 +52,13 @@ bench-verify: setup
 bench-emulate: packages setup
 	$(BIN)/python -m benchmarks.emulate $(BENCH)
 
+# Attested beside plain TLS 1.3 handshakes, and appends to the audit log.
+.PHONY: bench-tls bench-log
+bench-tls: setup
+	$(BIN)/python -m benchmarks.tls $(BENCH)
+bench-log: setup
+	$(BIN)/python -m benchmarks.audit_log $(BENCH)
+
 .PHONY: fuzz
 fuzz: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'

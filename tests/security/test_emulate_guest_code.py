@@ -4,6 +4,7 @@ Each program runs without privilege. In the engine that matters for more than ma
 instructions read physical memory, past the TEE's check.
 """
 
+import errno
 import os
 import random
 import subprocess
@@ -15,6 +16,7 @@ from tests.machines.build import assembled
 from tests.machines.running import SMALL, Run, machine_for
 
 from cloister.emulate.catalogue import native_kind
+from cloister.emulate.linux.messages import HostCall, HostReply
 from cloister.emulate.machine import Ending, Shape
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.measure.image import PAGE, Architecture, Image, ImagePage, Permission, read_image
@@ -154,6 +156,12 @@ def test_code_that_changes_itself_runs_as_it_is_now(tmp_path: Path, before: int)
     assert run(tmp_path, "native", CHANGES_ITSELF.format(before=before)).status == 1 + 2 + 3 + 4 + 5
 
 
+def unreachable(request: bytes) -> bytes:
+    """A host that grants nothing."""
+    call = HostCall.parse(request[: HostCall.SIZE])
+    return HostReply.message(call.operation, call.sequence, errno.EACCES)
+
+
 def fuzzed(architecture: Architecture, seed: int) -> Ending | None:
     """Run random bytes; None if they did not end within the limit."""
     source = random.Random(seed)  # noqa: S311 - to be repeated
@@ -165,7 +173,9 @@ def fuzzed(architecture: Architecture, seed: int) -> Ending | None:
     image = Image(
         architecture=architecture, entry=0x400000, headers=0, header_count=0, end=0x404000, pages=pages
     )  # fmt: skip
-    machine = native_kind(architecture).make(Shape(memory=1024, frames=32), Run().terminal(), Keystore(Path("/none")))
+    terminal = Run().terminal()
+    machine = native_kind(architecture).make(Shape(memory=1024, frames=32), terminal, Keystore(Path("/none")))
+    machine.host.serve = unreachable  # what random bytes ask of the system must not reach this one's files
     left = iter(range(INTERRUPTS))
 
     def look(_view: object) -> None:

@@ -74,6 +74,8 @@ def test_an_approval_relabelled_for_this_session() -> None:
     relabelled = replace(stolen, session=made.name, hash=session_hash(made), predecessor="")
     with pytest.raises(SignatureInvalid):
         agreement(made, None, [relabelled])
+    with pytest.raises(BindingInvalid, match="another place in its history"):
+        agreement(made, None, [replace(sign_approval(made, ALICE), predecessor="00" * 32)])
 
 
 def test_an_approval_in_somebody_else_s_name() -> None:
@@ -194,3 +196,10 @@ def test_two_strict_alternatives_do_not_allow_a_mixture() -> None:
     mixed = document()
     mixed["services"][0]["attestation"] = [strict, strict | {"measurement": OTHER}]
     assert weakens(mixed, old_platform)
+
+
+def test_measurements_that_look_alike_where_they_are_shortened() -> None:
+    """Whoever finds a program whose measurement begins with the same 16 digits is not let in unnoticed."""
+    other = document()
+    other["services"][0]["attestation"][0]["measurement"] = MEASUREMENT[:32] + OTHER[32:]
+    assert [one.text for one in differences(session(), session(other)) if one.weakens and "`pin`" in one.text]

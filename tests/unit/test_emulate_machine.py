@@ -1,5 +1,6 @@
 """The core of every machine, on the one without a TEE: memory, exits, the bounce buffer, how a run ends."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from tests.machines.build import ARCHITECTURES, LAB_PROGRAM, assembled, program
 from tests.machines.running import SMALL, Run, machine_for
 
 from cloister.emulate.host import Cause, PhysicalMemory
+from cloister.emulate.linux.messages import HostCall, HostReply
 from cloister.emulate.machine import Machine, Shape
 from cloister.emulate.paging import Access, MemoryFault, Stage
 from cloister.errors import UsageError
@@ -247,3 +249,15 @@ def test_floating_point_begins_as_the_abi_says(tmp_path: Path) -> None:
     assert run.of(machine, image).status == 0
     machine.close()
     assert bytes(run.output) == (0x37F).to_bytes(4, "little") + (0x1F80).to_bytes(4, "little")
+
+
+def test_a_host_that_does_not_carry_the_last_record_leaves_the_owner_without_an_end(tmp_path: Path) -> None:
+    image = read_image(assembled(tmp_path, ".globl _start\n_start: mov $60, %eax; xor %edi, %edi; syscall\n"))
+    run = Run()
+    machine = machine_for("native", run, tmp_path, image)
+    machine.host.serve = lambda request: HostReply.message(
+        HostCall.parse(request[: HostCall.SIZE]).operation, HostCall.parse(request[: HostCall.SIZE]).sequence, errno.EIO
+    )
+    ending = run.of(machine, image)
+    machine.close()
+    assert ending.status == 0

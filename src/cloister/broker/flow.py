@@ -10,6 +10,7 @@ the attester brings it. The broker looks at nothing but the token, so the two ca
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from cloister.broker.recipient import Recipient
 from cloister.broker.release import ReleasePolicy
 from cloister.broker.secrets_rule import CPU, MEASUREMENT_CLAIM, measurement_of
 from cloister.broker.secrets_vault import UnknownSecret, Vault
+from cloister.broker.session.language import NAME, SESSION_NAME
 from cloister.broker.session.provision import Provisioned, provision
 from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.store_sessions import SessionShelf
@@ -55,6 +57,11 @@ TEE_KEY: Final = "tee-pubkey"
 NO_RULE: Final = Unchecked("the request ended before a release rule was chosen")
 VERIFIERS_NONCE: Final = Unchecked("the nonce was the verifier's")
 NO_RESULT: Final = Unchecked("no valid attestation result was shown")
+SESSION, SERVICE = re.compile(SESSION_NAME), re.compile(NAME)
+LONGEST_NAME: Final = 256
+MOST_IN_ENTRY: Final = 64
+"""Secrets that one entry of the audit log names."""
+NO_SECRET: Final = "(none: the service's texts only)"
 HASHES: Final = {32: "sha256", 48: "sha384", 64: "sha512"}
 
 
@@ -94,7 +101,10 @@ class Broker:
 
     def provision(self, *, request: str, token: bytes, session: str, service: str) -> Release:
         """All that a service of a session gets, as JSON (docs/formats/broker-api.md). Raises as `release`."""
-        case = Case(request=request, asked=(f"session {session}, service {service}"[:200],), token=token)
+        for what, pattern, name in (("session", SESSION, session), ("service", SERVICE, service)):
+            if len(name) > LONGEST_NAME or not pattern.fullmatch(name):
+                raise ParseError(what, "name", 0, "is not the name of one")
+        case = Case(request=request, asked=(service,), token=token)
         return self._recorded(case, lambda case: self._service(case, session, service))
 
     def _recorded(self, case: "Case", work: Callable[["Case"], Release]) -> Release:
@@ -122,6 +132,7 @@ class Broker:
         return Release(name=name, version=one.version, jwe=jwe)
 
     def _service(self, case: "Case", name: str, service: str) -> Release:
+        case.result = self._verified(case.token)  # before anything is looked up: strangers learn no names
         held = self._shelf.current(name)
         case.session = SessionName(name=name, version=held.session.version, sha256=bytes.fromhex(held.sha256))
         policy, now = ReleasePolicy(held.session, self._keys), self._clock()
@@ -129,7 +140,6 @@ class Broker:
             accepted = policy.accept(case.token, at=now, nonce=VERIFIERS_NONCE, max_age=self._max_age)
         except ParseError as error:
             raise NotAttested("the token is no attestation result") from error
-        case.result = accepted.result
         recipient, one = attested_key(accepted.result), held.session.service(service)
         secrets = () if one is None else held.session.secrets_of(one)
         decision = policy.release(accepted, secrets, at=now, service=service)
@@ -140,8 +150,10 @@ class Broker:
         except PolicyError as error:
             raise Denied(str(error), set_by=held.session.file) from error
         jwe = recipient.encrypt(provision_document(found))
-        names = tuple(SecretName(name=f"{name}: {secret}"[:250], version=held.number) for secret in secrets)
-        self._audit.append(case.released(recipient, names or (SecretName(name=f"{name}: texts", version=held.number),)))
+        for first in range(0, max(len(secrets), 1), MOST_IN_ENTRY):
+            some = secrets[first : first + MOST_IN_ENTRY] or (NO_SECRET,)
+            named = tuple(SecretName(name=secret, version=held.number) for secret in some)
+            self._audit.append(case.released(recipient, named))
         return Release(name=f"{name}: {service}", version=held.number, jwe=jwe)
 
     def _verified(self, token: bytes) -> AttestationResult:

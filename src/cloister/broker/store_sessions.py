@@ -82,6 +82,10 @@ class SessionShelf:
             raise Denied("the session was revoked", set_by="the session's owner")
         return self._opened(newest)
 
+    def listed(self) -> list[StoredSession]:
+        """Every session that was ever in effect, oldest first; what is secret in it stays encrypted."""
+        return self._store.sessions()
+
     def revoke(self, name: str) -> int:
         """Destroy every version of a session and what was made for it; how many there were."""
         if self._store.latest_session(name) is None:

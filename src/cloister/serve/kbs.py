@@ -3,6 +3,7 @@
 POST /kbs/v0/auth      200 Challenge, cookie `kbs-session-id`
 POST /kbs/v0/attest    200 {"token": EAR}, for an attester that answers the challenge of its cookie; once
 GET  /kbs/v0/resource/REPOSITORY/TYPE/TAG    200 JWE; by the cookie (background check) or a bearer token (passport)
+GET  /cloister/v1/provision/SERVICE/SESSION  200 JWE of all that a service of a session gets; the same, for sessions
 """
 
 import base64
@@ -23,7 +24,7 @@ from cloister.serve.appraiser import Appraiser
 from cloister.serve.body import read_body
 from cloister.serve.journal import note, request_id
 from cloister.serve.kbs_messages import parse_attestation, parse_request
-from cloister.serve.problems import kbs_error
+from cloister.serve.problems import kbs_error, problem
 from cloister.serve.workers import Workers
 
 __all__ = ["COOKIE", "KbsApi"]
@@ -54,7 +55,10 @@ class KbsApi:
                 Route("/kbs/v0/attest", self.attest, methods=["POST"]),
             ]
         if self.broker is not None:
-            found.append(Route("/kbs/v0/resource/{repository}/{type}/{tag}", self.resource, methods=["GET"]))
+            found += [
+                Route("/kbs/v0/resource/{repository}/{type}/{tag}", self.resource, methods=["GET"]),
+                Route("/cloister/v1/provision/{service}/{session:path}", self.provision, methods=["GET"]),
+            ]
         return found
 
     async def auth(self, request: Request) -> Response:
@@ -93,6 +97,23 @@ class KbsApi:
             return kbs_error(error)
         note(request, step="release", secret=name, version=release.version)
         return JSONResponse(dict(release.jwe))
+
+    async def provision(self, request: Request) -> Response:
+        """All that a service of a session gets, for the attested key. No part of the KBS protocol; by its sessions."""
+        try:
+            release = await self.workers.run(lambda: self._provide(request))
+        except CloisterError as error:
+            return problem(error)
+        note(request, step="provision", secret=release.name, version=release.version)
+        return JSONResponse(dict(release.jwe))
+
+    def _provide(self, request: Request) -> Release:
+        if self.broker is None:
+            raise UsageError("this service releases nothing")
+        token, asked = self._token(request), request.path_params
+        return self.broker.provision(
+            request=request_id(request), token=token, session=asked["session"], service=asked["service"]
+        )
 
     def _appraise(self, request: Request, ticket: Ticket, body: bytes) -> bytes:
         if self.appraiser is None:

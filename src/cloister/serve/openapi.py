@@ -97,6 +97,10 @@ SCHEMAS: Final[Document] = {
             "release": {"$ref": "#/components/schemas/Rule"}, "expires": {"type": "string", "format": "date-time"},
         },
     },
+    "SessionUpdate": {
+        "type": "object", "required": ["session"], "additionalProperties": False,
+        "properties": {"session": TEXT, "approvals": {"type": "array", "items": {"type": "object"}}},
+    },
     "Rotate": {
         "type": "object", "required": ["value"], "additionalProperties": False,
         "properties": {"value": {"type": "string", "contentEncoding": "base64"}},
@@ -172,6 +176,10 @@ def resources() -> Document:
             "parameters": parts("repository", "type", "tag", pattern=PART),
             "responses": answers({200: success("the secret, for the attested key", "Jwe")}, error="kbs", **refused),
         }},
+        "/cloister/v1/provision/{service}/{session}": {"get": {
+            "security": [{"session": []}, {"passport": []}], "parameters": parts("service", "session"),
+            "responses": answers({200: success("all that the service gets, for the attested key", "Jwe")}, **refused),
+        }},
     }  # fmt: skip
 
 
@@ -227,5 +235,10 @@ def administration() -> Document:
         },
         f"{name}/rotate": {"parameters": one, "post": operation({201: success("stored", "Version")}, "Rotate")},
         f"{name}/revoke": {"parameters": one, "post": operation({200: {"description": "revoked"}})},
+        "/admin/v1/sessions": {"get": operation({200: success("every session")})},
+        "/admin/v1/sessions/{name}": {
+            "parameters": parts("name"), "put": operation({201: success("in effect")}, "SessionUpdate"),
+            "delete": operation({200: success("revoked")}),
+        },
         "/admin/v1/log/checkpoint": {"get": operation({200: {"description": "the head of the audit log, signed"}})},
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.responses import JSONResponse
 
 from cloister.broker.secrets_vault import UnknownSecret
-from cloister.errors import CloisterError, Denied, EndorsementUnavailable, ParseError, VerificationError
+from cloister.errors import CloisterError, Denied, EndorsementUnavailable, ParseError, PolicyError, VerificationError
 
 __all__ = ["Refusal", "kbs_error", "problem", "status_of"]
 
@@ -32,7 +32,7 @@ class Refusal(CloisterError):
 def status_of(error: CloisterError) -> int:
     """The HTTP status of an exception; 500 for what no request should be able to cause."""
     for kind, status in (
-        (ParseError, 400),
+        (ParseError | PolicyError, 400),
         (VerificationError, 401),
         (Denied, 403),
         (UnknownSecret, 404),

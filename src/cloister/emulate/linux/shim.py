@@ -8,6 +8,7 @@ The machine has loaded the image's pages before `start`. Four exceptions come ou
 HostLied, IntegrityFault, a MemoryFault at an address that the program may use, and whatever the gate raises.
 """
 
+import contextlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
