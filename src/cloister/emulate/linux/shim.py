@@ -149,9 +149,13 @@ class Shim:
         return end
 
     def finish(self, status: int) -> None:
-        """Tell the owner's terminal that the program is over. For a machine that stops it: 128 + signal."""
+        """Tell the owner's terminal that the program is over. For a machine that stops it: 128 + signal.
+
+        A host that does not carry the record leaves the owner without an end, which the owner sees.
+        """
         record = self._line.wrap(Stream.END, status.to_bytes(4, "little"))
-        self._link.ask(Operation.CONSOLE_WRITE, data=record)
+        with contextlib.suppress(Failed):
+            self._link.ask(Operation.CONSOLE_WRITE, data=record)
 
 
 def _table(names: dict[int, str], rooms: Sequence[object]) -> dict[int, tuple[Handler, int]]:
