@@ -1,10 +1,14 @@
 """The KBS protocol from the first message to the secret, by a client whose JOSE is another implementation's."""
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.forge.envelope import fields_of_report
 from tests.services.key_broker import (
     SECRET,
     Attester,
@@ -131,6 +135,40 @@ def test_rotation_revocation_and_expiry(at_desk: Desk) -> None:
     assert at_desk.attester.open(at_desk.resource().json()) == b"short"
     at_desk.clock.forward(minutes=2)
     assert at_desk.resource().status_code == 403
+
+
+def test_evidence_of_several_environments_is_one_result(at_desk: Desk) -> None:
+    """A device beside the CPU, bound to the same key; the result is as good as the worse of them."""
+    at_desk.store_secret()
+    one = at_desk.attester
+    nonce = at_desk.auth().json()["nonce"]
+
+    def bound(**more: str) -> dict[str, str]:
+        text = json.dumps({"nonce": nonce, "tee-pubkey": one.jwk, **more}, sort_keys=True, separators=(",", ":"))
+        return {"evidence": base64.b64encode(one.make(hashlib.sha384(text.encode()).digest())).decode()}
+
+    additional = json.dumps({"software": ["cpu", bound()]})
+    evidence = {"primary_evidence": bound(**{"additional-evidence": additional}), "additional_evidence": additional}
+    message = one.answer(nonce) | {"tee-evidence": evidence}
+    swapped = message | {"tee-evidence": evidence | {"additional_evidence": additional.replace("cpu", "gpu")}}
+    assert at_desk.client.post("/kbs/v0/attest", json=swapped).status_code == 401
+    assert at_desk.client.post("/kbs/v0/attest", json=message).status_code == 200
+    assert one.open(at_desk.resource().json()) == SECRET
+    given = next(e.event for e in at_desk.service.audit.entries() if isinstance(e.event, Released))
+    assert [piece.name for piece in given.evidence] == ["cpu0", "software1"]
+
+
+def test_evidence_as_trustees_agents_write_it(tmp_path: Path) -> None:
+    """An SNP report field by field, as the Rust crate `sev` serializes it."""
+    with desk(tmp_path, snp_attester()) as made:
+        made.store_secret()
+        message = made.attester.answer(made.auth("snp").json()["nonce"])
+        report = base64.b64decode(message["tee-evidence"]["primary_evidence"]["evidence"])
+        fields = {"attestation_report": fields_of_report(report), "cert_chain": None}
+        message["tee-evidence"]["primary_evidence"] = json.loads(json.dumps(fields))
+        attested = made.client.post("/kbs/v0/attest", json=message)
+        assert attested.status_code == 200, attested.text
+        assert made.attester.open(made.resource().json()) == SECRET
 
 
 def test_every_answer_is_in_the_audit_log(at_desk: Desk) -> None:

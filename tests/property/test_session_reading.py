@@ -58,9 +58,9 @@ def broken(draw: st.DrawFn) -> dict[str, Any]:
             if draw(st.booleans()):
                 holder.pop(key, None)
             else:
-                holder[key] = draw(junk)
+                holder[key] = copy.deepcopy(draw(junk))
         elif holder:
-            holder[draw(st.integers(0, len(holder) - 1))] = draw(junk)
+            holder[draw(st.integers(0, len(holder) - 1))] = copy.deepcopy(draw(junk))
     return made
 
 

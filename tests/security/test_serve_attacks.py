@@ -17,6 +17,7 @@ from joserfc.jwk import ECKey, OctKey
 from tests.services.key_broker import COOKIE, SECRET, Desk, desk, new_key, public_members, software_attester
 
 from cloister.broker.audit import Released
+from cloister.serve.body import BodyBudget
 from cloister.serve.connection import BoundedProtocol
 
 NAME = "app/keys/db"
@@ -321,6 +322,38 @@ def test_slow_bodies_end_in_408(at_desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     with socket.create_connection(at_desk.address, 10) as raw:
         raw.sendall(b"POST /kbs/v0/auth HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         assert b" 408 " in raw.recv(64)
+
+
+def test_many_large_bodies_at_once_are_more_than_is_held(at_desk: Desk) -> None:
+    application = at_desk.service.application
+    application.budget = BodyBudget(100_000)
+    at_desk.auth()
+    head = ("POST /kbs/v0/attest HTTP/1.1", "host: x", f"cookie: {COOKIE}={at_desk.client.cookies[COOKIE]}")
+    begin = "\r\n".join((*head, "content-length: 100000", "", "")).encode() + b"x" * 60_000
+    with (
+        socket.create_connection(at_desk.address, 10) as first,
+        socket.create_connection(at_desk.address, 10) as second,
+    ):
+        first.sendall(begin)
+        second.settimeout(5)
+        while application.budget.held < 60_000:
+            time.sleep(0.01)
+        second.sendall(begin)
+        assert b" 503 " in second.recv(64)
+    until = time.monotonic() + 5
+    while application.budget.held and time.monotonic() < until:
+        time.sleep(0.01)
+    assert application.budget.held == 0
+    assert at_desk.attest().status_code == 200
+
+
+def test_the_address_of_a_session_is_not_in_the_log(at_desk: Desk) -> None:
+    session = at_desk.client.post("/challenge-response/v1/newSession").headers["location"]
+    assert at_desk.client.get(f"/challenge-response/v1/{session}").status_code == 200
+    at_desk.attest()
+    assert session.partition("/")[2] not in at_desk.log.getvalue()
+    assert at_desk.client.cookies[COOKIE] not in at_desk.log.getvalue()
+    assert "/challenge-response/v1/session/..." in at_desk.log.getvalue()
 
 
 def test_a_flood_of_challenges_stores_nothing(at_desk: Desk) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.services.key_broker import SECRET, Desk, desk, rule_for
 
-from cloister.broker.audit import Released
+from cloister.broker.audit import Released, ReleaseUnattested
 from cloister.broker.secrets_key import FileKey, SecretUnreadable
 from cloister.broker.secrets_vault import Vault
 from cloister.errors import UsageError
@@ -152,3 +152,15 @@ def test_without_a_log_nothing_is_released(at_desk: Desk) -> None:
     assert refused.status_code == 503
     assert "ciphertext" not in refused.text
     assert at_desk.resource().status_code == 503
+
+
+def test_strangers_cannot_fill_the_audit_log(at_desk: Desk) -> None:
+    def unattested() -> int:
+        return sum(isinstance(entry.event, ReleaseUnattested) for entry in at_desk.service.audit.entries())
+
+    for _ in range(80):
+        assert at_desk.resource(authorization="Bearer eyJ").status_code == 401
+    assert unattested() == 60
+    at_desk.clock.forward(minutes=1)
+    at_desk.resource(authorization="Bearer eyJ")
+    assert unattested() == 61

@@ -88,6 +88,8 @@ DENIED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (rule(signer=OTHER, product=7, minimum_security_version=3), {}, f"found {SIGNER}"),
     (rule(signer=SIGNER, product=7, minimum_security_version=3), {"claims": {"isvsvn": True}}, "3, found true"),
     (rule(signer=SIGNER, product=1, minimum_security_version=0), {"claims": {"isvprodid": True}}, "1, found true"),
+    (rule(minimum_security_version=1), {"claims": {"isvsvn": True}}, "at least 1, found true"),
+    (rule(), {"status": Tier.WARNING, "vector": TrustVector(executables=32, file_system=-1)}, "found warning"),
     (rule(claims={"configid": "00" * 63 + "01"}), {}, "The claim configid"),
     ({"tee": "snp", "measurement": "ab" * 48}, {}, "It is the TEE demanded: expected snp, found sgx"),
     (rule(), {"basis": {"tee": Tee.TDX}}, "expected sgx, found tdx"),

@@ -233,6 +233,11 @@ def test_a_value_that_is_not_there() -> None:
         provisioned({})
 
 
+def test_what_the_owner_wrote_is_not_replaced() -> None:
+    got = provisioned(VALUES | {"pin": b"mallory"}, environment={"A": "$$SCONE::pin$$"})
+    assert got.environment["A"].reveal() == b"correct horse"
+
+
 def test_a_value_with_a_nul_does_not_fit_into_an_argument() -> None:
     with pytest.raises(PolicyError, match="NUL"):
         provisioned({"token": b"a\0b"})

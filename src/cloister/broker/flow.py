@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,7 +50,7 @@ from cloister.result.attestation import AttestationResult, Json, Submodule
 from cloister.result.keys import VerificationKey
 from cloister.result.verify import verify_result
 
-__all__ = ["AuditTrail", "Broker", "Release", "attested_key", "runtime_claims"]
+__all__ = ["Allowance", "AuditTrail", "Broker", "Release", "attested_key", "runtime_claims"]
 
 RUNTIME_CLAIMS: Final = "runtime_data_claims"
 TEE_KEY: Final = "tee-pubkey"
@@ -61,7 +62,7 @@ SESSION, SERVICE = re.compile(SESSION_NAME), re.compile(NAME)
 LONGEST_NAME: Final = 256
 MOST_IN_ENTRY: Final = 64
 """Secrets that one entry of the audit log names."""
-NO_SECRET: Final = "(none: the service's texts only)"
+TEXTS_ONLY: Final = "(none: the service's texts only)"
 HASHES: Final = {32: "sha256", 48: "sha384", 64: "sha512"}
 
 
@@ -90,6 +91,7 @@ class Broker:
     ) -> None:  # fmt: skip
         self._vault, self._shelf, self._audit, self._keys = vault, shelf, audit, keys
         self._clock, self._max_age = clock, max_age
+        self._strangers = Allowance(clock)
 
     def release(self, *, request: str, token: bytes, name: str) -> Release:
         """The newest version of a secret, encrypted to the key that the token's evidence is bound to.
@@ -113,7 +115,8 @@ class Broker:
         except ParseError:
             raise
         except CloisterError as error:
-            self._audit.append(case.refused(error))
+            if not isinstance(error, NotAttested) or self._strangers.take():
+                self._audit.append(case.refused(error))
             raise
 
     def _secret(self, case: "Case", name: str) -> Release:
@@ -151,7 +154,7 @@ class Broker:
             raise Denied(str(error), set_by=held.session.file) from error
         jwe = recipient.encrypt(provision_document(found))
         for first in range(0, max(len(secrets), 1), MOST_IN_ENTRY):
-            some = secrets[first : first + MOST_IN_ENTRY] or (NO_SECRET,)
+            some = secrets[first : first + MOST_IN_ENTRY] or (TEXTS_ONLY,)
             named = tuple(SecretName(name=secret, version=held.number) for secret in some)
             self._audit.append(case.released(recipient, named))
         return Release(name=f"{name}: {service}", version=held.number, jwe=jwe)
@@ -177,6 +180,26 @@ def provision_document(found: Provisioned) -> bytes:
         "files": {path: text(value) for path, value in found.files.items()},
     }  # fmt: skip
     return json.dumps(document, separators=(",", ":")).encode()
+
+
+class Allowance:
+    """How many entries of the audit log strangers may cause: whoever has no valid result must not fill the disk.
+
+    Beyond it, requests are refused all the same, and are in the server's log and counters.
+    """
+
+    def __init__(self, clock: Callable[[], datetime], most: int = 60, period: timedelta = timedelta(minutes=1)) -> None:
+        self._clock, self._most, self._period = clock, most, period
+        self._since, self._taken, self._turn = clock(), 0, threading.Lock()
+
+    def take(self) -> bool:
+        """Whether there is one left in this period."""
+        with self._turn:
+            now = self._clock()
+            if now - self._since >= self._period or now < self._since:
+                self._since, self._taken = now, 0
+            self._taken += 1
+            return self._taken <= self._most
 
 
 def attested_key(result: AttestationResult) -> Recipient:

@@ -4,6 +4,7 @@ What nobody foresaw ends here: the client learns the request's identifier, the l
 of the exception, because it is not known what they quote.
 """
 
+import itertools
 import secrets
 import time
 import traceback
@@ -16,6 +17,7 @@ from starlette.routing import Route, Router
 
 from cloister.broker.store import Store
 from cloister.errors import CloisterError
+from cloister.serve.body import BUDGET, BodyBudget
 from cloister.serve.journal import REQUEST_ID, Journal
 from cloister.serve.metrics import Metrics
 from cloister.serve.problems import problem
@@ -39,13 +41,15 @@ class Application:
     def __init__(self, routes: list[Route], journal: Journal, metrics: Metrics) -> None:
         self._router = Router(routes, redirect_slashes=False)
         self._journal, self._metrics = journal, metrics
+        self.budget = BodyBudget()
+        self._life, self._count = secrets.token_hex(8), itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's request, or the server's start and end."""
         if scope["type"] != "http":
             await self._router(scope, receive, send)
             return
-        scope[REQUEST_ID] = secrets.token_hex(8)
+        scope[REQUEST_ID], scope[BUDGET] = f"{self._life}-{next(self._count):x}", self.budget
         status, start = 0, time.perf_counter()
 
         async def sending(message: Message) -> None:
@@ -60,6 +64,7 @@ class Application:
         try:
             await self._answer(scope, receive, sending, lambda: status)
         finally:
+            self.budget.release(scope)
             self._metrics.open.dec()
             seconds = time.perf_counter() - start
             self._metrics.answered(scope["path"], status, seconds)

@@ -4,7 +4,7 @@
      "ms": 1.9, "session": "9a41c0d2", "tee": "snp", "step": "evidence", "verdict": "affirming"}
 
 What is logged is listed here, not left out here: no header, cookie, query, body or exception text has a way in. A
-session appears by eight digits of its digest, which open nothing.
+session appears by eight digits of its digest, which open nothing; in paths not at all.
 """
 
 import json
@@ -40,9 +40,15 @@ class Journal:
     def request(self, scope: Mapping[str, Any], *, status: int, seconds: float) -> None:
         """What a request came to."""
         self.write(
-            "request", request=scope[REQUEST_ID], method=scope["method"], path=scope["path"][:LONGEST_PATH],
+            "request", request=scope[REQUEST_ID], method=scope["method"], path=shown_path(scope["path"]),
             status=status, ms=round(1000 * seconds, 2), **scope.get(NOTES, {}),
         )  # fmt: skip
+
+
+def shown_path(path: str) -> str:
+    """The path without what only its owner may know: who knows the address of a session, has the session."""
+    start, found, _ = path.partition("/session/")
+    return (f"{start}{found}..." if found else path)[:LONGEST_PATH]
 
 
 def note(request: Request, *, session: bytes = b"", **members: str | int) -> None:
