@@ -120,7 +120,7 @@ class NotFresh(VerificationError):
 
 
 class NotAttested(VerificationError):
-    """Nothing is released: whoever asks has no attestation result that is valid now, from a trusted verifier, for a key.
+    """Nothing is released: whoever asks has no result that is valid now, from a trusted verifier, about a key.
 
     A new attestation may help. `status` is the HTTP status that says so.
     """

@@ -1,6 +1,5 @@
 """Every attack on every machine, from a run just made: it must end as it is published of real hardware."""
 
-
 import pytest
 
 from cloister.emulate.attacks.battery import ATTACKS

@@ -36,7 +36,7 @@ class Postgres:
         return f"postgresql://{owner()}@/{DATABASE}?host={self.directory}"
 
     def start(self) -> None:
-        words = [
+        words: list[str | Path] = [
             self.programs / "postgres",
             "-D",
             self.directory / "data",

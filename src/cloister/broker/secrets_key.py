@@ -18,6 +18,7 @@ from typing import Final, NoReturn, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from cloister.broker.audit.active import sync_directory
 from cloister.errors import Undecided, UsageError
 
 __all__ = ["FileKey", "KeyEncryption", "SecretUnreadable", "sealed", "unsealed"]
@@ -63,6 +64,7 @@ class FileKey:
                     file.write(os.urandom(KEY_BYTES).hex() + "\n")
                     file.flush()
                     os.fsync(file.fileno())
+                sync_directory(path)  # without this key, whatever is stored from now on is lost
             with path.open() as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                 text = file.read(2 * KEY_BYTES + 2).strip()

@@ -17,6 +17,7 @@ from cloister.emulate.machine import Machine
 from cloister.emulate.paging import IntegrityFault, Refused
 from cloister.errors import UsageError
 from cloister.measure.image import PAGE
+from cloister.quantities import human_size
 
 __all__ = ["COMMANDS", "Administrator"]
 
@@ -236,7 +237,7 @@ class Administrator:
             if place >= 0:
                 self.watch(page)
                 return f"in physical page {number:#x}:\n{shown(page[place & ~15 :])}"
-        return f"not in the {dram.pages * PAGE >> 20} MiB of DRAM"
+        return f"not in the {human_size(dram.pages * PAGE)} of DRAM"
 
     def _flip(self, word: str, bit: str) -> str:
         page, number = self._page(word), number_of(bit, "a bit")

@@ -29,6 +29,7 @@ from cloister.emulate.terminal import Terminal, sealed_terminal, unsafe_plain_te
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.errors import CannotEnclave, CloisterError, LaunchError, NotExecutable, NotFound, UsageError
 from cloister.measure.image import PAGE, Architecture, Image, read_image
+from cloister.quantities import human_size
 
 __all__ = ["Request", "launched", "load_program", "main"]
 
@@ -175,9 +176,9 @@ def enough_memory(request: Request, image: Image) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        size = len(image.pages) * PAGE / MEBIBYTE
+        size = human_size(len(image.pages) * PAGE)
         raise CannotEnclave(
-            f"the program takes {size:.1f} MiB and does not fit, with its stack, into this machine ({error}): "
+            f"the program takes {size} and does not fit, with its stack, into this machine ({error}): "
             f"give it more than --memory {request.memory}"
         ) from error
 

@@ -7,6 +7,8 @@ from cloister.emulate.attacks.outcome import Finding, Outcome
 from cloister.emulate.attacks.scene import SECRET, Act, Scene, attempt, find
 from cloister.emulate.host import Cause, HostView
 from cloister.emulate.paging import Refused
+from cloister.measure.image import PAGE
+from cloister.quantities import human_size
 
 __all__ = ["bus_equality", "cold_boot", "debug_read", "device_read", "host_read", "page_trace", "registers"]
 
@@ -61,7 +63,7 @@ def cold_boot(scene: Scene) -> Finding:
     scene.play([KEEP, Act(b"b\n", look), END])
     if places[0] is not None:
         return Finding(Outcome.SUCCEEDED, f"the secret stands in DRAM at byte {places[0]:#x}")
-    return Finding(Outcome.STOPPED, f"not in the {machine.shape.memory * 4 // 1024} MiB of DRAM")
+    return Finding(Outcome.STOPPED, f"not in the {human_size(machine.shape.memory * PAGE)} of DRAM")
 
 
 def bus_equality(scene: Scene) -> Finding:

@@ -34,6 +34,7 @@ from cloister.errors import CannotEnclave, UsageError
 from cloister.measure.guest import GuestLayout
 from cloister.measure.image import PAGE, Architecture, Image, Permission
 from cloister.model import Digest, Tee
+from cloister.quantities import human_size
 
 __all__ = ["DEFAULT_MONITOR", "KeystoneMachine"]
 
@@ -105,7 +106,7 @@ class KeystoneMachine(KeystonePorts):
             self.runtime = Runtime(self.monitor, self.bus)
         except MemoryError as error:
             raise CannotEnclave(
-                f"{error}; this machine has {self.shape.memory * PAGE >> 20} MiB, give it more"
+                f"{error}; this machine has {human_size(self.shape.memory * PAGE)}, give it more"
             ) from error
         self.image = self.runtime.image
 
