@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from cloister.emulate.memory.dram_unsafe import Dram
 from cloister.emulate.paging import Refused
+from cloister.emulate.sev.save_area import OFFSETS
 from cloister.emulate.snp.rmp import CHECKED, ReverseMap, RmpEntry, decoded, encoded, expected_word
 from cloister.emulate.snp.rmp_instructions import Caller, Result, psmash, pvalidate, rmpadjust, rmpupdate
-from cloister.emulate.snp.vmsa import OFFSETS, REGISTER_PROTECTION, load_registers, places_of, save_registers
+from cloister.emulate.snp.vmsa import REGISTER_PROTECTION, load_registers, places_of, save_registers
 from cloister.measure.image import PAGE
 
 BYTE = st.integers(0, 255)

@@ -56,10 +56,10 @@ def play(keystore: Keystore) -> Iterator[Callable[..., Session]]:
 @pytest.mark.parametrize("generation", ["naples", "genoa"])
 @pytest.mark.parametrize("name", ["sme", "sev", "sev-es"])
 def test_every_attack_ends_as_the_literature_says(keystore: Keystore, name: str, generation: str) -> None:
-    def make(shape: Shape, terminal: Terminal, keys: Keystore, *, debug: bool = False) -> Machine:
+    def make(shape: Shape, terminal: Terminal, keystore: Keystore, *, debug: bool = False) -> Machine:
         if name == "sme":
-            return SmeMachine(shape, terminal, keys, debug=debug, generation=generation)
-        return SevMachine(shape, terminal, keys, es=name == "sev-es", debug=debug, generation=generation)
+            return SmeMachine(shape, terminal, keystore, debug=debug, generation=generation)
+        return SevMachine(shape, terminal, keystore, es=name == "sev-es", debug=debug, generation=generation)
 
     kind = Kind(name, "", Architecture.X86_64, make)
     findings = {one.name: attack(kind, one, keystore) for one in ATTACKS.values()}

@@ -9,12 +9,13 @@ from cloister.emulate.attacks import tampering
 from cloister.emulate.attacks.outcome import Outcome
 from cloister.emulate.host import Cause, PhysicalMemory
 from cloister.emulate.paging import MemoryFault, Refused
+from cloister.emulate.sev.save_area import OFFSETS
 from cloister.emulate.snp.context import GuestContext
 from cloister.emulate.snp.hypervisor import GuestOptions
 from cloister.emulate.snp.machine import SnpMachine
 from cloister.emulate.snp.rmp import RmpEntry
 from cloister.emulate.snp.rmp_instructions import Result
-from cloister.emulate.snp.vmsa import OFFSETS, REGISTER_PROTECTION
+from cloister.emulate.snp.vmsa import REGISTER_PROTECTION
 from cloister.emulate.vendors.keystore import Keystore
 from cloister.measure.guest import GuestLayout
 from cloister.measure.image import PAGE

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 __all__ = ["Workers"]
 
 T = TypeVar("T")
-THREADS: Final = 16
+THREADS: Final = 8
 """More than cores: most of them wait for the disk, and share its fsync."""
 
 
