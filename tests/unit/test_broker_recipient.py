@@ -16,6 +16,10 @@ ALGORITHMS = ["RSA-OAEP-256", "ECDH-ES+A256KW", "A256GCM"]
 KINDS = ["P-256", "P-521", "RSA"]
 
 
+def octets(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("secret", [b"", b"x", bytes(range(256)), b"long" * 10_000])
 def test_another_implementation_opens_it(kind: str, secret: bytes) -> None:
@@ -28,9 +32,20 @@ def test_another_implementation_opens_it(kind: str, secret: bytes) -> None:
 def test_the_message_has_the_protocols_members(kind: str) -> None:
     message = Recipient.of_jwk(public_members(new_key(kind))).encrypt(b"secret")
     assert message.keys() == {"protected", "encrypted_key", "iv", "ciphertext", "tag"}
-    header = json.loads(base64.urlsafe_b64decode(message["protected"] + "=="))
+    header = json.loads(octets(message["protected"]))
     assert header["enc"] == "A256GCM"
     assert header["alg"] == ("RSA-OAEP-256" if kind == "RSA" else "ECDH-ES+A256KW")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_header_is_written_as_clients_write_it_anew(kind: str) -> None:
+    """kbs-types, `ProtectedHeader::generate_aad`: alg, enc, the rest sorted, no spaces. Else no client opens it."""
+    text = octets(Recipient.of_jwk(public_members(new_key(kind))).encrypt(b"secret")["protected"])
+    header = json.loads(text)
+    rest = {name: header[name] for name in sorted(header.keys() - {"alg", "enc"})}
+    inner = {name: dict(sorted(value.items())) for name, value in rest.items()}
+    again = {"alg": header["alg"], "enc": header["enc"], **inner}
+    assert json.dumps(again, separators=(",", ":")).encode() == text
 
 
 @pytest.mark.parametrize("name", ["protected", "encrypted_key", "iv", "ciphertext", "tag"])

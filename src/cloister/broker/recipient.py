@@ -64,6 +64,7 @@ class Recipient:
     def encrypt(self, secret: bytes) -> dict[str, str]:
         """A JWE that only the holder of the private key can open."""
         content_key = os.urandom(KEY_BYTES)
+        # In this order and without spaces: kbs-types writes the header anew to have the additional data.
         header: dict[str, object] = {"alg": self.jwk["alg"], "enc": CONTENT}
         if isinstance(self._key, rsa.RSAPublicKey):
             wrapped = self._key.encrypt(content_key, OAEP)
@@ -87,7 +88,7 @@ def _agree(key: ec.EllipticCurvePublicKey, curve: str, content_key: bytes) -> tu
     wrapping = ConcatKDFHash(hashes.SHA256(), KEY_BYTES, info).derive(shared)
     numbers, size = fresh.public_key().public_numbers(), CURVES[curve][1]
     x, y = (_base64url.encode(number.to_bytes(size)) for number in (numbers.x, numbers.y))
-    return aes_key_wrap(wrapping, content_key), {"kty": "EC", "crv": curve, "x": x, "y": y}
+    return aes_key_wrap(wrapping, content_key), {"crv": curve, "kty": "EC", "x": x, "y": y}
 
 
 def _text(jwk: Mapping[str, object], name: str) -> str:

@@ -35,7 +35,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 """Steps of the schema. Only ever added to."""
 CLEANING: Final = timedelta(seconds=60)
-SLACK: Final = timedelta(minutes=10)
+SLACK: Final = timedelta(minutes=2)
 """How much longer than the challenge itself its answer is remembered: replicas' clocks differ."""
 SESSION_COLUMNS: Final = "name, number, sha256, created, revoked, wrapped_key, ciphertext"
 COLUMNS: Final = "name, version, rule, created, expires, revoked, wrapped_key, ciphertext"
