@@ -23,6 +23,7 @@ except ImportError as error:
 
 __all__ = ["Engine", "EngineError", "Event", "Fill", "Stop"]
 
+ACCESSES: Final = {int(access): access for access in Access}  # asking the enumeration takes ten times as long
 POOL: Final = 0x1_0000_0000
 """Where the frames stand in the engine's own physical address space."""
 
@@ -221,7 +222,7 @@ class Engine:
 
     def _on_fill(self, _uc: object, address: int, access: int, entry: Any, _data: object) -> bool:  # noqa: ANN401
         try:
-            found = self._fill(address, Access(access))
+            found = self._fill(address, ACCESSES[access])
         except MemoryFault as fault:
             self._event = Event(Stop.FAULT, 0, fault)
             return False

@@ -24,7 +24,7 @@ NEEDED: Final = {Access.READ: Permission.READ, Access.WRITE: Permission.WRITE, A
 
 def allows(permission: Permission, access: Access) -> bool:
     """Whether a page with this permission may be accessed so. By numbers: flags cost ten times as much here."""
-    return permission.value & NEEDED_BITS[access] != 0
+    return int.__and__(permission, NEEDED_BITS[access]) != 0
 
 
 NEEDED_BITS: Final = {access: permission.value for access, permission in NEEDED.items()}
