@@ -44,7 +44,7 @@ def test_a_broker_that_is_killed_100_times(tmp_path: Path) -> None:
     check(tmp_path, 100, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_broker_that_is_killed_1000_times(tmp_path: Path) -> None:
     check(tmp_path, 1000, 2)
