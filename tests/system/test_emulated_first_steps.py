@@ -197,7 +197,8 @@ def test_a_conversation_in_tmux(emulated: Keyed, built: Path, tmux: Tmux, tmp_pa
     program = build(built, PROGRAMS / "talk.c", "gcc")
     (tmp_path / "go").write_text(shlex.join(emulated.words("sgx", program, options=["--quiet"])))
     for key, seen in (("C-c", "$ "), ("C-d", "bye")):
-        tmux.command("send-keys", f"clear; . {tmp_path}/go", "Enter")
+        tmux.command("send-keys", f"clear; echo round {key}; . {tmp_path}/go", "Enter")
+        tmux.screen_with(f"round {key}\n")  # the screen of the round before is gone
         tmux.screen_with("\n1> ")
         tmux.command("send-keys", "good evening", "Enter")
         screen = tmux.screen_with("\n2> ")
