@@ -291,3 +291,11 @@ def test_a_session_may_only_hold_secrets_for_others() -> None:
     ]})  # fmt: skip
     assert read.services == ()
     assert [one.session for one in read.exports_of("k")] == ["team/app"]
+
+
+def test_a_secret_where_a_name_belongs_is_not_quoted() -> None:
+    made = document()
+    made["services"][0] |= {"secrets": ["hunter2hunter2"]}
+    said = refusal(text(made))
+    assert "no secret of this session" in said
+    assert "hunter2" not in said

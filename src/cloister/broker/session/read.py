@@ -96,9 +96,7 @@ def _check_references(template: Template, session: Session, *, raw: bool) -> Non
     for one in template.references:
         secret = session.by_name.get(one.name)
         if secret is None:
-            raise wrong(
-                one.place, f"a reference to `{one.name}`, which is no secret of this session; add it to `secrets`"
-            )
+            raise wrong(one.place, "a reference to what is no secret of this session; add it to `secrets`")
         forms = FORMATS[secret.kind]
         form = one.form or forms[0]
         if form not in forms:
@@ -114,7 +112,8 @@ def _check_asked(service: Service, session: Session, found: Found) -> None:
     for name in service.asks_for:
         if name not in session.by_name:
             place = next(one.at("secrets") for one in found.records("services") if one.text("name") == service.name)
-            raise wrong(place, f"`{name}` is no secret of this session; add it to `secrets`")
+            # not quoted: somebody may have written a secret where its name belongs
+            raise wrong(place, "what stands here is no secret of this session; add it to `secrets`")
 
 
 def _refuse_circles(session: Session) -> None:
