@@ -1,7 +1,6 @@
 """Emulated TEEs in experiments: the command that runs a program in one."""
 
 import platform
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ def emulator(tee: str, dram: Path) -> Callable[[list[str]], list[str]]:
     request = Request(tee=tee, memory=MEMORY, dram=str(dram))
 
     def wrapped(words: list[str]) -> list[str]:
-        return [sys.executable, "-B", "-m", "cloister.emulate.inside", request.words(), *words]  # -B: writes no file
+        return request.command(words, "-B")  # writes no file but DRAM
 
     return wrapped
 

@@ -155,7 +155,7 @@ def emulated_words(args: argparse.Namespace, words: Sequence[str]) -> list[str]:
         unsafe_plain_console=args.unsafe_plain_console,
         quiet=args.quiet,
     )
-    return [sys.executable, "-m", "cloister.emulate.inside", request.words(), *words]
+    return request.command(words)
 
 
 def notice_of(args: argparse.Namespace) -> str:

@@ -5,10 +5,8 @@ the hypervisor's nested table (or the secure EPT, or the realm translation table
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Final
 
-from cloister.emulate.host import Cause
 from cloister.emulate.machine import Machine, Shape
 from cloister.emulate.paging import Access, Stage, Translation
 from cloister.emulate.tables import PageTable
@@ -30,7 +28,6 @@ class GuestMachine(Machine):
         self.guest = PageTable(Stage.PROGRAM)
         self._next_guest_page = 0
         self._free_guest_pages: list[int] = []
-        self._registers: list[int] = []
 
     # ---- what each TEE defines
 
@@ -95,16 +92,3 @@ class GuestMachine(Machine):
     def free_memory(self) -> int:
         """Bytes that the hypervisor can still give."""
         return (self.pages.left + len(self._free_guest_pages)) * PAGE
-
-    # ---- exits: without encrypted state, the hypervisor saves and sees every register
-
-    def save(self, cause: Cause) -> Mapping[str, int]:
-        """All registers, in the hypervisor's memory."""
-        del cause
-        self._registers = self.engine.registers()
-        return dict(zip(self.engine.names, self._registers, strict=True))
-
-    def resume(self, cause: Cause) -> None:
-        """What the hypervisor put back."""
-        del cause
-        self.engine.set_registers(self._registers)

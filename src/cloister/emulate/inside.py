@@ -68,6 +68,10 @@ class Request:
         """As the one argument that `main` reads."""
         return json.dumps(asdict(self))
 
+    def command(self, words: Sequence[str], *options: str) -> list[str]:
+        """The command line of the emulator that runs a program and its arguments; `options` are the interpreter's."""
+        return [sys.executable, *options, "-m", "cloister.emulate.inside", self.words(), *words]
+
     @property
     def shape(self) -> Shape:
         """Sizes in pages. UsageError if they are no machine's."""
