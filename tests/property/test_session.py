@@ -44,6 +44,11 @@ def test_order_is_no_part_of_the_identity(made: dict[str, Any], random: Any) -> 
     assert session_hash(session(dict(reversed(made.items())))) == session_hash(session(made))
 
 
+@given(documents())
+def test_a_session_does_not_differ_from_itself(made: dict[str, Any]) -> None:
+    assert differences(session(made), session(copy.deepcopy(made))) == ()
+
+
 @given(documents(), documents())
 def test_sessions_differ_where_their_identities_do(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = session(one), session(other)

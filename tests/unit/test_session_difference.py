@@ -44,6 +44,17 @@ def test_nothing_changed() -> None:
     assert between(document(), document(predecessor="00" * 32, salt="ff" * 16)) == ()
 
 
+def test_two_names_for_one_value_are_no_change() -> None:
+    shared = document()
+    given = {"kind": "ascii", "value": "one value"}
+    shared["secrets"] = [{"name": "one", **given}, {"name": "two", **given}]
+    shared["services"][0]["secrets"] = ["two"]
+    shared["services"][0]["environment"] = {}
+    shared["services"][0].pop("command", None)
+    shared["services"][0].pop("injection_files", None)
+    assert between(shared, shared) == ()
+
+
 def test_who_may_get_a_secret_in_the_words_of_a_person() -> None:
     changes = between(with_rules(RULE), with_rules(RULE | {"measurement": OTHER}))
     texts = [one.text for one in changes]

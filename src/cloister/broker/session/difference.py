@@ -76,6 +76,9 @@ def _about_secrets(old: Session, new: Session) -> Iterator[Change]:
 
 def _about_namesakes(after: Secret, old: Session, new: Session) -> Iterator[Change]:
     """The same value under another name: who may get it then counts as if the name had stayed."""
+    namesake = old.by_name.get(after.name)
+    if namesake is not None and _same_value(namesake, after, old, new):
+        return  # two names may have shared one value all along: `_about_recipients` compares this name with itself
     for before in old.secrets:
         if before.name != after.name and _same_value(before, after, old, new):
             weakens = _more_get(before.name, old, after.name, new)
