@@ -10,6 +10,7 @@
 #define CLOISTER_EXIT_USAGE 2
 #define CLOISTER_EXIT_CANNOT_PROTECT 120
 #define CLOISTER_EXIT_CANNOT_ENCLAVE 121
+#define CLOISTER_EXIT_NOT_PROVISIONED 122
 #define CLOISTER_EXIT_INTERNAL 125
 #define CLOISTER_EXIT_NOT_EXECUTABLE 126
 #define CLOISTER_EXIT_NOT_FOUND 127
@@ -20,11 +21,39 @@
 #define CLOISTER_OPTION_CHECKPOINT "--checkpoint="
 #define CLOISTER_OPTION_REPORT "--report="
 #define CLOISTER_OPTION_UNSAFE_NO_GUARD "--unsafe-no-guard"
+#define CLOISTER_OPTION_ATTESTER "--attester="
+#define CLOISTER_OPTION_HANDOFF_FD "--handoff-fd="
 
 /* A start block (--start-fd): u32 argc, u32 envc, then argc + envc strings, each u32 length + bytes without
  * NUL; little-endian. The limits keep a damaged block from being taken for a large one. */
 #define CLOISTER_START_MAX_STRINGS 65536
 #define CLOISTER_START_MAX_BYTES 4194304
+
+/* The conversation with the carrier (--attester; runtime/src/provision.h). Frames: u32 kind, u32 size, then so many bytes;
+ * little-endian. HELLO: u32 ABI version, u32 of these flags. MANIFEST: runtime/src/admission.h. STATEMENT: SHA-256 of the
+ * program, digest of the manifest, X25519 public key, 32 bytes each. NONCE: base64 text. QUOTE: 64 bytes of report data. SEALED:
+ * 32 bytes encapsulated key, then ciphertext and tag (HPKE-4, RFC 9180), whose plaintext is a start block, u32 length and working
+ * directory, then files: u32 count, for each u32 length and path, u32 length and content. REFUSED: u32 exit code, text for a
+ * person. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
+#define CLOISTER_FRAME_HELLO 1
+#define CLOISTER_FRAME_MANIFEST 2
+#define CLOISTER_FRAME_STATEMENT 3
+#define CLOISTER_FRAME_NONCE 4
+#define CLOISTER_FRAME_QUOTE 5
+#define CLOISTER_FRAME_SEALED 6
+#define CLOISTER_FRAME_REFUSED 7
+#define CLOISTER_FRAME_REFRESH 8
+#define CLOISTER_FRAME_EVIDENCE_WANTED 9
+#define CLOISTER_FRAME_EVIDENCE 10
+#define CLOISTER_FRAME_MAX_BYTES 8388608
+#define CLOISTER_HELLO_GUARDED 1
+
+/* The attested key as the broker gets it: a JWK with exactly these members, JOSE's name of the HPKE suite, and the JWE's
+ * protected header, {"alg":"HPKE-4"} in base64url, which is the additional data. */
+#define CLOISTER_RUNTIME_DATA_BEFORE_NONCE "{\"nonce\":\""
+#define CLOISTER_RUNTIME_DATA_BEFORE_KEY "\",\"tee-pubkey\":{\"alg\":\"HPKE-4\",\"crv\":\"X25519\",\"kty\":\"OKP\",\"x\":\""
+#define CLOISTER_RUNTIME_DATA_END "\"}}"
+#define CLOISTER_PROTECTED_HEADER "eyJhbGciOiJIUEtFLTQifQ"
 
 /* Names under which the administrator sees the pieces in /proc/PID/maps and /proc/PID/comm. */
 #define CLOISTER_MEMFD_TEXT "cloister-text"

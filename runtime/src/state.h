@@ -2,6 +2,7 @@
 #ifndef CLOISTER_STATE_H
 #define CLOISTER_STATE_H
 
+#include "region.h"
 #include "secret.h"
 
 enum { PATH_SIZE = 4096, OPTION_SIZE = 512 };
@@ -20,6 +21,12 @@ struct state {
     char runtime[PATH_SIZE];           /* absolute path of this runtime, for exec where /proc is not mounted */
     char checkpoint[OPTION_SIZE];      /* "" if no observer listens */
     char report[OPTION_SIZE];          /* "" if no report is wanted */
+    char attester[OPTION_SIZE];        /* "" if nothing is provisioned, else the carrier's unix socket: provision.c */
+    char root_program[PATH_SIZE];      /* the measured program of this tree, normalised; "" without a manifest */
+    u8 root_digest[32];                /* its SHA-256 */
+    struct region manifest;            /* what else may be code: admission.c */
+    struct region files;               /* injected files: files.c */
+    u8 handoff_key[32];                /* this tree's, also in guard 1: handoff.c */
     bool unsafe_no_guard;
     bool memory_limited;               /* RLIMIT_MEMLOCK holds as soon as CAP_IPC_LOCK is gone */
     u64 stack_start, stack_end;        /* the program's main stack */
