@@ -14,6 +14,7 @@
 #include <linux/prctl.h>
 #include <linux/resource.h>
 
+#include "admission.h"
 #include "call.h"
 #include "fail.h"
 #include "filter.h"
@@ -23,6 +24,7 @@
 #include "observer.h"
 #include "process.h"
 #include "program.h"
+#include "provision.h"
 #include "state.h"
 #include "window.h"
 
@@ -101,6 +103,12 @@ static __attribute__((noreturn)) void refuse_program(const char *path, long erro
                      "build it position-independent: cc -fPIE -pie");
     if (error == -ENOMEM || error == -EAGAIN) fail_secret_memory(error);
     fail_program(CLOISTER_EXIT_NOT_EXECUTABLE, path, "may not be read and executed", "chmod a+rx PROGRAM");
+}
+
+static int open_measured(const char *path) {
+    long fd = admission_open_program(path);
+    if (failed(fd)) refuse_program(path, fd);
+    return (int)fd;
 }
 
 static int open_elf(const char *path, int given_fd, struct elf_file *elf) {
@@ -197,6 +205,18 @@ static void prepare_memory(void) {
     state.shared_words = ptr_of((u64)words);
 }
 
+/* Argv and environment, from whoever has them: the program that executed this one, the broker, an observer's pipe, or the kernel.
+ * A program that gets secrets is opened and measured before. */
+static void take_words(struct program_stack *stack, struct options *options, const struct kernel_stack *kernel) {
+    if (!state.attester[0]) {
+        stack_take_words(stack, options, &kernel->environment);
+        return;
+    }
+    provision_begin();
+    options->program_fd = open_measured(options->program);
+    provision_finish(stack, &options->arguments);
+}
+
 /* Steps 2 to 6. */
 static void start_program(void *arg) {
     struct kernel_stack kernel = read_kernel_stack(arg);
@@ -213,7 +233,7 @@ static void start_program(void *arg) {
     process_forbid_core_dumps();
     prepare_memory();
     stack_create(&stack);
-    stack_take_words(&stack, &options, &kernel.environment);
+    take_words(&stack, &options, &kernel);
     const char *path = stack_push(&stack, options.program, strlen(options.program));
     set_name(path);
     copy_bounded(state.program, PATH_SIZE, path);
