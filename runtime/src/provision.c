@@ -2,6 +2,7 @@
 
 #include "admission.h"
 #include "block.h"
+#include "bytes.h"
 #include "carrier.h"
 #include "fail.h"
 #include "hpke.h"
@@ -143,8 +144,7 @@ void provision_finish(struct program_stack *stack, const struct words *arguments
     require(make_key(private_key, statement.key), "no random bytes");
     require_talk(talk_send(&talk, CLOISTER_FRAME_STATEMENT, &statement, sizeof statement), "the carrier is gone");
     require_talk(receive_sealed(&talk, private_key, statement.key, &plain), "what the carrier sent is not what the broker encrypted to this enclave");
-    memset(private_key, 0, sizeof private_key);
-    __asm__ volatile("" ::"r"(private_key) : "memory");
+    wipe(private_key, sizeof private_key);
     block_take(plain, stack);
     settle_arguments(stack, arguments);
     add_variable(stack, "CLOISTER_ATTESTER=", state.attester);
@@ -166,8 +166,7 @@ long provision_refresh(void) {
     error = make_key(private_key, key);
     if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, key, sizeof key);
     if (!failed(error)) error = receive_sealed(&again, private_key, key, &plain);
-    memset(private_key, 0, sizeof private_key);
-    __asm__ volatile("" ::"r"(private_key) : "memory");
+    wipe(private_key, sizeof private_key);
     if (error == -EACCES) error = refusal(&again);
     else if (failed(error)) error = -EAGAIN;
     else if (!block_renew_files(plain)) error = -EAGAIN;
