@@ -34,7 +34,8 @@
  * program, digest of the manifest, X25519 public key, 32 bytes each. NONCE: base64 text. QUOTE: 64 bytes of report data. SEALED:
  * 32 bytes encapsulated key, then ciphertext and tag (HPKE-4, RFC 9180), whose plaintext is a start block, u32 length and working
  * directory, then files: u32 count, for each u32 length and path, u32 length and content. REFUSED: u32 exit code, text for a
- * person. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
+ * person. REFRESH: as STATEMENT, for a conversation while the
+ * program runs. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
 #define CLOISTER_FRAME_HELLO 1
 #define CLOISTER_FRAME_MANIFEST 2
 #define CLOISTER_FRAME_STATEMENT 3

@@ -110,10 +110,13 @@ static long receive_sealed(struct talk *with, const u8 private_key[X25519_SIZE],
     return 0;
 }
 
-static long make_key(u8 private_key[X25519_SIZE], u8 key[X25519_SIZE]) {
+/* Which program this is, and a key of its own for this one conversation. */
+static long make_statement(struct statement *statement, u8 private_key[X25519_SIZE]) {
     long error = SYS3(__NR_getrandom, private_key, X25519_SIZE, 0);
     if (error != X25519_SIZE) return failed(error) ? error : -EIO;
-    x25519_public(key, private_key);
+    memcpy(statement->executable, state.root_digest, sizeof statement->executable);
+    admission_manifest_digest(statement->libraries);
+    x25519_public(statement->key, private_key);
     return 0;
 }
 
@@ -139,9 +142,7 @@ void provision_finish(struct program_stack *stack, const struct words *arguments
     u8 private_key[X25519_SIZE];
     struct statement statement;
     struct reader plain;
-    memcpy(statement.executable, state.root_digest, sizeof statement.executable);
-    admission_manifest_digest(statement.libraries);
-    require(make_key(private_key, statement.key), "no random bytes");
+    require(make_statement(&statement, private_key), "no random bytes");
     require_talk(talk_send(&talk, CLOISTER_FRAME_STATEMENT, &statement, sizeof statement), "the carrier is gone");
     require_talk(receive_sealed(&talk, private_key, statement.key, &plain), "what the carrier sent is not what the broker encrypted to this enclave");
     wipe(private_key, sizeof private_key);
@@ -158,14 +159,15 @@ static long refusal(const struct talk *with) {
 }
 
 long provision_refresh(void) {
-    u8 private_key[X25519_SIZE], key[X25519_SIZE];
+    u8 private_key[X25519_SIZE];
+    struct statement statement;
     struct talk again;
     struct reader plain;
     long error = talk_open(&again);
     if (failed(error)) return -EAGAIN;
-    error = make_key(private_key, key);
-    if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, key, sizeof key);
-    if (!failed(error)) error = receive_sealed(&again, private_key, key, &plain);
+    error = make_statement(&statement, private_key);
+    if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, &statement, sizeof statement);
+    if (!failed(error)) error = receive_sealed(&again, private_key, statement.key, &plain);
     wipe(private_key, sizeof private_key);
     if (error == -EACCES) error = refusal(&again);
     else if (failed(error)) error = -EAGAIN;

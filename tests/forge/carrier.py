@@ -58,7 +58,7 @@ def seal(key: bytes, plaintext: bytes, additional: bytes = _abi.PROTECTED_HEADER
 def report_data(nonce: str, key: bytes) -> bytes:
     """SHA-384 of the runtime data as the KBS protocol has it, zeros behind it."""
     jwk = {"alg": "HPKE-4", "crv": "X25519", "kty": "OKP", "x": base64.urlsafe_b64encode(key).decode().rstrip("=")}
-    document = json.dumps({"nonce": nonce, "tee-pubkey": jwk}, sort_keys=True, separators=(",", ":"))
+    document = json.dumps({"additional-evidence": "", "nonce": nonce, "tee-pubkey": jwk}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha384(document.encode()).digest() + bytes(16)
 
 
