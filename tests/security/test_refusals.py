@@ -107,7 +107,7 @@ OTHER_ENTRIES = {
     "sysenter": ("movl $20, %eax; mov %rsp, %rbp; sysenter", {-signal.SIGSYS, -signal.SIGILL, -signal.SIGSEGV}),
     "x32": (
         "movl $0x40000027, %eax; syscall; cmp $-38, %rax; jne 1f; mov $60, %eax; xor %edi, %edi; syscall; 1: ud2",
-        0,
+        {0},
     ),
 }
 
