@@ -7,6 +7,7 @@
 #include <linux/resource.h>
 
 #include "fail.h"
+#include "handoff.h"
 #include "start.h"
 #include "state.h"
 #include "areas.h"
@@ -54,9 +55,13 @@ const char *stack_push(struct program_stack *stack, const void *bytes, size_t si
     return ptr_of(stack->top);
 }
 
-static void add_word(struct program_stack *stack, struct words *list, const char *word) {
+void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) {
     if (list->count >= list_limit) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments or variables", E2BIG, NULL);
-    list->word[list->count++] = (char *)(uintptr_t)stack_push(stack, word, strlen(word));
+    list->word[list->count++] = (char *)(uintptr_t)stack_push(stack, word, size);
+}
+
+static void add_words(struct program_stack *stack, struct words *list, const struct words *from) {
+    for (u64 i = 0; i < from->count; i++) stack_add(stack, list, from->word[i], strlen(from->word[i]));
 }
 
 /* Reads straight into the program's stack: the bytes stand nowhere else in this process. */
@@ -100,8 +105,12 @@ void stack_take_words(struct program_stack *stack, const struct options *options
         read_block(stack, options->start_fd);
         return;
     }
-    for (u64 i = 0; i < options->arguments.count; i++) add_word(stack, &stack->arguments, options->arguments.word[i]);
-    for (u64 i = 0; i < environment->count; i++) add_word(stack, &stack->environment, environment->word[i]);
+    if (options->handoff_fd >= 0) {
+        handoff_read(options->handoff_fd, stack);
+        return;
+    }
+    add_words(stack, &stack->arguments, &options->arguments);
+    add_words(stack, &stack->environment, environment);
 }
 
 void stack_insert_script(struct program_stack *stack, const char *interpreter, const char *argument, const char *script) {
