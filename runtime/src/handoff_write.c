@@ -92,6 +92,7 @@ static long put_word(struct writer *writer, const char *word) {
     return writer->error;
 }
 
+/* No list is an empty one. */
 static void put_list(struct writer *writer, char *const *list) {
     for (u64 at = addr_of(list); list && !writer->error; at += sizeof *list) {
         if (!is_readable(&writer->list_page, at) || !is_readable(&writer->list_page, at + sizeof *list - 1)) writer->error = -EFAULT;
@@ -150,8 +151,7 @@ long handoff_write(char *const *arguments, char *const *environment) {
     writer.list_page = writer.text_page = 0;
     writer.room = room_for_words();
     write_header(&writer);
-    /* Without any argument the kernel makes an empty one. */
-    if (arguments) put_list(&writer, arguments);
+    put_list(&writer, arguments);
     put_list(&writer, environment);
     put_provisioned(&writer);
     write_tag(&writer);
