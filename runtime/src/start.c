@@ -19,6 +19,7 @@
 #include "fail.h"
 #include "filter.h"
 #include "guard.h"
+#include "handoff.h"
 #include "load.h"
 #include "memory.h"
 #include "observer.h"
@@ -176,7 +177,7 @@ static u64 load_program(struct program_stack *stack, const char *path, int fd, c
     return interpreter.entry ? interpreter.entry : program.entry;
 }
 
-/* Argument 0 stays, so that ps(1) shows what runs; arguments, variables and the auxiliary vector go. This thread has left that
+/* The name stays, so that ps(1) shows what runs; arguments, variables and the auxiliary vector go. This thread has left that
  * stack for one of its own. */
 static void wipe_kernel_stack(const struct kernel_stack *stack, const char *name) {
     const struct words *last = stack->environment.count ? &stack->environment : &stack->arguments;
@@ -217,6 +218,28 @@ static void take_words(struct program_stack *stack, struct options *options, con
     provision_finish(stack, &options->arguments);
 }
 
+/* Step 3. What an enclave executes is guarded already, and must have the key of its tree: its own children need it too. */
+static void join_tree(bool executed, const struct kernel_stack *kernel, const struct options *options) {
+    if (state.unsafe_no_guard) {
+        if (options->handoff_fd >= 0) fail(CLOISTER_EXIT_USAGE, "without a guard there is no key for --handoff-fd", 0, NULL);
+        return;
+    }
+    if (executed) {
+        guard_require();
+        handoff_take_key();
+        return;
+    }
+    handoff_make_key();
+    guard_start(kernel->pointer);
+}
+
+/* What everybody may see of the program: the interpreter of a script, or the word after its path on the runtime's command line.
+ * True argument 0 of an executed program stands in its sealed block, and only there. */
+static const char *public_name(struct program_stack *stack, const char *path, const struct options *options) {
+    const char *word = options->arguments.word[0];
+    return path == stack->arguments.word[0] ? path : stack_push(stack, word, strlen(word));
+}
+
 /* Steps 2 to 6. */
 static void start_program(void *arg) {
     struct kernel_stack kernel = read_kernel_stack(arg);
@@ -226,10 +249,7 @@ static void start_program(void *arg) {
     options_parse(&kernel, &options);
     resolve_link("/proc/self/exe", state.runtime);
     lift_memory_limit();
-    if (!state.unsafe_no_guard) {
-        if (executed) guard_require();
-        else guard_start(kernel.pointer);
-    }
+    join_tree(executed, &kernel, &options);
     process_forbid_core_dumps();
     prepare_memory();
     stack_create(&stack);
@@ -240,7 +260,7 @@ static void start_program(void *arg) {
     observer_checkpoint("start");
     int fd = options.program_fd;
     path = follow_scripts(&stack, path, &fd);
-    const char *name = stack.arguments.word[0];
+    const char *name = public_name(&stack, path, &options);
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
     wipe_kernel_stack(&kernel, name);
     install_handler();
