@@ -12,7 +12,7 @@
 #include "state.h"
 
 enum { AT_NO_FOLLOW = 0x100, OPEN_PATH = 010000000, NO_FOLLOW = 0400000, TYPE_MASK = 0170000, SYMBOLIC_LINK = 0120000 };
-enum { OWN_WORDS = 8, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
+enum { OWN_WORDS = 9, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
 
 static u64 count_words(char *const *list) {
     u64 n = 0;
@@ -37,12 +37,13 @@ static char *option(char *buffer, const char *name, const char *value) {
     return buffer;
 }
 
-/* argv of the runtime's new image. `room` holds two options; it is not used if nobody observes. */
+/* argv of the runtime's new image. `room` holds three options; it is not used if nobody observes. */
 static void fill_words(char **words, char *room, char *program_fd, const char *path, char *const *arguments) {
     u64 n = 0;
     words[n++] = (char *)"cloister-enclave";
     if (state.checkpoint[0]) words[n++] = option(room, CLOISTER_OPTION_CHECKPOINT, state.checkpoint);
     if (state.report[0]) words[n++] = option(room + OPTION_ROOM, CLOISTER_OPTION_REPORT, state.report);
+    if (state.learn[0]) words[n++] = option(room + 2 * OPTION_ROOM, CLOISTER_OPTION_LEARN, state.learn);
     if (state.unsafe_no_guard) words[n++] = (char *)CLOISTER_OPTION_UNSAFE_NO_GUARD;
     if (program_fd) words[n++] = program_fd;
     words[n++] = (char *)"--";
@@ -53,8 +54,8 @@ static void fill_words(char **words, char *room, char *program_fd, const char *p
 }
 
 static long execute_words(char **words, char *program_fd, const char *path, char *const *arguments, char *const *environment) {
-    bool observed = state.checkpoint[0] || state.report[0];
-    char *room = __builtin_alloca(observed ? 2 * OPTION_ROOM : 1);
+    bool observed = state.checkpoint[0] || state.report[0] || state.learn[0];
+    char *room = __builtin_alloca(observed ? 3 * OPTION_ROOM : 1);
     fill_words(words, room, program_fd, path, arguments);
     return execute_runtime(words, environment);
 }
