@@ -23,6 +23,8 @@
 #define CLOISTER_OPTION_UNSAFE_NO_GUARD "--unsafe-no-guard"
 #define CLOISTER_OPTION_ATTESTER "--attester="
 #define CLOISTER_OPTION_HANDOFF_FD "--handoff-fd="
+#define CLOISTER_OPTION_MANIFEST_FD "--manifest-fd="
+#define CLOISTER_OPTION_LEARN "--learn="
 
 /* A start block (--start-fd): u32 argc, u32 envc, then argc + envc strings, each u32 length + bytes without
  * NUL; little-endian. The limits keep a damaged block from being taken for a large one. */

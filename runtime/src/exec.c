@@ -13,7 +13,7 @@
 #include "state.h"
 
 enum { AT_NO_FOLLOW = 0x100, OPEN_PATH = 010000000, NO_FOLLOW = 0400000, TYPE_MASK = 0170000, SYMBOLIC_LINK = 0120000 };
-enum { OWN_WORDS = 10, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
+enum { OWN_WORDS = 11, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
 
 struct image { /* what the program asked for */
     char *program_fd; /* the option, or NULL: `path` is to be opened */
@@ -44,19 +44,20 @@ static char *option(char *buffer, const char *name, const char *value) {
     return buffer;
 }
 
-/* What stands in front of the program on the command line of the runtime's new image; the number of words. `room` holds two
+/* What stands in front of the program on the command line of the runtime's new image; the number of words. `room` holds three
  * options; it is not used if nobody observes. */
 static u64 fill_options(char **words, char *room, const struct image *image) {
     u64 n = 0;
     words[n++] = (char *)"cloister-enclave";
     if (state.checkpoint[0]) words[n++] = option(room, CLOISTER_OPTION_CHECKPOINT, state.checkpoint);
     if (state.report[0]) words[n++] = option(room + OPTION_ROOM, CLOISTER_OPTION_REPORT, state.report);
+    if (state.learn[0]) words[n++] = option(room + 2 * OPTION_ROOM, CLOISTER_OPTION_LEARN, state.learn);
     if (state.unsafe_no_guard) words[n++] = (char *)CLOISTER_OPTION_UNSAFE_NO_GUARD;
     if (image->program_fd) words[n++] = image->program_fd;
     return n;
 }
 
-static u64 option_room(void) { return state.checkpoint[0] || state.report[0] ? 2 * OPTION_ROOM : 1; }
+static u64 option_room(void) { return state.checkpoint[0] || state.report[0] || state.learn[0] ? 3 * OPTION_ROOM : 1; }
 
 /* The new program inherits the signal mask, so the program's own must be in force, not the handler's. */
 static void use_program_mask(const struct call *call) {

@@ -90,7 +90,18 @@ static const struct rule identity_rules[] = {
     {__NR_setresuid, ALWAYS, 0, 0},
 };
 
-enum { PROGRAM_MAX = 512, RULES = sizeof rules / sizeof rules[0] };
+/* Where files are injected, measured or learned: no way to a file that is not seen. */
+static const struct rule opening_rules[] = {
+    {__NR_open, ALWAYS, 0, 0},
+    {__NR_openat, ALWAYS, 0, 0},
+    {__NR_openat2, ALWAYS, 0, 0},
+    {__NR_creat, ALWAYS, 0, 0},
+    {__NR_open_by_handle_at, ANSWER, 0, EOPNOTSUPP},
+    {__NR_io_uring_setup, ANSWER, 0, ENOSYS}, /* it opens and reads by itself; programs then do without */
+    {__NR_personality, IF_SET, 0, 0x0400000 /* READ_IMPLIES_EXEC */},
+};
+
+enum { PROGRAM_MAX = 512, OPENING_RULES = sizeof opening_rules / sizeof opening_rules[0], RULES = sizeof rules / sizeof rules[0] };
 
 static struct sock_filter program[PROGRAM_MAX];
 static u16 length;
@@ -173,6 +184,7 @@ static void build(struct filter_wishes wishes) {
     for (size_t i = 0; i < RULES; i++) emit_rule(&rules[i]);
     if (wishes.observed) emit_rule(&exit_rule);
     for (size_t i = 0; wishes.memory_limited && i < 3; i++) emit_rule(&identity_rules[i]);
+    for (size_t i = 0; wishes.opens && i < OPENING_RULES; i++) emit_rule(&opening_rules[i]);
     give(SECCOMP_RET_ALLOW);
 }
 

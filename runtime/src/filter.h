@@ -9,6 +9,7 @@ NODISCARD bool filter_is_installed(void);
 struct filter_wishes {
     bool observed;       /* intercept exit_group, for checkpoints and reports */
     bool memory_limited; /* intercept setuid and its kind: identity.c */
+    bool opens;          /* intercept open and its kind: opening.c */
 };
 /* Installs it; exits if it cannot. */
 void filter_install(struct filter_wishes wishes);

@@ -16,7 +16,7 @@ struct kernel_stack { /* as execve(2) leaves it (psABI 3.4.1) */
 };
 
 struct options {
-    int start_fd, program_fd, handoff_fd; /* -1 if not given */
+    int start_fd, program_fd, handoff_fd, manifest_fd; /* -1 if not given */
     const char *program;
     struct words arguments; /* argv[0] included */
 };
