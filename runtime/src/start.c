@@ -16,11 +16,13 @@
 
 #include "call.h"
 #include "fail.h"
+#include "files.h"
 #include "filter.h"
 #include "guard.h"
 #include "load.h"
 #include "memory.h"
 #include "observer.h"
+#include "opening.h"
 #include "process.h"
 #include "program.h"
 #include "state.h"
@@ -224,7 +226,9 @@ static void start_program(void *arg) {
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
     wipe_kernel_stack(&kernel, name);
     install_handler();
-    struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited};
+    if (state.files.size && !files_check()) fail(CLOISTER_EXIT_INTERNAL, "the injected files have no absolute, plain paths", 0, NULL);
+    struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited,
+                                  .opens = opening_is_watched(), .files = state.files.size};
     if (!executed) filter_install(wishes);
     rt_enter_program(stack.top, entry);
 }
