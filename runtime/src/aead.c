@@ -3,7 +3,7 @@
 
 #include "bytes.h"
 
-enum { CHACHA_BLOCK = 64, POLY_BLOCK = 16 };
+enum { CHACHA_BLOCK = 64, POLY_BLOCK = 16, STACK_USED = 512 };
 
 static inline u32 left(u32 x, int n) { return x << n | x >> (32 - n); }
 
@@ -148,6 +148,7 @@ void aead_finish(struct aead *aead, u8 tag[AEAD_TAG]) {
     store64(tag, (u64)carry);
     store64(tag + 8, ((high & reduced) | (aead->sum[1] & ~reduced)) + aead->last[1] + (u64)(carry >> 64));
     wipe(aead, sizeof *aead);
+    wipe_stack(STACK_USED);
 }
 
 bool aead_verify(struct aead *aead, const u8 tag[AEAD_TAG]) {
