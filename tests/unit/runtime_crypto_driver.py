@@ -8,7 +8,8 @@ import pytest
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
 PARTS = Path(__file__).parent / "runtime_crypto"
-SOURCES = ("sha2", "hmac", "aead", "x25519", "text")
+SOURCES = ("sha2", "hmac", "x25519", "text")
+INNER = (PARTS / "aead_parts.c", PARTS / "hpke_parts.c")
 HOSTED = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{RUNTIME / 'src'}", f"-I{RUNTIME / 'include'}"]
 SANITIZED = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
@@ -36,7 +37,7 @@ def need_compiler() -> None:
 def objects(directory: Path) -> list[Path]:
     """The sources as the runtime has them, compiled into `directory`."""
     flags = runtime_flags()
-    sources = [*(RUNTIME / "src" / f"{name}.c" for name in SOURCES), PARTS / "hpke_parts.c"]
+    sources = [*(RUNTIME / "src" / f"{name}.c" for name in SOURCES), *INNER]
     for source in sources:
         run("cc", *flags, "-c", "-o", directory / f"{source.stem}.o", source)
     return [directory / f"{source.stem}.o" for source in sources]
@@ -56,7 +57,7 @@ def build_sanitized(directory: Path) -> Path:
     if subprocess.run(probe, input=b"int main(void){}", capture_output=True, check=False).returncode != 0:
         pytest.skip("the compiler has no sanitizers")
     sources = [RUNTIME / "src" / f"{name}.c" for name in SOURCES if name != "text"]
-    run("cc", *HOSTED, *SANITIZED, "-o", directory / "program", PARTS / "driver.c", PARTS / "hpke_parts.c", *sources)
+    run("cc", *HOSTED, *SANITIZED, "-o", directory / "program", PARTS / "driver.c", *INNER, *sources)
     return directory / "program"
 
 

@@ -15,6 +15,7 @@ struct argument {
 
 bool hpke_decapsulate(u8 *shared, const u8 *private_key, const u8 *encapsulated);
 void hpke_schedule(u8 *key, u8 *nonce, const u8 *shared, const void *info, size_t size);
+void poly1305(u8 *tag, const u8 *key, const u8 *blocks, size_t count);
 
 static struct argument parse(const char *word) {
     struct argument read = {NULL, strcmp(word, "-") ? strlen(word) / 2 : 0};
@@ -83,6 +84,12 @@ static void do_hmac(struct argument *a) {
     hmac_finish(&hmac, code);
     print(code, sizeof code);
     printf(" %02x", wiped(&hmac, sizeof hmac));
+}
+
+static void do_poly1305(struct argument *a) {
+    u8 tag[AEAD_TAG];
+    poly1305(tag, a[0].bytes, a[1].bytes, a[1].size / 16);
+    print(tag, sizeof tag);
 }
 
 /* key, nonce, additional data, text, pieces */
@@ -165,6 +172,7 @@ static const struct {
     {"sha256-repeated", 2, do_sha256_repeated},
     {"sha384", 1, do_sha384},
     {"hmac", 2, do_hmac},
+    {"poly1305", 2, do_poly1305},
     {"encrypt", 5, do_encrypt},
     {"decrypt", 6, do_decrypt},
     {"x25519", 2, do_x25519},
