@@ -53,7 +53,7 @@
 
 /* The attested key as the broker gets it: a JWK with exactly these members, JOSE's name of the HPKE suite, and the JWE's
  * protected header, {"alg":"HPKE-4"} in base64url, which is the additional data. */
-#define CLOISTER_RUNTIME_DATA_BEFORE_NONCE "{\"nonce\":\""
+#define CLOISTER_RUNTIME_DATA_BEFORE_NONCE "{\"additional-evidence\":\"\",\"nonce\":\""
 #define CLOISTER_RUNTIME_DATA_BEFORE_KEY "\",\"tee-pubkey\":{\"alg\":\"HPKE-4\",\"crv\":\"X25519\",\"kty\":\"OKP\",\"x\":\""
 #define CLOISTER_RUNTIME_DATA_END "\"}}"
 #define CLOISTER_PROTECTED_HEADER "eyJhbGciOiJIUEtFLTQifQ"
