@@ -15,6 +15,8 @@ OPTION_REPORT = "--report="
 OPTION_UNSAFE_NO_GUARD = "--unsafe-no-guard"
 OPTION_ATTESTER = "--attester="
 OPTION_HANDOFF_FD = "--handoff-fd="
+OPTION_MANIFEST_FD = "--manifest-fd="
+OPTION_LEARN = "--learn="
 START_MAX_STRINGS = 65536
 START_MAX_BYTES = 4194304
 FRAME_HELLO = 1
@@ -37,3 +39,4 @@ MEMFD_TEXT = "cloister-text"
 COMM_GUARD = "cloister-guard"
 FILTER_PROBE_NR = 29456
 FILTER_PROBE_BASE = 3000
+FILTER_KEY_NR = 29457
