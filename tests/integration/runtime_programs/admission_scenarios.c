@@ -134,6 +134,36 @@ static void try_dlopen(const char *path) {
     else printf("dlopen: refused\n");
 }
 
+/* Until a line comes: how often the library was refused, and each answer that it ever gave. */
+static void try_dlopen_again(const char *path) {
+    long refused = 0, counts[256] = {0};
+    fcntl(0, F_SETFL, O_NONBLOCK);
+    printf("again\n");
+    fflush(stdout);
+    for (char byte; read(0, &byte, 1) != 1;) {
+        void *library = dlopen(path, RTLD_NOW);
+        int (*answer)(void) = library ? dlsym(library, "answer") : NULL;
+        if (answer) counts[answer() & 255]++;
+        else refused++;
+        if (library) dlclose(library);
+    }
+    printf("refused %ld\n", refused);
+    for (int i = 0; i < 256; i++)
+        if (counts[i]) printf("answer %d %ld\n", i, counts[i]);
+}
+
+/* A measured path that is opened without reading, then once more by its descriptor. */
+static void try_by_descriptor(const char *path) {
+    char link[32];
+    int fd = open(path, O_PATH);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int other = open(link, O_RDONLY);
+    void *at = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, other, 0);
+    say_error("by descriptor", at == MAP_FAILED ? -1 : 0);
+    close(fd);
+    close(other);
+}
+
 static void try_execute(const char *path) {
     fflush(stdout);
     pid_t child = fork();
@@ -187,7 +217,7 @@ struct attempt {
 static const struct attempt attempts[] = {
     {"read", try_read}, {"openat2", try_openat2}, {"details", try_details}, {"write", try_write}, {"map", try_map}, {"memfd", try_memfd},
     {"jit", try_jit}, {"dlopen", try_dlopen}, {"execute", try_execute}, {"execute-descriptor", try_execute_descriptor},
-    {"hold", try_hold}, {"directory", try_directory},
+    {"dlopen-again", try_dlopen_again}, {"by-descriptor", try_by_descriptor}, {"hold", try_hold}, {"directory", try_directory},
 };
 
 static void attempt(const char *word) {
