@@ -143,7 +143,7 @@ static const struct rule wide_rules[] = {
 };
 
 /* Like CLOISTER_FILTER_PROBE_NR: what a newly executed runtime cannot know otherwise, the filter tells it. */
-enum { BASE_PROBE = CLOISTER_FILTER_PROBE_NR + 1, WIDE_PROBE = BASE_PROBE + 1, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384, BASE_ROOM = 128 };
+enum { BASE_PROBE = CLOISTER_FILTER_PROBE_NR + 8, WIDE_PROBE = BASE_PROBE + 1, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384, BASE_ROOM = 128 };
 
 enum {
     PROGRAM_MAX = 1024, RULES = sizeof rules / sizeof rules[0],
