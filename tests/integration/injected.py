@@ -1,4 +1,4 @@
-"""Programs with injected files: the start block goes through a pipe, so that the content stands in no file and no memfd."""
+"""Programs with injected files. The start block goes through a pipe, so the content stands in no file and no memfd."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from cloister.launch.command import start_block
 from cloister.launch.runtime_file import runtime_path
@@ -20,7 +21,7 @@ def _feed(writer: int, block: bytes) -> None:
 
 @contextlib.contextmanager
 def started(
-    argv: Sequence[str], files: Files, *, environment: Mapping[str, str] = os.environ, directory: str = "", **popen: object
+    argv: Sequence[str], files: Files, *, environment: Mapping[str, str] = os.environ, directory: str = "", **popen: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The program of `argv` in the enclave; `popen` as Popen has it."""
     program = shutil.which(argv[0])
@@ -30,7 +31,7 @@ def started(
     command = [str(runtime_path()), f"--start-fd={reader}", "--", os.path.realpath(program), argv[0]]
     feeder = threading.Thread(target=_feed, args=(writer, block))
     try:
-        process = subprocess.Popen(command, pass_fds=(reader,), **popen)  # type: ignore[call-overload]
+        process = subprocess.Popen(command, pass_fds=(reader,), **popen)
     finally:
         os.close(reader)
     feeder.start()
@@ -46,7 +47,7 @@ def started(
 
 
 def run(
-    argv: Sequence[str], files: Files, *, stdin: bytes = b"", seconds: float = 60, **popen: object
+    argv: Sequence[str], files: Files, *, stdin: bytes = b"", seconds: float = 60, **popen: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Run to the end."""
     pipe = subprocess.PIPE

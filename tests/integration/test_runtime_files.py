@@ -1,4 +1,4 @@
-"""Injected files, which exist only inside: programs read, map, copy and inherit them as they do files that lie there."""
+"""Injected files, which exist only inside: programs read, map, copy and inherit them as files that lie there."""
 
 import hashlib
 import os
@@ -69,7 +69,7 @@ def test_same_as_a_file_that_lies_there(programs: Path, tmp_path: Path, name: st
 @pytest.mark.parametrize("content", [b"", b"x", b"\0" * 5000, BIG], ids=["empty", "a byte", "zeros", "3 MB"])
 def test_every_way_to_read(content: bytes) -> None:
     """The empty file cannot be mapped, here as elsewhere."""
-    program = WAYS if content else WAYS.replace("for access in (mmap.ACCESS_READ, mmap.ACCESS_COPY)", "for access in ()")
+    program = WAYS if content else WAYS.replace("(mmap.ACCESS_READ, mmap.ACCESS_COPY)", "()")
     words = [PYTHON, "-c", program, "/nowhere/file", hashlib.sha256(content).hexdigest()]
     done = run(words, {"/nowhere/file": content})
     assert (done.stdout, done.stderr) == (b"all ways\n", b"")
@@ -82,22 +82,22 @@ def test_a_thousand_files() -> None:
 
 
 def shell(script: str, content: bytes = b"first\nsecond\nthird\n", **files: bytes) -> str:
-    done = run(["bash", "-c", script], {"/run/secrets/file": content} | {f"/run/secrets/{k}": v for k, v in files.items()})
+    injected = {"file": content} | files
+    done = run(["bash", "-c", script], {f"/run/secrets/{name}": data for name, data in injected.items()})
     assert not done.stderr, done.stderr
     return done.stdout.decode()
 
 
 def test_a_shell_reads_it() -> None:
-    assert shell('while read -r line; do echo "got $line"; done < /run/secrets/file') == "got first\ngot second\ngot third\n"
+    loop = 'while read -r line; do echo "got $line"; done < /run/secrets/file'
+    assert shell(loop) == "got first\ngot second\ngot third\n"
     assert shell("mapfile -t lines < /run/secrets/file; echo ${lines[2]}") == "third\n"
     assert shell("echo $(< /run/secrets/file)") == "first second third\n"
     assert shell("exec 5< /run/secrets/file; read -ru 5 a; (read -ru 5 b; echo $b); read -ru 5 c; echo $a $c") == (
         "second\nfirst third\n"
     )
     assert shell("source /run/secrets/code; greet you", code=b"greet() {\n  echo hello $1\n}\n") == "hello you\n"
-    assert shell("[[ -f /run/secrets/file && -r /run/secrets/file && -s /run/secrets/file && ! -L /run/secrets/file ]]; echo $?") == (
-        "0\n"
-    )
+    assert shell("f=/run/secrets/file; [[ -f $f && -r $f && -s $f && ! -L $f ]]; echo $?") == "0\n"
 
 
 def test_programs_that_a_shell_executes_read_it() -> None:
@@ -107,7 +107,8 @@ def test_programs_that_a_shell_executes_read_it() -> None:
     assert shell("exec 7< /run/secrets/file; head -c 6 <&7; bash -c 'read -ru 7 line; echo $line; cat /dev/fd/7'") == (
         "first\nsecond\nfirst\nsecond\nthird\n"
     )
-    assert shell("sort -r /run/secrets/file | head -n 1; dd if=/run/secrets/file bs=7 skip=1 status=none") == "third\necond\nthird\n"
+    assert shell("sort -r /run/secrets/file | head -n 1") == "third\n"
+    assert shell("dd if=/run/secrets/file bs=7 skip=1 status=none") == "econd\nthird\n"
 
 
 def test_a_descriptor_is_inherited_by_its_number() -> None:
@@ -167,7 +168,13 @@ for call in (lambda: os.write(file, b"x"), lambda: os.ftruncate(file, 0), lambda
 print(os.read(file, 100))
 """
     done = run([PYTHON, "-c", program], {"/run/secrets/file": b"as it was"})
-    assert done.stdout.split(b"\n") == [b"13"] * 4 + [b"[True, True, False, False]", b"9", b"22", b"2", b"b'as it was'", b""]
+    assert done.stdout.split(b"\n")[:-1] == [b"13"] * 4 + [
+        b"[True, True, False, False]",
+        b"9",
+        b"22",
+        b"2",
+        b"b'as it was'",
+    ]
 
 
 def test_only_the_exact_path_is_injected(tmp_path: Path) -> None:
@@ -210,9 +217,15 @@ def test_the_working_directory_is_entered(tmp_path: Path) -> None:
 
 def test_asynchronous_reads_are_refused() -> None:
     """They would read the zeros that stand in for the content."""
-    program = "import ctypes; c = ctypes.CDLL(None, use_errno=True); print([(c.syscall(n, 8, 0), ctypes.get_errno()) for n in (206, 425)])"
-    assert run([PYTHON, "-c", program], {"/f": b""}).stdout == b"[(-1, 38), (-1, 38)]\n"
-    assert b"38" not in run([PYTHON, "-c", program], {}).stdout
+    program = """
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+for number in (206, 425):  # io_setup, io_uring_setup
+    libc.syscall(number, 8, 0)
+    print(errno.errorcode[ctypes.get_errno()])
+"""
+    assert run([PYTHON, "-c", program], {"/f": b""}).stdout == b"ENOSYS\nENOSYS\n"
+    assert run([PYTHON, "-c", program], {}).stdout == b"EFAULT\nEFAULT\n"
 
 
 @pytest.mark.parametrize("path", ["relative", "/a//b", "/a/../b", "/a/", "//a", ""])
