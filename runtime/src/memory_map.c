@@ -2,6 +2,7 @@
 #include <linux/mman.h>
 
 #include "admission.h"
+#include "files.h"
 #include "image.h"
 #include "learn.h"
 #include "memory.h"
@@ -83,6 +84,7 @@ static long map_secret_copy(const struct request *r) {
         if (failed(memory_unmap((u64)at, r->length))) return -ENOMEM;
         return n == -ESPIPE || n == -EINVAL ? -ENODEV : n == -EBADF ? -EACCES : n;
     }
+    files_fill(r->fd, (u64)at, r->length, r->offset);
     if (r->protection == writable.protection) return at;
     error = memory_protect((u64)at, r->length, r->protection);
     return failed(error) ? error : at;
@@ -111,7 +113,15 @@ static long map_read_only(const struct request *r) {
     return at == -EACCES || at == -ENODEV ? map_secret_copy(r) : at;
 }
 
+/* An injected file is not what its descriptor refers to, and never code. */
+static long map_injected(const struct request *r) {
+    if (r->protection & PROT_EXEC || (is_shared(r) && r->protection & PROT_WRITE)) return -EACCES;
+    return map_secret_copy(r);
+}
+
 static long map_file(const struct request *r) {
+    long injected = files_mappable(r->fd);
+    if (injected != NOT_INJECTED) return failed(injected) ? injected : map_injected(r);
     if (!is_shared(r)) return r->protection & PROT_WRITE ? map_secret_copy(r) : map_read_only(r);
     if (r->protection & PROT_WRITE) state.counters.open_files++;
     return map_native(r, r->flags & ~(is_fixed(r) ? 0 : MAP_FIXED), r->protection & PROT_WRITE ? AREA_OPEN_FILE : AREA_FILE);

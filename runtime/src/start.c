@@ -17,6 +17,7 @@
 #include "admission.h"
 #include "call.h"
 #include "fail.h"
+#include "files.h"
 #include "filter.h"
 #include "guard.h"
 #include "load.h"
@@ -247,8 +248,9 @@ static void start_program(void *arg) {
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
     wipe_kernel_stack(&kernel, name);
     install_handler();
+    if (state.files.size && !files_check()) fail(CLOISTER_EXIT_INTERNAL, "the injected files have no absolute, plain paths", 0, NULL);
     struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited,
-                                  .opens = opening_is_watched()};
+                                  .opens = opening_is_watched(), .files = state.files.size};
     if (!executed) filter_install(wishes);
     rt_enter_program(stack.top, entry);
 }

@@ -35,6 +35,8 @@ void stack_take_words(struct program_stack *stack, const struct options *options
 void stack_insert_script(struct program_stack *stack, const char *interpreter, const char *argument, const char *script);
 /* Lays out argc, argv, envp and the auxiliary vector; returns the stack pointer to enter the program with. */
 u64 stack_finish(struct program_stack *stack, const u64 *auxiliary, const u64 (*overrides)[2], size_t override_count);
+/* Room for a word of `size` bytes, appended to one of the stack's lists; the caller fills it. */
+char *stack_new_word(struct program_stack *stack, struct words *list, u64 size);
 const char *stack_push(struct program_stack *stack, const void *bytes, size_t size);
 
 #endif

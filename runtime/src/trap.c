@@ -4,6 +4,7 @@
 #include "admission.h"
 #include "call.h"
 #include "farewell.h"
+#include "files.h"
 #include "memory.h"
 #include "observer.h"
 #include "opening.h"
@@ -82,6 +83,26 @@ static long attach_segment(const struct call *call) {
     return SYS3(__NR_shmat, call->arg[0], call->arg[1], call->arg[2]);
 }
 
+/* What only tells or moves bytes of injected files. */
+static long file_call(struct call *call, bool *replayed) {
+    long result = 0;
+    switch (call->number) {
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_fstat:
+    case __NR_newfstatat:
+    case __NR_statx:
+    case __NR_access:
+    case __NR_faccessat:
+    case __NR_faccessat2:
+    case __NR_getxattr:
+    case __NR_lgetxattr:
+    case __NR_listxattr:
+    case __NR_llistxattr: return files_path_call(call);
+    default: files_descriptor_call(call, &result, replayed); return result;
+    }
+}
+
 /* Answers the call. `*replayed` is set if the kernel will answer it instead, after the handler has returned. */
 static long answer(struct call *call, bool *replayed) {
     switch (call->number) {
@@ -122,7 +143,15 @@ static long answer(struct call *call, bool *replayed) {
         *replayed = true;
         signal_wait(call);
         return 0;
-    default: return locked_memory_call(call, call->frame->rsp);
+    case __NR_mmap:
+    case __NR_munmap:
+    case __NR_mprotect:
+    case __NR_pkey_mprotect:
+    case __NR_mremap:
+    case __NR_madvise:
+    case __NR_msync:
+    case __NR_brk: return locked_memory_call(call, call->frame->rsp);
+    default: return file_call(call, replayed);
     }
 }
 

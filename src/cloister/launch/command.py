@@ -109,11 +109,19 @@ def enclave_command(program: str, args: Sequence[str], options: RuntimeOptions |
     return [runtime_path(), *(options or RuntimeOptions()).words(), "--", path, program, *args]
 
 
-def start_block(argv: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """The bytes that `RuntimeOptions.start_fd` delivers: u32 argc, u32 envc, then u32 length + bytes for each string.
+def start_block(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    directory: str = "",
+    files: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """The bytes that `RuntimeOptions.start_fd` delivers (runtime/include/cloister_abi.h).
 
-    All numbers are little-endian; strings of the environment are NAME=VALUE.
-    Raises `UsageError` for a string the kernel could not pass either (a NUL in it) or for more than the runtime reads.
+    u32 argc, u32 envc, then u32 length + bytes for each string; strings of the environment are NAME=VALUE. With a
+    directory to work in or files that exist only inside (absolute path -> content), these follow. All numbers are
+    little-endian. Raises `UsageError` for a string the kernel could not pass either (a NUL in it), for a file's path
+    that is not absolute and plain, or for more than the runtime reads.
     """
     strings = [os.fsencode(word) for word in argv]
     strings += [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in environment.items()]
@@ -121,5 +129,24 @@ def start_block(argv: Sequence[str], environment: Mapping[str, str]) -> bytes:
         raise UsageError("an argument or environment variable contains a NUL byte")
     if len(strings) > _abi.START_MAX_STRINGS or sum(map(len, strings)) > _abi.START_MAX_BYTES:
         raise UsageError("arguments and environment are larger than a start block may be")
-    head = len(argv).to_bytes(4, "little") + len(environment).to_bytes(4, "little")
-    return head + b"".join(len(text).to_bytes(4, "little") + text for text in strings)
+    block = _u32(len(argv)) + _u32(len(environment)) + b"".join(map(_sized, strings))
+    if directory or files:
+        block += _sized(os.fsencode(directory)) + _files_part(files or {})
+    if len(block) >= _abi.FRAME_MAX_BYTES:
+        raise UsageError("arguments, environment and files are larger than a start block may be")
+    return block
+
+
+def _files_part(files: Mapping[str, bytes]) -> bytes:
+    for path in files:
+        if not path.startswith("/") or os.path.normpath(path) != path or "\0" in path or path.startswith("//"):
+            raise UsageError("the path of an injected file must be absolute, without '.', '..' and doubled slashes")
+    return _u32(len(files)) + b"".join(_sized(os.fsencode(path)) + _sized(data) for path, data in files.items())
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def _sized(data: bytes) -> bytes:
+    return _u32(len(data)) + data
