@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "serve": "run the verifier and the key broker: secrets only for programs that attest",
     "secret": "store, list, rotate and revoke the secrets of a broker",
     "log": "verify and read a broker's audit log: who got which secret, and why",
+    "flow": "draw how secrets came into an enclave, from the messages that were sent",
     "session": "write, check, compare and sign sessions: which program gets which secrets",
     "doctor": "what this machine offers for confidential computing, and what is missing",
 }
