@@ -126,7 +126,14 @@ def shoot_children(place: Path, words: list[str], secret: bytes, seconds: float)
     """The cores that children of a shell leave when they are shot as soon as they are seen."""
     cores, pipe = list[bytes](), subprocess.PIPE
     command = [*words, "-c", CHILDREN]
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=place, preexec_fn=unlimited)
+    process = subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        cwd=place,
+        preexec_fn=unlimited,  # noqa: PLW1509  no threads here
+    )
     try:
         assert process.stdin
         assert process.stdout
