@@ -6,7 +6,8 @@ enum { NONSENSE = 99, WORD = 8 };
 
 static u64 word_of(u64 address) { return address & ~(u64)(WORD - 1); }
 
-static bool word_is_readable(u64 word) { return SYS4(__NR_rt_sigprocmask, NONSENSE, word, 0, WORD) != -EFAULT; }
+/* The word at 0 is no word to the kernel: it would not look. */
+static bool word_is_readable(u64 word) { return word && SYS4(__NR_rt_sigprocmask, NONSENSE, word, 0, WORD) != -EFAULT; }
 
 static bool word_is_writable(u64 word) {
     u64 kept;

@@ -17,8 +17,9 @@ enum test {
     IF_SET,   /* intercept if argument `arg` has any bit of `value` */
     UNLESS_SET,
     IF_POINTER, /* intercept if argument `arg` is not NULL */
-    ANSWER_IF_EQUAL, /* argument `arg` == value: do not make the call, the result is 0 */
-    IF_FILE, /* intercept if argument `arg` is a descriptor that an injected file may have */
+    ANSWER_IF_EQUAL, /* argument `arg` == value: do not make the call unless it is the runtime's, the result is 0 */
+    ASK_GUARD,       /* stop for the guard, which is told `value` */
+    IF_FILE,         /* intercept if argument `arg` is a descriptor that an injected file may have */
 };
 
 struct rule {
@@ -81,6 +82,7 @@ static const struct rule rules[] = {
     {__NR_prctl, ANSWER_IF_EQUAL, 0, PR_SET_DUMPABLE},
     {__NR_prctl, ANSWER_IF_EQUAL, 0, PR_SET_PTRACER},
     {CLOISTER_FILTER_PROBE_NR, ANSWER, 0, CLOISTER_FILTER_PROBE_BASE + CLOISTER_ABI_VERSION},
+    {CLOISTER_FILTER_KEY_NR, ASK_GUARD, 0, CLOISTER_FILTER_KEY_NR},
 };
 
 static const struct rule exit_rule = {__NR_exit_group, ALWAYS, 0, 0};
@@ -90,11 +92,15 @@ static const struct rule identity_rules[] = {
     {__NR_setresuid, ALWAYS, 0, 0},
 };
 
+/* Where files are injected, measured or learned: no way to a file that is not seen. */
 static const struct rule opening_rules[] = {
     {__NR_open, ALWAYS, 0, 0},
     {__NR_openat, ALWAYS, 0, 0},
     {__NR_openat2, ALWAYS, 0, 0},
     {__NR_creat, ALWAYS, 0, 0},
+    {__NR_open_by_handle_at, ANSWER, 0, EOPNOTSUPP},
+    {__NR_io_uring_setup, ANSWER, 0, ENOSYS}, /* it opens and reads by itself; programs then do without */
+    {__NR_personality, IF_SET, 0, 0x0400000 /* READ_IMPLIES_EXEC */},
 };
 
 /* Injected files: what names them, and what moves bytes or numbers of the descriptors that they have. */
@@ -126,7 +132,6 @@ static const struct rule file_rules[] = {
     {__NR_listxattr, ALWAYS, 0, 0},
     {__NR_llistxattr, ALWAYS, 0, 0},
     /* They read by themselves; programs then do without. */
-    {__NR_io_uring_setup, ANSWER, 0, ENOSYS},
     {__NR_io_setup, ANSWER, 0, ENOSYS},
 };
 
@@ -143,10 +148,11 @@ static const struct rule wide_rules[] = {
 };
 
 /* Like CLOISTER_FILTER_PROBE_NR: what a newly executed runtime cannot know otherwise, the filter tells it. */
-enum { BASE_PROBE = CLOISTER_FILTER_PROBE_NR + 8, WIDE_PROBE = BASE_PROBE + 1, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384, BASE_ROOM = 128 };
+enum { BASE_PROBE = CLOISTER_FILTER_KEY_NR + 1, WIDE_PROBE = BASE_PROBE + 1, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384, BASE_ROOM = 128 };
 
 enum {
     PROGRAM_MAX = 1024, RULES = sizeof rules / sizeof rules[0],
+    OPENING_RULES = sizeof opening_rules / sizeof opening_rules[0],
     FILE_RULES = sizeof file_rules / sizeof file_rules[0], WIDE_RULES = sizeof wide_rules / sizeof wide_rules[0],
 };
 
@@ -165,8 +171,8 @@ static void jump_if_any(u32 bits, u8 yes, u8 no) { emit(BPF_JMP | BPF_JSET | BPF
 
 static u32 low_word_of(u8 arg) { return (u32)(offsetof(struct seccomp_data, args) + 8UL * arg); }
 
-/* The gate's own calls are let through, all others are intercepted. Gate addresses fit one upper word (linker script). */
-static void emit_intercept(void) {
+/* The gate's own calls are let through, all others get `verdict`. Gate addresses fit one upper word (linker script). */
+static void emit_unless_gate(u32 verdict) {
     u64 start = addr_of(gate_start), stop = addr_of(gate_end);
     load(offsetof(struct seccomp_data, instruction_pointer) + 4);
     jump_if_equal((u32)(start >> 32), 0, 4);
@@ -174,10 +180,12 @@ static void emit_intercept(void) {
     emit(BPF_JMP | BPF_JGE | BPF_K, 0, 2, (u32)start);
     emit(BPF_JMP | BPF_JGT | BPF_K, 1, 0, (u32)stop);
     give(SECCOMP_RET_ALLOW);
-    give(SECCOMP_RET_TRAP);
+    give(verdict);
 }
 
 enum { INTERCEPT_SIZE = 7 };
+
+static void emit_intercept(void) { emit_unless_gate(SECCOMP_RET_TRAP); }
 
 static void emit_answer(u32 error) { give(SECCOMP_RET_ERRNO | error); }
 
@@ -205,9 +213,10 @@ static void emit_body(const struct rule *rule) {
         return;
     case ANSWER_IF_EQUAL:
         load(low_word_of(rule->arg));
-        jump_if_equal(rule->value, 0, 1);
-        emit_answer(0);
+        jump_if_equal(rule->value, 0, INTERCEPT_SIZE);
+        emit_unless_gate(SECCOMP_RET_ERRNO);
         return;
+    case ASK_GUARD: give(SECCOMP_RET_TRACE | rule->value); return;
     case IF_FILE:
         load(low_word_of(rule->arg));
         emit(BPF_JMP | BPF_JGE | BPF_K, 0, INTERCEPT_SIZE, files_base);
@@ -256,7 +265,7 @@ static void build(struct filter_wishes wishes) {
     for (size_t i = 0; i < RULES; i++) emit_rule(&rules[i]);
     if (wishes.observed) emit_rule(&exit_rule);
     for (size_t i = 0; wishes.memory_limited && i < 3; i++) emit_rule(&identity_rules[i]);
-    for (size_t i = 0; wishes.opens && i < 4; i++) emit_rule(&opening_rules[i]);
+    for (size_t i = 0; wishes.opens && i < OPENING_RULES; i++) emit_rule(&opening_rules[i]);
     give(SECCOMP_RET_ALLOW);
 }
 

@@ -21,7 +21,9 @@
 #include <linux/sched.h>
 #include <linux/wait.h>
 
+#include "bytes.h"
 #include "fail.h"
+#include "guard_key.h"
 #include "guard_table.h"
 #include "process.h"
 #include "secret.h"
@@ -33,7 +35,8 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 enum {
     STACK_SIZE = 32 << 10,
     CHILD_SIGNAL = 17,
-    TRACE_FAMILY = PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC,
+    TRACE_FAMILY = PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC |
+                   PTRACE_O_TRACESECCOMP,
 };
 
 /* Told to the program by guard 1. */
@@ -95,6 +98,7 @@ static void note_exec(long tid) {
     u64 former = 0;
     SYS4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &former);
     if ((long)former != tid) guard_table_ended((u32)former);
+    guard_key_executed(tid);
 }
 
 static void answer_stop(long tid, int status) {
@@ -107,6 +111,7 @@ static void answer_stop(long tid, int status) {
     case PTRACE_EVENT_VFORK:
     case PTRACE_EVENT_CLONE: note_new_thread(tid); break;
     case PTRACE_EVENT_EXEC: note_exec(tid); break;
+    case PTRACE_EVENT_SECCOMP: guard_key_asked(tid); break;
     }
     go_on(tid, PTRACE_CONT, 0);
 }
@@ -131,6 +136,7 @@ static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
 static void second_main(void *arg) {
     const struct guard guard = *(struct guard *)arg; /* stands on guard 1's stack, for now */
     process_own_runtime_state();
+    wipe(state.handoff_key, sizeof state.handoff_key); /* guard 1 gives it */
     close_all_but(guard.channel);
     bool held = hear(guard.channel) == HELD && seize(guard.first, PTRACE_O_EXITKILL);
     say(guard.channel, held ? HELD : GUARD_IS_TRACED);

@@ -4,6 +4,7 @@ enum { TID_LIMIT = 1 << 22, BITS = 64 }; /* PID_MAX_LIMIT of 64-bit kernels (lin
 
 /* unannounced: seen, its creator's report is still to come. ended_early: ended, its creator's report is still to come. */
 static u64 live[TID_LIMIT / BITS], unannounced[TID_LIMIT / BITS], ended_early[TID_LIMIT / BITS];
+static u64 new_runtime[TID_LIMIT / BITS];
 static u64 live_count;
 
 static bool has(const u64 *set, u32 tid) { return set[tid / BITS] >> (tid % BITS) & 1; }
@@ -31,6 +32,7 @@ void guard_table_announced(u32 tid) {
 
 void guard_table_ended(u32 tid) {
     if (tid >= TID_LIMIT) return;
+    guard_table_set_new(tid, false);
     if (!has(live, tid) || has(unannounced, tid)) add(ended_early, tid);
     if (!has(live, tid)) return;
     take(live, tid);
@@ -39,3 +41,15 @@ void guard_table_ended(u32 tid) {
 }
 
 bool guard_table_live(void) { return live_count > 0; }
+
+void guard_table_set_new(u32 tid, bool is_new_runtime) {
+    if (tid >= TID_LIMIT) return;
+    if (is_new_runtime) add(new_runtime, tid);
+    else if (has(new_runtime, tid)) take(new_runtime, tid); /* most pages of the table never come into being */
+}
+
+bool guard_table_take_new(u32 tid) {
+    bool was = tid < TID_LIMIT && has(new_runtime, tid);
+    guard_table_set_new(tid, false);
+    return was;
+}

@@ -10,4 +10,9 @@ void guard_table_announced(u32 tid); /* its creator reports it */
 void guard_table_ended(u32 tid);
 NODISCARD bool guard_table_live(void);
 
+/* A new image of the runtime may have the tree's key once: set when it was executed, gone when it was given or anything else is
+ * executed or the thread ended. */
+void guard_table_set_new(u32 tid, bool is_new_runtime);
+NODISCARD bool guard_table_take_new(u32 tid);
+
 #endif

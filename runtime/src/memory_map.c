@@ -1,8 +1,10 @@
 #include <asm/stat.h>
 #include <linux/mman.h>
 
+#include "admission.h"
 #include "files.h"
 #include "image.h"
+#include "learn.h"
 #include "memory.h"
 #include "secret.h"
 #include "state.h"
@@ -99,7 +101,7 @@ static bool is_loading(const struct request *r) {
  * cannot be written through /proc/PID/mem, a private one can. Only what glibc's loader asks for is patched: what anybody else
  * sees must be the file's bytes. */
 static long map_read_only(const struct request *r) {
-    bool program = is_loading(r);
+    bool program = admission_allows(r->fd) && is_loading(r); /* so in a strict enclave every sealed area was measured */
     if (program && !is_fixed(r) && r->offset == 0 && r->flags & MAP_DENYWRITE) {
         long at = image_map_whole(r->length, r->protection, r->fd);
         if (!failed(at) || at == -ENOMEM) return at;
@@ -139,6 +141,15 @@ static long clear_way(const struct request *r, bool secret) {
     return window_meets(r->address, r->address + r->length) ? memory_unmap(r->address, r->length) : 0;
 }
 
+/* In a strict enclave only what was measured becomes code. */
+static bool may_be_code(const struct request *r, bool anonymous) {
+    if (!(r->protection & PROT_EXEC)) return true;
+    if (!anonymous) learn_mapped(r->fd);
+    if (admission_allows_jit() || (!anonymous && !(r->protection & PROT_WRITE) && admission_allows(r->fd))) return true;
+    admission_say_refused(anonymous ? -1 : r->fd);
+    return false;
+}
+
 long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 offset) {
     if (!length || (flags & MAP_TYPE) == 0) return -EINVAL;
     if (length > ADDRESS_LIMIT || !areas_have_room(4)) return -ENOMEM;
@@ -148,6 +159,7 @@ long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 
     bool anonymous = flags & MAP_ANONYMOUS;
     if (!anonymous && r.offset % PAGE) return -EINVAL;
     if (!anonymous && failed(SYS2(__NR_fcntl, fd, 1 /* F_GETFD */))) return -EBADF; /* before anything is unmapped */
+    if (!may_be_code(&r, anonymous)) return -EACCES;
     bool secret = !is_shared(&r) && !(r.protection & PROT_EXEC) && (anonymous || r.protection & PROT_WRITE);
     long error = clear_way(&r, secret);
     if (failed(error)) return error;

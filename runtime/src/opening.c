@@ -4,7 +4,9 @@
 #include <linux/fcntl.h>
 
 #include "access.h"
+#include "admission.h"
 #include "files.h"
+#include "learn.h"
 
 enum { RESOLVE_IN_DIRECTORY = 0x10 /* RESOLVE_IN_ROOT */ };
 
@@ -55,9 +57,9 @@ static long find(const struct opening *open) {
     if (!given[0]) return -ENOENT;
     const char *path = given;
     while (open->confined && *path == '/') path++;
-    if (!path_normalise(open->directory, path, full, sizeof full)) return state.manifest.size ? -EACCES : NOT_INJECTED;
+    if (!path_normalise(open->directory, path, full, sizeof full)) return state.manifest.size ? -EACCES : NOT_LISTED;
     long fd = state.files.size ? files_open(full, open->flags) : NOT_INJECTED;
-    return fd;
+    return fd == NOT_INJECTED ? admission_open(full, open->flags) : fd;
 }
 
 /* The kernel cannot do direct I/O into secret pages (EFAULT); buffered I/O reads and writes the same bytes. */
@@ -76,14 +78,28 @@ static long natively(struct call *call, bool *replayed) {
     return 0;
 }
 
+static long natively_and_learn(struct call *call, const struct opening *open) {
+    struct lock_guard lock;
+    const u64 *a = call->arg;
+    make_buffered(call);
+    long fd = SYS4((long)call->number, a[0], a[1], a[2], a[3]);
+    if (failed(fd)) return fd;
+    lock_take(&lock, call->frame != NULL);
+    if (!failed(copy_path(open->path)) && path_normalise(open->directory, given, full, sizeof full))
+        learn_opened(full, open->flags, (int)fd);
+    lock_give(&lock);
+    return fd;
+}
+
 long opening_call(struct call *call, bool *replayed) {
     struct opening open;
     struct lock_guard lock;
     if (!opening_is_watched()) return natively(call, replayed);
     long result = read_call(call, &open);
     if (failed(result)) return result;
+    if (state.learn[0]) return natively_and_learn(call, &open);
     lock_take(&lock, call->frame != NULL);
     result = find(&open);
     lock_give(&lock);
-    return result == NOT_INJECTED ? natively(call, replayed) : result;
+    return result == NOT_LISTED ? natively(call, replayed) : result;
 }

@@ -1,6 +1,5 @@
 #include "process.h"
 
-#include <linux/elf.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
@@ -11,7 +10,8 @@
 
 extern const Elf64_Ehdr __ehdr_start;
 
-static const Elf64_Phdr *own_segments(void) { return ptr_of(addr_of(&__ehdr_start) + __ehdr_start.e_phoff); }
+const Elf64_Phdr *process_segments(void) { return ptr_of(addr_of(&__ehdr_start) + __ehdr_start.e_phoff); }
+u16 process_segment_count(void) { return __ehdr_start.e_phnum; }
 
 /* Puts a sealed copy of [start, start + length) over itself: private mappings can be written through /proc/PID/mem. */
 static long seal_over(u64 start, u64 length, int protection) {
@@ -47,8 +47,8 @@ static void seal_vdso(u64 vdso) {
 }
 
 void process_harden(u64 vdso) {
-    const Elf64_Phdr *segment = own_segments();
-    for (u16 i = 0; i < __ehdr_start.e_phnum; i++, segment++) {
+    const Elf64_Phdr *segment = process_segments();
+    for (u16 i = 0; i < process_segment_count(); i++, segment++) {
         if (segment->p_type != PT_LOAD) continue;
         u64 start = page_down(segment->p_vaddr), end = page_up(segment->p_vaddr + segment->p_memsz);
         if (segment->p_flags & PF_W) move_to_secret(start, end, segment->p_vaddr + segment->p_filesz - start);
@@ -60,8 +60,8 @@ void process_harden(u64 vdso) {
 
 void process_own_runtime_state(void) {
     u8 residency[PAGES_AT_ONCE];
-    const Elf64_Phdr *segment = own_segments();
-    for (u16 i = 0; i < __ehdr_start.e_phnum; i++, segment++) {
+    const Elf64_Phdr *segment = process_segments();
+    for (u16 i = 0; i < process_segment_count(); i++, segment++) {
         if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_W)) continue;
         u64 start = page_down(segment->p_vaddr), length = page_up(segment->p_vaddr + segment->p_memsz) - start;
         long at = secret_map(0, length, PROT_READ | PROT_WRITE, 0);

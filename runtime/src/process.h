@@ -2,8 +2,13 @@
 #ifndef CLOISTER_PROCESS_H
 #define CLOISTER_PROCESS_H
 
+#include <linux/elf.h>
+
 #include "rt.h"
 
+/* The runtime's own program headers. */
+const Elf64_Phdr *process_segments(void);
+u16 process_segment_count(void);
 /* Puts the runtime's writable data into secret memory and its text, and the vDSO, behind sealed copies. Exits if it cannot. */
 void process_harden(u64 vdso);
 /* Gives this process (a fork or clone) its own copy of the runtime's data. Only the calling thread may exist in it. */

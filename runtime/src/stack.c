@@ -8,6 +8,7 @@
 
 #include "block.h"
 #include "fail.h"
+#include "handoff.h"
 #include "start.h"
 #include "state.h"
 #include "areas.h"
@@ -63,9 +64,12 @@ char *stack_new_word(struct program_stack *stack, struct words *list, u64 size) 
     return list->word[list->count++] = word;
 }
 
-static void add_word(struct program_stack *stack, struct words *list, const char *word) {
-    size_t size = strlen(word);
+void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) {
     memcpy(stack_new_word(stack, list, size), word, size);
+}
+
+static void add_words(struct program_stack *stack, struct words *list, const struct words *from) {
+    for (u64 i = 0; i < from->count; i++) stack_add(stack, list, from->word[i], strlen(from->word[i]));
 }
 
 void stack_take_words(struct program_stack *stack, const struct options *options, const struct words *environment) {
@@ -73,8 +77,12 @@ void stack_take_words(struct program_stack *stack, const struct options *options
         block_take_from(options->start_fd, stack);
         return;
     }
-    for (u64 i = 0; i < options->arguments.count; i++) add_word(stack, &stack->arguments, options->arguments.word[i]);
-    for (u64 i = 0; i < environment->count; i++) add_word(stack, &stack->environment, environment->word[i]);
+    if (options->handoff_fd >= 0) {
+        handoff_read(options->handoff_fd, stack);
+        return;
+    }
+    add_words(stack, &stack->arguments, &options->arguments);
+    add_words(stack, &stack->environment, environment);
 }
 
 void stack_insert_script(struct program_stack *stack, const char *interpreter, const char *argument, const char *script) {

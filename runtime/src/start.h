@@ -16,7 +16,7 @@ struct kernel_stack { /* as execve(2) leaves it (psABI 3.4.1) */
 };
 
 struct options {
-    int start_fd, program_fd, handoff_fd; /* -1 if not given */
+    int start_fd, program_fd, handoff_fd, manifest_fd; /* -1 if not given */
     const char *program;
     struct words arguments; /* argv[0] included */
 };
@@ -24,13 +24,16 @@ struct options {
 /* Parses the runtime's own command line; exits with a usage message if it is wrong. Writes paths into `state`. */
 void options_parse(const struct kernel_stack *stack, struct options *out);
 
-/* The program's stack: argv and environment in secret memory, from `stack` or from the start block on start_fd. */
+/* The program's stack: argv and environment in secret memory, from the runtime's own words, the start block on start_fd or what
+ * the process sealed that executed this image (handoff_fd). */
 struct program_stack {
     u64 low, top; /* top: where strings begin */
     struct words arguments, environment;
 };
 void stack_create(struct program_stack *stack);
 void stack_take_words(struct program_stack *stack, const struct options *options, const struct words *environment);
+/* Adds one word of `size` bytes to one of the two lists. */
+void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size);
 /* Inserts words before argv[1..] (what a `#!` line asks for) and replaces argv[0]. */
 void stack_insert_script(struct program_stack *stack, const char *interpreter, const char *argument, const char *script);
 /* Lays out argc, argv, envp and the auxiliary vector; returns the stack pointer to enter the program with. */

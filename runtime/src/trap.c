@@ -1,6 +1,7 @@
 /* Where intercepted system calls arrive: by SIGSYS from the filter, or from a patched site. */
 #include <linux/fcntl.h>
 
+#include "admission.h"
 #include "call.h"
 #include "farewell.h"
 #include "files.h"
@@ -11,7 +12,7 @@
 
 extern const char rt_replay[];
 
-enum { SYS_SECCOMP_CODE = 1, RED_ZONE = 128, REPLAY_DATA = 32 };
+enum { SHM_EXECUTE = 0100000 /* SHM_EXEC */, SYS_SECCOMP_CODE = 1, RED_ZONE = 128, REPLAY_DATA = 32 };
 
 /* What rt_replay (entry.S) finds on the stack. */
 struct replay_frame {
@@ -77,6 +78,7 @@ static void splice_by_copy(struct call *call) {
 }
 
 static long attach_segment(const struct call *call) {
+    if (call->arg[2] & SHM_EXECUTE && !admission_allows_jit()) return -EACCES;
     state.counters.open_files++;
     return SYS3(__NR_shmat, call->arg[0], call->arg[1], call->arg[2]);
 }
@@ -116,6 +118,7 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_openat:
     case __NR_openat2:
     case __NR_creat: return opening_call(call, replayed);
+    case __NR_personality: return admission_personality(call->arg[0]);
     case __NR_shmat: return attach_segment(call);
     case __NR_setuid:
     case __NR_setreuid:
@@ -181,6 +184,8 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     case __NR_execve: return execute(&call);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
+    case __NR_open:
+    case __NR_openat: return opening_call(&call, NULL);
     default: return locked_memory_call(&call, addr_of(frame));
     }
 }

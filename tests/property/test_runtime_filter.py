@@ -23,6 +23,7 @@ O_DIRECT = 0o40000
 FUTEX_PRIVATE = 128
 K = kernel_constants()
 PROBE, PROBE_ANSWER = 29456, 3000 + 1  # cloister_abi.h: FILTER_PROBE_NR, FILTER_PROBE_BASE + ABI_VERSION
+KEY = 29457  # cloister_abi.h: FILTER_KEY_NR
 
 OUTSIDE = 0x5555_0000_1000
 THREAD = "CLONE_VM CLONE_FS CLONE_FILES CLONE_SIGHAND CLONE_THREAD CLONE_SYSVSEM CLONE_SETTLS CLONE_CHILD_CLEARTID"
@@ -58,10 +59,14 @@ def gate() -> tuple[int, int]:
     return address_of("gate_start"), address_of("gate_end")
 
 
-def intercept(call: bpf.Call) -> int:
+def is_from_gate(call: bpf.Call) -> bool:
     """The pointer is that of the instruction after `syscall`, so the gate's end still belongs to it."""
     start, end = gate()
-    return bpf.ALLOW if start <= call.pointer <= end else bpf.TRAP
+    return start <= call.pointer <= end
+
+
+def intercept(call: bpf.Call) -> int:
+    return bpf.ALLOW if is_from_gate(call) else bpf.TRAP
 
 
 def decide(rule: Rule, call: bpf.Call) -> int | None:
@@ -80,7 +85,11 @@ def decide(rule: Rule, call: bpf.Call) -> int | None:
         case "IF_POINTER":
             return intercept(call) if argument else None
         case "ANSWER_IF_EQUAL":
-            return bpf.ERRNO if low == rule.value else None
+            if low != rule.value:
+                return None
+            return bpf.ALLOW if is_from_gate(call) else bpf.ERRNO
+        case "ASK_GUARD":
+            return bpf.TRACE | rule.value
     raise AssertionError(f"{rule.test}: teach this test the new kind of rule")
 
 
@@ -212,6 +221,17 @@ def test_no_way_around_by_another_abi() -> None:
         assert bpf.run(program, bpf.Call(number=number, arch=bpf.I386)) == bpf.KILL_PROCESS
         assert bpf.run(program, bpf.Call(number=number | 0x4000_0000)) == bpf.ERRNO | errno.ENOSYS
     assert bpf.run(program, bpf.Call(number=2**32 - 1)) == bpf.ERRNO | errno.ENOSYS
+
+
+def test_the_runtime_itself_can_forbid_core_files() -> None:
+    """Also in a program that an enclave executed: it stands under the filter from its first instruction."""
+    inside = bpf.Call(number=K["__NR_prctl"], pointer=gate()[0] + 1, arguments=(K["PR_SET_DUMPABLE"], 0, 0, 0, 0, 0))
+    assert bpf.run(program_for(PLAIN), inside) == bpf.ALLOW
+
+
+def test_asking_for_the_key_is_the_guards_to_answer() -> None:
+    for pointer in (OUTSIDE, gate()[0] + 1):
+        assert bpf.run(program_for(PLAIN), bpf.Call(number=KEY, pointer=pointer)) == bpf.TRACE | KEY
 
 
 def test_the_probe_tells_the_abi_version() -> None:

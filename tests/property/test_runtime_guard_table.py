@@ -81,6 +81,45 @@ def test_stops_without_news_change_nothing(tid: int) -> None:
     assert not pieces().guard_table_live()
 
 
+def take_new(tid: int) -> bool:
+    return bool(pieces().guard_table_take_new(tid) & 0xFF)  # a C bool: the rest of the register says nothing
+
+
+def set_new(tid: int, *, is_new_runtime: bool) -> None:
+    pieces().guard_table_set_new(tid, is_new_runtime)
+
+
+@given(st.integers(1, TID_LIMIT - 1))
+def test_a_new_runtime_gets_the_key_once(tid: int) -> None:
+    assert not take_new(tid)
+    set_new(tid, is_new_runtime=True)
+    assert not take_new(tid ^ 1), "its neighbour does not"
+    assert take_new(tid)
+    assert not take_new(tid)
+
+
+@given(st.integers(1, TID_LIMIT - 1))
+def test_what_else_is_executed_gets_no_key(tid: int) -> None:
+    set_new(tid, is_new_runtime=True)
+    set_new(tid, is_new_runtime=False)
+    assert not take_new(tid)
+
+
+@given(st.integers(1, TID_LIMIT - 1))
+def test_the_next_thread_of_that_id_gets_no_key(tid: int) -> None:
+    report(("seen", tid))
+    set_new(tid, is_new_runtime=True)
+    report(("ended", tid))
+    assert not take_new(tid)
+    report(("announced", tid))
+
+
+@pytest.mark.parametrize("tid", [TID_LIMIT, 2**32 - 1])
+def test_impossible_thread_ids_get_no_key(tid: int) -> None:
+    set_new(tid, is_new_runtime=True)
+    assert not take_new(tid)
+
+
 @pytest.mark.parametrize("tid", [TID_LIMIT, TID_LIMIT + 1, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("name", ["seen", "announced", "ended"])
 def test_impossible_thread_ids_are_ignored(name: str, tid: int) -> None:

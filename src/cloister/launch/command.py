@@ -25,6 +25,9 @@ class RuntimeOptions:
     start_fd: descriptor from which the runtime reads argv and environment (see `start_block`).
     checkpoint: unix socket on which an observer wants to be asked before a process starts and ends.
     report: file to which each process appends one JSON line of counters when it ends.
+    manifest_fd: descriptor of the manifest of measured files: nothing else becomes code (`launch.strict`).
+    attester: unix socket of the carrier that provisions the program (runtime/src/provision.h).
+    learn: file to which each process appends what it opens and executes (runtime/src/learn.h).
     unsafe_no_guard: leave ptrace open to root and the same user, so that tools like strace can attach.
     """
 
@@ -34,11 +37,17 @@ class RuntimeOptions:
         start_fd: int | None = None,
         checkpoint: StrPath | None = None,
         report: StrPath | None = None,
+        manifest_fd: int | None = None,
+        attester: StrPath | None = None,
+        learn: StrPath | None = None,
         unsafe_no_guard: bool = False,
     ) -> None:
         self.start_fd = start_fd
         self.checkpoint = checkpoint
         self.report = report
+        self.manifest_fd = manifest_fd
+        self.attester = attester
+        self.learn = learn
         self.unsafe_no_guard = unsafe_no_guard
 
     def words(self) -> list[str]:
@@ -50,6 +59,12 @@ class RuntimeOptions:
             words.append(_abi.OPTION_CHECKPOINT + _socket_path(self.checkpoint))
         if self.report is not None:
             words.append(_abi.OPTION_REPORT + os.path.join(os.getcwd(), self.report))
+        if self.manifest_fd is not None:
+            words.append(f"{_abi.OPTION_MANIFEST_FD}{self.manifest_fd}")
+        if self.attester is not None:
+            words.append(_abi.OPTION_ATTESTER + _socket_path(self.attester))
+        if self.learn is not None:
+            words.append(_abi.OPTION_LEARN + os.path.join(os.getcwd(), self.learn))
         if self.unsafe_no_guard:
             words.append(_abi.OPTION_UNSAFE_NO_GUARD)
         return words

@@ -2,7 +2,10 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -284,10 +287,179 @@ static void chain(void) {
     try_exec("chain", "/bin/sh", words, (char *[]){"PATH=/bin:/usr/bin", NULL});
 }
 
+/* Two pages, the second of which cannot be read. */
+static char *before_a_hole(void) {
+    char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED || mprotect(pages + 4096, 4096, PROT_NONE)) abort();
+    return pages + 4096;
+}
+
+static void bad_pointers(void) {
+    char *hole = before_a_hole(), *good[] = {"show", "word", NULL}, *nothing[] = {NULL};
+    char *unterminated = hole - 4, *last = hole - 5, **open_list = (char **)hole - 2, **list_at_end = (char **)hole - 2;
+    char **crossing = (char **)(hole - 4), *odd = (char *)0x8000000000000000, *negative = (char *)-4096L;
+    memcpy(unterminated, "long", 4);
+    try_exec("path", (char *)1, good, nothing);
+    try_exec("no path", NULL, good, nothing);
+    try_exec("list", self, (char **)hole, nothing);
+    try_exec("list in the first page", self, (char **)8, nothing);
+    try_exec("list nowhere", self, (char **)odd, nothing);
+    try_exec("list across", self, crossing, nothing);
+    try_exec("environment", self, good, (char **)hole);
+    try_exec("environment negative", self, good, (char **)negative);
+    try_exec("word", self, (char *[]){"show", hole, NULL}, nothing);
+    try_exec("word in the first page", self, (char *[]){"show", (char *)1, NULL}, nothing);
+    try_exec("word at the end of all", self, (char *[]){"show", (char *)-1L, NULL}, nothing);
+    try_exec("word without end", self, (char *[]){"show", unterminated, NULL}, nothing);
+    try_exec("variable", self, good, (char *[]){"A=1", hole, NULL});
+    open_list[0] = "show", open_list[1] = "not the last";
+    try_exec("list without end", self, open_list, nothing);
+    list_at_end[0] = "show", list_at_end[1] = NULL;
+    try_exec("list up to the end", self, list_at_end, list_at_end + 1);
+    memcpy(last, "word", 5);
+    try_exec("word up to the end", self, (char *[]){"show", last, NULL}, nothing);
+    try_exec("no environment at all", self, good, NULL);
+}
+
+static void word_limits(void) {
+    static char *words[3000];
+    char *nothing[] = {NULL}, *exact = malloc(131073), *part = malloc(100001);
+    memset(exact, 'x', 131072), exact[131072] = 0;
+    memset(part, 'p', 100000), part[100000] = 0;
+    try_exec("a word too long by one", self, (char *[]){"show", exact, NULL}, nothing);
+    try_exec("a variable too long by one", self, (char *[]){"show", NULL}, (char *[]){exact, NULL});
+    try_exec("the longest word", self, (char *[]){"show", exact + 1, NULL}, nothing);
+    try_exec("the longest variable", self, (char *[]){"show", NULL}, (char *[]){exact + 1, NULL});
+    setrlimit(RLIMIT_STACK, &(struct rlimit){1 << 20, RLIM_INFINITY}); /* a quarter of it: 256 KiB */
+    try_exec("less than the limit", self, (char *[]){"show", part, part, NULL}, (char *[]){"A=1", NULL});
+    try_exec("more than the limit", self, (char *[]){"show", part, part, part, NULL}, nothing);
+    try_exec("more with variables", self, (char *[]){"show", part, NULL}, (char *[]){part, part, NULL});
+    for (int i = 0; i < 2999; i++) words[i] = i ? "" : "show";
+    try_exec("empty words", self, words, nothing);
+    setrlimit(RLIMIT_STACK, &(struct rlimit){256 << 10, RLIM_INFINITY}); /* never less than 128 KiB */
+    try_exec("less than the least", self, (char *[]){"show", part, NULL}, nothing);
+    try_exec("more than the least", self, (char *[]){"show", part, part, NULL}, nothing);
+}
+
+static int open_descriptors(void) {
+    int count = 0;
+    for (int fd = 0; fd < 1000; fd++) count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static void failures_leave_nothing(void) {
+    char *hole = before_a_hole(), *words[] = {"show", "x", NULL}, *nothing[] = {NULL};
+    int before = open_descriptors();
+    for (int i = 0; i < 50; i++) {
+        execve("missing", words, nothing);
+        execve(self, (char *[]){"show", hole, NULL}, nothing);
+        execve(self, words, (char **)hole);
+    }
+    int error = errno;
+    printf("errno %d descriptors %d\n", error, open_descriptors() - before);
+    pid_t child = vfork();
+    if (child == 0) {
+        execve(self, (char *[]){"show", hole, NULL}, nothing);
+        execve("missing", words, nothing);
+        _exit(errno);
+    }
+    printf("vfork child %d descriptors %d\n", WEXITSTATUS(ended(child)), open_descriptors() - before);
+}
+
+static void vfork_and_spawn(void) {
+    char *words[] = {"show", "by vfork", NULL}, *environment[] = {"V=1", "W=2", NULL};
+    pid_t child = vfork();
+    if (child == 0) {
+        execve(self, words, environment);
+        _exit(1);
+    }
+    printf("vfork %d\n", ended(child));
+    words[1] = "by posix_spawn";
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addclose(&actions, 0);
+    posix_spawn_file_actions_adddup2(&actions, 1, 9);
+    printf("posix_spawn %d", posix_spawn(&child, self, &actions, NULL, words, environment));
+    printf(" %d\n", ended(child));
+    printf("missing %d\n", posix_spawn(&child, "missing", &actions, NULL, words, environment));
+    printf("searched %d", posix_spawnp(&child, "echo", NULL, NULL, (char *[]){"echo", "found", NULL}, environment));
+    printf(" %d\n", ended(child));
+}
+
+/* A child in the parent's memory, on a stack as small as musl's posix_spawn has: what is below it must stay as it is. */
+enum { SMALL_STACK = 16 << 10, BELOW = 4096 };
+static char small_stack[BELOW + SMALL_STACK] __attribute__((aligned(4096)));
+
+static int execute_on_small_stack(void *words) {
+    char *environment[] = {"S=1", NULL};
+    execve("missing", words, environment);
+    execve(self, words, environment);
+    return 1;
+}
+
+static void small_stacks(void) {
+    char *words[] = {"show", "on a small stack", NULL};
+    memset(small_stack, 0x5a, sizeof small_stack);
+    pid_t child = clone(execute_on_small_stack, small_stack + sizeof small_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, words);
+    int status = ended(child), whole = 1;
+    for (int i = 0; i < BELOW; i++) whole &= small_stack[i] == 0x5a;
+    printf("small stack %d whole %d\n", status, whole);
+}
+
+static void *busy(void *unused) {
+    for (;;) free(malloc(100000)), close(dup(2));
+    return unused;
+}
+
+static void *execute_from_thread(void *words) {
+    execve(self, words, (char *[]){"T=1", NULL});
+    return NULL;
+}
+
+static void threads(void) {
+    for (int round = 0; round < 5; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            pthread_t thread;
+            for (int i = 0; i < 3; i++) pthread_create(&thread, NULL, busy, NULL);
+            pthread_create(&thread, NULL, execute_from_thread, (char *[]){"show", "by a thread", NULL});
+            pthread_join(thread, NULL);
+        }
+        printf("thread %d\n", ended(child));
+    }
+}
+
+static void standard_streams_closed(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        int out = fcntl(1, F_DUPFD, 50);
+        char command[100];
+        snprintf(command, sizeof command, "exec /bin/ls /proc/self/fd >&%d", out);
+        close(0), close(1), close(2);
+        execve("/bin/sh", (char *[]){"sh", "-c", command, NULL}, (char *[]){"PATH=/bin:/usr/bin", NULL});
+    }
+    printf("closed %d\n", ended(child));
+}
+
+static void scripts_by_descriptor(void) {
+    script("file", "#!/bin/sh -u\necho \"$#\" \"$1\" \"$V\"\n");
+    int fd = open("file", O_RDONLY);
+    pid_t child = fork();
+    if (child == 0) fexecve(fd, (char *[]){"renamed", "by descriptor", NULL}, (char *[]){"V=variable", NULL});
+    printf("script %d\n", ended(child));
+    int program = open(self, O_RDONLY | O_CLOEXEC);
+    child = fork();
+    if (child == 0) fexecve(program, (char *[]){"show", "program", "by descriptor", NULL}, (char *[]){"V=1", "W=", NULL});
+    printf("program %d\n", ended(child) != 0);
+    fflush(stdout);
+}
+
 static const struct scenario all[] = {
     SCENARIO(arguments), SCENARIO(no_arguments), SCENARIO(large_arguments), SCENARIO(errors), SCENARIO(scripts), SCENARIO(long_script_lines),
     SCENARIO(script_depth), SCENARIO(descriptors), SCENARIO(signals_are_inherited), SCENARIO(other_forms), SCENARIO(own_name),
     SCENARIO(own_file), SCENARIO(busy_text), SCENARIO(kept_attributes), SCENARIO(chain),
+    SCENARIO(bad_pointers), SCENARIO(word_limits), SCENARIO(failures_leave_nothing), SCENARIO(vfork_and_spawn), SCENARIO(small_stacks),
+    SCENARIO(threads), SCENARIO(standard_streams_closed), SCENARIO(scripts_by_descriptor),
 };
 
 int main(int words, char **word) {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant (linux/filter.h)
 
-ALLOW, TRAP, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00030000, 0x00050000, 0x80000000
+ALLOW, TRAP, ERRNO, TRACE, KILL_PROCESS = 0x7FFF0000, 0x00030000, 0x00050000, 0x7FF00000, 0x80000000
 X86_64, I386, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
 
 LOAD_WORD, RETURN = 0x20, 0x06
