@@ -106,6 +106,7 @@ long admission_open_executable(const char *path) {
 
 long admission_adopt(int fd) {
     u8 digest[SHA256_SIZE];
+    if (measured_is_copy(fd)) return fd;
     bool known = !failed(measured_adopt(fd, digest)) &&
                  (manifest_has_digest(digest) || memcmp(digest, state.root_digest, SHA256_SIZE) == 0);
     return known ? fd : -EACCES;

@@ -311,6 +311,52 @@ def test_a_listed_script_that_changed(program: Path, libraries: dict[str, bytes]
     assert f"{script}: {CHANGED}" in done.errors
 
 
+def test_what_is_executed_is_strict_too(program: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:
+    data = text_file(tmp_path / "data", "measured\n")
+    script = text_file(
+        tmp_path / "script", f"#!/bin/sh\nexec {program} read:{data} memfd execute:/bin/true read:{program}\n", 0o755
+    )
+    listed = libraries | measured([script, "/bin/sh", data])
+    done = run_strict(listed, program, f"execute:{script}")
+    assert done.output.splitlines()[:4] == [
+        "read: [measured]", "memfd: EACCES", "sealed memfd: EACCES", "execute: EACCES",
+    ], done.errors  # fmt: skip
+    data.write_text("replaced\n")
+    assert run_strict(listed, program, f"execute:{script}").output.splitlines()[0] == "read: EACCES"
+
+
+def test_the_program_of_the_tree_is_what_it_was_at_the_start(
+    program: Path, libraries: dict[str, bytes], tmp_path: Path
+) -> None:
+    """It is measured once, though no manifest lists it, and executed again by its name, and by the kernel's."""
+    copy = shutil.copy(program, tmp_path / "copy")
+    assert run_strict(libraries, copy, f"execute:{copy}").output == ""
+    assert run_strict(libraries | measured([copy]), copy, "execute:/proc/self/exe").output == ""
+    pipe = subprocess.PIPE
+    with descriptor_of(Manifest(libraries).serialize()) as descriptor:
+        command = strict_command(descriptor, copy, f"write:{copy}", "hold:/etc/hostname", f"execute:{copy}")
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[descriptor], text=True
+        ) as process:
+            assert process.stdout
+            assert [process.stdout.readline()[-6:] for _ in range(5)] == ["EROFS\n"] * 4 + ["lding\n"]
+            with Path(copy).open("ab") as file:
+                file.write(b"\0")
+            output, errors = process.communicate("\n", timeout=30)
+    assert output.splitlines()[-1] == "execute: EACCES"
+    assert f"{copy}: {CHANGED}" in errors
+
+
+def test_programs_by_descriptor(program: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:
+    listed = libraries | measured(["/bin/true"])
+    assert run_strict(listed, program, "execute-descriptor:/bin/true").output == ""
+    done = run_strict(listed, program, "execute-descriptor:/bin/false")
+    assert done.output == "execute descriptor: EACCES\n"
+    copy = shutil.copy("/bin/true", tmp_path / "copy")
+    done = run_strict(listed, program, f"execute-descriptor:{copy}")
+    assert done.output == "execute descriptor: EACCES\n", "measured content under a name nobody measured"
+
+
 def test_a_script_as_the_program_itself(tmp_path: Path) -> None:
     script = text_file(tmp_path / "script", '#!/bin/sh -e\necho "ran $0"\n', 0o755)
     listed = started_with(Path("/bin/sh")) | measured(["/bin/sh"])
