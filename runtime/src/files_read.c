@@ -19,11 +19,12 @@ struct span { /* struct iovec */
 /* Where a call wants bytes: one span, or an array of them in the program's memory. */
 struct target {
     struct span one;
-    u64 array, count; /* array 0: `one` alone */
+    u64 array, count;
+    bool is_array; /* else `one` alone */
 };
 
 static long get_span(const struct target *to, u64 i, struct span *out) {
-    if (!to->array) *out = to->one;
+    if (!to->is_array) *out = to->one;
     else if (!can_read(to->array + i * sizeof *out, sizeof *out)) return -EFAULT;
     else memcpy(out, ptr_of(to->array + i * sizeof *out), sizeof *out);
     return out->length >> 63 ? -EINVAL : 0;
@@ -85,7 +86,7 @@ static long read_here(int fd, const struct file *file, const struct target *to) 
 
 static long read_call(const struct call *call, int fd, const struct file *file) {
     const u64 *a = call->arg;
-    const struct target one = {.one = {a[1], a[2]}, .count = 1}, many = {.array = a[1], .count = a[2]};
+    const struct target one = {.one = {a[1], a[2]}, .count = 1}, many = {.array = a[1], .count = a[2], .is_array = true};
     switch (call->number) {
     case __NR_read: return read_here(fd, file, &one);
     case __NR_pread64: return read_at(fd, file, &one, a[3]);

@@ -110,7 +110,11 @@ def enclave_command(program: str, args: Sequence[str], options: RuntimeOptions |
 
 
 def start_block(
-    argv: Sequence[str], environment: Mapping[str, str], *, directory: str = "", files: Mapping[str, bytes] | None = None
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    directory: str = "",
+    files: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """The bytes that `RuntimeOptions.start_fd` delivers (runtime/include/cloister_abi.h).
 
