@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.nee
 
 PROGRAMS = Path(__file__).parent / "programs"
 FILE = "/run/cloister-test/injected.secret"
-BASH, SLEEP = Path("/bin/bash"), Path("/bin/sleep")
+BASH, SLEEP = Path("/bin/bash"), Path("/usr/bin/sleep")
 KINDS = ("static", "dynamic", "script")
 MODES = ("run", "crash")
 LOOKS, LOOKS_ON_AVERAGE = 100, 200
