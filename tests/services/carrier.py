@@ -1,5 +1,6 @@
 """A carrier in this process, for a tree that is this process itself; and where its secrets come from."""
 
+import base64
 import contextlib
 import http.server
 import json
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.forge.carrier import block, seal
 from tests.services.fake_runtime import FakeRuntime
 
 from cloister.attest.attester import Attester
@@ -99,14 +101,20 @@ def carrier(
 
 
 class Yes(http.server.BaseHTTPRequestHandler):
-    """Gives anything to anyone."""
+    """Gives a session without anything in it to the key that attested last, whatever the evidence says."""
+
+    key = bytes(32)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if "runtime-data" in message:
+            Yes.key = base64.urlsafe_b64decode(message["runtime-data"]["tee-pubkey"]["x"] + "=")
         self._say({"nonce": "bm9uY2U=", "token": "token"})
 
     def do_GET(self) -> None:
-        self._say({"protected": _abi.PROTECTED_HEADER, "encrypted_key": "A" * 43, "ciphertext": "AAAA"})
+        sealed = seal(Yes.key, block())
+        parts = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (sealed[:32], sealed[32:])]
+        self._say({"protected": _abi.PROTECTED_HEADER, "encrypted_key": parts[0], "ciphertext": parts[1]})
 
     def _say(self, document: dict[str, str]) -> None:
         self.send_response(200)

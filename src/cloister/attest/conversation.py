@@ -115,6 +115,7 @@ class Conversations:
                 self._refuse(line, f"undecided: the attester failed: {type(error).__name__}")
 
     def _converse(self, line: Line, peer: Process) -> None:
+        self.attester.expect(peer)  # strangers must not keep those away who have something to say
         frame = receive(line.sock, self.first_seconds, Kind.HELLO, Kind.REFRESH, Kind.EVIDENCE_WANTED)
         line.other = "program" if frame.kind is Kind.EVIDENCE_WANTED else "runtime"
         self.flow.note(line.other, "carrier", frame.kind.name, frame.body)
