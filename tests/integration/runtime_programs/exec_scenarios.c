@@ -379,11 +379,11 @@ static void vfork_and_spawn(void) {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addclose(&actions, 0);
     posix_spawn_file_actions_adddup2(&actions, 1, 9);
-    printf("posix_spawn %d", posix_spawn(&child, self, &actions, NULL, words, environment));
-    printf(" %d\n", ended(child));
+    int error = posix_spawn(&child, self, &actions, NULL, words, environment), status = ended(child);
+    printf("posix_spawn %d %d\n", error, status);
     printf("missing %d\n", posix_spawn(&child, "missing", &actions, NULL, words, environment));
-    printf("searched %d", posix_spawnp(&child, "echo", NULL, NULL, (char *[]){"echo", "found", NULL}, environment));
-    printf(" %d\n", ended(child));
+    error = posix_spawnp(&child, "echo", NULL, NULL, (char *[]){"echo", "found", NULL}, environment), status = ended(child);
+    printf("searched %d %d\n", error, status);
 }
 
 /* A child in the parent's memory, on a stack as small as musl's posix_spawn has: what is below it must stay as it is. */
