@@ -454,12 +454,36 @@ static void scripts_by_descriptor(void) {
     fflush(stdout);
 }
 
+/* A filter of the program's own that asks for a tracer: there is none for it, in the enclave neither. */
+static void own_filter(void) {
+    struct { /* struct sock_filter, sock_fprog: linux/filter.h, which musl has not */
+        unsigned short code;
+        unsigned char yes, no;
+        unsigned value;
+    } code[] = {
+        {0x20, 0, 0, 0},               /* load the number */
+        {0x15, 0, 1, SYS_getppid},     /* equal? */
+        {0x06, 0, 0, 0x7ff00000 | 29457}, /* SECCOMP_RET_TRACE */
+        {0x06, 0, 0, 0x7fff0000},      /* SECCOMP_RET_ALLOW */
+    };
+    struct {
+        unsigned short length;
+        void *code;
+    } filter = {4, code};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    printf("filter %ld\n", result_of(prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, &filter)));
+    printf("getppid %ld\n", result_of(syscall(SYS_getppid)));
+    try_exec("under it", self, (char *[]){"show", "x", NULL}, (char *[]){NULL});
+    printf("number of the key %ld %ld\n", result_of(syscall(29457)), result_of(syscall(29457, 1, 2, 3, 4, 5, 6)));
+}
+
 static const struct scenario all[] = {
     SCENARIO(arguments), SCENARIO(no_arguments), SCENARIO(large_arguments), SCENARIO(errors), SCENARIO(scripts), SCENARIO(long_script_lines),
     SCENARIO(script_depth), SCENARIO(descriptors), SCENARIO(signals_are_inherited), SCENARIO(other_forms), SCENARIO(own_name),
     SCENARIO(own_file), SCENARIO(busy_text), SCENARIO(kept_attributes), SCENARIO(chain),
     SCENARIO(bad_pointers), SCENARIO(word_limits), SCENARIO(failures_leave_nothing), SCENARIO(vfork_and_spawn), SCENARIO(small_stacks),
     SCENARIO(threads), SCENARIO(standard_streams_closed), SCENARIO(scripts_by_descriptor),
+    SCENARIO(own_filter),
 };
 
 int main(int words, char **word) {
