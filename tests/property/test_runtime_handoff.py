@@ -1,4 +1,4 @@
-"""The block in which arguments, environment and provisioned state are handed on: read as written, sealed by RFC 8439."""
+"""The block in which arguments, environment and state are handed on: read as it was written, sealed by RFC 8439."""
 
 import struct
 import subprocess
