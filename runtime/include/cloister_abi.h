@@ -23,6 +23,8 @@
 #define CLOISTER_OPTION_UNSAFE_NO_GUARD "--unsafe-no-guard"
 #define CLOISTER_OPTION_ATTESTER "--attester="
 #define CLOISTER_OPTION_HANDOFF_FD "--handoff-fd="
+#define CLOISTER_OPTION_MANIFEST_FD "--manifest-fd="
+#define CLOISTER_OPTION_LEARN "--learn="
 
 /* A start block (--start-fd): u32 argc, u32 envc, then argc + envc strings, each u32 length + bytes without
  * NUL; little-endian. The limits keep a damaged block from being taken for a large one. */
@@ -34,7 +36,8 @@
  * program, digest of the manifest, X25519 public key, 32 bytes each. NONCE: base64 text. QUOTE: 64 bytes of report data. SEALED:
  * 32 bytes encapsulated key, then ciphertext and tag (HPKE-4, RFC 9180), whose plaintext is a start block, u32 length and working
  * directory, then files: u32 count, for each u32 length and path, u32 length and content. REFUSED: u32 exit code, text for a
- * person. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
+ * person. REFRESH: as STATEMENT, for a conversation while the
+ * program runs. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
 #define CLOISTER_FRAME_HELLO 1
 #define CLOISTER_FRAME_MANIFEST 2
 #define CLOISTER_FRAME_STATEMENT 3
@@ -50,7 +53,7 @@
 
 /* The attested key as the broker gets it: a JWK with exactly these members, JOSE's name of the HPKE suite, and the JWE's
  * protected header, {"alg":"HPKE-4"} in base64url, which is the additional data. */
-#define CLOISTER_RUNTIME_DATA_BEFORE_NONCE "{\"nonce\":\""
+#define CLOISTER_RUNTIME_DATA_BEFORE_NONCE "{\"additional-evidence\":\"\",\"nonce\":\""
 #define CLOISTER_RUNTIME_DATA_BEFORE_KEY "\",\"tee-pubkey\":{\"alg\":\"HPKE-4\",\"crv\":\"X25519\",\"kty\":\"OKP\",\"x\":\""
 #define CLOISTER_RUNTIME_DATA_END "\"}}"
 #define CLOISTER_PROTECTED_HEADER "eyJhbGciOiJIUEtFLTQifQ"

@@ -3,7 +3,7 @@
 
 #include "bytes.h"
 
-enum { CHACHA_BLOCK = 64, POLY_BLOCK = 16 };
+enum { CHACHA_BLOCK = 64, POLY_BLOCK = 16, STACK_USED = 512 };
 
 static inline u32 left(u32 x, int n) { return x << n | x >> (32 - n); }
 
@@ -49,8 +49,9 @@ static void apply_stream(struct aead *aead, u8 *text, size_t size) {
 
 /* Section 2.5: each block is a number of 129 bits; sum = (sum + block) * r modulo p = 2^130 - 5.
  *
- * The sum is kept in words of 64 bits, below 2^131. Section 2.5.1 clears bits of r so that both its words are below 2^60, and the
- * upper one is a multiple of 4: 2^128 * r1 = 2^130 * (r1 / 4), which is 5 * (r1 / 4) = r1 + r1 / 4 modulo p. Nothing overflows. */
+ * The sum is kept in words of 64 bits, below 2^131. Section 2.5.1 clears bits of r so that both its words are below 2^60, and
+ * the upper one is a multiple of 4: 2^128 * r1 = 2^130 * (r1 / 4), which is 5 * (r1 / 4) = r1 + r1 / 4 modulo p. So nothing
+ * overflows. */
 static void absorb(struct aead *aead, const u8 *block, size_t count) {
     const u64 r0 = aead->multiplier[0], r1 = aead->multiplier[1], folded = r1 + (r1 >> 2);
     u64 h0 = aead->sum[0], h1 = aead->sum[1], h2 = aead->sum[2];
@@ -72,6 +73,29 @@ static void absorb(struct aead *aead, const u8 *block, size_t count) {
         h2 = (high & 3) + (u64)(carry >> 64);
     }
     aead->sum[0] = h0, aead->sum[1] = h1, aead->sum[2] = h2;
+}
+
+/* Section 2.5.1: r, some of its bits cleared, then s. */
+static void start_sum(struct aead *aead, const u8 key[AEAD_KEY]) {
+    aead->multiplier[0] = load64(key) & 0x0ffffffc0fffffff;
+    aead->multiplier[1] = load64(key + 8) & 0x0ffffffc0ffffffc;
+    aead->last[0] = load64(key + 16);
+    aead->last[1] = load64(key + 24);
+    aead->sum[0] = aead->sum[1] = aead->sum[2] = 0;
+}
+
+/* The sum modulo p, plus s modulo 2^128. If sum + 5 reaches 2^130, the sum is not below p, and sum - p is sum + 5 without the
+ * bits from 2^130 on. */
+static void finish_sum(const struct aead *aead, u8 tag[AEAD_TAG]) {
+    u128 carry = (u128)aead->sum[0] + 5;
+    const u64 low = (u64)carry;
+    carry = (u128)aead->sum[1] + (u64)(carry >> 64);
+    const u64 high = (u64)carry, top = aead->sum[2] + (u64)(carry >> 64);
+    const u64 reduced = 0 - opaque(top >> 2);
+
+    carry = (u128)((low & reduced) | (aead->sum[0] & ~reduced)) + aead->last[0];
+    store64(tag, (u64)carry);
+    store64(tag + 8, ((high & reduced) | (aead->sum[1] & ~reduced)) + aead->last[1] + (u64)(carry >> 64));
 }
 
 static void authenticate(struct aead *aead, const u8 *bytes, size_t size) {
@@ -105,11 +129,7 @@ void aead_start(struct aead *aead, const u8 key[AEAD_KEY], const u8 nonce[AEAD_N
     for (int i = 0; i < 3; i++) aead->cipher[13 + i] = load32(nonce + 4 * i);
     next_block(aead);
     aead->used = CHACHA_BLOCK;
-    for (int i = 0; i < 2; i++) aead->multiplier[i] = load64(aead->stream + 8 * i);
-    for (int i = 0; i < 2; i++) aead->last[i] = load64(aead->stream + 16 + 8 * i);
-    aead->multiplier[0] &= 0x0ffffffc0fffffff;
-    aead->multiplier[1] &= 0x0ffffffc0ffffffc;
-    aead->sum[0] = aead->sum[1] = aead->sum[2] = 0;
+    start_sum(aead, aead->stream);
     aead->pending = 0;
     aead->additional = additional_size;
     aead->text = 0;
@@ -129,25 +149,16 @@ void aead_decrypt(struct aead *aead, u8 *text, size_t size) {
     aead->text += size;
 }
 
-/* Section 2.8's last block, then 2.5's last steps: the sum modulo p, then plus s modulo 2^128. */
+/* Section 2.8: the last block are the sizes. */
 void aead_finish(struct aead *aead, u8 tag[AEAD_TAG]) {
     u8 sizes[POLY_BLOCK];
     authenticate_padding(aead);
     store64(sizes, aead->additional);
     store64(sizes + 8, aead->text);
     absorb(aead, sizes, 1);
-
-    /* If sum + 5 reaches 2^130, the sum is not below p, and sum - p is sum + 5 without the bits from 2^130 on. */
-    u128 carry = (u128)aead->sum[0] + 5;
-    const u64 low = (u64)carry;
-    carry = (u128)aead->sum[1] + (u64)(carry >> 64);
-    const u64 high = (u64)carry, top = aead->sum[2] + (u64)(carry >> 64);
-    const u64 reduced = 0 - opaque(top >> 2);
-
-    carry = (u128)((low & reduced) | (aead->sum[0] & ~reduced)) + aead->last[0];
-    store64(tag, (u64)carry);
-    store64(tag + 8, ((high & reduced) | (aead->sum[1] & ~reduced)) + aead->last[1] + (u64)(carry >> 64));
+    finish_sum(aead, tag);
     wipe(aead, sizeof *aead);
+    wipe_stack(STACK_USED);
 }
 
 bool aead_verify(struct aead *aead, const u8 tag[AEAD_TAG]) {

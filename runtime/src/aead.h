@@ -19,7 +19,8 @@ struct aead {
     u64 additional, text; /* bytes so far */
 };
 
-void aead_start(struct aead *aead, const u8 key[AEAD_KEY], const u8 nonce[AEAD_NONCE], const void *additional, size_t additional_size);
+void aead_start(struct aead *aead, const u8 key[AEAD_KEY], const u8 nonce[AEAD_NONCE], const void *additional,
+                size_t additional_size);
 void aead_encrypt(struct aead *aead, u8 *text, size_t size); /* in place */
 void aead_decrypt(struct aead *aead, u8 *text, size_t size); /* in place; worthless until aead_verify agrees */
 void aead_finish(struct aead *aead, u8 tag[AEAD_TAG]);      /* wipes `aead` */

@@ -29,6 +29,12 @@ static inline void wipe(void *secret, size_t size) {
     __asm__ volatile("" ::"r"(secret) : "memory");
 }
 
+/* What the functions called before left below this one's frame: what the compiler spilled there has no name to wipe it by. */
+static __attribute__((noinline, unused)) void wipe_stack(size_t depth) {
+    u8 left[depth];
+    wipe(left, depth);
+}
+
 /* A value of which the compiler knows nothing any more, so that it cannot make a branch of arithmetic on it. */
 static inline u64 opaque(u64 value) {
     __asm__("" : "+r"(value));

@@ -7,7 +7,7 @@
 #include "secret.h"
 #include "state.h"
 
-enum { OWN_WORDS = 10, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
+enum { OWN_WORDS = 11, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
 
 /* The new program inherits the signal mask, so the program's own must be in force, not the handler's. */
 static void use_program_mask(const struct call *call) {
@@ -39,19 +39,20 @@ static char *option(char *buffer, const char *name, const char *value) {
     return buffer;
 }
 
-/* What stands in front of the program on the command line of the runtime's new image; the number of words. `room` holds two
+/* What stands in front of the program on the command line of the runtime's new image; the number of words. `room` holds three
  * options; it is not used if nobody observes. */
 static u64 fill_options(char **words, char *room, const struct image *image) {
     u64 n = 0;
     words[n++] = (char *)"cloister-enclave";
     if (state.checkpoint[0]) words[n++] = option(room, CLOISTER_OPTION_CHECKPOINT, state.checkpoint);
     if (state.report[0]) words[n++] = option(room + OPTION_ROOM, CLOISTER_OPTION_REPORT, state.report);
+    if (state.learn[0]) words[n++] = option(room + 2 * OPTION_ROOM, CLOISTER_OPTION_LEARN, state.learn);
     if (state.unsafe_no_guard) words[n++] = (char *)CLOISTER_OPTION_UNSAFE_NO_GUARD;
     if (image->program_fd) words[n++] = image->program_fd;
     return n;
 }
 
-static u64 option_room(void) { return state.checkpoint[0] || state.report[0] ? 2 * OPTION_ROOM : 1; }
+static u64 option_room(void) { return state.checkpoint[0] || state.report[0] || state.learn[0] ? 3 * OPTION_ROOM : 1; }
 
 static const char *base_name(const char *path) {
     const char *base = path;

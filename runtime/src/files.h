@@ -1,8 +1,8 @@
 /* Injected files: files that exist only inside. Their content lies in state.files: u32 count, then for each file u32 length and
  * absolute path, u32 length and content.
  *
- * Opening one gives a real descriptor: a sealed memfd of the same size that holds only zeros. The kernel keeps its offset, its
- * inheritance and its end; only calls that move bytes are intercepted and get the true content. */
+ * Opening one gives a real descriptor: a sealed memfd of the same size that holds only zeros, a placeholder. The kernel keeps its
+ * offset, its inheritance and its end; only calls that move bytes are intercepted and get the true content. */
 #ifndef CLOISTER_FILES_H
 #define CLOISTER_FILES_H
 
@@ -10,14 +10,22 @@
 
 enum { NOT_INJECTED = -4096 }; /* no errno */
 
-/* Whether state.files can be read. */
+/* Whether state.files can be read, and its paths are absolute and plain, so that they can be met at all. */
 NODISCARD bool files_check(void);
-/* A descriptor if `path` (absolute, normalised) is injected, NOT_INJECTED if it is not, -EACCES if `flags` ask for writing. */
+/* What stands in state.files is as new as can be: the next second asks nobody for newer content. */
+void files_are_fresh(void);
+/* A descriptor if `path` (absolute, normalised) is injected, or names a descriptor of an injected file ("/proc/self/fd/N");
+ * NOT_INJECTED if it is not, -EACCES if `flags` ask for writing. The lock is held. */
 NODISCARD long files_open(const char *path, u64 flags);
-/* Calls about paths (stat, access and their kin) and about descriptors (read, pread64, readv, dup2, ...). */
-long files_path_call(struct call *call);
+/* Calls about paths: stat, access and their kin. */
+NODISCARD long files_path_call(struct call *call);
+/* Whether the path that this call names (relative to `directory`) is injected. */
+NODISCARD bool files_have(struct call *call, int directory, const char *path);
+/* Calls about descriptors (read, pread64, readv, dup2, ...): *replayed if the kernel is to answer. */
 void files_descriptor_call(struct call *call, long *result, bool *replayed);
-/* For mmap of an injected file: fills [at, at + length) with its content from `offset`. False if fd is no injected file. */
-NODISCARD bool files_fill(int fd, u64 at, u64 length, u64 offset);
+/* For mmap, with the lock held: whether fd is a placeholder (0), NOT_INJECTED, or -errno: one whose content cannot be given. */
+NODISCARD long files_mappable(int fd);
+/* Fills [at, at + length) with its content from `offset`. */
+void files_fill(int fd, u64 at, u64 length, u64 offset);
 
 #endif

@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/prctl.h>
+#include <linux/resource.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 
@@ -18,6 +19,7 @@ enum test {
     IF_POINTER, /* intercept if argument `arg` is not NULL */
     ANSWER_IF_EQUAL, /* argument `arg` == value: do not make the call unless it is the runtime's, the result is 0 */
     ASK_GUARD,       /* stop for the guard, which is told `value` */
+    IF_FILE,         /* intercept if argument `arg` is a descriptor that an injected file may have */
 };
 
 struct rule {
@@ -90,10 +92,73 @@ static const struct rule identity_rules[] = {
     {__NR_setresuid, ALWAYS, 0, 0},
 };
 
-enum { PROGRAM_MAX = 512, RULES = sizeof rules / sizeof rules[0] };
+/* Where files are injected, measured or learned: no way to a file that is not seen. */
+static const struct rule opening_rules[] = {
+    {__NR_open, ALWAYS, 0, 0},
+    {__NR_openat, ALWAYS, 0, 0},
+    {__NR_openat2, ALWAYS, 0, 0},
+    {__NR_creat, ALWAYS, 0, 0},
+    {__NR_open_by_handle_at, ANSWER, 0, EOPNOTSUPP},
+    {__NR_io_uring_setup, ANSWER, 0, ENOSYS}, /* it opens and reads by itself; programs then do without */
+    {__NR_personality, IF_SET, 0, 0x0400000 /* READ_IMPLIES_EXEC */},
+};
+
+/* Injected files: what names them, and what moves bytes or numbers of the descriptors that they have. */
+static const struct rule file_rules[] = {
+    {__NR_read, IF_FILE, 0, 0},
+    {__NR_pread64, IF_FILE, 0, 0},
+    {__NR_readv, IF_FILE, 0, 0},
+    {__NR_preadv, IF_FILE, 0, 0},
+    {__NR_preadv2, IF_FILE, 0, 0},
+    {__NR_sendfile, IF_FILE, 1, 0},
+    {__NR_splice, IF_FILE, 0, 0},
+    {__NR_copy_file_range, IF_FILE, 0, 0},
+    {__NR_dup, IF_FILE, 0, 0},
+    {__NR_dup2, IF_FILE, 0, 0},
+    {__NR_dup3, IF_FILE, 0, 0},
+    {__NR_fcntl, IF_FILE, 0, 0},
+    {__NR_fstat, IF_FILE, 0, 0},
+    {__NR_stat, ALWAYS, 0, 0},
+    {__NR_lstat, ALWAYS, 0, 0},
+    {__NR_newfstatat, UNLESS_SET, 3, AT_EMPTY},
+    {__NR_newfstatat, IF_FILE, 0, 0},
+    {__NR_statx, UNLESS_SET, 2, AT_EMPTY},
+    {__NR_statx, IF_FILE, 0, 0},
+    {__NR_access, ALWAYS, 0, 0},
+    {__NR_faccessat, ALWAYS, 0, 0},
+    {__NR_faccessat2, ALWAYS, 0, 0},
+    {__NR_getxattr, ALWAYS, 0, 0},
+    {__NR_lgetxattr, ALWAYS, 0, 0},
+    {__NR_listxattr, ALWAYS, 0, 0},
+    {__NR_llistxattr, ALWAYS, 0, 0},
+    /* They read by themselves; programs then do without. */
+    {__NR_io_setup, ANSWER, 0, ENOSYS},
+};
+
+/* A second filter, for a process that has an injected file at a number that any file may have (`program < file`). */
+static const struct rule wide_rules[] = {
+    {__NR_read, ALWAYS, 0, 0},
+    {__NR_pread64, ALWAYS, 0, 0},
+    {__NR_readv, ALWAYS, 0, 0},
+    {__NR_preadv, ALWAYS, 0, 0},
+    {__NR_preadv2, ALWAYS, 0, 0},
+    {__NR_sendfile, ALWAYS, 0, 0},
+    {__NR_splice, ALWAYS, 0, 0},
+    {__NR_copy_file_range, ALWAYS, 0, 0},
+};
+
+/* Like CLOISTER_FILTER_PROBE_NR: what a newly executed runtime cannot know otherwise, the filter tells it. */
+enum { BASE_PROBE = CLOISTER_FILTER_KEY_NR + 1, WIDE_PROBE = BASE_PROBE + 1, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384, BASE_ROOM = 128 };
+
+enum {
+    PROGRAM_MAX = 1024, RULES = sizeof rules / sizeof rules[0],
+    OPENING_RULES = sizeof opening_rules / sizeof opening_rules[0],
+    FILE_RULES = sizeof file_rules / sizeof file_rules[0], WIDE_RULES = sizeof wide_rules / sizeof wide_rules[0],
+};
 
 static struct sock_filter program[PROGRAM_MAX];
 static u16 length;
+static u32 files_base;
 
 static void emit(u16 code, u8 jump_true, u8 jump_false, u32 value) {
     program[length++] = (struct sock_filter){code, jump_true, jump_false, value};
@@ -152,6 +217,11 @@ static void emit_body(const struct rule *rule) {
         emit_unless_gate(SECCOMP_RET_ERRNO);
         return;
     case ASK_GUARD: give(SECCOMP_RET_TRACE | rule->value); return;
+    case IF_FILE:
+        load(low_word_of(rule->arg));
+        emit(BPF_JMP | BPF_JGE | BPF_K, 0, INTERCEPT_SIZE, files_base);
+        emit_intercept();
+        return;
     }
 }
 
@@ -163,16 +233,39 @@ static void emit_rule(const struct rule *rule) {
     program[test_at].jf = (u8)(length - test_at - 1);
 }
 
-static void build(struct filter_wishes wishes) {
+/* High enough not to meet other files' numbers, below the limit of open files, and no higher than a table of descriptors may be large. */
+static u32 choose_files_base(void) {
+    u64 limit[2] = {BASE_MAX, BASE_MAX};
+    SYS2(__NR_getrlimit, RLIMIT_NOFILE, limit);
+    u64 most = min_u64(limit[0], BASE_MAX);
+    return (u32)max_u64(most > 2 * BASE_ROOM ? most - BASE_ROOM : most / 2, BASE_STEP) / BASE_STEP * BASE_STEP;
+}
+
+/* In front, for reads are many. */
+static void emit_file_rules(void) {
+    files_base = choose_files_base();
+    const struct rule probe = {BASE_PROBE, ANSWER, 0, TOLD + files_base / BASE_STEP};
+    for (size_t i = 0; i < FILE_RULES; i++) emit_rule(&file_rules[i]);
+    emit_rule(&probe);
+}
+
+static void start_building(void) {
+    length = 0;
     load(offsetof(struct seccomp_data, arch));
     jump_if_equal(AUDIT_ARCH_X86_64, 1, 0);
     give(SECCOMP_RET_KILL_PROCESS); /* 32-bit system calls would bypass the rules */
     load(offsetof(struct seccomp_data, nr));
     emit(BPF_JMP | BPF_JGE | BPF_K, 0, 1, 0x40000000); /* x32 */
     emit_answer(ENOSYS);
+}
+
+static void build(struct filter_wishes wishes) {
+    start_building();
+    if (wishes.files) emit_file_rules();
     for (size_t i = 0; i < RULES; i++) emit_rule(&rules[i]);
     if (wishes.observed) emit_rule(&exit_rule);
     for (size_t i = 0; wishes.memory_limited && i < 3; i++) emit_rule(&identity_rules[i]);
+    for (size_t i = 0; wishes.opens && i < OPENING_RULES; i++) emit_rule(&opening_rules[i]);
     give(SECCOMP_RET_ALLOW);
 }
 
@@ -180,15 +273,35 @@ bool filter_is_installed(void) {
     return SYS0(CLOISTER_FILTER_PROBE_NR) == -(CLOISTER_FILTER_PROBE_BASE + CLOISTER_ABI_VERSION);
 }
 
-void filter_install(struct filter_wishes wishes) {
-    build(wishes);
+static long install(u64 flags) {
     struct {
         u16 length;
         struct sock_filter *program;
     } wanted = {length, program};
+    return SYS3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW | flags, &wanted);
+}
+
+void filter_install(struct filter_wishes wishes) {
+    build(wishes);
     SYS5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    long error = SYS3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &wanted);
+    long error = install(0);
     if (failed(error))
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "a seccomp filter could not be installed", error,
              "use a kernel with CONFIG_SECCOMP_FILTER; in a container: --security-opt seccomp=unconfined");
+}
+
+u32 filter_files_base(void) {
+    long told = -SYS0(BASE_PROBE) - TOLD;
+    return told > 0 ? (u32)told * BASE_STEP : BASE_MAX;
+}
+
+/* All threads get it. Stands under the lock, which also keeps `program`; in a vfork child too. */
+bool filter_widen(void) {
+    const struct rule probe = {WIDE_PROBE, ANSWER, 0, TOLD};
+    if (SYS0(WIDE_PROBE) == -TOLD) return true;
+    start_building();
+    for (size_t i = 0; i < WIDE_RULES; i++) emit_rule(&wide_rules[i]);
+    emit_rule(&probe);
+    give(SECCOMP_RET_ALLOW);
+    return install(SECCOMP_FILTER_FLAG_TSYNC) == 0;
 }

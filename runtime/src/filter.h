@@ -9,8 +9,15 @@ NODISCARD bool filter_is_installed(void);
 struct filter_wishes {
     bool observed;       /* intercept exit_group, for checkpoints and reports */
     bool memory_limited; /* intercept setuid and its kind: identity.c */
+    bool opens;          /* intercept open and its kind: opening.c */
+    bool files;          /* intercept what injected files need: files.c */
 };
 /* Installs it; exits if it cannot. */
 void filter_install(struct filter_wishes wishes);
+
+/* The first of the descriptor numbers that injected files have and other files hardly ever; the same in the whole tree. */
+u32 filter_files_base(void);
+/* From now on reads of all descriptors are intercepted, in this process and what it forks and executes. False if that fails. */
+NODISCARD bool filter_widen(void);
 
 #endif

@@ -2,7 +2,7 @@
 
 #include "bytes.h"
 
-enum { HMAC_BLOCK = 64 };
+enum { HMAC_BLOCK = 64, STACK_USED = 1024 };
 
 static void start_padded(struct sha256 *hash, const u8 *key, size_t size, u8 padding) {
     u8 block[HMAC_BLOCK];
@@ -25,4 +25,5 @@ void hmac_finish(struct hmac *hmac, u8 code[SHA256_SIZE]) {
     sha256_add(&hmac->outer, inner, sizeof inner);
     sha256_finish(&hmac->outer, code);
     wipe(inner, sizeof inner);
+    wipe_stack(STACK_USED);
 }

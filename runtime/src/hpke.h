@@ -1,5 +1,5 @@
-/* HPKE, base mode, single shot, receiving side (RFC 9180) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305: what JOSE
- * calls HPKE-4 (draft-ietf-jose-hpke-encrypt). */
+/* HPKE, base mode, single shot, receiving side (RFC 9180) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305: what
+ * JOSE calls HPKE-4 (draft-ietf-jose-hpke-encrypt). */
 #ifndef CLOISTER_HPKE_H
 #define CLOISTER_HPKE_H
 

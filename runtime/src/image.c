@@ -3,7 +3,9 @@
 #include <asm/stat.h>
 #include <linux/mman.h>
 
+#include "admission.h"
 #include "areas.h"
+#include "image_check.h"
 #include "patch.h"
 #include "sealed.h"
 #include "state.h"
@@ -22,26 +24,18 @@ static long close_with(long fd, long error) {
     return error;
 }
 
-static long copy_segments(int file, const struct elf_file *elf, u64 at) {
-    for (u16 i = 0; i < elf->header.e_phnum; i++) {
-        const Elf64_Phdr *segment = &elf->segment[i];
-        if (segment->p_type != PT_LOAD || segment->p_flags & PF_W) continue;
-        u64 start = page_down(segment->p_offset);
-        long n = read_available(file, at + start, segment->p_offset + segment->p_filesz - start, start);
-        if (failed(n)) return n;
-    }
-    return 0;
+bool image_is_patched(const struct elf_file *elf, const Elf64_Phdr *segment, bool linear) {
+    bool text = segment->p_type == PT_LOAD && segment->p_flags & PF_X && !(segment->p_flags & PF_W);
+    return text && (!linear || segment->p_vaddr - elf->low == segment->p_offset);
 }
 
 static void patch_segments(const struct elf_file *elf, u64 at, u64 span, bool linear) {
     struct patch_target target = {.stubs = at + span, .stubs_from_base = span};
     for (u16 i = 0; i < elf->header.e_phnum; i++) {
         const Elf64_Phdr *segment = &elf->segment[i];
-        bool text = segment->p_type == PT_LOAD && segment->p_flags & PF_X && !(segment->p_flags & PF_W);
-        u64 from_base = segment->p_vaddr - elf->low;
-        if (!text || (linear && from_base != segment->p_offset)) continue;
+        if (!image_is_patched(elf, segment, linear)) continue;
         target.text = at + segment->p_offset;
-        target.text_from_base = from_base;
+        target.text_from_base = segment->p_vaddr - elf->low;
         target.length = segment->p_filesz;
         patch_sites(&target);
     }
@@ -65,10 +59,11 @@ long image_build(int file, const struct elf_file *elf, u64 span, bool linear) {
     long at = SYS6(__NR_mmap, 0, span + PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (failed(at)) return close_with(fd, at);
     SYS3(__NR_madvise, at, extent, MADV_POPULATE_WRITE); /* one call instead of a fault for each page */
-    long error = copy_segments(file, elf, (u64)at);
+    long error = read_available(file, (u64)at, extent, 0);
     if (!failed(error)) patch_segments(elf, (u64)at, span, linear);
     SYS2(__NR_munmap, at, span + PAGE);
     if (!failed(error)) error = sealed_finish(fd);
+    if (!failed(error) && admission_is_strict() && !image_is_right((int)fd, file, elf, extent, span, linear)) error = -EIO;
     return failed(error) ? close_with(fd, error) : fd;
 }
 
@@ -77,9 +72,10 @@ long image_map_piece(u64 address, u64 length, int protection, int extra_flags, i
     if (failed(fd)) return fd;
     long at = SYS6(__NR_mmap, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (failed(at)) return close_with(fd, at);
-    long error = read_available(file, (u64)at, length, offset);
+    long copied = read_available(file, (u64)at, length, offset), error = copied;
     SYS2(__NR_munmap, at, length);
     if (!failed(error)) error = sealed_finish(fd);
+    if (!failed(error) && admission_is_strict() && !piece_is_right((int)fd, file, length, (u64)copied, offset)) error = -EIO;
     if (failed(error)) return close_with(fd, error);
     return close_with(fd, SYS6(__NR_mmap, address, length, protection, MAP_SHARED | extra_flags, fd, 0));
 }

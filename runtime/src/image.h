@@ -18,6 +18,8 @@ NODISCARD long image_map_whole(u64 length, int protection, int file);
 /* the second finds that what it wants is there already: only the protection changes. False if it is not there. */
 NODISCARD bool image_reuse(u64 address, u64 length, int protection, int file, u64 offset);
 NODISCARD bool is_elf(int file);
+/* Whether image_build patches call sites in this segment. */
+NODISCARD bool image_is_patched(const struct elf_file *elf, const Elf64_Phdr *segment, bool linear);
 /* Whether `length` is what the segments of this ELF file span in memory. */
 NODISCARD bool image_spans(int file, u64 length);
 

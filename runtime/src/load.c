@@ -2,6 +2,7 @@
 
 #include <linux/mman.h>
 
+#include "admission.h"
 #include "areas.h"
 #include "image.h"
 #include "secret.h"
@@ -31,6 +32,10 @@ static long map_writable(int fd, const Elf64_Phdr *segment, u64 start, u64 end) 
     int protection = protection_of(segment);
     u64 file_end = start + segment->p_vaddr % PAGE + segment->p_filesz;
     bool executable = protection & PROT_EXEC;
+    if (executable && !admission_allows_jit()) { /* it could be changed after it was measured */
+        admission_say_refused(-1);
+        return -EACCES;
+    }
     long at = executable ? SYS6(__NR_mmap, start, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
                          : secret_map(start, end - start, PROT_READ | PROT_WRITE, MAP_FIXED);
     if (failed(at)) return at;

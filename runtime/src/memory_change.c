@@ -1,5 +1,6 @@
 #include <linux/mman.h>
 
+#include "admission.h"
 #include "memory.h"
 #include "secret.h"
 #include "state.h"
@@ -110,6 +111,16 @@ static long protect_area(const struct area *area, u64 start, u64 end, int protec
     return 0;
 }
 
+/* In a strict enclave: what was measured stands in sealed areas; what can be executed already was mapped from a measured file. */
+static bool may_be_code(u64 address, u64 end, int protection) {
+    if (!(protection & PROT_EXEC) || admission_allows_jit()) return true;
+    bool allowed = !(protection & PROT_WRITE) && areas_cover(address, end);
+    for (size_t i = areas_first_ending_after(address); allowed && i < areas_count() && areas_get(i)->start < end; i++)
+        allowed = areas_get(i)->kind == AREA_SEALED || areas_get(i)->protection & PROT_EXEC;
+    if (!allowed) admission_say_refused(-1);
+    return allowed;
+}
+
 /* Goes area by area, as mprotect(2) goes from mapping to mapping: an error leaves the earlier ones changed. */
 long memory_protect(u64 address, u64 length, int protection) {
     u64 end = address + page_up(length);
@@ -117,6 +128,7 @@ long memory_protect(u64 address, u64 length, int protection) {
     if (end < address || (length && end == address)) return -ENOMEM;
     protection &= PROT_READ | PROT_WRITE | PROT_EXEC;
     if (!areas_have_room(4)) return -ENOMEM;
+    if (!may_be_code(address, end, protection)) return -EACCES;
     if (!areas_any(address, end) && !window_meets(address, end)) return SYS3(__NR_mprotect, address, length, protection);
     while (address < end) {
         const struct area *found = areas_find(address);

@@ -1,7 +1,10 @@
 #include <asm/stat.h>
 #include <linux/mman.h>
 
+#include "admission.h"
+#include "files.h"
 #include "image.h"
+#include "learn.h"
 #include "memory.h"
 #include "secret.h"
 #include "state.h"
@@ -81,6 +84,7 @@ static long map_secret_copy(const struct request *r) {
         if (failed(memory_unmap((u64)at, r->length))) return -ENOMEM;
         return n == -ESPIPE || n == -EINVAL ? -ENODEV : n == -EBADF ? -EACCES : n;
     }
+    files_fill(r->fd, (u64)at, r->length, r->offset);
     if (r->protection == writable.protection) return at;
     error = memory_protect((u64)at, r->length, r->protection);
     return failed(error) ? error : at;
@@ -97,7 +101,7 @@ static bool is_loading(const struct request *r) {
  * cannot be written through /proc/PID/mem, a private one can. Only what glibc's loader asks for is patched: what anybody else
  * sees must be the file's bytes. */
 static long map_read_only(const struct request *r) {
-    bool program = is_loading(r);
+    bool program = admission_allows(r->fd) && is_loading(r); /* so in a strict enclave every sealed area was measured */
     if (program && !is_fixed(r) && r->offset == 0 && r->flags & MAP_DENYWRITE) {
         long at = image_map_whole(r->length, r->protection, r->fd);
         if (!failed(at) || at == -ENOMEM) return at;
@@ -109,7 +113,15 @@ static long map_read_only(const struct request *r) {
     return at == -EACCES || at == -ENODEV ? map_secret_copy(r) : at;
 }
 
+/* An injected file is not what its descriptor refers to, and never code. */
+static long map_injected(const struct request *r) {
+    if (r->protection & PROT_EXEC || (is_shared(r) && r->protection & PROT_WRITE)) return -EACCES;
+    return map_secret_copy(r);
+}
+
 static long map_file(const struct request *r) {
+    long injected = files_mappable(r->fd);
+    if (injected != NOT_INJECTED) return failed(injected) ? injected : map_injected(r);
     if (!is_shared(r)) return r->protection & PROT_WRITE ? map_secret_copy(r) : map_read_only(r);
     if (r->protection & PROT_WRITE) state.counters.open_files++;
     return map_native(r, r->flags & ~(is_fixed(r) ? 0 : MAP_FIXED), r->protection & PROT_WRITE ? AREA_OPEN_FILE : AREA_FILE);
@@ -129,6 +141,16 @@ static long clear_way(const struct request *r, bool secret) {
     return window_meets(r->address, r->address + r->length) ? memory_unmap(r->address, r->length) : 0;
 }
 
+/* In a strict enclave only what was measured becomes code. */
+static bool may_be_code(const struct request *r, bool anonymous) {
+    if (!(r->protection & PROT_EXEC)) return true;
+    if (!anonymous) learn_mapped(r->fd);
+    bool measured = !anonymous && admission_allows(r->fd);
+    if (admission_allows_jit() || (measured && !(r->protection & PROT_WRITE))) return true;
+    admission_say_refused(anonymous || measured ? -1 : r->fd);
+    return false;
+}
+
 long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 offset) {
     if (!length || (flags & MAP_TYPE) == 0) return -EINVAL;
     if (length > ADDRESS_LIMIT || !areas_have_room(4)) return -ENOMEM;
@@ -138,6 +160,7 @@ long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 
     bool anonymous = flags & MAP_ANONYMOUS;
     if (!anonymous && r.offset % PAGE) return -EINVAL;
     if (!anonymous && failed(SYS2(__NR_fcntl, fd, 1 /* F_GETFD */))) return -EBADF; /* before anything is unmapped */
+    if (!may_be_code(&r, anonymous)) return -EACCES;
     bool secret = !is_shared(&r) && !(r.protection & PROT_EXEC) && (anonymous || r.protection & PROT_WRITE);
     long error = clear_way(&r, secret);
     if (failed(error)) return error;

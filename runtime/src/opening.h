@@ -3,10 +3,17 @@
 #define CLOISTER_OPENING_H
 
 #include "call.h"
+#include "state.h"
+
+/* Whether opens must be seen at all. It holds for a whole tree: the filter is inherited. */
+static inline bool opening_is_watched(void) { return state.manifest.size || state.files.size || state.learn[0]; }
 
 /* Makes `path` absolute (the working directory, or that of `directory`) and takes out ".", ".." and doubled slashes, by the text
  * alone. False if it does not fit or the directory has no path. */
 NODISCARD bool path_normalise(int directory, const char *path, char out[], size_t size);
-NODISCARD long opening_call(const struct call *call);
+/* N if `path` is "/proc/self/fd/N" or "/dev/fd/N", else -1. */
+NODISCARD int path_descriptor(const char *path);
+/* Sets *replayed if the kernel is to answer the call after the handler has returned. */
+NODISCARD long opening_call(struct call *call, bool *replayed);
 
 #endif

@@ -33,6 +33,8 @@ static void parse_one(const char *word, struct options *out) {
     else if ((value = value_of(word, CLOISTER_OPTION_REPORT))) keep(state.report, value);
     else if ((value = value_of(word, CLOISTER_OPTION_ATTESTER))) keep(state.attester, value);
     else if ((value = value_of(word, CLOISTER_OPTION_HANDOFF_FD))) out->handoff_fd = descriptor(value);
+    else if ((value = value_of(word, CLOISTER_OPTION_MANIFEST_FD))) out->manifest_fd = descriptor(value);
+    else if ((value = value_of(word, CLOISTER_OPTION_LEARN))) keep(state.learn, value);
     else if (same_string(word, CLOISTER_OPTION_UNSAFE_NO_GUARD)) state.unsafe_no_guard = true;
     else usage("unknown runtime option");
 }
@@ -40,8 +42,10 @@ static void parse_one(const char *word, struct options *out) {
 void options_parse(const struct kernel_stack *stack, struct options *out) {
     char **word = stack->arguments.word;
     u64 count = stack->arguments.count, i = 1;
-    out->start_fd = out->program_fd = out->handoff_fd = -1;
+    out->start_fd = out->program_fd = out->handoff_fd = out->manifest_fd = -1;
     while (i < count && !same_string(word[i], "--")) parse_one(word[i++], out);
+    if (state.unsafe_no_guard && (state.attester[0] || out->manifest_fd >= 0))
+        usage("--unsafe-no-guard excludes --attester and --manifest-fd: nothing would keep executed programs to the manifest");
     if (i + 2 >= count) usage("usage: cloister-enclave [OPTIONS] -- PROGRAM_PATH ARGV0 [ARGS...]");
     out->program = word[i + 1];
     out->arguments = (struct words){.count = count - i - 2, .word = word + i + 2};

@@ -1,5 +1,6 @@
 #include "patch.h"
 
+#include "opening.h"
 #include "state.h"
 
 extern const char rt_direct_entry[];
@@ -7,7 +8,7 @@ extern const char rt_direct_entry[];
 enum { STUB_SIZE = 32, SITE_SIZE = 7, STUBS_MAX = PAGE / STUB_SIZE - 1 };
 
 /* Calls that only the runtime can answer and that programs make often; none of them blocks. */
-static bool worth_patching(u8 number) {
+static bool worth_patching(u32 number) {
     switch (number) {
     case __NR_mmap:
     case __NR_mprotect:
@@ -19,6 +20,8 @@ static bool worth_patching(u8 number) {
     case __NR_rt_sigprocmask:
     case __NR_execve:
         return true;
+    case __NR_open:
+    case __NR_openat: return opening_is_watched();
     default:
         return false;
     }
@@ -57,9 +60,15 @@ static bool may_hold_syscall(const u8 *at) {
     return ((word - 0x0101010101010101UL) & ~word & 0x8080808080808080UL) != 0;
 }
 
-/* `mov $number, %eax; syscall` that ends at `end`; all we patch have numbers below 256. */
+static u32 number_of(const u8 *end) {
+    u32 number;
+    memcpy(&number, end - 6, sizeof number);
+    return number;
+}
+
+/* `mov $number, %eax; syscall` that ends at `end`. */
 static bool is_site(const u8 *end) {
-    return end[-1] == 0x05 && end[-2] == 0x0f && end[-7] == 0xb8 && !(end[-5] | end[-4] | end[-3]) && worth_patching(end[-6]);
+    return end[-1] == 0x05 && end[-2] == 0x0f && end[-7] == 0xb8 && worth_patching(number_of(end));
 }
 
 void patch_sites(struct patch_target *target) {
@@ -69,6 +78,40 @@ void patch_sites(struct patch_target *target) {
     for (u64 i = 0; i + 8 <= target->length; i += 8) {
         if (!may_hold_syscall(text + i)) continue;
         for (u64 end = max_u64(i + 1, SITE_SIZE); end <= i + 8 && target->used < STUBS_MAX; end++)
-            if (is_site(text + end)) patch_one(target, end - SITE_SIZE, text[end - 6]);
+            if (is_site(text + end)) patch_one(target, end - SITE_SIZE, number_of(text + end));
     }
+}
+
+static bool site_is_right(const struct patch_target *target, u64 offset, u32 number) {
+    const u8 *site = ptr_of(target->text + offset);
+    u64 site_from_base = target->text_from_base + offset;
+    int distance;
+    memcpy(&distance, site + 1, sizeof distance);
+    u64 stub_from_base = site_from_base + 5 + (u64)(long)distance, stub_offset = stub_from_base - target->stubs_from_base;
+    if (site[0] != 0xe9 || site[5] != 0x90 || site[6] != 0x90) return false;
+    if (stub_offset == 0 || stub_offset >= PAGE || stub_offset % STUB_SIZE) return false;
+    u8 expected[STUB_SIZE] = {0};
+    write_stub(expected, stub_from_base, target->stubs_from_base, number, site_from_base + SITE_SIZE);
+    return memcmp(expected, ptr_of(target->stubs + stub_offset), STUB_SIZE) == 0;
+}
+
+bool patch_is_right(struct patch_target *target, const u8 *source, u64 *offset) {
+    u64 first = *offset < SITE_SIZE ? 0 : *offset - (SITE_SIZE - 1);
+    for (u64 site = first; site <= *offset && site + SITE_SIZE <= target->length; site++) {
+        const u8 *end = source + site + SITE_SIZE;
+        if (!is_site(end)) continue;
+        *offset = site + SITE_SIZE;
+        target->used++;
+        return site_is_right(target, site, number_of(end));
+    }
+    return false;
+}
+
+bool patch_stubs_are_right(const u8 *stubs, u64 used) {
+    u64 entry, known = (used + 1) * STUB_SIZE;
+    memcpy(&entry, stubs, sizeof entry);
+    if (entry != addr_of(rt_direct_entry) && (entry || used)) return false; /* a file without text has none */
+    for (u64 i = sizeof entry; i < PAGE; i++)
+        if (stubs[i] && (i < STUB_SIZE || i >= known)) return false;
+    return true;
 }

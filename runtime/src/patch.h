@@ -16,5 +16,10 @@ struct patch_target {
 };
 
 void patch_sites(struct patch_target *target);
+/* For checking what was patched: whether the text differs from `source` at *offset because a site of the source stands there, which
+ * leads to a stub of its own. Then *offset is behind the site, and the stub is counted in `used`. Nothing is written. */
+NODISCARD bool patch_is_right(struct patch_target *target, const u8 *source, u64 *offset);
+/* Whether a page of stubs holds nothing beside the first `used` ones and the entry's address. */
+NODISCARD bool patch_stubs_are_right(const u8 *stubs, u64 used);
 
 #endif

@@ -1,6 +1,7 @@
 /* /proc/self/exe is the runtime to the kernel and the program to itself. */
 #include "access.h"
 #include "call.h"
+#include "files.h"
 #include "state.h"
 
 static bool names_own_exe(const char *path) {
@@ -21,6 +22,7 @@ long path_readlink(struct call *call) {
     bool at_form = call->number == __NR_readlinkat;
     const char *path = ptr_of(at_form ? a[1] : a[0]);
     u64 size = at_form ? a[3] : a[2];
+    if (path && files_have(call, at_form ? (int)a[0] : AT_HERE, path)) return -EINVAL; /* no link */
     if (!path || !can_read(addr_of(path), 1) || !path_is_own_exe(path) || (int)size <= 0) return SYS4((long)call->number, a[0], a[1], a[2], a[3]);
     u64 length = min_u64(strlen(state.program), size);
     memcpy(ptr_of(at_form ? a[2] : a[1]), state.program, length);

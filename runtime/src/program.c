@@ -1,21 +1,8 @@
 #include "program.h"
 
-#include <asm/stat.h>
 #include <linux/elf.h>
 
 #include "elf_file.h"
-
-enum { EXECUTE = 1, TYPE_MASK = 0170000, REGULAR = 0100000 };
-
-long program_open(const char *path) {
-    struct stat info;
-    long error = SYS2(__NR_stat, path, &info);
-    if (failed(error)) return error;
-    if ((info.st_mode & TYPE_MASK) != REGULAR) return -EACCES;
-    error = SYS4(__NR_faccessat2, AT_HERE, path, EXECUTE, AT_EFFECTIVE);
-    if (error == -ENOSYS) error = SYS2(__NR_access, path, EXECUTE);
-    return failed(error) ? error : SYS2(__NR_open, path, READ_ONLY | CLOSE_ON_EXEC);
-}
 
 static char *skip_blanks(char *at) {
     while (*at == ' ' || *at == '\t') at++;
@@ -57,19 +44,4 @@ bool program_is_elf64(int fd) {
     u8 ident[EI_NIDENT + 4];
     if (failed(read_exactly(fd, ident, sizeof ident, 0))) return false;
     return memcmp(ident, ELFMAG, SELFMAG) == 0 && ident[EI_CLASS] == ELFCLASS64 && ident[EI_NIDENT + 2] == EM_X86_64;
-}
-
-long program_check(int fd) {
-    struct script_line line;
-    long owned = fd, script = program_script(fd, &line);
-    for (int depth = 0; script == 1; depth++) {
-        long next = depth < SCRIPT_DEPTH ? program_open(line.interpreter) : -ELOOP;
-        if (owned != fd) SYS1(__NR_close, owned);
-        if (failed(next)) return next;
-        owned = next;
-        script = program_script((int)owned, &line);
-    }
-    long result = failed(script) ? script : program_is_elf64((int)owned) ? 0 : -ENOEXEC;
-    if (owned != fd) SYS1(__NR_close, owned);
-    return result;
 }

@@ -11,6 +11,8 @@ struct script_line {
     const char *interpreter, *argument; /* into text; argument is NULL if there is none */
 };
 
+/* 0 if `path` is a regular file that may be executed, or what execve(2) would return. */
+NODISCARD long program_may_execute(const char *path);
 /* Opens `path` if it may be executed: a descriptor, or what execve(2) would return. */
 NODISCARD long program_open(const char *path);
 /* 1 if the file begins with a `#!` line (then *line is filled), 0 if not, or -errno. */

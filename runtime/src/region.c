@@ -3,7 +3,7 @@
 #include <linux/mman.h>
 
 #include "areas.h"
-#include "secret.h"
+#include "state.h"
 
 long region_create(struct region *region, u64 size) {
     long at = secret_map(0, page_up(max_u64(size, 1)), PROT_READ | PROT_WRITE, 0);
@@ -11,6 +11,15 @@ long region_create(struct region *region, u64 size) {
     areas_put((u64)at, (u64)at + page_up(max_u64(size, 1)), AREA_SECRET, PROT_READ | PROT_WRITE);
     *region = (struct region){.at = (u64)at, .size = size};
     return 0;
+}
+
+void region_drop(struct region *region) {
+    u64 length = page_up(max_u64(region->size, 1));
+    if (!region->at) return;
+    secret_wipe(region->at, length, state.residency);
+    SYS2(__NR_munmap, region->at, length);
+    areas_drop(region->at, region->at + length);
+    *region = (struct region){0};
 }
 
 struct reader region_read(const struct region *region) {

@@ -15,6 +15,7 @@ struct reader {
 };
 
 NODISCARD long region_create(struct region *region, u64 size); /* 0 or -errno; zeroed and writable */
+void region_drop(struct region *region); /* wiped and unmapped */
 struct reader region_read(const struct region *region);
 u32 read_u32(struct reader *reader);
 const u8 *read_bytes(struct reader *reader, u64 size); /* NULL and `bad` if there are not so many */

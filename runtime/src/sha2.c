@@ -92,7 +92,6 @@ static void blocks_256(u32 state[8], const u8 *block, size_t count) {
             for (int i = 0; i < 8; i++) round_256(v, i, (u32)(constants[t + i] >> 32) + w[t + i]);
         }
         for (int i = 0; i < 8; i++) state[i] += v[i];
-        wipe(v, sizeof v);
     }
     wipe(w, sizeof w);
 }
@@ -103,8 +102,10 @@ static void blocks_384(u64 state[8], const u8 *block, size_t count) {
         u64 v[8];
         __builtin_memcpy(v, state, sizeof v);
         schedule_384(w, block);
-        for (int t = 0; t < ROUNDS_384; t += 8)
+        for (int t = 0; t < ROUNDS_384; t += 8) {
+#pragma GCC unroll 8
             for (int i = 0; i < 8; i++) round_384(v, i, constants[t + i] + w[t + i]);
+        }
         for (int i = 0; i < 8; i++) state[i] += v[i];
     }
     wipe(w, sizeof w);
@@ -118,6 +119,7 @@ void sha256_start(struct sha256 *hash) {
 void sha256_add(struct sha256 *hash, const void *bytes, size_t size) {
     const u8 *from = bytes;
     const size_t held = hash->length % BLOCK_256;
+    if (!size) return; /* perhaps of NULL */
     hash->length += size;
     if (held) {
         const size_t piece = min_u64(size, BLOCK_256 - held);

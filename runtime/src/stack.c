@@ -6,6 +6,7 @@
 #include <linux/mman.h>
 #include <linux/resource.h>
 
+#include "block.h"
 #include "fail.h"
 #include "handoff.h"
 #include "start.h"
@@ -55,54 +56,25 @@ const char *stack_push(struct program_stack *stack, const void *bytes, size_t si
     return ptr_of(stack->top);
 }
 
+char *stack_new_word(struct program_stack *stack, struct words *list, u64 size) {
+    if (list->count >= list_limit) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments or variables", E2BIG, "ulimit -s unlimited");
+    make_room(stack, size + 1);
+    char *word = ptr_of(stack->top);
+    word[size] = 0;
+    return list->word[list->count++] = word;
+}
+
 void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) {
-    if (list->count >= list_limit) fail(CLOISTER_EXIT_NOT_EXECUTABLE, "too many arguments or variables", E2BIG, NULL);
-    list->word[list->count++] = (char *)(uintptr_t)stack_push(stack, word, size);
+    memcpy(stack_new_word(stack, list, size), word, size);
 }
 
 static void add_words(struct program_stack *stack, struct words *list, const struct words *from) {
     for (u64 i = 0; i < from->count; i++) stack_add(stack, list, from->word[i], strlen(from->word[i]));
 }
 
-/* Reads straight into the program's stack: the bytes stand nowhere else in this process. */
-static void read_all(int fd, void *to, u64 size) {
-    for (u64 done = 0; done < size;) {
-        long n = SYS3(__NR_read, fd, addr_of(to) + done, size - done);
-        if (n == -EINTR) continue;
-        if (n <= 0) fail(CLOISTER_EXIT_INTERNAL, "the start block ended early", n, NULL);
-        done += (u64)n;
-    }
-}
-
-static u32 read_number(int fd, u32 most) {
-    u32 value;
-    read_all(fd, &value, sizeof value);
-    if (value > most) fail(CLOISTER_EXIT_INTERNAL, "the start block is damaged", 0, NULL);
-    return value;
-}
-
-static void read_words(struct program_stack *stack, struct words *list, int fd, u32 count) {
-    if (count > list_limit) fail(CLOISTER_EXIT_INTERNAL, "the start block does not fit the stack", E2BIG, "ulimit -s unlimited");
-    for (u32 i = 0; i < count; i++) {
-        u32 size = read_number(fd, CLOISTER_START_MAX_BYTES);
-        make_room(stack, size + 1UL);
-        read_all(fd, ptr_of(stack->top), size);
-        *(char *)ptr_of(stack->top + size) = 0;
-        list->word[list->count++] = ptr_of(stack->top);
-    }
-}
-
-static void read_block(struct program_stack *stack, int fd) {
-    u32 arguments = read_number(fd, CLOISTER_START_MAX_STRINGS), variables = read_number(fd, CLOISTER_START_MAX_STRINGS);
-    if (!arguments) fail(CLOISTER_EXIT_INTERNAL, "the start block names no program", 0, NULL);
-    read_words(stack, &stack->arguments, fd, arguments);
-    read_words(stack, &stack->environment, fd, variables);
-    SYS1(__NR_close, fd);
-}
-
 void stack_take_words(struct program_stack *stack, const struct options *options, const struct words *environment) {
     if (options->start_fd >= 0) {
-        read_block(stack, options->start_fd);
+        block_take_from(options->start_fd, stack);
         return;
     }
     if (options->handoff_fd >= 0) {

@@ -14,16 +14,21 @@
 #include <linux/prctl.h>
 #include <linux/resource.h>
 
+#include "admission.h"
 #include "call.h"
 #include "fail.h"
+#include "files.h"
 #include "filter.h"
 #include "guard.h"
 #include "handoff.h"
 #include "load.h"
+#include "manifest.h"
 #include "memory.h"
 #include "observer.h"
+#include "opening.h"
 #include "process.h"
 #include "program.h"
+#include "provision.h"
 #include "state.h"
 #include "window.h"
 
@@ -35,7 +40,7 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 #define AT_RSEQ_FEATURE_SIZE 27 /* Linux 6.3 */
 #endif
 
-enum { START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000, RANDOM_BYTES = 16 };
+enum { START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000, RANDOM_BYTES = 16, OPEN_PATH = 010000000 };
 
 static u8 start_stack[START_STACK] __attribute__((aligned(16)));
 static struct elf_file program_elf, interpreter_elf;
@@ -91,6 +96,14 @@ static void resolve_descriptor(int fd, char *to) {
     resolve_link(link, to);
 }
 
+/* What is loaded is a copy without a name: the file's own is asked for by its path. */
+static void resolve_path(const char *path, char *to) {
+    long fd = SYS2(__NR_open, path, OPEN_PATH | CLOSE_ON_EXEC);
+    if (failed(fd)) return;
+    resolve_descriptor((int)fd, to);
+    SYS1(__NR_close, fd);
+}
+
 static __attribute__((noreturn)) void refuse_program(const char *path, long error) {
     if (error == -ENOENT || error == -ENOTDIR) fail_program(CLOISTER_EXIT_NOT_FOUND, path, "not found", NULL);
     if (error == -ENOEXEC)
@@ -101,7 +114,17 @@ static __attribute__((noreturn)) void refuse_program(const char *path, long erro
         fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its fixed addresses are taken (by the runtime itself, for one)",
                      "build it position-independent: cc -fPIE -pie");
     if (error == -ENOMEM || error == -EAGAIN) fail_secret_memory(error);
+    if (admission_has_spoken()) SYS1(__NR_exit_group, CLOISTER_EXIT_NOT_EXECUTABLE);
     fail_program(CLOISTER_EXIT_NOT_EXECUTABLE, path, "may not be read and executed", "chmod a+rx PROGRAM");
+}
+
+/* The first program of a strict enclave is what its evidence names; a later one that was given as a descriptor is a sealed copy. */
+static int open_measured(const char *path, int given_fd) {
+    admission_begin();
+    if (state.root_program[0] && given_fd < 0) return given_fd;
+    long fd = state.root_program[0] ? admission_adopt(given_fd) : admission_open_program(path);
+    if (failed(fd)) refuse_program(path, fd);
+    return (int)fd;
 }
 
 static int open_elf(const char *path, int given_fd, struct elf_file *elf) {
@@ -143,7 +166,8 @@ static u64 load_program(struct program_stack *stack, const char *path, int fd, c
     if (program_elf.executable_stack)
         fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "it asks for an executable stack (PT_GNU_STACK), which secret memory cannot be",
                      "link it with -z noexecstack, or clear the mark: execstack -c PROGRAM");
-    resolve_descriptor(fd, state.program);
+    if (state.manifest.size) resolve_path(path, state.program);
+    else resolve_descriptor(fd, state.program);
     long error = load_image(fd, &program_elf, &program);
     if (failed(error)) refuse_program(path, error);
     SYS1(__NR_close, fd);
@@ -198,6 +222,18 @@ static void prepare_memory(void) {
     state.shared_words = ptr_of((u64)words);
 }
 
+/* Argv and environment, from whoever has them: the program that executed this one, the broker, an observer's pipe, or the kernel.
+ * A program that gets secrets is opened and measured before. */
+static void take_words(struct program_stack *stack, struct options *options, const struct kernel_stack *kernel) {
+    if (!state.attester[0]) {
+        stack_take_words(stack, options, &kernel->environment);
+        return;
+    }
+    provision_begin();
+    options->program_fd = open_measured(options->program, options->program_fd);
+    provision_finish(stack, &options->arguments);
+}
+
 /* Step 3. What an enclave executes is guarded already, and must have the key of its tree: its own children need it too. */
 static void join_tree(bool executed, const struct kernel_stack *kernel, const struct options *options) {
     if (state.unsafe_no_guard) {
@@ -232,20 +268,24 @@ static void start_program(void *arg) {
     join_tree(executed, &kernel, &options);
     process_forbid_core_dumps();
     prepare_memory();
+    if (options.manifest_fd >= 0) manifest_take(options.manifest_fd);
     stack_create(&stack);
-    stack_take_words(&stack, &options, &kernel.environment);
+    take_words(&stack, &options, &kernel);
     const char *path = stack_push(&stack, options.program, strlen(options.program));
     set_name(path);
     copy_bounded(state.program, PATH_SIZE, path);
     observer_checkpoint("start");
-    int fd = options.program_fd;
+    int fd = state.manifest.size ? open_measured(path, options.program_fd) : options.program_fd;
     path = follow_scripts(&stack, path, &fd);
     const char *name = public_name(&stack, path, &options);
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
     wipe_kernel_stack(&kernel, name);
     install_handler();
-    struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited};
-    if (!executed) filter_install(wishes);
+    if (state.files.size && !files_check()) fail(CLOISTER_EXIT_INTERNAL, "the injected files have no absolute, plain paths", 0, NULL);
+    struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited,
+                                  .opens = opening_is_watched(), .files = state.files.size};
+    bool inherited = executed && options.handoff_fd >= 0; /* whoever starts a runtime by its path may wish for more than it stands under */
+    if (!inherited) filter_install(wishes);
     rt_enter_program(stack.top, entry);
 }
 

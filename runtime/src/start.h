@@ -16,7 +16,7 @@ struct kernel_stack { /* as execve(2) leaves it (psABI 3.4.1) */
 };
 
 struct options {
-    int start_fd, program_fd, handoff_fd; /* -1 if not given */
+    int start_fd, program_fd, handoff_fd, manifest_fd; /* -1 if not given */
     const char *program;
     struct words arguments; /* argv[0] included */
 };
@@ -38,6 +38,8 @@ void stack_add(struct program_stack *stack, struct words *list, const char *word
 void stack_insert_script(struct program_stack *stack, const char *interpreter, const char *argument, const char *script);
 /* Lays out argc, argv, envp and the auxiliary vector; returns the stack pointer to enter the program with. */
 u64 stack_finish(struct program_stack *stack, const u64 *auxiliary, const u64 (*overrides)[2], size_t override_count);
+/* Room for a word of `size` bytes, appended to one of the stack's lists; the caller fills it. */
+char *stack_new_word(struct program_stack *stack, struct words *list, u64 size);
 const char *stack_push(struct program_stack *stack, const void *bytes, size_t size);
 
 #endif

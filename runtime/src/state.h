@@ -21,6 +21,7 @@ struct state {
     char runtime[PATH_SIZE];           /* absolute path of this runtime, for exec where /proc is not mounted */
     char checkpoint[OPTION_SIZE];      /* "" if no observer listens */
     char report[OPTION_SIZE];          /* "" if no report is wanted */
+    char learn[OPTION_SIZE];           /* "" unless what the program loads is written down: learn.c */
     char attester[OPTION_SIZE];        /* "" if nothing is provisioned, else the carrier's unix socket: provision.c */
     char root_program[PATH_SIZE];      /* the measured program of this tree, normalised; "" without a manifest */
     u8 root_digest[32];                /* its SHA-256 */

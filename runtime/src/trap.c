@@ -1,15 +1,18 @@
 /* Where intercepted system calls arrive: by SIGSYS from the filter, or from a patched site. */
 #include <linux/fcntl.h>
 
+#include "admission.h"
 #include "call.h"
 #include "farewell.h"
+#include "files.h"
 #include "memory.h"
 #include "observer.h"
+#include "opening.h"
 #include "state.h"
 
 extern const char rt_replay[];
 
-enum { SYS_SECCOMP_CODE = 1, RED_ZONE = 128, REPLAY_DATA = 32 };
+enum { SHM_EXECUTE = 0100000 /* SHM_EXEC */, SYS_SECCOMP_CODE = 1, RED_ZONE = 128, REPLAY_DATA = 32 };
 
 /* What rt_replay (entry.S) finds on the stack. */
 struct replay_frame {
@@ -67,13 +70,6 @@ static long locked_memory_call(const struct call *call, u64 stack_pointer) {
     return result;
 }
 
-/* The kernel cannot do direct I/O into secret pages (EFAULT); buffered I/O reads and writes the same bytes. */
-static long open_buffered(const struct call *call) {
-    const u64 *a = call->arg;
-    if (call->number == __NR_open) return SYS3(__NR_open, a[0], a[1] & ~(u64)O_DIRECT, a[2]);
-    return SYS4(__NR_openat, a[0], a[1], a[2] & ~(u64)O_DIRECT, a[3]);
-}
-
 /* Secret pages cannot be given to a pipe; their bytes can be written to it, or read from it. */
 static void splice_by_copy(struct call *call) {
     long flags = SYS2(__NR_fcntl, call->arg[0], F_GETFL);
@@ -82,8 +78,29 @@ static void splice_by_copy(struct call *call) {
 }
 
 static long attach_segment(const struct call *call) {
+    if (call->arg[2] & SHM_EXECUTE && !admission_allows_jit()) return -EACCES;
     state.counters.open_files++;
     return SYS3(__NR_shmat, call->arg[0], call->arg[1], call->arg[2]);
+}
+
+/* What only tells or moves bytes of injected files. */
+static long file_call(struct call *call, bool *replayed) {
+    long result = 0;
+    switch (call->number) {
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_fstat:
+    case __NR_newfstatat:
+    case __NR_statx:
+    case __NR_access:
+    case __NR_faccessat:
+    case __NR_faccessat2:
+    case __NR_getxattr:
+    case __NR_lgetxattr:
+    case __NR_listxattr:
+    case __NR_llistxattr: return files_path_call(call);
+    default: files_descriptor_call(call, &result, replayed); return result;
+    }
 }
 
 /* Answers the call. `*replayed` is set if the kernel will answer it instead, after the handler has returned. */
@@ -98,7 +115,10 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_readlink:
     case __NR_readlinkat: return path_readlink(call);
     case __NR_open:
-    case __NR_openat: return open_buffered(call);
+    case __NR_openat:
+    case __NR_openat2:
+    case __NR_creat: return opening_call(call, replayed);
+    case __NR_personality: return admission_personality(call->arg[0]);
     case __NR_shmat: return attach_segment(call);
     case __NR_setuid:
     case __NR_setreuid:
@@ -123,7 +143,15 @@ static long answer(struct call *call, bool *replayed) {
         *replayed = true;
         signal_wait(call);
         return 0;
-    default: return locked_memory_call(call, call->frame->rsp);
+    case __NR_mmap:
+    case __NR_munmap:
+    case __NR_mprotect:
+    case __NR_pkey_mprotect:
+    case __NR_mremap:
+    case __NR_madvise:
+    case __NR_msync:
+    case __NR_brk: return locked_memory_call(call, call->frame->rsp);
+    default: return file_call(call, replayed);
     }
 }
 
@@ -156,6 +184,8 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     case __NR_execve: return execute(&call);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
+    case __NR_open:
+    case __NR_openat: return opening_call(&call, NULL);
     default: return locked_memory_call(&call, addr_of(frame));
     }
 }

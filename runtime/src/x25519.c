@@ -5,6 +5,7 @@
 
 #include "bytes.h"
 
+enum { STACK_USED = 512 };
 #define LIMB_MASK ((1UL << 51) - 1)
 
 typedef struct {
@@ -139,6 +140,7 @@ static void multiply_point(u8 result[X25519_SIZE], const u8 private_key[X25519_S
     multiply(&l.x2, &l.x2, &l.z2);
     store(result, &l.x2);
     wipe(&l, sizeof l);
+    wipe_stack(STACK_USED);
 }
 
 void x25519_public(u8 public_key[X25519_SIZE], const u8 private_key[X25519_SIZE]) {

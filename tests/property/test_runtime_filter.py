@@ -35,19 +35,20 @@ def enum_names() -> list[str]:
     return re.findall(r"^\s*([A-Z_]+),", block[1], re.MULTILINE)
 
 
-Wishes = tuple[bool, bool]
-PLAIN: Wishes = (False, False)
-WISHES: list[Wishes] = [PLAIN, (True, False), (False, True), (True, True)]
-"""Whether the end of the program is asked for, and whether setuid(2) and its kind are."""
+Wishes = tuple[bool, bool, bool]
+PLAIN: Wishes = (False, False, False)
+OPENS: Wishes = (False, False, True)
+WISHES: list[Wishes] = [PLAIN, (True, False, False), (False, True, False), OPENS, (True, True, True)]
+"""Whether the end of the program is asked for, whether setuid(2) and its kind are, and open(2) and its kind."""
 
 
 @functools.cache
 def rules(wishes: Wishes) -> list[Rule]:
-    return filter_rules(enum_names(), observed=wishes[0], limited=wishes[1])
+    return filter_rules(enum_names(), observed=wishes[0], limited=wishes[1], opens=wishes[2])
 
 
 def program_for(wishes: Wishes) -> list[bpf.Instruction]:
-    return filter_program(observed=wishes[0], limited=wishes[1])
+    return filter_program(observed=wishes[0], limited=wishes[1], opens=wishes[2])
 
 
 def flags(names: str) -> int:
@@ -110,7 +111,7 @@ words = st.one_of(
 calls = st.builds(
     bpf.Call,
     number=st.one_of(
-        st.sampled_from([rule.number for rule in rules(WISHES[3])]), st.integers(0, 470), st.integers(0, 2**32 - 1)
+        st.sampled_from([rule.number for rule in rules(WISHES[-1])]), st.integers(0, 470), st.integers(0, 2**32 - 1)
     ),
     arch=st.sampled_from([bpf.X86_64] * 8 + [bpf.I386, bpf.AARCH64, 0]),
     pointer=st.one_of(
@@ -233,3 +234,26 @@ def test_asking_for_the_key_is_the_guards_to_answer() -> None:
 
 def test_the_probe_tells_the_abi_version() -> None:
     assert bpf.run(program_for(PLAIN), bpf.Call(number=PROBE)) == bpf.ERRNO | PROBE_ANSWER
+
+
+@pytest.mark.parametrize("name", ["open", "openat", "openat2", "creat"])
+@pytest.mark.parametrize("word", [0, 1, UPPER, 2**64 - 1])
+def test_measuring_depends_on_intercepting(name: str, word: int) -> None:
+    call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(word,) * 6)
+    assert bpf.run(program_for(OPENS), call) == bpf.TRAP
+
+
+UNSEEN = [("open_by_handle_at", errno.EOPNOTSUPP), ("io_uring_setup", errno.ENOSYS)]
+
+
+@pytest.mark.parametrize(("name", "error"), UNSEEN)
+def test_other_ways_to_a_file_are_shut(name: str, error: int) -> None:
+    call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(1,) * 6)
+    assert bpf.run(program_for(OPENS), call) == bpf.ERRNO | error
+    assert bpf.run(program_for(PLAIN), call) == bpf.ALLOW
+
+
+def test_opens_are_untouched_where_nobody_measures() -> None:
+    for name in ("open", "openat", "openat2", "creat"):
+        call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(1,) * 6)
+        assert bpf.run(program_for(PLAIN), call) == bpf.ALLOW

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -99,3 +100,29 @@ def test_32_bit_program_is_refused(tmp_path: Path) -> None:
     assert outcome.returncode == _abi.EXIT_CANNOT_ENCLAVE
     assert str(program) in outcome.stderr
     assert "32-bit" in outcome.stderr
+
+
+OTHER_ENTRIES = {
+    "int $0x80": ("movl $20, %eax; int $0x80", {-signal.SIGSYS}),  # getpid of 32-bit programs
+    "sysenter": ("movl $20, %eax; mov %rsp, %rbp; sysenter", {-signal.SIGSYS, -signal.SIGILL, -signal.SIGSEGV}),
+    "x32": (
+        "movl $0x40000027, %eax; syscall; cmp $-38, %rax; jne 1f; mov $60, %eax; xor %edi, %edi; syscall; 1: ud2",
+        {0},
+    ),
+}
+
+
+@pytest.mark.needs_program("cc")
+@pytest.mark.parametrize("entry", OTHER_ENTRIES)
+def test_other_ways_into_the_kernel_lead_nowhere(tmp_path: Path, entry: str) -> None:
+    code, ended = OTHER_ENTRIES[entry]
+    source = tmp_path / "other.S"
+    source.write_text(f".globl _start\n_start: {code}; mov $60, %eax; mov $33, %edi; syscall\n")
+    subprocess.run(
+        ["cc", "-nostdlib", "-static", "-z", "noexecstack", "-o", tmp_path / "other", source], check=True, timeout=60
+    )
+    natively = subprocess.run([tmp_path / "other"], timeout=20, check=False).returncode
+    done = subprocess.run(enclave_command(str(tmp_path / "other"), []), timeout=20, check=False, capture_output=True)
+    assert done.returncode in ended, done.stderr
+    if entry == "int $0x80":
+        assert natively == 33, "this kernel has no 32-bit system calls at all"

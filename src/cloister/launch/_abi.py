@@ -15,6 +15,8 @@ OPTION_REPORT = "--report="
 OPTION_UNSAFE_NO_GUARD = "--unsafe-no-guard"
 OPTION_ATTESTER = "--attester="
 OPTION_HANDOFF_FD = "--handoff-fd="
+OPTION_MANIFEST_FD = "--manifest-fd="
+OPTION_LEARN = "--learn="
 START_MAX_STRINGS = 65536
 START_MAX_BYTES = 4194304
 FRAME_HELLO = 1
@@ -29,7 +31,7 @@ FRAME_EVIDENCE_WANTED = 9
 FRAME_EVIDENCE = 10
 FRAME_MAX_BYTES = 8388608
 HELLO_GUARDED = 1
-RUNTIME_DATA_BEFORE_NONCE = '{"nonce":"'
+RUNTIME_DATA_BEFORE_NONCE = '{"additional-evidence":"","nonce":"'
 RUNTIME_DATA_BEFORE_KEY = '","tee-pubkey":{"alg":"HPKE-4","crv":"X25519","kty":"OKP","x":"'
 RUNTIME_DATA_END = '"}}'
 PROTECTED_HEADER = "eyJhbGciOiJIUEtFLTQifQ"

@@ -25,6 +25,9 @@ class RuntimeOptions:
     start_fd: descriptor from which the runtime reads argv and environment (see `start_block`).
     checkpoint: unix socket on which an observer wants to be asked before a process starts and ends.
     report: file to which each process appends one JSON line of counters when it ends.
+    manifest_fd: descriptor of the manifest of measured files: nothing else becomes code (`launch.strict`).
+    attester: unix socket of the carrier that provisions the program (runtime/src/provision.h).
+    learn: file to which each process appends what it opens and executes (runtime/src/learn.h).
     unsafe_no_guard: leave ptrace open to root and the same user, so that tools like strace can attach.
     """
 
@@ -34,11 +37,17 @@ class RuntimeOptions:
         start_fd: int | None = None,
         checkpoint: StrPath | None = None,
         report: StrPath | None = None,
+        manifest_fd: int | None = None,
+        attester: StrPath | None = None,
+        learn: StrPath | None = None,
         unsafe_no_guard: bool = False,
     ) -> None:
         self.start_fd = start_fd
         self.checkpoint = checkpoint
         self.report = report
+        self.manifest_fd = manifest_fd
+        self.attester = attester
+        self.learn = learn
         self.unsafe_no_guard = unsafe_no_guard
 
     def words(self) -> list[str]:
@@ -50,6 +59,12 @@ class RuntimeOptions:
             words.append(_abi.OPTION_CHECKPOINT + _socket_path(self.checkpoint))
         if self.report is not None:
             words.append(_abi.OPTION_REPORT + os.path.join(os.getcwd(), self.report))
+        if self.manifest_fd is not None:
+            words.append(f"{_abi.OPTION_MANIFEST_FD}{self.manifest_fd}")
+        if self.attester is not None:
+            words.append(_abi.OPTION_ATTESTER + _socket_path(self.attester))
+        if self.learn is not None:
+            words.append(_abi.OPTION_LEARN + os.path.join(os.getcwd(), self.learn))
         if self.unsafe_no_guard:
             words.append(_abi.OPTION_UNSAFE_NO_GUARD)
         return words
@@ -94,11 +109,19 @@ def enclave_command(program: str, args: Sequence[str], options: RuntimeOptions |
     return [runtime_path(), *(options or RuntimeOptions()).words(), "--", path, program, *args]
 
 
-def start_block(argv: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """The bytes that `RuntimeOptions.start_fd` delivers: u32 argc, u32 envc, then u32 length + bytes for each string.
+def start_block(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    directory: str = "",
+    files: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """The bytes that `RuntimeOptions.start_fd` delivers (runtime/include/cloister_abi.h).
 
-    All numbers are little-endian; strings of the environment are NAME=VALUE.
-    Raises `UsageError` for a string the kernel could not pass either (a NUL in it) or for more than the runtime reads.
+    u32 argc, u32 envc, then u32 length + bytes for each string; strings of the environment are NAME=VALUE. With a
+    directory to work in or files that exist only inside (absolute path -> content), these follow. All numbers are
+    little-endian. Raises `UsageError` for a string the kernel could not pass either (a NUL in it), for a file's path
+    that is not absolute and plain, or for more than the runtime reads.
     """
     strings = [os.fsencode(word) for word in argv]
     strings += [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in environment.items()]
@@ -106,5 +129,24 @@ def start_block(argv: Sequence[str], environment: Mapping[str, str]) -> bytes:
         raise UsageError("an argument or environment variable contains a NUL byte")
     if len(strings) > _abi.START_MAX_STRINGS or sum(map(len, strings)) > _abi.START_MAX_BYTES:
         raise UsageError("arguments and environment are larger than a start block may be")
-    head = len(argv).to_bytes(4, "little") + len(environment).to_bytes(4, "little")
-    return head + b"".join(len(text).to_bytes(4, "little") + text for text in strings)
+    block = _u32(len(argv)) + _u32(len(environment)) + b"".join(map(_sized, strings))
+    if directory or files:
+        block += _sized(os.fsencode(directory)) + _files_part(files or {})
+    if len(block) >= _abi.FRAME_MAX_BYTES:
+        raise UsageError("arguments, environment and files are larger than a start block may be")
+    return block
+
+
+def _files_part(files: Mapping[str, bytes]) -> bytes:
+    for path in files:
+        if not path.startswith("/") or os.path.normpath(path) != path or "\0" in path or path.startswith("//"):
+            raise UsageError("the path of an injected file must be absolute, without '.', '..' and doubled slashes")
+    return _u32(len(files)) + b"".join(_sized(os.fsencode(path)) + _sized(data) for path, data in files.items())
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def _sized(data: bytes) -> bytes:
+    return _u32(len(data)) + data

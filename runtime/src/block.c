@@ -1,0 +1,93 @@
+#include "block.h"
+
+#include "fail.h"
+#include "state.h"
+
+static __attribute__((noreturn)) void damaged(void) { fail(CLOISTER_EXIT_INTERNAL, "the start block is damaged", 0, NULL); }
+
+static void take_words(struct reader *reader, struct program_stack *stack, struct words *list, u32 count) {
+    for (u32 i = 0; i < count && !reader->bad; i++) {
+        u32 size;
+        const char *text = read_text(reader, &size);
+        if (text) memcpy(stack_new_word(stack, list, size), text, size);
+    }
+}
+
+static bool skip_words(struct reader *reader, u32 count) {
+    u32 size;
+    while (count-- && !reader->bad) (void)read_text(reader, &size);
+    return !reader->bad;
+}
+
+static u32 read_count(struct reader *reader) {
+    u32 count = read_u32(reader);
+    if (count > CLOISTER_START_MAX_STRINGS) reader->bad = true;
+    return reader->bad ? 0 : count;
+}
+
+static void enter_directory(struct reader *reader) {
+    u32 size;
+    char path[PATH_SIZE];
+    const char *text = read_text(reader, &size);
+    if (!text || size >= PATH_SIZE) damaged();
+    memcpy(path, text, size);
+    path[size] = 0;
+    if (size && failed(SYS1(__NR_chdir, path)))
+        fail_program(CLOISTER_EXIT_NOT_PROVISIONED, path, "the session's working directory cannot be entered here", NULL);
+}
+
+/* What is left is a count and so many pairs of path and content: kept as it is. */
+static bool take_files(struct reader *reader, struct region *into) {
+    struct reader checked = *reader;
+    u32 count = read_u32(&checked);
+    if (count > CLOISTER_START_MAX_STRINGS || !skip_words(&checked, 2 * count) || checked.at != checked.end) return false;
+    if (!count) return true;
+    u64 size = (u64)(reader->end - reader->at);
+    long error = region_create(into, size);
+    if (failed(error)) fail_secret_memory(error);
+    memcpy(ptr_of(into->at), reader->at, size);
+    return true;
+}
+
+void block_take(struct reader reader, struct program_stack *stack) {
+    u32 arguments = read_count(&reader), variables = read_count(&reader);
+    take_words(&reader, stack, &stack->arguments, arguments);
+    take_words(&reader, stack, &stack->environment, variables);
+    if (reader.bad) damaged();
+    if (reader.at == reader.end) return;
+    enter_directory(&reader);
+    if (!take_files(&reader, &state.files)) damaged();
+}
+
+bool block_renew_files(struct reader reader) {
+    struct region renewed = {0};
+    u32 arguments = read_count(&reader), variables = read_count(&reader), size;
+    if (!skip_words(&reader, arguments) || !skip_words(&reader, variables) || !read_text(&reader, &size)) return false;
+    if (!take_files(&reader, &renewed)) return false;
+    region_drop(&state.files);
+    state.files = renewed;
+    return true;
+}
+
+static u64 read_to_end(int fd, u8 *to, u64 room) {
+    for (u64 done = 0;;) {
+        long n = SYS3(__NR_read, fd, to + done, room - done);
+        if (n == -EINTR) continue;
+        if (failed(n)) fail(CLOISTER_EXIT_INTERNAL, "the start block cannot be read", n, NULL);
+        if (n == 0) return done;
+        done += (u64)n;
+        if (done == room) damaged();
+    }
+}
+
+void block_take_from(int fd, struct program_stack *stack) {
+    struct region block = {0};
+    long error = region_create(&block, CLOISTER_FRAME_MAX_BYTES);
+    if (failed(error)) fail_secret_memory(error);
+    struct reader reader = region_read(&block);
+    reader.end = reader.at + read_to_end(fd, ptr_of(block.at), block.size);
+    SYS1(__NR_close, fd);
+    block_take(reader, stack);
+    if (!stack->arguments.count) fail(CLOISTER_EXIT_INTERNAL, "the start block names no program", 0, NULL);
+    region_drop(&block);
+}

@@ -1,0 +1,138 @@
+#include "files.h"
+
+#include <linux/fcntl.h>
+
+#include "opening.h"
+#include "placeholder.h"
+#include "provision.h"
+#include "state.h"
+
+/* Stands in until provision.c is linked, whose definition wins. */
+__attribute__((weak)) long provision_refresh(void) { return -EAGAIN; }
+
+enum { SHORT_PATH = 64, REAL_TIME = 0, MONOTONIC = 1 };
+
+static u64 asked_at; /* 0: never */
+static u64 changed_at; /* the same */
+static bool denied;
+
+static bool read_file(struct reader *reader, struct file *out) {
+    out->path = read_text(reader, &out->path_size);
+    out->content = (const u8 *)read_text(reader, &out->size);
+    return !reader->bad;
+}
+
+bool file_at(u32 index, struct file *out) {
+    struct reader reader = region_read(&state.files);
+    u32 count = state.files.size ? read_u32(&reader) : 0;
+    if (index >= count) return false;
+    for (u32 i = 0; i <= index; i++)
+        if (!read_file(&reader, out)) return false;
+    out->index = index;
+    return true;
+}
+
+bool file_called(const char *path, struct file *out) {
+    struct reader reader = region_read(&state.files);
+    u32 count = state.files.size ? read_u32(&reader) : 0;
+    size_t size = strlen(path);
+    for (u32 i = 0; i < count && read_file(&reader, out); i++) {
+        out->index = i;
+        if (out->path_size == size && memcmp(out->path, path, size) == 0) return true;
+    }
+    return false;
+}
+
+static bool is_plain(const struct file *file) {
+    char path[PATH_SIZE], plain[PATH_SIZE];
+    if (file->path_size >= PATH_SIZE || !file->path_size || file->path[0] != '/') return false;
+    memcpy(path, file->path, file->path_size);
+    path[file->path_size] = 0;
+    return strlen(path) == file->path_size && path_normalise(AT_HERE, path, plain, sizeof plain) && same_string(path, plain);
+}
+
+bool files_check(void) {
+    struct reader reader = region_read(&state.files);
+    u32 count = read_u32(&reader);
+    for (u32 i = 0; i < count; i++) {
+        struct file file;
+        if (!read_file(&reader, &file) || !is_plain(&file)) return false;
+    }
+    return !reader.bad && reader.at == reader.end;
+}
+
+static u64 seconds(int clock) {
+    u64 now[2] = {0, 0};
+    SYS2(__NR_clock_gettime, clock, now);
+    return now[0];
+}
+
+void files_are_fresh(void) { asked_at = seconds(MONOTONIC); }
+
+u64 files_changed_at(void) {
+    if (!changed_at) changed_at = seconds(REAL_TIME);
+    return changed_at;
+}
+
+static u64 digest(void) {
+    const struct file all = {.content = ptr_of(state.files.at), .size = (u32)state.files.size, .path = ""};
+    return placeholder_mac(&all);
+}
+
+/* A session's secrets may be rotated, or access to them end, while the program runs: it learns of that by opening the file again.
+ * That the broker cannot be asked changes nothing. */
+static long refresh(void) {
+    if (!state.attester[0]) return 0;
+    u64 now = seconds(MONOTONIC);
+    if (asked_at == now) return denied ? -EACCES : 0;
+    u64 before = digest();
+    asked_at = now;
+    denied = provision_refresh() == -EACCES;
+    if (digest() != before) changed_at = 0;
+    placeholder_forget_tags();
+    return denied ? -EACCES : 0;
+}
+
+/* "/dev/stdin" and the names of descriptors in /proc, by this process's own number too. */
+int file_descriptor_in(const char *path) {
+    static const char *const standard[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+    char own[SHORT_PATH];
+    for (int i = 0; i < 3; i++)
+        if (same_string(path, standard[i])) return i;
+    if (!starts_with(path, "/proc/") || path[6] < '0' || path[6] > '9') return path_descriptor(path);
+    size_t at = append_number(own, append(own, 0, sizeof own, "/proc/"), sizeof own, (u64)SYS0(__NR_getpid));
+    at = append(own, at, sizeof own, "/fd/");
+    if (!starts_with(path, own)) return -1;
+    append(own, append(own, 0, sizeof own, "/dev/fd/"), sizeof own, path + at);
+    return path_descriptor(own);
+}
+
+static long check_flags(u64 flags) {
+    if (flags & O_DIRECTORY) return -ENOTDIR;
+    if (flags & O_CREAT && flags & O_EXCL) return -EEXIST;
+    return (flags & O_ACCMODE) != O_RDONLY || flags & (O_TRUNC | O_PATH) ? -EACCES : 0;
+}
+
+long files_open(const char *path, u64 flags) {
+    struct file file;
+    int named = file_descriptor_in(path);
+    long error = named >= 0 ? placeholder_find(named, &file) : file_called(path, &file) ? 0 : NOT_INJECTED;
+    if (error) return error;
+    error = check_flags(flags);
+    if (!failed(error) && named < 0) error = refresh();
+    if (failed(error)) return error;
+    if (named < 0 && !file_called(path, &file)) return -ENOENT; /* it is gone */
+    long fd = placeholder_create(&file);
+    return failed(fd) ? fd : placeholder_finish(fd, file.size, flags);
+}
+
+long files_mappable(int fd) {
+    struct file file;
+    return state.files.size ? placeholder_find(fd, &file) : NOT_INJECTED;
+}
+
+void files_fill(int fd, u64 at, u64 length, u64 offset) {
+    struct file file;
+    if (placeholder_find(fd, &file) || offset >= file.size) return;
+    memcpy(ptr_of(at), file.content + offset, min_u64(length, file.size - offset));
+}
