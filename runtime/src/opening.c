@@ -58,7 +58,7 @@ static long find(const struct opening *open) {
     const char *path = given;
     while (open->confined && *path == '/') path++;
     if (!path_normalise(open->directory, path, full, sizeof full)) return state.manifest.size ? -EACCES : NOT_LISTED;
-    long fd = state.files.size ? files_open(full, open->flags) : NOT_INJECTED;
+    long fd = state.files_watched ? files_open(full, open->flags) : NOT_INJECTED;
     return fd == NOT_INJECTED ? admission_open(full, open->flags) : fd;
 }
 

@@ -6,7 +6,7 @@
 #include "state.h"
 
 /* Whether opens must be seen at all. It holds for a whole tree: the filter is inherited. */
-static inline bool opening_is_watched(void) { return state.manifest.size || state.files.size || state.learn[0]; }
+static inline bool opening_is_watched(void) { return state.manifest.size || state.files_watched || state.learn[0]; }
 
 /* Makes `path` absolute (the working directory, or that of `directory`) and takes out ".", ".." and doubled slashes, by the text
  * alone. False if it does not fit or the directory has no path. */

@@ -1,4 +1,4 @@
-"""Injected files exist only inside. Root sees placeholders of zeros, and cannot make a program read those as its file."""
+"""Injected files exist only inside. Root sees placeholders of zeros, and cannot make a program read those instead."""
 
 import contextlib
 import fcntl

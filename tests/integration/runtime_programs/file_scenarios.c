@@ -391,9 +391,9 @@ static void for_a_spawned_program(void) {
     int status = -1;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, path(), O_RDONLY, 0);
-    printf("spawn %d\n", posix_spawnp(&child, "cksum", &actions, NULL, words, environ));
+    int error = posix_spawnp(&child, "cksum", &actions, NULL, words, environ);
     waitpid(child, &status, 0);
-    printf("status %d\n", status);
+    printf("spawn %d status %d\n", error, status);
     char buffer[10];
     show("here", buffer, read(open_file(), buffer, 10));
 }
