@@ -126,8 +126,7 @@ long files_open(const char *path, u64 flags) {
     if (!failed(error) && named < 0) error = refresh();
     if (failed(error)) return error;
     if (named < 0 && !file_called(path, &file)) return -ENOENT; /* it is gone */
-    long fd = placeholder_create(&file);
-    return failed(fd) ? fd : placeholder_finish(fd, file.size, flags);
+    return placeholder_open(&file, flags);
 }
 
 long files_mappable(int fd) {

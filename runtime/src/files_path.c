@@ -4,7 +4,6 @@
 #include <linux/stat.h>
 
 #include "access.h"
-#include "filter.h"
 #include "opening.h"
 #include "placeholder.h"
 #include "state.h"
@@ -113,7 +112,7 @@ static long answer(const struct call *call) {
 /* fstat(3) of another file, as libc calls it: often. */
 static bool is_other_descriptor(const struct call *call) {
     struct place place = place_of(call);
-    if (!place.may_be_empty || place.directory < 0 || (u32)place.directory >= filter_files_base()) return false;
+    if (!place.may_be_empty || place.directory < 0 || placeholder_is(place.directory)) return false;
     return !place.path || (can_read(addr_of(place.path), 1) && !*place.path);
 }
 

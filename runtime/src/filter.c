@@ -144,6 +144,9 @@ static const struct rule wide_rules[] = {
     {__NR_sendfile, ALWAYS, 0, 0},
     {__NR_splice, ALWAYS, 0, 0},
     {__NR_copy_file_range, ALWAYS, 0, 0},
+    {__NR_fstat, ALWAYS, 0, 0},
+    {__NR_newfstatat, IF_SET, 3, AT_EMPTY},
+    {__NR_statx, IF_SET, 2, AT_EMPTY},
 };
 
 /* Like CLOISTER_FILTER_PROBE_NR: what a newly executed runtime cannot know otherwise, the filter tells it. */

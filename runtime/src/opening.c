@@ -36,6 +36,7 @@ static long read_call(const struct call *call, struct opening *out) {
     if (a[3] < sizeof *how) return -EINVAL;
     if (!can_read(a[2], sizeof *how)) return -EFAULT;
     out->flags = how->flags;
+    if (opening_is_marked(out->flags)) return -EINVAL;
     out->confined = how->resolve & RESOLVE_IN_DIRECTORY;
     return 0;
 }
@@ -64,8 +65,10 @@ static long find(const struct opening *open) {
 
 /* The kernel cannot do direct I/O into secret pages (EFAULT); buffered I/O reads and writes the same bytes. */
 static void make_buffered(struct call *call) {
-    if (call->number == __NR_open) call->arg[1] &= ~(u64)O_DIRECT;
-    if (call->number == __NR_openat) call->arg[2] &= ~(u64)O_DIRECT;
+    u64 *flags = call->number == __NR_open ? &call->arg[1] : call->number == __NR_openat ? &call->arg[2] : NULL;
+    if (!flags) return;
+    *flags &= ~(u64)O_DIRECT;
+    if (opening_is_marked(*flags)) *flags &= ~(u64)O_SYNC;
 }
 
 /* An open may wait, for the other end of a FIFO or a lease: not with signals blocked, and not with the lock held. */

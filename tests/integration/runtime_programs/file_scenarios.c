@@ -263,7 +263,7 @@ static void what_access_says(void) {
 }
 
 static void flags(void) {
-    static const int tried[] = {O_CLOEXEC, O_APPEND, O_NONBLOCK, O_NOFOLLOW, O_CREAT, O_CREAT | O_EXCL, O_NOCTTY, O_SYNC};
+    static const int tried[] = {O_CLOEXEC, O_APPEND, O_NONBLOCK, O_NOFOLLOW, O_CREAT, O_CREAT | O_EXCL, O_NOCTTY};
     for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
         int fd = open(path(), O_RDONLY | tried[i], 0600);
         if (fd < 0) printf("%o: %d\n", tried[i], -errno);
