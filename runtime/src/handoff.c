@@ -28,7 +28,7 @@ void handoff_take_key(void) {
     long error = rt_ask_key(state.handoff_key);
     if (error)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "the guard did not recognise this program's runtime, so it did not give it the key", error,
-             "do not exchange the runtime's file while it is in use");
+             "do not exchange the runtime's file while it is in use; where real and effective user differ, give the guard CAP_SYS_PTRACE");
 }
 
 static u64 block_size(int fd) {

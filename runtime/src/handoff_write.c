@@ -16,7 +16,7 @@
 #endif
 
 enum {
-    BUFFER = 512,
+    BUFFER = 256,
     STRING_LIMIT = 128 << 10,  /* MAX_ARG_STRLEN: of one string, its end included */
     WORDS_LEAST = 128 << 10,   /* ARG_MAX: what all may take together however small the stack is, */
     WORDS_MOST = 6 << 20,      /* and however large it is */

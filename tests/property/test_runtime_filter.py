@@ -87,8 +87,8 @@ def decide(rule: Rule, call: bpf.Call) -> int | None:  # noqa: PLR0911  one for 
     match rule.test:
         case "ALWAYS":
             return intercept(call)
-        case "ANSWER":
-            return bpf.ERRNO | rule.value
+        case "ANSWER" | "ASK_GUARD":
+            return (bpf.ERRNO if rule.test == "ANSWER" else bpf.TRACE) | rule.value
         case "IF_SET":
             return intercept(call) if low & rule.value else None
         case "UNLESS_SET":
@@ -96,13 +96,10 @@ def decide(rule: Rule, call: bpf.Call) -> int | None:  # noqa: PLR0911  one for 
         case "IF_POINTER":
             return intercept(call) if argument else None
         case "ANSWER_IF_EQUAL":
-            if low != rule.value:
-                return None
-            return bpf.ALLOW if is_from_gate(call) else bpf.ERRNO
+            verdict = bpf.ALLOW if is_from_gate(call) else bpf.ERRNO
+            return verdict if low == rule.value else None
         case "IF_FILE":
             return intercept(call) if low >= pieces().pieces_files_base() else None
-        case "ASK_GUARD":
-            return bpf.TRACE | rule.value
     raise AssertionError(f"{rule.test}: teach this test the new kind of rule")
 
 

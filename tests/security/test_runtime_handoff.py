@@ -1,4 +1,4 @@
-"""What a program hands to those that it executes: nobody reads it on the way, nobody changes it, and nobody else gets the key."""
+"""What a program hands to those that it executes: nobody reads or changes it on the way, nobody else gets the key."""
 
 import contextlib
 import os

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.nee
 
 PROGRAMS = Path(__file__).parent / "programs"
 FILE = "/run/cloister-test/injected.secret"
+BASH, SLEEP = Path("/bin/bash"), Path("/usr/bin/sleep")
 KINDS = ("static", "dynamic", "script")
 MODES = ("run", "crash")
 LOOKS, LOOKS_ON_AVERAGE = 100, 200
@@ -39,7 +40,7 @@ services:
 {secrets}"""
 SERVICE = """\
   - name: {mode}
-    command: ["{path}", "{mode}", "$$SCONE::argument$$", "{file}"]
+    command: [{path}, "{mode}", "$$SCONE::argument$$", "{file}"]
     environment: {{ SECRET: "$$SCONE::variable$$", PATH: /usr/bin:/bin, LC_ALL: C.UTF-8 }}
     injection_files:
       - path: {file}
@@ -66,6 +67,7 @@ class Stage:
 
     host: Host
     sampler: Path
+    script: Path
     programs: dict[str, Program]
     secrets: dict[str, str]
 
@@ -100,12 +102,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     place = tmp_path_factory.mktemp("stage")
     script = place / "script"
     script.write_bytes((PROGRAMS / "secret_user.sh").read_bytes())
-    script.chmod(0o755)
-    paths = {"static": compiled("static", place, "-static"), "dynamic": compiled("dynamic", place), "script": script}
+    paths = {"static": compiled("static", place, "-static"), "dynamic": compiled("dynamic", place)}
     programs = {kind: measured(path, place) for kind, path in paths.items()}
+    programs["script"] = measured(BASH, place, script, SLEEP)
     values = {name: secrets.token_urlsafe(30) for name in ("argument", "variable", "file")}
     with attested_host(place) as host:
-        made = Stage(host=host, sampler=build(place), programs=programs, secrets=values)
+        made = Stage(host=host, sampler=build(place), script=script, programs=programs, secrets=values)
         for kind in KINDS:
             host.put(f"test/{kind}", session(made, kind))
         yield made
@@ -114,9 +116,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def session(stage: Stage, kind: str) -> str:
     program = stage.programs[kind]
     given = "".join(f'  - {{ name: {name}, kind: ascii, value: "{value}" }}\n' for name, value in stage.secrets.items())
+    words = [program.path, stage.script] if kind == "script" else [program.path]
+    path = ", ".join(f'"{word}"' for word in words)
     services = "".join(
-        SERVICE.format(mode=mode, path=program.path, file=FILE, measurement=program.measurement)
-        for mode in (*MODES, "leak")
+        SERVICE.format(mode=mode, path=path, file=FILE, measurement=program.measurement) for mode in (*MODES, "leak")
     )
     return SESSION.format(kind=kind, services=services, secrets=given)
 

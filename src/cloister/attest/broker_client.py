@@ -59,7 +59,7 @@ class Server:
     ca: str = ""
     flow: Flow = field(default_factory=Flow)
     seconds: float = SECONDS
-    _context: list[ssl.SSLContext] = field(default_factory=list, repr=False)
+    _context: list[ssl.SSLContext] = field(default_factory=list, repr=False, init=False)
 
     def __post_init__(self) -> None:
         """UsageError for an address that is none, or authorities that cannot be read."""

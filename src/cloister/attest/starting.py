@@ -16,8 +16,8 @@ from cloister.errors import CannotEnclave, LaunchError, NotExecutable, NotFound,
 __all__ = ["Plan", "start_carrier"]
 
 KEPT = (
-    "HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "XDG_RUNTIME_DIR",
-    "XDG_STATE_HOME",
+    "HOME", "LANG", "LC_ALL", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
 )  # fmt: skip
 """What the carrier gets of the environment. The rest may hold what is the program's secret."""
 LAST_DESCRIPTOR = (1 << 31) - 1

@@ -37,6 +37,8 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(f"{named} is for programs that get secrets, and --broker URL says from whom; nothing was run")
     if args.broker and not args.session:
         raise UsageError("--broker needs --session NAME: which session says what this program gets")
+    if args.unsafe_no_guard:
+        raise UsageError("--unsafe-no-guard excludes --broker and --manifest: nothing would hold the program to them")
     if args.broker and args.start_fd is not None:
         raise UsageError("--start-fd and --broker exclude each other: both say what argv and environment are")
     if (args.attest == "passport") != bool(args.verifier):
