@@ -23,6 +23,8 @@ long secret_map(u64 address, u64 length, int protection, int flags) {
     return SYS6(__NR_mmap, address, length, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 }
 void areas_put(u64 start, u64 end, int kind, int protection) { (void)start, (void)end, (void)kind, (void)protection; }
+void areas_drop(u64 start, u64 end) { (void)start, (void)end; }
+void secret_wipe(u64 start, u64 length, u8 *residency) { (void)residency, memset(ptr_of(start), 0, length); }
 long rt_ask_key(u8 key[AEAD_KEY]) { return key ? -ENOSYS : 0; }
 void fail(int code, const char *what, long error, const char *fix) {
     (void)fix;
@@ -70,6 +72,7 @@ int main(int count, char **word) {
     memcpy(state.attester, "/run/attester", 14);
     memcpy(state.root_program, "/usr/bin/program", 17);
     memset(state.root_digest, 0xd1, sizeof state.root_digest);
+    memset(state.broker, 0xb0, sizeof state.broker);
     struct state before = state;
     long fd = handoff_write(word + 3, environ);
     if (failed(fd)) return printf("\nerror %ld\n", fd), 1;
@@ -82,6 +85,6 @@ int main(int count, char **word) {
     printf("\nwords %d %d", same_words(word + 3, &stack.arguments), same_words(environ, &stack.environment));
     printf(" regions %d %d", same_region(state.manifest, before.manifest), same_region(state.files, before.files));
     printf(" texts %d %d", !strcmp(state.attester, before.attester), !strcmp(state.root_program, before.root_program));
-    printf(" digest %d\n", memcmp(state.root_digest, before.root_digest, sizeof state.root_digest) == 0);
+    printf(" digest %d\n", memcmp(state.root_digest, before.root_digest, sizeof state.root_digest) == 0 && memcmp(state.broker, before.broker, sizeof state.broker) == 0);
     return 0;
 }
