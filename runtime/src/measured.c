@@ -7,6 +7,7 @@
 #include "descriptors.h"
 #include "elf_file.h"
 #include "sealed.h"
+#include "sha256_file.h"
 
 enum { TYPE_MASK = 0170000, REGULAR = 0100000, MODE = 07777, OWNER_READS = 0400, EMPTY_PATH = 0 };
 enum { PASSED_ON = O_NOFOLLOW | O_DIRECTORY | O_NOATIME, COPIES = 1024 };
@@ -43,19 +44,16 @@ static long fill(long copy, int source, u64 size) {
 }
 
 static long hash_sealed(int fd, u64 size, u8 digest[SHA256_SIZE]) {
-    struct sha256 hash;
     struct stat info;
     long error = SYS2(__NR_fstat, fd, &info);
     if (failed(error)) return error;
     if ((u64)info.st_size != size) return -EIO; /* somebody else changed its size before the seal */
-    sha256_start(&hash);
     if (size) {
         long at = SYS6(__NR_mmap, 0, size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
         if (failed(at)) return at;
-        sha256_add(&hash, ptr_of((u64)at), size);
+        sha256_file(ptr_of((u64)at), size, digest);
         SYS2(__NR_munmap, at, size);
-    }
-    sha256_finish(&hash, digest);
+    } else sha256_file("", 0, digest);
     remember(&info);
     return 0;
 }
