@@ -114,12 +114,12 @@ def test_no_shell(path: Path) -> None:
 
 def test_every_command_has_its_module() -> None:
     modules = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__"}
-    assert {name for name in modules if not name.startswith("_")} == set(cli.COMMANDS)
+    assert {name for name in modules if not name.startswith("_")} == {name.replace("-", "_") for name in cli.COMMANDS}
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_its_two_functions(name: str) -> None:
-    module = importlib.import_module(f"cloister.cli.{name}")
+    module = importlib.import_module(cli.module_name(name))
     assert {"build_parser", "run"} <= set(module.__all__)
     assert callable(module.build_parser)
     assert callable(module.run)

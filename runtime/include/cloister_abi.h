@@ -60,6 +60,7 @@
 
 /* Names under which the administrator sees the pieces in /proc/PID/maps and /proc/PID/comm. */
 #define CLOISTER_MEMFD_TEXT "cloister-text"
+#define CLOISTER_MEMFD_FILE "cloister-file"
 #define CLOISTER_COMM_GUARD "cloister-guard"
 
 /* A system call number no kernel uses; the filter answers it with -(3000 + ABI version), which tells a newly

@@ -131,8 +131,7 @@ static const struct rule file_rules[] = {
     {__NR_lgetxattr, ALWAYS, 0, 0},
     {__NR_listxattr, ALWAYS, 0, 0},
     {__NR_llistxattr, ALWAYS, 0, 0},
-    /* They read by themselves; programs then do without. */
-    {__NR_io_setup, ANSWER, 0, ENOSYS},
+    {__NR_io_setup, ANSWER, 0, ENOSYS}, /* like io_uring_setup: it reads by itself */
 };
 
 /* A second filter, for a process that has an injected file at a number that any file may have (`program < file`). */
@@ -145,6 +144,9 @@ static const struct rule wide_rules[] = {
     {__NR_sendfile, ALWAYS, 0, 0},
     {__NR_splice, ALWAYS, 0, 0},
     {__NR_copy_file_range, ALWAYS, 0, 0},
+    {__NR_fstat, ALWAYS, 0, 0},
+    {__NR_newfstatat, IF_SET, 3, AT_EMPTY},
+    {__NR_statx, IF_SET, 2, AT_EMPTY},
 };
 
 /* Like CLOISTER_FILTER_PROBE_NR: what a newly executed runtime cannot know otherwise, the filter tells it. */
@@ -292,16 +294,20 @@ void filter_install(struct filter_wishes wishes) {
 
 u32 filter_files_base(void) {
     long told = -SYS0(BASE_PROBE) - TOLD;
-    return told > 0 ? (u32)told * BASE_STEP : BASE_MAX;
+    return told > 0 ? (u32)told * BASE_STEP : 0;
 }
 
-/* All threads get it. Stands under the lock, which also keeps `program`; in a vfork child too. */
-bool filter_widen(void) {
+static void build_wide(void) {
     const struct rule probe = {WIDE_PROBE, ANSWER, 0, TOLD};
-    if (SYS0(WIDE_PROBE) == -TOLD) return true;
     start_building();
     for (size_t i = 0; i < WIDE_RULES; i++) emit_rule(&wide_rules[i]);
     emit_rule(&probe);
     give(SECCOMP_RET_ALLOW);
+}
+
+/* All threads get it. Stands under the lock, which also keeps `program`; in a vfork child too. */
+bool filter_widen(void) {
+    if (SYS0(WIDE_PROBE) == -TOLD) return true;
+    build_wide();
     return install(SECCOMP_FILTER_FLAG_TSYNC) == 0;
 }

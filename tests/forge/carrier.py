@@ -28,7 +28,7 @@ def text(data: bytes) -> bytes:
     return struct.pack("<I", len(data)) + data
 
 
-def manifest(files: Mapping[str, bytes] = {}) -> bytes:  # noqa: B006 - never changed
+def manifest(files: Mapping[str, bytes] = {}) -> bytes:
     """Path to SHA-256, as runtime/src/admission.h has it."""
     ordered = sorted((path.encode(), digest) for path, digest in files.items())
     ordered.sort(key=lambda one: len(one[0]))
@@ -37,10 +37,10 @@ def manifest(files: Mapping[str, bytes] = {}) -> bytes:  # noqa: B006 - never ch
 
 def block(
     argv: Sequence[bytes] = (),
-    environment: Mapping[bytes, bytes] = {},  # noqa: B006 - never changed
+    environment: Mapping[bytes, bytes] = {},
     *,
     directory: bytes = b"",
-    files: Mapping[bytes, bytes] = {},  # noqa: B006 - never changed
+    files: Mapping[bytes, bytes] = {},
 ) -> bytes:
     """What the broker encrypts."""
     strings = [*argv, *(name + b"=" + value for name, value in environment.items())]
@@ -50,15 +50,17 @@ def block(
 
 
 def seal(key: bytes, plaintext: bytes, additional: bytes = _abi.PROTECTED_HEADER.encode()) -> bytes:
-    """The encapsulated key, the ciphertext, the tag. By the library's own tests' function: its API knows no additional data."""
+    """Encapsulated key, ciphertext, tag. By what the library's own tests use: its API knows no additional data."""
     public = X25519PublicKey.from_public_bytes(key)
-    return bytes(openssl.hpke._encrypt_with_aad(SUITE, plaintext, public, b"", additional))  # noqa: SLF001 - see above
+    return bytes(openssl.hpke._encrypt_with_aad(SUITE, plaintext, public, b"", additional))
 
 
 def report_data(nonce: str, key: bytes) -> bytes:
     """SHA-384 of the runtime data as the KBS protocol has it, zeros behind it."""
     jwk = {"alg": "HPKE-4", "crv": "X25519", "kty": "OKP", "x": base64.urlsafe_b64encode(key).decode().rstrip("=")}
-    document = json.dumps({"additional-evidence": "", "nonce": nonce, "tee-pubkey": jwk}, sort_keys=True, separators=(",", ":"))
+    document = json.dumps(
+        {"additional-evidence": "", "nonce": nonce, "tee-pubkey": jwk}, sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha384(document.encode()).digest() + bytes(16)
 
 

@@ -69,14 +69,15 @@ def test_what_the_loader_says_is_enough_and_each_line_is_needed(
 
 
 def test_the_parts_are_named(measure: Measure, program: Path) -> None:
-    _, text, _ = measure(program)
+    _, root, text = measure(program)
     _, document, _ = measure("--json", program)
     found = json.loads(document)
     assert {found["tee"], found["claim"], found["digest"]} >= {"software", "measurement"}
     assert f"executable {found['executable']} {program}" in text
     assert f"libraries  {found['libraries']}" in text
     assert all(f"{digest} {path}" in text for path, digest in found["files"].items())
-    assert measure("-q", program)[1] == f"software:measurement={found['digest']}\n"
+    assert root == f"software:measurement={found['digest']}\n", "alone, for $(cloister measure ./app)"
+    assert measure("-q", program)[1:] == (root, "")
 
 
 def test_files_and_closed_directories_that_are_named(measure: Measure, program: Path, tmp_path: Path) -> None:

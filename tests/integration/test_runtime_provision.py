@@ -1,7 +1,6 @@
 """How the runtime gets a program's secrets from a carrier, and that it refuses whatever is not in order."""
 
 import hashlib
-import json
 import os
 import socket
 import struct
@@ -120,7 +119,7 @@ def nonce_of(nonce: bytes) -> Lie:
 
 
 def raw(data: bytes) -> Lie:
-    return lambda carrier, connection, key: connection.sendall(data)
+    return lambda _carrier, connection, _key: connection.sendall(data)
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -211,4 +210,12 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
         done = start(tmp_path / "c", tmp_path / "missing")
     assert done.returncode == _abi.EXIT_NOT_FOUND, done.stderr
     assert not carrier.heard.of(_abi.FRAME_STATEMENT)
-    assert json.dumps(done.stdout) == '""'
+    assert done.stdout == ""
+
+
+def test_secrets_need_the_guard(tmp_path: Path, program: Path) -> None:
+    for option in (f"{_abi.OPTION_ATTESTER}{tmp_path / 'c'}", f"{_abi.OPTION_MANIFEST_FD}0"):
+        words = [runtime_path(), _abi.OPTION_UNSAFE_NO_GUARD, option, "--", str(program), "show"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout) == (_abi.EXIT_USAGE, "")
+        assert "--unsafe-no-guard excludes" in done.stderr

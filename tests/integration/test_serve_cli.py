@@ -52,7 +52,11 @@ def refused(directory: Path, *options: str) -> tuple[int, str]:
 def test_the_first_start_says_what_to_do_next(server: Running) -> None:
     said = server.said()
     assert re.search(r"SHA-256 ([0-9a-f]{2}:){31}[0-9a-f]{2}", said)
-    assert f"cloister secret put {NAME} --to snp:MEASUREMENT --url {server.url}" in said
+    where = f"{server.url} --ca {server.state}/tls.pem"
+    upload = f"cloister session upload demo.yaml --url {where} \\\n        --admin-token-file admin-token"
+    steps = ["cloister session create --name demo", upload, f"cloister run --broker {where} --session demo -- ./app"]
+    assert sorted(steps, key=said.index) == steps
+    assert "--trust-host-key host.pem" in said
     assert "no --policy, so no result is affirming" in said
     for file in server.state.iterdir():
         public = file.name in {"tls.pem", "audit-public.pem"}

@@ -36,7 +36,7 @@ def at_desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 @pytest.mark.parametrize("kind", ATTESTERS)
-@pytest.mark.parametrize("curve", ["P-256", "P-521", "RSA"])
+@pytest.mark.parametrize("curve", ["P-256", "P-521", "RSA", "X25519"])
 def test_a_client_attests_and_gets_the_secret(tmp_path: Path, kind: str, curve: str) -> None:
     with desk(tmp_path, ATTESTERS[kind](new_key(curve))) as made:
         made.store_secret()

@@ -94,6 +94,39 @@ def test_a_service_gets_what_its_session_says(at_desk: Desk) -> None:
     assert [one.change for one in events if isinstance(one, SessionChanged)] == ["created"]
 
 
+def test_the_only_service_may_be_asked_for_without_its_name(at_desk: Desk) -> None:
+    put(at_desk, text(at_desk))
+    at_desk.attest()
+    assert opened(at_desk, provisioned(at_desk, "-")) == opened(at_desk, provisioned(at_desk))
+    two = (
+        text(at_desk)
+        .replace("name: team/shop", "name: two")
+        .replace(
+            "secrets:\n  - name: token",
+            f"""\
+  - name: other
+    attestation: [{{ tee: software, measurement: "{"ab" * 32}", anchors: [software] }}]
+secrets:
+  - name: token""",
+        )
+    )
+    assert put(at_desk, two, name="two").status_code == 201
+    refused = provisioned(at_desk, "-", "two")
+    assert refused.status_code == 403
+    assert "several services" in refused.json()["detail"]
+    assert provisioned(at_desk, "web", "two").status_code == 200
+    assert provisioned(at_desk, "other", "two").status_code == 403
+    assert put(at_desk, "name: none\nversion: '1'\n", name="none").status_code == 201
+    assert provisioned(at_desk, "-", "none").status_code == 403
+
+
+def test_without_its_name_too_a_service_is_who_attests(at_desk: Desk) -> None:
+    put(at_desk, text(at_desk, measurement="ab" * 32))
+    assert provisioned(at_desk, "-").status_code == 401
+    at_desk.attest()
+    assert provisioned(at_desk, "-").status_code == 403
+
+
 def test_who_is_not_named_gets_nothing(at_desk: Desk) -> None:
     put(at_desk, text(at_desk, measurement="ab" * 32))
     assert provisioned(at_desk).status_code == 401

@@ -36,6 +36,7 @@ def need_compiler() -> None:
 
 def objects(directory: Path) -> list[Path]:
     """The sources as the runtime has them, compiled into `directory`."""
+    need_compiler()
     flags = runtime_flags()
     sources = [*(RUNTIME / "src" / f"{name}.c" for name in SOURCES), *INNER]
     for source in sources:
@@ -43,11 +44,16 @@ def objects(directory: Path) -> list[Path]:
     return [directory / f"{source.stem}.o" for source in sources]
 
 
-def build(directory: Path, main: str = "driver.c") -> Path:
-    """A program of these objects and a hosted `main`."""
-    need_compiler()
-    run("cc", *HOSTED, "-o", directory / "program", PARTS / main, *objects(directory))
-    return directory / "program"
+def link(main: str, compiled: list[Path]) -> Path:
+    """A program of a hosted `main` and these objects, beside them."""
+    program = compiled[0].with_name(main).with_suffix("")
+    run("cc", *HOSTED, "-o", program, PARTS / main, *compiled)
+    return program
+
+
+def build(directory: Path) -> Path:
+    """The driver of what the runtime has."""
+    return link("driver.c", objects(directory))
 
 
 def build_sanitized(directory: Path) -> Path:

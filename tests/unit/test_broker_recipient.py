@@ -1,23 +1,18 @@
 """JWE to an attester's key, opened by another implementation; and keys that are refused."""
 
-import base64
 import json
 from typing import Any
 
 import pytest
 from joserfc import jwe
 from joserfc.jwk import ECKey, OctKey
-from tests.services.key_broker import new_key, public_members
+from tests.services.key_broker import new_key, octets, public_members
 
 from cloister.broker.recipient import Recipient
 from cloister.errors import ParseError
 
 ALGORITHMS = ["RSA-OAEP-256", "ECDH-ES+A256KW", "A256GCM"]
 KINDS = ["P-256", "P-521", "RSA"]
-
-
-def octets(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -114,7 +114,15 @@ def test_a_syscall_hidden_in_the_gate_is_found(tmp_path: Path) -> None:
         (GOOD + '\n .section .data, "aw"\n .quad 1\n', LINK, "bytes of the file are writable"),
         (GOOD + '\n .section .rodata, "a"\n .skip 200000\n', LINK, "are more than"),
     ],
-    ids=["writable text", "executable stack", "position independent", "stripped", "entry elsewhere", "initialised data", "too large"],
+    ids=[
+        "writable text",
+        "executable stack",
+        "position independent",
+        "stripped",
+        "entry elsewhere",
+        "initialised data",
+        "too large",
+    ],
 )
 def test_bad_layout_is_found(tmp_path: Path, text: str, link: list[str], finding: str) -> None:
     found = check.findings(build(tmp_path, text, link))

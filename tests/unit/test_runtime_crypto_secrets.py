@@ -5,19 +5,24 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.unit.runtime_crypto_driver import build, need_compiler, objects, run
+from tests.unit.runtime_crypto_driver import link, objects, run
 
 FUNCTIONS = ["hpke_open", "aead_encrypt", "aead_decrypt", "x25519", "x25519_public", "hmac"]
 
 
 @pytest.fixture(scope="module")
-def undefined(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("crypto"), "undefined.c")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return objects(tmp_path_factory.mktemp("crypto"))
 
 
 @pytest.fixture(scope="module")
-def remnants(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("crypto"), "remnants.c")
+def undefined(compiled: list[Path]) -> Path:
+    return link("undefined.c", compiled)
+
+
+@pytest.fixture(scope="module")
+def remnants(compiled: list[Path]) -> Path:
+    return link("remnants.c", compiled)
 
 
 def memcheck(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -40,16 +45,14 @@ def test_a_jump_that_depends_on_a_secret_would_be_seen(undefined: Path) -> None:
     assert "depends on uninitialised value" in done.stderr
 
 
-def test_no_instruction_whose_time_depends_on_what_it_divides(tmp_path: Path) -> None:
-    need_compiler()
-    listing = run("objdump", "--disassemble", "--no-show-raw-insn", *objects(tmp_path))
+def test_no_instruction_whose_time_depends_on_what_it_divides(compiled: list[Path]) -> None:
+    listing = run("objdump", "--disassemble", "--no-show-raw-insn", *compiled)
     assert len(re.findall(r"\ti?mulq?\b", listing)) > 20, "the disassembly was read"
     assert re.findall(r"\ti?div[bwlq]?\b.*", listing) == []
 
 
-def test_the_compiler_calls_nothing_that_the_runtime_does_not_have(tmp_path: Path) -> None:
-    need_compiler()
-    listing = run("nm", "--undefined-only", "--format=just-symbols", *objects(tmp_path))
+def test_the_compiler_calls_nothing_that_the_runtime_does_not_have(compiled: list[Path]) -> None:
+    listing = run("nm", "--undefined-only", "--format=just-symbols", *compiled)
     assert {name for name in listing.split() if name.startswith("_")} == set()
 
 

@@ -21,6 +21,7 @@ from cloister.errors import (
     SignatureInvalid,
     Undecided,
 )
+from cloister.launch import _abi
 from cloister.serve.journal import REQUEST_ID, Journal, shown_path
 from cloister.serve.kbs_messages import parse_attestation, parse_request
 from cloister.serve.metrics import Metrics
@@ -57,6 +58,14 @@ def test_the_canonical_text_is_fixed() -> None:
         f'"x":"{jwk["x"]}","y":"{jwk["y"]}"}}}}'
     )
     assert parse_attestation(attestation(), "snp").pieces[0].challenge.nonce == hashlib.sha384(text.encode()).digest()
+
+
+def test_the_runtimes_report_data_is_this_binding() -> None:
+    """The runtime writes the same text (runtime/include/cloister_abi.h): it has no JSON."""
+    key = public_members(new_key("X25519"))
+    text = f"{_abi.RUNTIME_DATA_BEFORE_NONCE}n{_abi.RUNTIME_DATA_BEFORE_KEY}{key['x']}{_abi.RUNTIME_DATA_END}"
+    message = attestation(**{"runtime-data": {"nonce": "n", "tee-pubkey": key}})
+    assert parse_attestation(message, "software").pieces[0].challenge.nonce == hashlib.sha384(text.encode()).digest()
 
 
 def test_additional_evidence_is_bound_without_itself_and_bound_in_the_first() -> None:

@@ -7,9 +7,7 @@ In the background check the token is the one that the verifier beside this broke
 the attester brings it. The broker looks at nothing but the token, so the two cannot differ.
 """
 
-import base64
 import hashlib
-import json
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -27,13 +25,14 @@ from cloister.broker.audit.events import (
     SecretName,
     SessionName,
 )
+from cloister.broker.provision_forms import FORMS, JSON
 from cloister.broker.recipient import Recipient
 from cloister.broker.release import ReleasePolicy
 from cloister.broker.secrets_rule import CPU, MEASUREMENT_CLAIM, measurement_of
 from cloister.broker.secrets_vault import UnknownSecret, Vault
 from cloister.broker.session.language import NAME, SESSION_NAME
-from cloister.broker.session.provision import Provisioned, provision
-from cloister.broker.session.secret_value import SecretValue
+from cloister.broker.session.provision import provision
+from cloister.broker.session.session import Service, Session
 from cloister.broker.store_sessions import SessionShelf
 from cloister.errors import (
     CloisterError,
@@ -59,6 +58,8 @@ NO_RULE: Final = Unchecked("the request ended before a release rule was chosen")
 VERIFIERS_NONCE: Final = Unchecked("the nonce was the verifier's")
 NO_RESULT: Final = Unchecked("no valid attestation result was shown")
 SESSION, SERVICE = re.compile(SESSION_NAME), re.compile(NAME)
+ONLY: Final = "-"
+"""For whoever does not know what the session calls its one service. No service has this name."""
 LONGEST_NAME: Final = 256
 MOST_IN_ENTRY: Final = 64
 """Secrets that one entry of the audit log names."""
@@ -101,13 +102,18 @@ class Broker:
         """
         return self._recorded(Case(request=request, asked=(name,), token=token), lambda case: self._secret(case, name))
 
-    def provision(self, *, request: str, token: bytes, session: str, service: str) -> Release:
-        """All that a service of a session gets, as JSON (docs/formats/broker-api.md). Raises as `release`."""
+    def provision(self, *, request: str, token: bytes, session: str, service: str, form: str = JSON) -> Release:
+        """All that a service of a session gets, in one of the forms of `provision_forms`. Raises as `release`.
+
+        The service `-` is the session's only one.
+        """
         for what, pattern, name in (("session", SESSION, session), ("service", SERVICE, service)):
-            if len(name) > LONGEST_NAME or not pattern.fullmatch(name):
+            if len(name) > LONGEST_NAME or not (pattern.fullmatch(name) or (what, name) == ("service", ONLY)):
                 raise ParseError(what, "name", 0, "is not the name of one")
+        if form not in FORMS:
+            raise ParseError("format", "name", 0, f"is none of {', '.join(FORMS)}")
         case = Case(request=request, asked=(service,), token=token)
-        return self._recorded(case, lambda case: self._service(case, session, service))
+        return self._recorded(case, lambda case: self._service(case, session, service, form))
 
     def _recorded(self, case: "Case", work: Callable[["Case"], Release]) -> Release:
         try:
@@ -134,7 +140,7 @@ class Broker:
         self._audit.append(case.released(recipient, (SecretName(name=name, version=one.version),)))
         return Release(name=name, version=one.version, jwe=jwe)
 
-    def _service(self, case: "Case", name: str, service: str) -> Release:
+    def _service(self, case: "Case", name: str, service: str, form: str) -> Release:
         case.result = self._verified(case.token)  # before anything is looked up: strangers learn no names
         held = self._shelf.current(name)
         case.session = SessionName(name=name, version=held.session.version, sha256=bytes.fromhex(held.sha256))
@@ -143,16 +149,17 @@ class Broker:
             accepted = policy.accept(case.token, at=now, nonce=VERIFIERS_NONCE, max_age=self._max_age)
         except ParseError as error:
             raise NotAttested("the token is no attestation result") from error
-        recipient, one = attested_key(accepted.result), held.session.service(service)
+        recipient, one = attested_key(accepted.result), _named(held.session, service)
+        service = service if one is None else one.name
         secrets = () if one is None else held.session.secrets_of(one)
         decision = policy.release(accepted, secrets, at=now, service=service)
         if one is None or decision.recipient != recipient.spki:
             raise NotAttested("the attestation result vouches for another key than it names")
         try:
-            found = provision(held.session, one, self._shelf.values_for(held, one))
+            text = FORMS[form](provision(held.session, one, self._shelf.values_for(held, one)))
         except PolicyError as error:
             raise Denied(str(error), set_by=held.session.file) from error
-        jwe = recipient.encrypt(provision_document(found))
+        jwe = recipient.encrypt(text)
         for first in range(0, max(len(secrets), 1), MOST_IN_ENTRY):
             some = secrets[first : first + MOST_IN_ENTRY] or (TEXTS_ONLY,)
             named = tuple(SecretName(name=secret, version=held.number) for secret in some)
@@ -168,18 +175,13 @@ class Broker:
             raise NotAttested("the attestation result is not valid now; attest again") from error
 
 
-def provision_document(found: Provisioned) -> bytes:
-    """What a service gets, as JSON; every value in base64, because it may be any bytes."""
-
-    def text(value: SecretValue) -> str:
-        return base64.b64encode(value.reveal()).decode()
-
-    document = {
-        "command": [text(one) for one in found.command], "pwd": found.pwd,
-        "environment": {name: text(value) for name, value in found.environment.items()},
-        "files": {path: text(value) for path, value in found.files.items()},
-    }  # fmt: skip
-    return json.dumps(document, separators=(",", ":")).encode()
+def _named(session: Session, service: str) -> Service | None:
+    """The service that is asked for; for `-` the only one, Denied if there are several."""
+    if service != ONLY:
+        return session.service(service)
+    if len(session.services) > 1:
+        raise Denied("this session has several services; ask for one by its name", set_by=session.file)
+    return next(iter(session.services), None)
 
 
 class Allowance:

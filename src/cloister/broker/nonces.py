@@ -37,10 +37,11 @@ KEY_BYTES: Final = 32
 
 
 class Purpose(IntEnum):
-    """Which protocol a challenge belongs to: one is never good for the other."""
+    """Which protocol a challenge belongs to: one is never good for the other. REQUEST: of session_api.py."""
 
     KBS = 1
     VERAISON = 2
+    REQUEST = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,23 +5,27 @@ The key is a JWK as the KBS protocol 0.4.0 has it (`tee-pubkey`), the ciphertext
 
     RSA, 2048 to 8192 bits    RSA-OAEP-256      (RFC 7518, section 4.3)
     EC P-256, P-521           ECDH-ES+A256KW    (RFC 7518, section 4.6)
+    OKP X25519                HPKE-4            (draft-ietf-jose-hpke-encrypt, integrated encryption; an addition)
 
-The content is encrypted with A256GCM. PKCS #1 v1.5, which the protocol still has, is refused: RFC 8725, section 3.2.
+With the first two, the content is encrypted with A256GCM; HPKE-4 encrypts it itself, so its JWE has neither `iv` nor
+`tag`. PKCS #1 v1.5, which the protocol still has, is refused: RFC 8725, section 3.2.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from cloister.broker import hpke
 from cloister.errors import ParseError
 from cloister.result import _base64url
 
@@ -30,18 +34,24 @@ __all__ = ["Recipient"]
 RECORD: Final = "tee-pubkey"
 RSA_ALGORITHM: Final = "RSA-OAEP-256"
 EC_ALGORITHM: Final = "ECDH-ES+A256KW"
+OKP_ALGORITHM: Final = "HPKE-4"
+OKP_HEADER: Final = _base64url.encode(b'{"alg":"HPKE-4"}')
+"""The whole protected header: with integrated encryption there must be no `enc`."""
+X25519_BYTES: Final = 32
 CONTENT: Final = "A256GCM"
 CURVES: Final[Mapping[str, tuple[ec.EllipticCurve, int]]] = {
     "P-256": (ec.SECP256R1(), 32), "P-521": (ec.SECP521R1(), 66),
 }  # fmt: skip
 """Curve, and bytes of a coordinate (RFC 7518, section 6.2.1.2)."""
-MEMBERS: Final = {"EC": ("kty", "crv", "alg", "x", "y"), "RSA": ("kty", "alg", "n", "e")}
+MEMBERS: Final = {
+    "EC": ("kty", "crv", "alg", "x", "y"), "RSA": ("kty", "alg", "n", "e"), "OKP": ("kty", "crv", "alg", "x"),
+}  # fmt: skip
 """What the protocol's key consists of; whatever else a JWK has is not part of it (kbs-types, `TeePubKey`)."""
 SMALLEST_RSA, LARGEST_RSA = 2048, 8192
 OAEP: Final = padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
 KEY_BYTES: Final = 32
 
-Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | X25519PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +65,21 @@ class Recipient:
     @classmethod
     def of_jwk(cls, value: object) -> "Recipient":
         """The key in a JWK; ParseError if it is not one that secrets can be encrypted to."""
-        if not isinstance(value, Mapping) or value.get("kty") not in MEMBERS:
-            raise ParseError(RECORD, "kty", 0, "is neither EC nor RSA")
-        jwk = {name: _text(value, name) for name in MEMBERS[str(value["kty"])]}
-        key = _rsa(jwk) if jwk["kty"] == "RSA" else _ec(jwk)
+        kind = value.get("kty") if isinstance(value, Mapping) else None
+        if not isinstance(value, Mapping) or not isinstance(kind, str) or kind not in MEMBERS:
+            raise ParseError(RECORD, "kty", 0, "is none of EC, RSA, OKP")
+        jwk = {name: _text(value, name) for name in MEMBERS[kind]}
+        key: Key = READERS[jwk["kty"]](jwk)
         return cls(jwk, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), key)
 
     def encrypt(self, secret: bytes) -> dict[str, str]:
         """A JWE that only the holder of the private key can open."""
+        if isinstance(self._key, X25519PublicKey):
+            encapsulated, sealed = hpke.seal(self._key, secret, additional=OKP_HEADER.encode())
+            return {
+                "protected": OKP_HEADER, "encrypted_key": _base64url.encode(encapsulated),
+                "ciphertext": _base64url.encode(sealed),
+            }  # fmt: skip
         content_key = os.urandom(KEY_BYTES)
         # In this order and without spaces: kbs-types writes the header anew to have the additional data.
         header: dict[str, object] = {"alg": self.jwk["alg"], "enc": CONTENT}
@@ -133,3 +150,19 @@ def _rsa(jwk: Mapping[str, str]) -> rsa.RSAPublicKey:
         return rsa.RSAPublicNumbers(exponent, modulus).public_key()
     except ValueError as error:
         raise ParseError(RECORD, "n, e", 0, "are no RSA key") from error
+
+
+def _okp(jwk: Mapping[str, str]) -> X25519PublicKey:
+    _check_algorithm(jwk, OKP_ALGORITHM)
+    if jwk["crv"] != "X25519":
+        raise ParseError(RECORD, "crv", 0, "is not X25519")
+    x = _octets(jwk, "x")
+    if len(x) != X25519_BYTES:
+        raise ParseError(RECORD, "x", 0, f"is not {X25519_BYTES} bytes")
+    key = X25519PublicKey.from_public_bytes(x)
+    if hpke.is_low_order(key):
+        raise ParseError(RECORD, "x", 0, "is a point of low order: what is encrypted to it, everybody can read")
+    return key
+
+
+READERS: Final[Mapping[str, Callable[[Mapping[str, str]], Key]]] = {"EC": _ec, "OKP": _okp, "RSA": _rsa}

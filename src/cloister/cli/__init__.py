@@ -12,7 +12,7 @@ import sys
 from cloister import __version__
 from cloister.errors import CloisterError
 
-__all__ = ["COMMANDS", "command_parser", "main"]
+__all__ = ["COMMANDS", "command_parser", "main", "module_name"]
 
 COMMANDS: dict[str, str] = {
     "run": "run a program in the software enclave, or in an emulated TEE",
@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "result": "show and verify attestation results (EAR tokens)",
     "seal": "seal data to a program on this platform",
     "unseal": "unseal it there, or say why not",
+    "host-key": "make or show this host's attestation key, which vouches for software enclaves",
     "serve": "run the verifier and the key broker: secrets only for programs that attest",
     "secret": "store, list, rotate and revoke the secrets of a broker",
     "log": "verify and read a broker's audit log: who got which secret, and why",
@@ -65,9 +66,14 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
+def module_name(name: str) -> str:
+    """Where a subcommand, a key of `COMMANDS`, is: a dash is an underscore there."""
+    return f"cloister.cli.{name.replace('-', '_')}"
+
+
 def command_parser(name: str) -> argparse.ArgumentParser:
     """The complete parser of one subcommand, a key of `COMMANDS`."""
-    module = importlib.import_module(f"cloister.cli.{name}")
+    module = importlib.import_module(module_name(name))
     parser = argparse.ArgumentParser(
         prog=f"cloister {name}",
         description=module.__doc__,
@@ -81,7 +87,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 def _run(name: str, words: list[str]) -> int:
     try:
         args = command_parser(name).parse_args(words)
-        return int(importlib.import_module(f"cloister.cli.{name}").run(args))
+        return int(importlib.import_module(module_name(name)).run(args))
     except CloisterError as error:
         from cloister.cli._terminal import clean_lines  # noqa: PLC0415 - only when something is wrong
 

@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--learn", action="store_true", help="run PROGRAM with its ARGS and list the code it loads")
     group.add_argument("--learn-files", action="store_true", help="the same, and list what it reads besides code")
-    group.add_argument("-q", "--quiet", action="store_true", help="print only the last line: software:measurement=...")
+    group.add_argument("-q", "--quiet", action="store_true", help="no list of components on standard error")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,12 +115,12 @@ def show(found: SoftwareMeasurement, args: argparse.Namespace) -> None:
         print(json.dumps(as_json(found)))
         return
     if not args.quiet:
-        print(f"executable {found.executable.hex()} {printable(found.program)}")
-        print(f"libraries  {found.libraries.hex()} {len(found.manifest.files)} files:")
+        print(f"executable {found.executable.hex()} {printable(found.program)}", file=sys.stderr)
+        print(f"libraries  {found.libraries.hex()} {len(found.manifest.files)} files:", file=sys.stderr)
         for path, digest in found.manifest.files.items():
-            print(f"           {digest.hex()} {printable(path)}")
+            print(f"           {digest.hex()} {printable(path)}", file=sys.stderr)
         for path in sorted(found.manifest.closed):
-            print(f"           {'closed: nothing else is read there':<64} {printable(path)}")
+            print(f"           {'closed: nothing else is read there':<64} {printable(path)}", file=sys.stderr)
     print(f"software:measurement={found.measurement.hex()}")
 
 

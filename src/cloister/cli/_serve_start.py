@@ -47,28 +47,52 @@ def appraiser_maker(args: argparse.Namespace) -> "Callable[[SigningKey], Apprais
     return make
 
 
-def announced(service: "Service", how: "Listening", address: tuple[str, int], token_file: str | None) -> None:
-    """Say where it listens, what it is, and the next command to type. The token is shown here, once."""
-    from cloister.serve.first_start import fingerprint_of, private_file  # noqa: PLC0415 - an extra
+def listening(args: argparse.Namespace, state: Path, host: str) -> "Listening":
+    """With the certificate given, with one that is made, or in plain HTTP."""
+    from cloister.serve.first_start import State  # noqa: PLC0415 - an extra
+    from cloister.serve.server import Listening  # noqa: PLC0415
+
+    if args.tls_cert:
+        return Listening(certificate=Path(args.tls_cert), key=Path(args.tls_key))
+    if args.unsafe_plain_http:
+        return Listening()
+    certificate, key = State(state).certificate(host)
+    return Listening(certificate=certificate, key=key)
+
+
+def announced(service: "Service", how: "Listening", address: tuple[str, int], args: argparse.Namespace) -> None:
+    """Say where it listens, what it is, and the next commands to type. The token is shown here, once."""
+    from cloister.serve.first_start import private_file, sha256_of  # noqa: PLC0415 - an extra
 
     scheme = "http" if how.certificate is None else "https"
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     url = f"{scheme}://{host}:{address[1]}"
     lines = []
     if how.certificate is not None:
-        lines.append(f"certificate: {how.certificate}, SHA-256 {fingerprint_of(how.certificate)}")
+        lines.append(f"certificate: {how.certificate}, SHA-256 {sha256_of(how.certificate).hex(':')}")
     if service.shared.new_token:
-        if token_file is None:
+        if args.admin_token_file is None:
             lines += ["", "The administrator's token, shown this once:", "", f"    {service.shared.new_token}", ""]
-            lines += ["Next: keep it in a file that only you can read, and store a secret:", ""]
+            lines += ["Next: keep it in a file that only you can read, say which program gets secrets, and run it:", ""]
             lines += ["    install -m 600 /dev/stdin admin-token     # paste it, then Ctrl-D"]
         else:
-            private_file(Path(token_file), service.shared.new_token.encode() + b"\n")
-            lines += ["", f"The administrator's token is in {token_file}. Next: store a secret:", ""]
+            private_file(Path(args.admin_token_file), service.shared.new_token.encode() + b"\n")
+            lines += ["", f"The administrator's token is in {args.admin_token_file}."]
+            lines += ["Next: say which program gets secrets, and run it:", ""]
         ca = "" if how.certificate is None else f" --ca {how.certificate}"
-        token = token_file or "admin-token"
-        lines += [
-            f"    cloister secret put app/keys/db --to snp:MEASUREMENT --url {url}{ca} \\",
-            f"        --admin-token-file {token} < db.key", "",
-        ]  # fmt: skip
+        lines += [*_next_commands(f"{url}{ca}", args), ""]
     print("\n".join([*lines, f"cloister serve: listening on {url}"]), file=sys.stderr, flush=True)
+
+
+def _next_commands(where: str, args: argparse.Namespace) -> list[str]:
+    """From here to a program that has its secrets."""
+    lines = [
+        '    cloister session create --name demo --measurement "$(cloister measure ./app)" -o demo.yaml',
+        f"    cloister session upload demo.yaml --url {where} \\",
+        f"        --admin-token-file {args.admin_token_file or 'admin-token'}",
+        f"    cloister run --broker {where} --session demo -- ./app",
+    ]
+    if not args.trust_host_key and not args.verifier_key:
+        lines += ["", "Software enclaves are let in by their host's key: `cloister host-key -o host.pem` there, and"]
+        lines += ["start this again with --trust-host-key host.pem."]
+    return lines

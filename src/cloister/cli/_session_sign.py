@@ -11,6 +11,7 @@ from cloister.broker.session.read import read_session
 from cloister.broker.session.read_people import fingerprint
 from cloister.broker.session.session import Session
 from cloister.cli._session_check import in_words
+from cloister.cli._session_server import add_server_options, client_of, in_effect
 from cloister.cli._session_text import described, print_lines
 from cloister.errors import UsageError
 from cloister.result.keys import read_signing_key
@@ -25,16 +26,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--key", metavar="FILE", type=Path, required=True, help="your private key, PEM or JWK, mode 0600"
     )
     parser.add_argument(
-        "--against", metavar="OLD", type=Path, help="the session that FILE replaces; needed if it replaces one"
-    )
+        "--against", metavar="OLD", type=Path,
+        help="the session that FILE replaces; needed if it replaces one, unless --url says where that is in effect",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to (default: standard output)")
+    add_server_options(parser, default=None, key=False)
 
 
 def run(args: argparse.Namespace) -> int:
     """Say what is signed, then sign it."""
     session = read_session(args.file)
-    current = None if args.against is None else read_session(args.against)
-    _check(session, current)
+    current = _current(args, session)
     key = read_signing_key(args.key)
     owners = governing(session, current)
     name = next((one.name for one in owners.owners if one.fingerprint == fingerprint(key.spki)), "") if owners else ""
@@ -58,9 +60,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(session: Session, current: Session | None) -> None:
-    """Nobody signs an update without seeing what it changes."""
-    if current is not None:
+def _current(args: argparse.Namespace, session: Session) -> Session | None:
+    """The session that is replaced: nobody signs an update without seeing what it changes."""
+    if args.against is not None and args.url is not None:
+        raise UsageError("--against and --url exclude each other: both say which session is replaced")
+    if args.against is not None:
+        current = read_session(args.against)
         check_successor(current, session)
-    elif session.predecessor:
-        raise UsageError(f"{session.file} replaces {session.predecessor}; give that session with --against")
+        return current
+    if args.url is not None:
+        found = in_effect(client_of(args), session.name, session)
+        check_successor(found.session, session, found.sha256)
+        return found.session
+    if session.predecessor:
+        raise UsageError(f"{session.file} replaces {session.predecessor}; give that session with --against, or --url")
+    return None

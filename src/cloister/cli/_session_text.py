@@ -24,11 +24,11 @@ def print_lines(lines: Iterable[str]) -> None:
         print(clean(one), file=sys.stderr)
 
 
-def described(session: Session) -> Iterator[str]:
-    """Who gets what, and who decides."""
+def described(session: Session, identity: str = "") -> Iterator[str]:
+    """Who gets what, and who decides. `identity` is the hash of a session whose values are not at hand."""
     width = width_of_terminal()
     yield from labelled("session", session.name, width=width, indent=0)
-    yield from labelled("hash", session_hash(session), width=width, indent=0)
+    yield from labelled("hash", identity or session_hash(session), width=width, indent=0)
     yield from labelled("replaces", session.predecessor or "nothing: a first session", width=width, indent=0)
     for service in session.services:
         yield ""

@@ -22,7 +22,7 @@ __all__ = ["build_parser", "run"]
 SOFTWARE = "software"
 EPILOG = f"""\
 examples:
-  cloister measure ./app                                            prints the components, and software:measurement=...
+  cloister measure ./app                                            prints software:measurement=... (and of what)
   cloister measure -o app.toml ./app                                writes the manifest for `cloister run --manifest`
   cloister measure --learn -o app.toml -- ./app --serve             runs it, and lists what it loads meanwhile
   cloister measure --learn-files --closed /srv/app -o app.toml -- python3 /srv/app/main.py

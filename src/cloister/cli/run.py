@@ -4,6 +4,10 @@ Data, heap, stacks and the loader's own state are secret memory; text and read-o
 ptrace shut. Exit status, signals, standard streams and the terminal are the program's own. If this machine cannot
 protect the program, it is not run.
 
+With --broker the program, which stays as it is, gets arguments, variables and files from a key broker (`cloister
+serve`, `cloister session`): encrypted to a key inside the enclave, after the broker has verified what runs there. Only
+files that were measured beforehand can be code then.
+
 With --tee the program, which must be linked statically, runs in an emulated machine with that TEE: launched and
 measured as the vendor's firmware does it, memory kept as that hardware keeps it, in a file of ciphertext (--dram) that
 you may look at. The emulator itself runs in the software enclave. It protects as well as that, and no better.
@@ -26,12 +30,14 @@ examples:
   cloister run redis-server --port 7000
   cloister run -- bash -c 'echo $$; sleep 60'
   cloister run --report counters.jsonl -- python3 job.py
+  cloister run --broker https://broker:8443 --ca broker.pem --session team/app -- ./app
   cloister run --tee sgx -- ./app                          an emulated SGX machine
   cloister run --tee sev --dram dram.bin -- ./app          then look for your secret in dram.bin
 
 exit status: the program's own, or, when it was never started:
   120  this machine cannot protect it (the message says what is missing and the command that fixes it)
   121  the program cannot be enclaved (32-bit, or not an ELF program or #! script)
+  122  the broker did not release its secrets: denied, not attested, or undecided
   125  the runtime failed    126  not executable    127  not found
 
 who can still read the program: root with perf, BPF or a pidfd_getfd race (LIMITATIONS.md), a kernel module, the
@@ -50,6 +56,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         help="do not guard against ptrace: root can then force the program to write out its memory",
     )
     parser.add_argument("--quiet", action="store_true", help="no notice on the terminal, and none at the end")
+    attested_options(parser.add_argument_group("secrets from a broker"))
     emulated_options(parser.add_argument_group("emulated TEEs (static programs; needs the extra cloister[emulate])"))
     tools = parser.add_argument_group("for other tools (cloister prove uses both)")
     tools.add_argument(
@@ -67,6 +74,27 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         metavar="PROGRAM [ARGS...]",
         help="path, or name to look up in PATH, and its arguments, passed on unchanged",
     )
+
+
+def attested_options(group: "argparse._ArgumentGroup") -> None:
+    """Which broker, what for, and what may be code."""
+    group.add_argument("--broker", metavar="URL", help="get arguments, environment and files from this broker")
+    group.add_argument("--session", metavar="NAME", help="the session that says which program gets which secrets")
+    group.add_argument("--service", metavar="NAME", help="its service (default: the only one)")
+    group.add_argument("--ca", metavar="FILE", help="believe these authorities only (default: the system's)")
+    group.add_argument(
+        "--attest",
+        choices=("background", "passport"),
+        help="background: the broker has the evidence verified (default); passport: --verifier does, first",
+    )
+    group.add_argument("--verifier", metavar="URL", help="with --attest passport: who verifies the evidence")
+    group.add_argument(
+        "--manifest",
+        metavar="FILE",
+        help="the files that may be code beside the program; without --broker too (default: what its loader lists)",
+    )
+    group.add_argument("--host-key", metavar="FILE", help="this host's attestation key (default: `cloister host-key`)")
+    group.add_argument("--flow", metavar="FILE", help="append each message to FILE: its kind, size and digest")
 
 
 def emulated_options(group: "argparse._ArgumentGroup") -> None:
@@ -108,6 +136,10 @@ def run(args: argparse.Namespace) -> int:
         words = emulated_words(args, words)
     elif named := emulated_only(args):
         raise UsageError(f"{named} is for emulated machines, and --tee NAME chooses one; nothing was run")
+    if args.broker or args.manifest or attested_only(args):
+        from cloister.cli._run_attested import attested  # noqa: PLC0415 - nothing of it is needed for an ordinary run
+
+        attested(args, words[0], options)
     command = words if args.unsafe_outside else enclave_command(words[0], words[1:], options)
     if not args.quiet and os.isatty(2):
         print(notice_of(args), file=sys.stderr, flush=True)
@@ -123,6 +155,14 @@ def emulated_only(args: argparse.Namespace) -> str:
     """The first option given that means nothing without --tee: --unsafe-outside would leave the program unprotected."""
     for name in ("unsafe_outside", "unsafe_debug", "unsafe_plain_console", "dram", "host", "keys"):
         if getattr(args, name):
+            return f"--{name.replace('_', '-')}"
+    return ""
+
+
+def attested_only(args: argparse.Namespace) -> str:
+    """The first option given that means nothing without --broker."""
+    for name in ("session", "service", "ca", "attest", "verifier", "host_key", "flow"):
+        if getattr(args, name) is not None:
             return f"--{name.replace('_', '-')}"
     return ""
 

@@ -2,14 +2,14 @@
 
 Speaks the KBS protocol 0.4.0 of Confidential Containers and Veraison's challenge-response API, so their clients work as
 they are. The first start makes keys, a certificate and an administrator's token, which is shown once. Nothing is
-released by default: a secret has a rule that names programs, and evidence must satisfy --policy.
+released by default: sessions and the rules of secrets name programs, and for the latter evidence must satisfy --policy.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from cloister.cli._serve_start import announced, appraiser_maker
+from cloister.cli._serve_start import announced, appraiser_maker, listening
 from cloister.cli._verify_inputs import add_trust_options
 from cloister.errors import UsageError
 from cloister.result.keys import read_verification_keys
@@ -18,6 +18,7 @@ __all__ = ["build_parser", "run"]
 
 EPILOG = """\
 examples:
+  cloister serve --trust-host-key host.pem       # for sessions and software enclaves
   cloister serve --policy app.toml
   cloister serve --listen 0.0.0.0:8443 --tls-cert server.pem --tls-key key.pem \\
                  --policy app.toml --database postgresql://broker@db/cloister
@@ -70,29 +71,28 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Start, say where, serve until a signal comes."""
     try:
-        from cloister.serve.journal import Journal  # noqa: PLC0415 - an extra
-        from cloister.serve.server import Listening, bind, run_until_stopped, server_for  # noqa: PLC0415
+        from cloister.serve.first_start import sha256_of  # noqa: PLC0415 - an extra
+        from cloister.serve.journal import Journal  # noqa: PLC0415
+        from cloister.serve.server import bind, run_until_stopped, server_for  # noqa: PLC0415
         from cloister.serve.service import Service, Settings  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(f"`cloister serve` needs an extra: pip install 'cloister[serve]' ({error.name})") from error
     check(args)
     host, port = address_of(args.listen)
+    appraiser, state = appraiser_maker(args), Path(args.state).expanduser()
+    verifier_keys = tuple(key for file in args.verifier_key for key in read_verification_keys(Path(file)))
+    how = listening(args, state, host)
     settings = Settings(
-        state=Path(args.state).expanduser(), appraiser=appraiser_maker(args), database=args.database,
+        state=state, appraiser=appraiser, database=args.database, verifier_keys=verifier_keys,
         verifier=args.verifier or not args.broker, broker=args.broker or not args.verifier,
         secure_cookie=not args.unsafe_plain_http,
-        verifier_keys=tuple(key for file in args.verifier_key for key in read_verification_keys(Path(file))),
+        certificate="" if how.certificate is None else sha256_of(how.certificate).hex(),
     )  # fmt: skip
     service = Service(settings, Journal())
     try:
-        how = Listening()
-        if args.tls_cert:
-            how = Listening(certificate=Path(args.tls_cert), key=Path(args.tls_key))
-        elif not args.unsafe_plain_http:
-            how = Listening(**dict(zip(("certificate", "key"), service.state.certificate(host), strict=True)))
         server = server_for(service.application, how)
         with bind(host, port) as listener:
-            announced(service, how, listener.getsockname()[:2], args.admin_token_file)
+            announced(service, how, listener.getsockname()[:2], args)
             run_until_stopped(server, listener)
     finally:
         service.close()
@@ -108,7 +108,10 @@ def check(args: argparse.Namespace) -> None:
     if args.broker and not args.verifier and not args.verifier_key:
         raise UsageError("--broker alone believes no verifier: give --verifier-key FILE")
     if args.policy is None and not (args.broker and not args.verifier):
-        print("cloister serve: no --policy, so no result is affirming and nothing is released", file=sys.stderr)
+        print(
+            "cloister serve: no --policy, so no result is affirming: sessions, which name programs themselves, release "
+            "secrets, and `cloister secret` does not", file=sys.stderr,
+        )  # fmt: skip
 
 
 def address_of(text: str) -> tuple[str, int]:

@@ -1,7 +1,8 @@
-"""Write, check, compare and sign sessions: which attested program gets which secrets.
+"""Write, check, compare and sign sessions: which attested program gets which secrets; and put them into effect.
 
 A session is one readable YAML file (docs/formats/session.md), much like SCONE's. Its identity is a hash of what it
-means; an update names the hash of what it replaces, and takes effect when enough owners have signed it.
+means; an update names the hash of what it replaces, and takes effect when enough owners have signed it. It is in effect
+at a broker (`cloister serve`), which has it from `upload`.
 """
 
 import argparse
@@ -9,11 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from cloister.broker.session.canonical import canonical_form, document, session_hash
+from cloister.broker.session.canonical import canonical_bytes, document, session_hash
 from cloister.broker.session.read import read_session
 from cloister.broker.session.schema import json_schema
-from cloister.cli import _session_check, _session_create, _session_explain, _session_sign
+from cloister.cli import _session_check, _session_create, _session_explain, _session_server, _session_sign
 from cloister.cli._session_text import described, print_lines
+from cloister.errors import UsageError
 
 __all__ = ["build_parser", "run"]
 
@@ -27,14 +29,18 @@ examples:
   cloister session check app.yaml --against old.yaml --approval alice.json --approval bob.json
   cloister session sign app.yaml --against old.yaml --key alice.pem -o alice.json
   cloister session explain app.yaml --result result.jwt --key verifier.pem
+at a broker, with --url URL --ca FILE, and --admin-token-file FILE or --key FILE:
+  cloister session upload app.yaml --approval alice.json   create it, or replace what is in effect
+  cloister session show team/app --url URL ...             what is in effect; diff app.yaml --url URL compares
+  cloister session list | rotate team/app token | revoke team/app
 
 exit codes:
   0    done; for `check`: it parses, follows the session given, and enough owners have signed; for `explain`: released
   1    `check --strict`: there are remarks
   2    the command line, a session or an approval's file is wrong; an update does not replace the session given
-  4    `explain`: denied
-  5    an approval is forged, or is of another session or person; `explain`: not attested
-  6    `explain`: could not decide
+  4    `explain`: denied; the broker's: the access policy, missing approvals, revoked
+  5    an approval is forged, or is of another session or person; `explain`: not attested; token or key not accepted
+  6    `explain`: could not decide; the broker does not answer
   10   `diff --strict`: the update weakens something; `check`: the approvals given are not enough, not yet in effect
 """
 
@@ -44,7 +50,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     actions = parser.add_subparsers(
         dest="action", required=True, metavar="ACTION",
-        help="create, check, show, hash, diff, sign, explain or schema; each has its own --help",
+        help="each has its own --help",
     )  # fmt: skip
     for name, (summary, options, _) in ACTIONS.items():
         made = actions.add_parser(
@@ -62,23 +68,29 @@ def run(args: argparse.Namespace) -> int:
 
 def show_options(parser: argparse.ArgumentParser) -> None:
     """Options of `show`."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="the session")
+    parser.add_argument("file", metavar="FILE|NAME", help="the session; with --url the name of one in effect there")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     form.add_argument(
         "--canonical", action="store_true", help="print the bytes whose SHA-256 is the session's identity"
     )
+    _session_server.add_server_options(parser, default=None)
 
 
 def show(args: argparse.Namespace) -> int:
     """Print what a session says."""
-    session = read_session(args.file)
-    if args.canonical:
-        sys.stdout.buffer.write(canonical_form(session))
-    elif args.json:
-        print(json.dumps({"hash": session_hash(session), **document(session)}, indent=2))
+    if args.url is not None:
+        found = _session_server.in_effect(_session_server.client_of(args), args.file)
+        session, identity, content = found.session, found.sha256, found.document
     else:
-        print_lines(described(session))
+        session = read_session(Path(args.file))
+        identity, content = session_hash(session), {**document(session)}
+    if args.canonical:
+        sys.stdout.buffer.write(canonical_bytes(content))
+    elif args.json:
+        print(json.dumps({"hash": identity, **content}, indent=2))
+    else:
+        print_lines(described(session, identity))
     return 0
 
 
@@ -95,15 +107,24 @@ def print_hash(args: argparse.Namespace) -> int:
 
 def diff_options(parser: argparse.ArgumentParser) -> None:
     """Options of `diff`."""
-    parser.add_argument("old", metavar="OLD", type=Path, help="the session as it is")
+    parser.add_argument("old", metavar="OLD", type=Path, nargs="?", help="the session as it is; not with --url")
     parser.add_argument("new", metavar="NEW", type=Path, help="the session as it shall be")
     parser.add_argument("--strict", action="store_true", help="exit with 10 if anything is weaker than before")
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    _session_server.add_server_options(parser, default=None)
 
 
 def diff(args: argparse.Namespace) -> int:
     """Print what changes."""
-    changes = _session_check.changes_between(read_session(args.old), read_session(args.new))
+    if (args.old is None) == (args.url is None):
+        raise UsageError("give two files, or one with --url: then what is in effect there is the old session")
+    new = read_session(args.new)
+    old = (
+        read_session(args.old)
+        if args.url is None
+        else _session_server.in_effect(_session_server.client_of(args), new.name, new).session
+    )
+    changes = _session_check.changes_between(old, new)
     if args.json:
         print(json.dumps({"changes": [_session_check.as_json(one) for one in changes]}, indent=2))
     else:
@@ -140,4 +161,16 @@ ACTIONS = {
         _session_explain.run,
     ),
     "schema": ("print the JSON schema of sessions", schema_options, schema),
+    "upload": (
+        "put a session into effect at a broker, or replace the one in effect",
+        _session_server.upload_options,
+        _session_server.upload,
+    ),
+    "list": ("list the sessions at a broker", _session_server.list_options, _session_server.print_list),
+    "rotate": (
+        "have a broker make new values of a session's secrets",
+        _session_server.rotate_options,
+        _session_server.rotate,
+    ),
+    "revoke": ("end a session at a broker", _session_server.revoke_options, _session_server.revoke),
 }

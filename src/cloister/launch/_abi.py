@@ -36,6 +36,7 @@ RUNTIME_DATA_BEFORE_KEY = '","tee-pubkey":{"alg":"HPKE-4","crv":"X25519","kty":"
 RUNTIME_DATA_END = '"}}'
 PROTECTED_HEADER = "eyJhbGciOiJIUEtFLTQifQ"
 MEMFD_TEXT = "cloister-text"
+MEMFD_FILE = "cloister-file"
 COMM_GUARD = "cloister-guard"
 FILTER_PROBE_NR = 29456
 FILTER_PROBE_BASE = 3000

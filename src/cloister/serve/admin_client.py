@@ -1,9 +1,11 @@
-"""A client of the administration, for `cloister secret`: one request, one answer, TLS checked.
+"""A client of the administration, for `cloister secret` and `session`: one request, one answer, TLS checked.
 
-The token comes from a file or the environment, never from the command line, which everybody on the host can read.
+The token comes from a file or the environment, never from the command line, which everybody on the host can read. With
+a key every request is signed: over a challenge of the server, and over the certificate that the server showed.
 """
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -12,10 +14,12 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cloister import _json
+from cloister.broker.session.request_signature import HEADER, Asked, sign_request
 from cloister.errors import CloisterError, Denied, NotAttested, ParseError, Undecided, UsageError
+from cloister.result.signing import SigningKey
 
 __all__ = ["TOKEN_VARIABLE", "AdminClient", "token_from"]
 
@@ -48,11 +52,15 @@ def token_from(file: str | None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AdminClient:
-    """Speaks to one broker. `ca`: a file with the certificate to trust, the system's authorities if empty."""
+    """Speaks to one broker. `ca`: a file with the certificate to trust, the system's authorities if empty.
+
+    The administrator has the token, the owner of a session `key`; who makes a first session has both.
+    """
 
     url: str
     token: str = field(repr=False)
     ca: str = ""
+    key: SigningKey | None = None
 
     def put(self, name: str, value: bytes, release: dict[str, Any], expires: str = "") -> dict[str, Any]:
         """Store a new version."""
@@ -72,19 +80,69 @@ class AdminClient:
         """The end of a secret."""
         return self._call("POST", f"secrets/{name}/revoke", {})
 
+    def sessions(self) -> list[dict[str, Any]]:
+        """Every session that was ever in effect."""
+        found = self._call("GET", "sessions").get("sessions")
+        return found if isinstance(found, list) else []
+
+    def session(self, name: str) -> dict[str, Any]:
+        """The session in effect: `sha256`, `number` and its canonical form under `session`."""
+        return self._call("GET", f"sessions/{quote(name)}")
+
+    def put_session(self, name: str, text: str, approvals: list[Any]) -> dict[str, Any]:
+        """Put a session into effect."""
+        return self._call("PUT", f"sessions/{quote(name)}", {"session": text, "approvals": approvals})
+
+    def rotate_session(self, name: str, secrets: list[str]) -> dict[str, Any]:
+        """New values of secrets that the broker makes."""
+        return self._call("POST", f"sessions/{quote(name)}", {"rotate": secrets})
+
+    def revoke_session(self, name: str) -> dict[str, Any]:
+        """The end of a session."""
+        return self._call("DELETE", f"sessions/{quote(name)}")
+
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        target, data = f"/admin/v1/{path}", b"" if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json"} | (
+            {"authorization": f"Bearer {self.token}"} if self.token else {}
+        )
         connection = self._connection()
-        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         try:
-            connection.request(method, f"/admin/v1/{path}", None if body is None else json.dumps(body), headers)
+            if self.key is not None:
+                headers[HEADER] = self._signature(connection, Asked(method=method, target=target, body=data))
+            return self._answered(connection, method, target, data, headers)
+        finally:
+            connection.close()
+
+    def _signature(self, connection: http.client.HTTPConnection, asked: Asked) -> str:
+        """A signature with our key, over a challenge that this connection's server gives."""
+        if self.key is None:
+            raise UsageError("no key to sign with")
+        try:
+            connection.connect()
+        except OSError as error:
+            raise self._silent(error) from None
+        shown = connection.sock.getpeercert(binary_form=True) if isinstance(connection.sock, ssl.SSLSocket) else None
+        server = hashlib.sha256(shown).hexdigest() if shown else ""
+        given = self._answered(connection, "POST", "/cloister/v1/challenge", b"", {}).get("challenge")
+        if not isinstance(given, str):
+            raise CloisterError(f"{self.url} gives no challenge: it is no broker, or an older one")
+        return sign_request(self.key, asked, challenge=given, server=server)
+
+    def _answered(
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: bytes, headers: dict[str, str]
+    ) -> dict[str, Any]:
+        try:
+            connection.request(method, target, body, headers)
             response = connection.getresponse()
             data = response.read(LARGEST)
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or type(error).__name__
-            raise Undecided(f"{self.url} does not answer: {reason}") from None
-        finally:
-            connection.close()
+            raise self._silent(error) from None
         return _answer(response.status, data)
+
+    def _silent(self, error: Exception) -> Undecided:
+        reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or type(error).__name__
+        return Undecided(f"{self.url} does not answer: {reason}")
 
     def _connection(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.url)

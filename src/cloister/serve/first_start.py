@@ -31,7 +31,7 @@ from cloister.result.algorithms import Algorithm
 from cloister.result.keys import read_signing_key, write_signing_key
 from cloister.result.signing import SigningKey
 
-__all__ = ["Shared", "State", "fingerprint_of", "self_signed", "shared"]
+__all__ = ["Shared", "State", "self_signed", "sha256_of", "shared"]
 
 DAYS: Final = 825
 SIGNING, CHALLENGES, ADMINISTRATOR = "verifier-key", "challenge-key", "administrator-token-sha256"
@@ -144,10 +144,10 @@ def self_signed(host: str, now: dt.datetime) -> tuple[bytes, bytes]:
     return made.public_bytes(serialization.Encoding.PEM), private
 
 
-def fingerprint_of(certificate: Path) -> str:
-    """SHA-256 of a certificate in PEM, as browsers show it."""
+def sha256_of(certificate: Path) -> bytes:
+    """SHA-256 of the first certificate in a file of PEM: the server's own."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
     except (OSError, ValueError) as error:
-        raise UsageError(f"{certificate} is no certificate in PEM") from error
-    return found.fingerprint(hashes.SHA256()).hex(":")
+        raise UsageError(f"{certificate}: there is no certificate in PEM") from error
+    return found.fingerprint(hashes.SHA256())

@@ -3,7 +3,8 @@
 POST /kbs/v0/auth      200 Challenge, cookie `kbs-session-id`
 POST /kbs/v0/attest    200 {"token": EAR}, for an attester that answers the challenge of its cookie; once
 GET  /kbs/v0/resource/REPOSITORY/TYPE/TAG    200 JWE; by the cookie (background check) or a bearer token (passport)
-GET  /cloister/v1/provision/SERVICE/SESSION  200 JWE of all that a service of a session gets; the same, for sessions
+GET  /cloister/v1/provision/SERVICE/SESSION  200 JWE of all that a service of a session gets; the same, for sessions.
+     `-` is the session's only service. ?format=json (default) or block: what the plaintext is written as
 """
 
 import base64
@@ -17,6 +18,7 @@ from starlette.routing import Route
 
 from cloister.broker.flow import Broker, Release
 from cloister.broker.nonces import Challenges, Purpose, Ticket
+from cloister.broker.provision_forms import JSON
 from cloister.broker.secrets_vault import check_name
 from cloister.broker.store import Store
 from cloister.errors import CloisterError, NotAttested, UsageError
@@ -112,8 +114,9 @@ class KbsApi:
             raise UsageError("this service releases nothing")
         token, asked = self._token(request), request.path_params
         return self.broker.provision(
-            request=request_id(request), token=token, session=asked["session"], service=asked["service"]
-        )
+            request=request_id(request), token=token, session=asked["session"], service=asked["service"],
+            form=request.query_params.get("format", JSON),
+        )  # fmt: skip
 
     def _appraise(self, request: Request, ticket: Ticket, body: bytes) -> bytes:
         if self.appraiser is None:
@@ -156,6 +159,6 @@ class KbsApi:
 
     def _set_cookie(self, response: Response, ticket: Ticket) -> None:
         response.set_cookie(
-            COOKIE, ticket.text, expires=ticket.expires, path="/kbs", secure=self.secure_cookie, httponly=True,
+            COOKIE, ticket.text, expires=ticket.expires, path="/", secure=self.secure_cookie, httponly=True,
             samesite="strict",
         )  # fmt: skip

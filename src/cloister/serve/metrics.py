@@ -14,6 +14,8 @@ ROUTES: Final = (
     ("/kbs/v0/resource/", "kbs-resource"),
     ("/challenge-response/v1/newSession", "veraison-new-session"),
     ("/challenge-response/v1/session/", "veraison-session"),
+    ("/cloister/v1/provision/", "provision"),
+    ("/cloister/v1/challenge", "request-challenge"),
     ("/admin/v1/", "admin"),
 )
 OTHER: Final = "other"

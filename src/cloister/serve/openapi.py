@@ -1,8 +1,10 @@
 """The service's own description (OpenAPI 3.1), at /openapi.json: what each endpoint takes, every status it gives."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from cloister import __version__
+from cloister.broker.provision_forms import FORMS, JSON
 from cloister.serve.veraison import DISCOVERY_TYPE, MEDIA_TYPES, SESSION_TYPE
 
 __all__ = ["openapi"]
@@ -23,7 +25,7 @@ def openapi(*, verifier: bool, broker: bool, kbs: bool) -> Document:
     if verifier:
         paths |= challenge_response()
     if broker:
-        paths |= resources() | administration()
+        paths |= resources() | administration() | sessions()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -40,6 +42,7 @@ SECURITY: Final[Document] = {
     "administrator": {"type": "http", "scheme": "bearer"},
     "passport": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "session": {"type": "apiKey", "in": "cookie", "name": "kbs-session-id"},
+    "signature": {"type": "apiKey", "in": "header", "name": "cloister-signature"},
 }
 SCHEMAS: Final[Document] = {
     "Problem": {
@@ -72,7 +75,7 @@ SCHEMAS: Final[Document] = {
     },
     "Token": {"type": "object", "required": ["token"], "properties": {"token": TEXT}},
     "Jwe": {
-        "type": "object", "required": ["protected", "encrypted_key", "iv", "ciphertext", "tag"],
+        "type": "object", "required": ["protected", "encrypted_key", "ciphertext"], "additionalProperties": False,
         "properties": dict.fromkeys(("protected", "encrypted_key", "iv", "ciphertext", "tag"), TEXT),
     },
     "Session": {
@@ -100,6 +103,24 @@ SCHEMAS: Final[Document] = {
     "SessionUpdate": {
         "type": "object", "required": ["session"], "additionalProperties": False,
         "properties": {"session": TEXT, "approvals": {"type": "array", "items": {"type": "object"}}},
+    },
+    "SessionRotation": {
+        "type": "object", "required": ["rotate"], "additionalProperties": False,
+        "properties": {"rotate": {
+            "type": "array", "items": TEXT, "minItems": 1, "maxItems": 64, "uniqueItems": True,
+        }},
+    },
+    "SessionState": {
+        "type": "object", "required": ["name", "number", "sha256", "created", "creator"],
+        "properties": {
+            "name": TEXT, "number": {"type": "integer"}, "sha256": TEXT, "creator": {"type": ["string", "null"]},
+            "created": {"type": "string", "format": "date-time"}, "session": {"type": "object"},
+            "rotated": {"type": "array", "items": TEXT},
+        },
+    },
+    "RequestChallenge": {
+        "type": "object", "required": ["challenge", "expires"],
+        "properties": {"challenge": TEXT, "expires": {"type": "string", "format": "date-time"}},
     },
     "Rotate": {
         "type": "object", "required": ["value"], "additionalProperties": False,
@@ -177,7 +198,10 @@ def resources() -> Document:
             "responses": answers({200: success("the secret, for the attested key", "Jwe")}, error="kbs", **refused),
         }},
         "/cloister/v1/provision/{service}/{session}": {"get": {
-            "security": [{"session": []}, {"passport": []}], "parameters": parts("service", "session"),
+            "security": [{"session": []}, {"passport": []}],
+            "parameters": [*parts("service", "session"), {
+                "name": "format", "in": "query", "schema": {"enum": [*FORMS], "default": JSON},
+            }],
             "responses": answers({200: success("all that the service gets, for the attested key", "Jwe")}, **refused),
         }},
     }  # fmt: skip
@@ -213,20 +237,23 @@ def challenge_response() -> Document:
     }  # fmt: skip
 
 
+ADMINISTRATOR: Final[Document] = {"administrator": []}
+REFUSED: Final = {
+    "_400": "malformed", "_401": "the token or signature is missing or wrong", "_403": "revoked, or not allowed",
+    "_404": "no such", "_408": "too slow", "_413": "too large", "_503": "not decided",
+}  # fmt: skip
+
+
+def operation(answer: Document, schema: str = "", *, security: Sequence[Document] = (ADMINISTRATOR,)) -> Document:
+    """One that takes a body of a schema, or none."""
+    given = {"requestBody": body(schema)} if schema else {}
+    return {"security": [*security], "responses": answers(answer, **REFUSED), **given}
+
+
 def administration() -> Document:
     """For the administrator."""
-    security: list[Document] = [{"administrator": []}]
-    refused = {
-        "_400": "malformed", "_401": "the token is missing or wrong", "_403": "revoked", "_404": "no such",
-        "_408": "too slow", "_413": "too large", "_503": "not decided",
-    }  # fmt: skip
     one = parts("repository", "type", "tag", pattern=PART)
     name = "/admin/v1/secrets/{repository}/{type}/{tag}"
-
-    def operation(answer: Document, schema: str = "") -> Document:
-        given = {"requestBody": body(schema)} if schema else {}
-        return {"security": security, "responses": answers(answer, **refused), **given}
-
     return {
         "/admin/v1/secrets": {"get": operation({200: success("every version", "Versions")})},
         name: {
@@ -235,10 +262,24 @@ def administration() -> Document:
         },
         f"{name}/rotate": {"parameters": one, "post": operation({201: success("stored", "Version")}, "Rotate")},
         f"{name}/revoke": {"parameters": one, "post": operation({200: {"description": "revoked"}})},
+        "/admin/v1/log/checkpoint": {"get": operation({200: {"description": "the head of the audit log, signed"}})},
+    }  # fmt: skip
+
+
+def sessions() -> Document:
+    """For the administrator and the owners of sessions."""
+    owner: Document = {"signature": []}
+    owners: list[Document] = [ADMINISTRATOR, owner, ADMINISTRATOR | owner]
+    state = success("as it is in effect", "SessionState")
+    return {
         "/admin/v1/sessions": {"get": operation({200: success("every session")})},
         "/admin/v1/sessions/{name}": {
-            "parameters": parts("name"), "put": operation({201: success("in effect")}, "SessionUpdate"),
-            "delete": operation({200: success("revoked")}),
+            "parameters": parts("name"), "get": operation({200: state}, security=[{}, *owners]),
+            "put": operation({201: state}, "SessionUpdate", security=owners),
+            "post": operation({200: state}, "SessionRotation", security=owners),
+            "delete": operation({200: success("revoked")}, security=owners),
         },
-        "/admin/v1/log/checkpoint": {"get": operation({200: {"description": "the head of the audit log, signed"}})},
+        "/cloister/v1/challenge": {"post": {"responses": {
+            "200": success("for one signed request", "RequestChallenge"),
+        }}},
     }  # fmt: skip

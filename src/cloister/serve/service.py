@@ -21,11 +21,13 @@ from cloister.result.signing import SigningKey
 from cloister.serve.admin import AdminApi
 from cloister.serve.app import Application, common_routes
 from cloister.serve.appraiser import Appraiser
+from cloister.serve.callers import Callers
 from cloister.serve.first_start import State, shared
 from cloister.serve.journal import Journal
 from cloister.serve.kbs import KbsApi
 from cloister.serve.metrics import Metrics
 from cloister.serve.openapi import openapi
+from cloister.serve.session_api import SessionApi
 from cloister.serve.veraison import VeraisonApi
 from cloister.serve.workers import Workers
 
@@ -41,7 +43,10 @@ def now() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a service is. `verifier_keys`: verifiers that are believed beside its own."""
+    """What a service is. `verifier_keys`: verifiers that are believed beside its own.
+
+    `certificate`: SHA-256 of the one that clients see, in hexadecimal; empty if it is not known here.
+    """
 
     state: Path
     appraiser: Callable[[SigningKey], Appraiser]
@@ -50,6 +55,7 @@ class Settings:
     verifier: bool = True
     broker: bool = True
     secure_cookie: bool = True
+    certificate: str = ""
     verifier_keys: tuple[VerificationKey, ...] = ()
     lifetime: timedelta = SESSION
     """Of challenges and of the results that answer them."""
@@ -99,13 +105,12 @@ class Service:
                 challenges=self._challenges, store=self.store, workers=self.workers, appraiser=appraiser
             ).routes()
         if wanted.broker:
-            routes += AdminApi(
-                vault=self.vault,
-                shelf=self.shelf,
-                audit=self.audit,
-                workers=self.workers,
-                token_sha256=self.shared.administrator,
-            ).routes()
+            callers = Callers(
+                token_sha256=self.shared.administrator, challenges=self._challenges, store=self.store,
+                certificate=wanted.certificate,
+            )  # fmt: skip
+            routes += AdminApi(vault=self.vault, audit=self.audit, workers=self.workers, callers=callers).routes()
+            routes += SessionApi(shelf=self.shelf, audit=self.audit, workers=self.workers, callers=callers).routes()
         return routes
 
     def _broker(self) -> Broker:

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
@@ -13,6 +14,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -261,7 +263,7 @@ static void what_access_says(void) {
 }
 
 static void flags(void) {
-    static const int tried[] = {O_CLOEXEC, O_APPEND, O_NONBLOCK, O_NOFOLLOW, O_CREAT, O_CREAT | O_EXCL, O_NOCTTY, O_SYNC};
+    static const int tried[] = {O_CLOEXEC, O_APPEND, O_NONBLOCK, O_NOFOLLOW, O_CREAT, O_CREAT | O_EXCL, O_NOCTTY};
     for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
         int fd = open(path(), O_RDONLY | tried[i], 0600);
         if (fd < 0) printf("%o: %d\n", tried[i], -errno);
@@ -383,6 +385,53 @@ static void pipes_still_wait(void) {
     show("empty", buffer, read(ends[0], buffer, 10));
 }
 
+static volatile sig_atomic_t alarms;
+
+static void on_alarm(int signal) {
+    char buffer[10];
+    int fd = open_file();
+    alarms += signal == SIGALRM && read(fd, buffer, 10) == 10 && sum(buffer, 10) == sum("000000000\n", 10);
+    close(fd);
+}
+
+/* Where all reads are seen, one that waits still ends or goes on as the signal's action says. */
+static void signals_meet_reads(void) {
+    char buffer[10];
+    int ends[2], fd = open_file();
+    dup2(fd, 0);
+    if (pipe(ends)) return;
+    for (int restart = 0; restart < 2; restart++) {
+        struct sigaction action = {.sa_handler = on_alarm, .sa_flags = restart ? SA_RESTART : 0};
+        sigaction(SIGALRM, &action, NULL);
+        pid_t child = restart ? fork() : 0;
+        if (restart && !child) {
+            usleep(300000);
+            _exit(write(ends[1], "late", 4) != 4);
+        }
+        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {.tv_usec = 100000}}, NULL);
+        show(restart ? "goes on" : "ends", buffer, read(ends[0], buffer, 10));
+        if (child) waitpid(child, NULL, 0);
+    }
+    printf("alarms %d\n", (int)alarms);
+    show("file", buffer, read(0, buffer, 10));
+}
+
+static void a_vfork_child_redirects(void) {
+    char buffer[10], *words[] = {"cksum", NULL};
+    extern char **environ;
+    int status = -1, ends[2], fd = open_file();
+    if (pipe(ends)) return;
+    pid_t child = vfork();
+    if (!child) {
+        dup2(fd, 0);
+        execvpe("cksum", words, environ);
+        _exit(9);
+    }
+    waitpid(child, &status, 0);
+    printf("status %d\n", status);
+    show("not read here", buffer, read(fd, buffer, 10));
+}
+
 static void for_a_spawned_program(void) {
     extern char **environ;
     char *words[] = {"cksum", NULL};
@@ -391,9 +440,9 @@ static void for_a_spawned_program(void) {
     int status = -1;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, path(), O_RDONLY, 0);
-    printf("spawn %d\n", posix_spawnp(&child, "cksum", &actions, NULL, words, environ));
+    int error = posix_spawnp(&child, "cksum", &actions, NULL, words, environ);
     waitpid(child, &status, 0);
-    printf("status %d\n", status);
+    printf("spawn %d status %d\n", error, status);
     char buffer[10];
     show("here", buffer, read(open_file(), buffer, 10));
 }
@@ -403,7 +452,7 @@ static const struct scenario all[] = {
     SCENARIO(duplicates), SCENARIO(standard_input), SCENARIO(streams), SCENARIO(mappings), SCENARIO(many_readers_of_one),
     SCENARIO(after_a_fork), SCENARIO(what_stat_says), SCENARIO(what_access_says), SCENARIO(flags), SCENARIO(waiting),
     SCENARIO(other_names), SCENARIO(opened_again), SCENARIO(copying), SCENARIO(a_thousand_at_once), SCENARIO(few_descriptors),
-    SCENARIO(pipes_still_wait), SCENARIO(for_a_spawned_program),
+    SCENARIO(pipes_still_wait), SCENARIO(signals_meet_reads), SCENARIO(a_vfork_child_redirects), SCENARIO(for_a_spawned_program),
 };
 
 RUN_SCENARIOS(all)

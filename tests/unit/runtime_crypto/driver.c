@@ -60,16 +60,6 @@ static void do_sha256(struct argument *a) {
     printf(" %02x", wiped(&hash, sizeof hash));
 }
 
-/* bytes, how often: the FIPS's long example. */
-static void do_sha256_repeated(struct argument *a) {
-    struct sha256 hash;
-    u8 digest[SHA256_SIZE];
-    sha256_start(&hash);
-    for (unsigned i = (unsigned)a[1].bytes[0] << 8 | a[1].bytes[1]; i; i--) sha256_add(&hash, a[0].bytes, a[0].size);
-    sha256_finish(&hash, digest);
-    print(digest, sizeof digest);
-}
-
 static void do_sha384(struct argument *a) {
     u8 digest[SHA384_SIZE];
     sha384(a[0].bytes, a[0].size, digest);
@@ -169,7 +159,6 @@ static const struct {
     void (*run)(struct argument *);
 } commands[] = {
     {"sha256", 2, do_sha256},
-    {"sha256-repeated", 2, do_sha256_repeated},
     {"sha384", 1, do_sha384},
     {"hmac", 2, do_hmac},
     {"poly1305", 2, do_poly1305},

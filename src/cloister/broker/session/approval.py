@@ -68,9 +68,12 @@ class Agreement:
         return len(self.signed) >= self.needed
 
 
-def check_successor(current: Session, update: Session) -> None:
-    """Whether `update` replaces `current`, and nothing else; PolicyError says which session is the current one."""
-    identity = session_hash(current)
+def check_successor(current: Session, update: Session, identity: str = "") -> None:
+    """Whether `update` replaces `current`, and nothing else; PolicyError says which session is the current one.
+
+    `identity` is the hash of a `current` whose values are not at hand.
+    """
+    identity = identity or session_hash(current)
     if update.name != current.name:
         raise PolicyError(
             f"{update.file}: this session is {update.name}, the current one {current.name}: an update keeps the name"

@@ -14,9 +14,18 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
+from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Generated, Given, Imported, KeyHolder, Rule, Secret, Service, Session
 
-__all__ = ["canonical_form", "document", "open_texts", "rule_document", "session_hash"]
+__all__ = [
+    "canonical_bytes",
+    "canonical_form",
+    "commitment_of",
+    "document",
+    "open_texts",
+    "rule_document",
+    "session_hash",
+]
 
 FORMAT: Final = "cloister-session-1"
 COMMITMENT: Final = b"cloister session secret 1\0"
@@ -31,7 +40,12 @@ def session_hash(session: Session) -> str:
 
 def canonical_form(session: Session) -> bytes:
     """The bytes whose SHA-256 is the identity."""
-    return _encoded(document(session)).encode()
+    return canonical_bytes(document(session))
+
+
+def canonical_bytes(value: Json) -> bytes:
+    """The bytes of a document: the one way in which it is written."""
+    return _encoded(value).encode()
 
 
 def _encoded(value: Json) -> str:
@@ -143,6 +157,10 @@ def commitment(secret: Secret, session: Session) -> str:
     """What stands for a value that the owner wrote: HMAC-SHA-256 under the salt, over the name, the kind, the value."""
     if session.salt is None:
         raise ValueError("a session with values has a salt")
-    named = f"{secret.name}\0{secret.kind}\0".encode()
-    value = session.values[secret.name].reveal()
-    return hmac.digest(session.salt.reveal(), COMMITMENT + named + value, "sha256").hex()
+    return commitment_of(secret.name, secret.kind, session.values[secret.name], session.salt)
+
+
+def commitment_of(name: str, kind: str, value: SecretValue, salt: SecretValue) -> str:
+    """The commitment to this value, as this secret, under this salt."""
+    named = f"{name}\0{kind}\0".encode()
+    return hmac.digest(salt.reveal(), COMMITMENT + named + value.reveal(), "sha256").hex()
