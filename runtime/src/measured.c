@@ -3,6 +3,7 @@
 #include <asm/stat.h>
 #include <linux/fcntl.h>
 #include <linux/mman.h>
+#include <linux/resource.h>
 
 #include "descriptors.h"
 #include "elf_file.h"
@@ -65,12 +66,19 @@ static void dress(long copy, const struct stat *source) {
     SYS4(__NR_utimensat, copy, EMPTY_PATH, times, 0);
 }
 
+/* Making a file larger than RLIMIT_FSIZE allows would end the program (SIGXFSZ), which only reads. */
+static bool fits_limit(u64 size) {
+    u64 limit[2] = {0, 0};
+    return !failed(SYS2(__NR_getrlimit, RLIMIT_FSIZE, limit)) && size <= limit[0];
+}
+
 static long copy_file(int source, u8 digest[SHA256_SIZE]) {
     struct stat info;
     long error = SYS2(__NR_fstat, source, &info);
     if (failed(error)) return error;
     if ((info.st_mode & TYPE_MASK) != REGULAR) return -EACCES;
     u64 size = (u64)info.st_size;
+    if (!fits_limit(size)) return -EFBIG;
     long copy = sealed_create(size);
     if (failed(copy)) return copy;
     error = fill(copy, source, size);
