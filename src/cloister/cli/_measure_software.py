@@ -9,6 +9,7 @@ from pathlib import Path
 from cloister.app.measuring import Found, learn_program, measure_files, measure_program
 from cloister.cli._arguments import broker_key
 from cloister.errors import NotFound, UsageError
+from cloister.launch.command import find_program
 from cloister.launch.strict import read_manifest_file
 from cloister.measure.software import Change, SoftwareMeasurement, difference, write_measurement
 
@@ -87,10 +88,11 @@ def from_manifest(args: argparse.Namespace) -> int:
         show(said, args)
         return 0
     try:
-        now = measure_files([args.program, *said.manifest.files])
+        program = find_program(args.program)
+        now = measure_files([program, *said.manifest.files])
     except NotFound as error:
         raise NotFound(f"{error}; {args.manifest} lists it") from error
-    executable = now.pop(args.program)
+    executable = now[program]
     manifest = replace(said.manifest, files={path: now[path] for path in said.manifest.files})
     found = SoftwareMeasurement(program=said.program, executable=executable, manifest=manifest)
     if changes := difference(said, found):
