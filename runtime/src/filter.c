@@ -150,7 +150,10 @@ static const struct rule wide_rules[] = {
 };
 
 /* Like CLOISTER_FILTER_PROBE_NR: what a newly executed runtime cannot know otherwise, the filter tells it. */
-enum { BASE_PROBE = CLOISTER_FILTER_KEY_NR + 1, WIDE_PROBE = BASE_PROBE + 1, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384, BASE_ROOM = 128 };
+enum {
+    BASE_PROBE = CLOISTER_FILTER_KEY_NR + 1, WIDE_PROBE = BASE_PROBE + 1, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384,
+    BASE_ROOM = 128,
+};
 
 enum {
     PROGRAM_MAX = 1024, RULES = sizeof rules / sizeof rules[0],
@@ -235,7 +238,8 @@ static void emit_rule(const struct rule *rule) {
     program[test_at].jf = (u8)(length - test_at - 1);
 }
 
-/* High enough not to meet other files' numbers, below the limit of open files, and no higher than a table of descriptors may be large. */
+/* High enough not to meet other files' numbers, below the limit of open files, and no higher than the kernel's table of them may
+ * grow for it: fork copies that. */
 static u32 choose_files_base(void) {
     u64 limit[2] = {BASE_MAX, BASE_MAX};
     SYS2(__NR_getrlimit, RLIMIT_NOFILE, limit);
