@@ -16,7 +16,7 @@ static void show(const char *name, int fd) {
     static char buffer[MOST];
     long n = fd < 0 ? -1 : pread(fd, buffer, sizeof buffer, 0);
     if (n < 0) printf("%s error %d\n", name, errno);
-    else printf("%s %ld %.8s\n", name, n, n ? buffer : "");
+    else printf("%s %ld %.*s\n", name, n, n < 8 ? (int)n : 8, buffer);
 }
 
 /* Every content is one letter many times. */
