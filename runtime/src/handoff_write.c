@@ -26,12 +26,15 @@ struct writer {
     struct aead aead;
     long fd, error;
     u64 room;                  /* how much the kernel would still take */
+    u64 written;
     u64 list_page, text_page;  /* known to be readable: 1 + the number of a page, or 0 */
     u32 used;
     u8 buffer[BUFFER];
 };
 
 static void write_all(struct writer *writer, const void *bytes, u64 size) {
+    writer->written += size;
+    if (writer->written > HANDOFF_MOST) writer->error = -ENOMEM;
     for (u64 done = 0; done < size && !writer->error;) {
         long n = SYS3(__NR_write, writer->fd, addr_of(bytes) + done, size - done);
         if (n > 0) done += (u64)n;
@@ -147,7 +150,7 @@ long handoff_write(char *const *arguments, char *const *environment) {
     struct writer writer;
     long fd = create();
     if (failed(fd)) return fd;
-    writer.fd = fd, writer.error = 0, writer.used = 0;
+    writer.fd = fd, writer.error = 0, writer.used = 0, writer.written = 0;
     writer.list_page = writer.text_page = 0;
     writer.room = room_for_words();
     write_header(&writer);

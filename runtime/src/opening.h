@@ -16,6 +16,8 @@ static inline bool opening_is_marked(u64 flags) { return (flags & (O_ACCMODE | O
 /* Makes `path` absolute (the working directory, or that of `directory`) and takes out ".", ".." and doubled slashes, by the text
  * alone. False if it does not fit or the directory has no path. */
 NODISCARD bool path_normalise(int directory, const char *path, char out[], size_t size);
+/* The path of an open file as the kernel knows it, terminated; its length or -errno. Not deceived by what is mounted on /proc. */
+NODISCARD long descriptor_path(int fd, char out[], size_t size);
 /* N if `path` is "/proc/self/fd/N" or "/dev/fd/N", else -1. */
 NODISCARD int path_descriptor(const char *path);
 /* Sets *replayed if the kernel is to answer the call after the handler has returned. */

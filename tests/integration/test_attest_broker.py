@@ -217,6 +217,9 @@ COOKIE = "set-cookie: kbs-session-id=abc; Path=/kbs; HttpOnly"
 def test_answers_that_are_none_decide_nothing(answer: bytes, words: str) -> None:
     def behave(connection: socket.socket) -> None:
         connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):  # what is unread at the end would become a reset
+            pass
 
     with Hostile(behave) as server, pytest.raises(Undecided, match=words):
         Provider(broker=Server(role="broker", url=server.url, seconds=5), session="x").challenge()

@@ -253,6 +253,12 @@ def test_measured_files_are_read_as_they_were_measured(
     assert run_strict(listed, program, words[0]).output == "read: ENOENT\n"
 
 
+def test_registers_are_the_programs(program: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:
+    data = text_file(tmp_path / "data", "x" * 10_000)
+    done = run_strict(libraries | measured([data]), program, f"registers:{data}")
+    assert done.output == "registers: opened 1, kept 1\n" * 2
+
+
 def test_measured_files_are_not_written(program: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:
     path = text_file(tmp_path / "data", "measured\n")
     done = run_strict(libraries | measured([path]), program, f"write:{path}")

@@ -156,6 +156,7 @@ def started(stage: Stage, times: int, place: Path) -> Counter[str]:
     return tally
 
 
+@pytest.mark.slow
 def test_no_byte_is_found_in_ten_starts(stage: Stage, tmp_path: Path) -> None:
     tally = started(stage, 10, tmp_path / "place")
     assert tally["attach refused"] > 0

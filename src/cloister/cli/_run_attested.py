@@ -24,7 +24,7 @@ def attested(args: argparse.Namespace, program: str, options: RuntimeOptions) ->
     check(args)
     found = find_program(program)
     if args.broker:
-        options.attester = start_carrier(plan_of(args, measured(args.manifest, found)))
+        options.attester = start_carrier(lambda: plan_of(args, measured(args.manifest, found)))
     else:
         options.manifest_fd = manifest_descriptor(args.manifest, found)
 
