@@ -106,9 +106,17 @@ static void put_list(struct writer *writer, char *const *list) {
     put_number(writer, HANDOFF_LAST);
 }
 
+/* Another thread may renew them meanwhile (files.c), with the lock held; without an attester nobody does. */
+static void put_files(struct writer *writer) {
+    struct lock_guard lock;
+    if (state.attester[0]) lock_take(&lock, false);
+    put_sized(writer, ptr_of(state.files.at), state.files.size);
+    if (state.attester[0]) lock_give(&lock);
+}
+
 static void put_provisioned(struct writer *writer) {
     put_sized(writer, ptr_of(state.manifest.at), state.manifest.size);
-    put_sized(writer, ptr_of(state.files.at), state.files.size);
+    put_files(writer);
     put_sized(writer, state.attester, strlen(state.attester));
     put_sized(writer, state.root_program, strlen(state.root_program));
     put(writer, state.root_digest, sizeof state.root_digest);
