@@ -5,6 +5,7 @@
 #include "bytes.h"
 #include "carrier.h"
 #include "fail.h"
+#include "files.h"
 #include "hpke.h"
 #include "manifest.h"
 #include "state.h"
@@ -159,6 +160,7 @@ void provision_finish(struct program_stack *stack, const struct words *arguments
     require_talk(receive_sealed(&talk, private_key, statement.key, &plain), "what the carrier sent is not what the broker encrypted to this enclave");
     wipe(private_key, sizeof private_key);
     block_take(plain, stack);
+    files_are_fresh();
     settle_arguments(stack, arguments);
     add_variable(stack, "CLOISTER_ATTESTER=", state.attester);
     talk_close(&talk);
