@@ -112,9 +112,9 @@ class Yes(http.server.BaseHTTPRequestHandler):
         self._say({"nonce": "bm9uY2U=", "token": "token"})
 
     def do_GET(self) -> None:
-        sealed = seal(Yes.key, block())
-        parts = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (sealed[:32], sealed[32:])]
-        self._say({"protected": _abi.PROTECTED_HEADER, "encrypted_key": parts[0], "ciphertext": parts[1]})
+        sealed, names = seal(Yes.key, block()), ("broker_key", "encrypted_key", "ciphertext")
+        parts = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (sealed[:32], sealed[32:64], sealed[64:])]
+        self._say({"protected": _abi.PROTECTED_HEADER, **dict(zip(names, parts, strict=True))})
 
     def _say(self, document: dict[str, str]) -> None:
         self.send_response(200)
