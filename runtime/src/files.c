@@ -97,18 +97,40 @@ static long refresh(void) {
     return denied ? -EACCES : 0;
 }
 
-/* "/dev/stdin" and the names of descriptors in /proc, by this process's own number too. */
+/* What follows "/proc/self/", by its other names too: of this thread, and by this process's own number. Or NULL. */
+static const char *below_own(const char *path) {
+    static const char self[] = "/proc/self/", thread[] = "/proc/thread-self/";
+    char own[SHORT_PATH];
+    size_t at = append_number(own, append(own, 0, sizeof own, "/proc/"), sizeof own, (u64)SYS0(__NR_getpid));
+    append(own, at, sizeof own, "/");
+    const char *below = starts_with(path, self)     ? path + sizeof self - 1
+                        : starts_with(path, thread) ? path + sizeof thread - 1
+                        : starts_with(path, own)    ? path + at + 1
+                                                    : NULL;
+    if (!below || !starts_with(below, "task/")) return below;
+    for (below += 5; *below >= '0' && *below <= '9';) below++; /* threads share their descriptors */
+    return *below == '/' ? below + 1 : NULL;
+}
+
+/* "/dev/stdin" and the names of descriptors in /proc. */
 int file_descriptor_in(const char *path) {
     static const char *const standard[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
     char own[SHORT_PATH];
     for (int i = 0; i < 3; i++)
         if (same_string(path, standard[i])) return i;
-    if (!starts_with(path, "/proc/") || path[6] < '0' || path[6] > '9') return path_descriptor(path);
-    size_t at = append_number(own, append(own, 0, sizeof own, "/proc/"), sizeof own, (u64)SYS0(__NR_getpid));
-    at = append(own, at, sizeof own, "/fd/");
-    if (!starts_with(path, own)) return -1;
-    append(own, append(own, 0, sizeof own, "/dev/fd/"), sizeof own, path + at);
+    const char *below = below_own(path);
+    if (!below || !starts_with(below, "fd/")) return path_descriptor(path);
+    append(own, append(own, 0, sizeof own, "/dev/fd/"), sizeof own, below + 3);
     return path_descriptor(own);
+}
+
+/* Another process's placeholder: the kernel would open it as the zeros that it is. */
+static bool leads_to_placeholder(const char *path) {
+    static const char expected[] = "/memfd:" CLOISTER_MEMFD_FILE " (deleted)";
+    char link[sizeof expected + 1];
+    if (!starts_with(path, "/proc/")) return false;
+    long n = SYS3(__NR_readlink, path, link, sizeof link);
+    return n == sizeof expected - 1 && memcmp(link, expected, sizeof expected - 1) == 0;
 }
 
 static long check_flags(u64 flags) {
@@ -121,6 +143,7 @@ long files_open(const char *path, u64 flags) {
     struct file file;
     int named = file_descriptor_in(path);
     long error = named >= 0 ? placeholder_find(named, &file) : file_called(path, &file) ? 0 : NOT_INJECTED;
+    if (named < 0 && error && leads_to_placeholder(path)) return -EACCES;
     if (error) return error;
     error = check_flags(flags);
     if (!failed(error) && named < 0) error = refresh();

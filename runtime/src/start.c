@@ -13,6 +13,7 @@
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
+#include <linux/sched.h>
 
 #include "admission.h"
 #include "call.h"
@@ -134,6 +135,15 @@ static int open_elf(const char *path, int given_fd, struct elf_file *elf) {
     return (int)fd;
 }
 
+/* The path that scripts are given to their interpreters by: in a strict enclave the one that was measured, not one that starts from
+ * a working directory, which the host can rename between measuring and reading. */
+static const char *measured_path(struct program_stack *stack, const char *path, bool first) {
+    static char name[PATH_SIZE];
+    if (first) return stack_push(stack, state.root_program, strlen(state.root_program));
+    if (*path == '/' || !path_normalise(AT_HERE, path, name, sizeof name)) return path;
+    return stack_push(stack, name, strlen(name));
+}
+
 /* Follows `#!` lines, adding what they say to the arguments. Returns the path of the program proper. */
 static const char *follow_scripts(struct program_stack *stack, const char *path, int *fd) {
     for (int depth = 0;; depth++) {
@@ -245,6 +255,7 @@ static void join_tree(bool executed, const struct kernel_stack *kernel, const st
         handoff_take_key();
         return;
     }
+    SYS1(__NR_unshare, CLONE_FS); /* whoever shares a working directory with this process could change it */
     handoff_make_key();
     guard_start(kernel->pointer);
 }
@@ -277,6 +288,7 @@ static void start_program(void *arg) {
     copy_bounded(state.program, PATH_SIZE, path);
     observer_checkpoint("start");
     int fd = state.manifest.size ? open_measured(path, options.program_fd) : options.program_fd;
+    if (state.manifest.size) path = measured_path(&stack, path, options.handoff_fd < 0);
     path = follow_scripts(&stack, path, &fd);
     const char *name = public_name(&stack, path, &options);
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from tests.services import attested_launch
 from tests.services import fake_runtime as say
-from tests.services.carrier import yes_broker
+from tests.services.carrier import Sealing, yes_broker
 
 from cloister.app.measuring import learn_program
 from cloister.evidence.software import Guard, parse
@@ -133,7 +133,7 @@ def test_a_program_that_greets_in_the_runtimes_place_is_refused(tmp_path: Path) 
 
 def test_evidence_is_for_the_first_statement_and_for_the_whole_tree(tmp_path: Path) -> None:
     """A broker that is away ends the start; so this one says yes, and then the tree asks."""
-    with yes_broker() as broker:
+    with yes_broker(Sealing) as broker:
         steps: list[dict[str, Any]] = [
             {"do": "start"},
             {"do": "evidence", "child": 1},
@@ -166,7 +166,7 @@ def ask(path: str) -> tuple[int, bytes]:
 
 def test_another_enclave_of_the_same_user_is_refused(tmp_path: Path) -> None:
     """The same runtime, guarded: by another guard."""
-    with yes_broker() as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         assert made.answer()[0] == say.SEALED
         task = json.dumps(
             {"path": made.path, "key": "22" * 32, "steps": [{"do": one} for one in ("evidence", "refresh", "start")]}
@@ -179,7 +179,7 @@ def test_another_enclave_of_the_same_user_is_refused(tmp_path: Path) -> None:
 
 
 def test_it_keeps_no_stream_descriptor_argument_or_variable_of_the_program(tmp_path: Path) -> None:
-    with yes_broker() as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         assert made.answer()[0] == say.SEALED
         place = Path("/proc", str(made.carrier))
         assert [os.readlink(place / "fd" / str(number)) for number in range(3)] == ["/dev/null"] * 3
@@ -200,7 +200,7 @@ def test_it_keeps_no_stream_descriptor_argument_or_variable_of_the_program(tmp_p
 
 def test_command_substitution_does_not_wait_for_it(tmp_path: Path) -> None:
     """The pipe ends with the program, though the program's child, and so the carrier, lives on."""
-    with yes_broker() as broker, launched(tmp_path, STARTED, broker=broker) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker) as made:
         made.answer()
         assert made.process.stdout is not None
         assert made.process.stdout.read() == b""
@@ -208,7 +208,7 @@ def test_command_substitution_does_not_wait_for_it(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_the_tree(tmp_path: Path) -> None:
-    with yes_broker() as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         made.answer()
         carrier = made.carrier
         made.process.kill()
@@ -226,7 +226,7 @@ def test_it_ends_if_the_runtime_never_speaks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_ended_by_a_signal_it_removes_its_socket(tmp_path: Path, number: signal.Signals) -> None:
-    with yes_broker() as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         made.answer()
         carrier = made.carrier
         os.kill(carrier, number)
@@ -236,7 +236,7 @@ def test_ended_by_a_signal_it_removes_its_socket(tmp_path: Path, number: signal.
 
 
 def test_killed_it_leaves_the_program_and_answers_nobody(tmp_path: Path) -> None:
-    with yes_broker() as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         made.answer()
         os.kill(made.carrier, signal.SIGKILL)
         wait_until(lambda: refuses(made.path))
