@@ -59,14 +59,40 @@ void block_take(struct reader reader, struct program_stack *stack) {
     if (!take_files(&reader, &state.files)) damaged();
 }
 
-bool block_renew_files(struct reader reader) {
+static bool has_path(const struct region *files, const char *path, u32 size) {
+    struct reader reader = region_read(files);
+    for (u32 count = files->size ? read_u32(&reader) : 0; count; count--) {
+        u32 length, content;
+        const char *found = read_text(&reader, &length);
+        (void)read_text(&reader, &content);
+        if (found && length == size && memcmp(found, path, size) == 0) return true;
+    }
+    return false;
+}
+
+static bool has_all_paths(const struct region *files, const struct region *before) {
+    struct reader reader = region_read(before);
+    for (u32 count = before->size ? read_u32(&reader) : 0; count; count--) {
+        u32 size, content;
+        const char *path = read_text(&reader, &size);
+        (void)read_text(&reader, &content);
+        if (!path || !has_path(files, path, size)) return false;
+    }
+    return true;
+}
+
+long block_renew_files(struct reader reader) {
     struct region renewed = {0};
     u32 arguments = read_count(&reader), variables = read_count(&reader), size;
-    if (!skip_words(&reader, arguments) || !skip_words(&reader, variables) || !read_text(&reader, &size)) return false;
-    if (!take_files(&reader, &renewed)) return false;
+    if (!skip_words(&reader, arguments) || !skip_words(&reader, variables) || !read_text(&reader, &size)) return -EAGAIN;
+    if (!take_files(&reader, &renewed)) return -EAGAIN;
+    if (!has_all_paths(&renewed, &state.files)) {
+        region_drop(&renewed);
+        return -EACCES;
+    }
     region_drop(&state.files);
     state.files = renewed;
-    return true;
+    return 0;
 }
 
 static u64 read_to_end(int fd, u8 *to, u64 room) {

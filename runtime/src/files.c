@@ -9,9 +9,9 @@
 #include "provision.h"
 #include "state.h"
 
-enum { SHORT_PATH = 64, REAL_TIME = 0, MONOTONIC = 1 };
+enum { SHORT_PATH = 64, REAL_TIME = 0, MONOTONIC = 1, PATIENCE = 3, RESTS = 4 };
 
-static u64 asked_at; /* 0: never */
+static u64 ask_at; /* not before */
 static u64 changed_at; /* the same */
 static bool denied;
 
@@ -71,7 +71,7 @@ static u64 seconds(int clock) {
     return now[0];
 }
 
-void files_are_fresh(void) { asked_at = seconds(MONOTONIC); }
+void files_are_fresh(void) { ask_at = seconds(MONOTONIC) + 1; }
 
 u64 files_changed_at(void) {
     if (!changed_at) changed_at = seconds(REAL_TIME);
@@ -88,10 +88,12 @@ static u64 digest(void) {
 static long refresh(void) {
     if (!state.attester[0]) return 0;
     u64 now = seconds(MONOTONIC);
-    if (asked_at == now) return denied ? -EACCES : 0;
+    if (now < ask_at) return denied ? -EACCES : 0;
     u64 before = digest();
-    asked_at = now;
-    denied = provision_refresh() == -EACCES;
+    long answer = provision_refresh();
+    if (answer != -EAGAIN) denied = failed(answer);
+    u64 end = seconds(MONOTONIC), took = end - now;
+    ask_at = end + (took > PATIENCE ? RESTS * took : 1); /* a carrier that was stopped must not stop the program at each open */
     if (digest() != before) changed_at = 0;
     placeholder_forget_tags();
     return denied ? -EACCES : 0;

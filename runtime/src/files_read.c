@@ -147,14 +147,17 @@ struct message { /* struct msghdr, its beginning */
     u64 name, name_size, array, count, control;
 };
 
+static bool brings_nothing(const struct call *call) {
+    const struct message *message = ptr_of(call->arg[1]);
+    return call->number == __NR_recvmsg && can_read(addr_of(message), sizeof *message) && !message->control;
+}
+
 /* A descriptor that comes from another process of the tree takes a low number: then all reads must be seen. */
 void files_receive(struct call *call) {
     struct lock_guard lock;
-    const u64 *a = call->arg;
-    bool one = call->number == __NR_recvmsg, none = one && can_read(a[1], sizeof(struct message)) && !((struct message *)ptr_of(a[1]))->control;
     lock_take(&lock, true);
-    bool seen = none || !failed(placeholder_allow(0));
+    bool seen = brings_nothing(call) || !failed(placeholder_allow(0));
     lock_give(&lock);
-    call_replay(call, a, -1, NULL, 0);
+    call_replay(call, call->arg, -1, NULL, 0);
     if (!seen) call->frame->rdi = ~0UL; /* EBADF, rather than zeros for a file */
 }

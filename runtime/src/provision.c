@@ -10,7 +10,7 @@
 #include "manifest.h"
 #include "state.h"
 
-enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900 };
+enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900, AGAIN_SECONDS = 20 };
 
 struct hello {
     u32 abi, flags;
@@ -48,7 +48,7 @@ static void require_talk(long error, const char *what) {
 
 void provision_begin(void) {
     const struct hello hello = {CLOISTER_ABI_VERSION, state.unsafe_no_guard ? 0 : CLOISTER_HELLO_GUARDED};
-    require_talk(talk_open(&talk), "the carrier, which speaks to the broker, does not listen");
+    require_talk(talk_open(&talk, 0), "the carrier, which speaks to the broker, does not listen");
     require_talk(talk_send(&talk, CLOISTER_FRAME_HELLO, &hello, sizeof hello), "the carrier is gone");
     require_talk(talk_receive(&talk, CLOISTER_FRAME_MANIFEST), "the carrier sent no manifest");
     state.manifest = talk.answer;
@@ -177,7 +177,7 @@ long provision_refresh(void) {
     struct statement statement;
     struct talk again;
     struct reader plain;
-    long error = talk_open(&again);
+    long error = talk_open(&again, AGAIN_SECONDS);
     if (failed(error)) return -EAGAIN;
     error = make_statement(&statement, private_key);
     if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, &statement, sizeof statement);
@@ -185,7 +185,7 @@ long provision_refresh(void) {
     wipe(private_key, sizeof private_key);
     if (error == -EACCES) error = refusal(&again);
     else if (failed(error)) error = -EAGAIN;
-    else if (!block_renew_files(plain)) error = -EAGAIN;
+    else error = block_renew_files(plain);
     talk_close(&again);
     return error;
 }

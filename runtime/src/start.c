@@ -139,9 +139,9 @@ static int open_elf(const char *path, int given_fd, struct elf_file *elf) {
  * a working directory, which the host can rename between measuring and reading. */
 static const char *measured_path(struct program_stack *stack, const char *path, bool first) {
     static char name[PATH_SIZE];
-    if (first) return stack_push(stack, state.root_program, strlen(state.root_program));
-    if (*path == '/' || !path_normalise(AT_HERE, path, name, sizeof name)) return path;
-    return stack_push(stack, name, strlen(name));
+    if (!admission_is_strict() || (!first && *path == '/')) return path;
+    const char *chosen = first ? state.root_program : path_normalise(AT_HERE, path, name, sizeof name) ? name : path;
+    return stack_push(stack, chosen, strlen(chosen));
 }
 
 /* Follows `#!` lines, adding what they say to the arguments. Returns the path of the program proper. */
@@ -288,7 +288,7 @@ static void start_program(void *arg) {
     copy_bounded(state.program, PATH_SIZE, path);
     observer_checkpoint("start");
     int fd = state.manifest.size ? open_measured(path, options.program_fd) : options.program_fd;
-    if (state.manifest.size) path = measured_path(&stack, path, options.handoff_fd < 0);
+    path = measured_path(&stack, path, options.handoff_fd < 0);
     path = follow_scripts(&stack, path, &fd);
     const char *name = public_name(&stack, path, &options);
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
