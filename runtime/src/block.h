@@ -10,8 +10,7 @@
 void block_take(struct reader reader, struct program_stack *stack);
 /* The same from a descriptor, which is read to its end and closed. */
 void block_take_from(int fd, struct program_stack *stack);
-/* Behind a block's words: its files become state.files, for those that were there before. -EAGAIN if they are damaged, -EACCES if a
- * file is not among them any more: the host's file of that name must not take its place. */
-NODISCARD long block_renew_files(struct reader reader);
+/* Behind a block's words: its files become state.files, for those that were there before. False if they are damaged. */
+NODISCARD bool block_renew_files(struct reader reader);
 
 #endif

@@ -42,12 +42,24 @@ bool file_called(const char *path, struct file *out) {
     return false;
 }
 
+/* Whether there was such a file, and the broker took it away: block_renew_files. */
+static bool is_gone(const char *path) {
+    struct reader reader = region_read(&state.files);
+    u32 count = state.files.size ? read_u32(&reader) : 0;
+    size_t size = strlen(path);
+    struct file file;
+    for (u32 i = 0; i < count && read_file(&reader, &file); i++)
+        if (file.path_size == size + 1 && memcmp(file.path, path, size + 1) == 0) return true;
+    return false;
+}
+
 static bool is_plain(const struct file *file) {
     char path[PATH_SIZE], plain[PATH_SIZE];
     if (file->path_size >= PATH_SIZE || file->path_size < 2 || file->path[0] != '/') return false;
     memcpy(path, file->path, file->path_size);
     path[file->path_size] = 0;
-    return strlen(path) == file->path_size && path_normalise(AT_HERE, path, plain, sizeof plain) && same_string(path, plain);
+    size_t length = file->path_size - !path[file->path_size - 1]; /* one that is gone has a NUL */
+    return strlen(path) == length && path_normalise(AT_HERE, path, plain, sizeof plain) && same_string(path, plain);
 }
 
 static bool check(void) {
@@ -144,7 +156,7 @@ static long check_flags(u64 flags) {
 long files_open(const char *path, u64 flags) {
     struct file file;
     int named = file_descriptor_in(path);
-    long error = named >= 0 ? placeholder_find(named, &file) : file_called(path, &file) ? 0 : NOT_INJECTED;
+    long error = named >= 0 ? placeholder_find(named, &file) : file_called(path, &file) || is_gone(path) ? 0 : NOT_INJECTED;
     if (named < 0 && error && leads_to_placeholder(path)) return -EACCES;
     if (error) return error;
     error = check_flags(flags);

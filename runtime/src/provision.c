@@ -10,7 +10,7 @@
 #include "manifest.h"
 #include "state.h"
 
-enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900, AGAIN_SECONDS = 20 };
+enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900, AGAIN_SECONDS = 12 };
 
 struct hello {
     u32 abi, flags;
@@ -185,7 +185,7 @@ long provision_refresh(void) {
     wipe(private_key, sizeof private_key);
     if (error == -EACCES) error = refusal(&again);
     else if (failed(error)) error = -EAGAIN;
-    else error = block_renew_files(plain);
+    else if (!block_renew_files(plain)) error = -EAGAIN;
     talk_close(&again);
     return error;
 }

@@ -98,6 +98,17 @@ class Conversations:
     pause: float = PAUSE
     away: Away = field(default_factory=Away)
 
+    def stranger(self, sock: socket.socket) -> tuple[str, int] | None:
+        """What to tell who is neither the process that was started nor of its tree; None for who may speak."""
+        try:
+            with connected(sock) as peer:
+                self.attester.expect(peer)
+        except CloisterError as error:
+            return words(error), error.exit_code
+        except OSError as error:
+            return f"undecided: the attester failed: {error.strerror or error}", Undecided.exit_code
+        return None
+
     def serve(self, sock: socket.socket) -> None:
         """Answer one connection, and close it."""
         with sock:
@@ -115,7 +126,6 @@ class Conversations:
                 self._refuse(line, f"undecided: the attester failed: {type(error).__name__}")
 
     def _converse(self, line: Line, peer: Process) -> None:
-        self.attester.expect(peer)  # strangers must not keep those away who have something to say
         frame = receive(line.sock, self.first_seconds, Kind.HELLO, Kind.REFRESH, Kind.EVIDENCE_WANTED)
         line.other = "program" if frame.kind is Kind.EVIDENCE_WANTED else "runtime"
         self.flow.note(line.other, "carrier", frame.kind.name, frame.body)

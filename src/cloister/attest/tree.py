@@ -87,8 +87,11 @@ class Tree:
 
     def expect(self, peer: Process) -> None:
         """NotAttested for who is neither the process that was started nor of its tree: it is not even listened to."""
-        if not peer.same(self.starter):
-            self.check(peer)
+        if peer.same(self.starter):
+            return
+        if not self.begun:
+            raise NotAttested(f"process {peer.pid} is not the one that this attester was started for")
+        self.check(peer)
 
     def check(self, peer: Process) -> None:
         """NotAttested if the peer does not belong to the tree, or the tree was never attested."""
