@@ -135,7 +135,7 @@ def test_evidence_is_for_the_first_statement_and_for_the_whole_tree(tmp_path: Pa
     """A broker that is away ends the start; so this one says yes, and then the tree asks."""
     with yes_broker(Sealing) as broker:
         steps: list[dict[str, Any]] = [
-            {"do": "start"},
+            STARTED,
             {"do": "evidence", "child": 1},
             {"do": "evidence"},
             {"do": "start", "child": 1},
