@@ -121,6 +121,23 @@ def test_nothing_of_what_is_handed_on_can_be_read(programs: Path, tmp_path: Path
         assert running.secret.encode() not in (tmp_path / "block").read_bytes()
 
 
+@pytest.mark.needs_program("bash")
+def test_argument_0_is_handed_on_like_the_others() -> None:
+    """ps(1) gets the name of the file instead: argument 0 is whatever its parent wanted it to be."""
+    secret = f"handed-{secrets.token_hex(16)}"
+    code = 'read -r S; exec -a "$S" /bin/sh -c "echo \\$0; read -r line"'
+    pipe = subprocess.PIPE
+    words = [str(runtime_path()), "--", "/bin/bash", "bash", "-c", code]
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"{secret}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == f"{secret}\n"
+        assert Path(f"/proc/{process.pid}/cmdline").read_bytes().strip(b"\0") == b"sh"
+        process.stdin.close()
+
+
 @pytest.fixture(scope="module")
 def caught(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, Path]]:
     """A running tree, and a block that root took from it."""
