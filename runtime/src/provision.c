@@ -10,7 +10,7 @@
 #include "manifest.h"
 #include "state.h"
 
-enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900 };
+enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900, REFRESH_SECONDS = 10 };
 
 struct hello {
     u32 abi, flags;
@@ -179,6 +179,7 @@ long provision_refresh(void) {
     struct reader plain;
     long error = talk_open(&again);
     if (failed(error)) return -EAGAIN;
+    talk_limit(&again, REFRESH_SECONDS); /* the program's other threads wait for the lock meanwhile */
     error = make_statement(&statement, private_key);
     if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, &statement, sizeof statement);
     if (!failed(error)) error = receive_sealed(&again, private_key, statement.key, &plain);
