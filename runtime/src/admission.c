@@ -78,11 +78,10 @@ long admission_open_program(const char *path) {
 }
 
 /* A descriptor that the program executes is one of the copies itself, or leads to a path that is listed. */
-static long open_descriptor(const char *link, int fd) {
+static long open_descriptor(int fd) {
     static char name[PATH_SIZE];
     if (measured_is_copy(fd)) return SYS3(__NR_fcntl, fd, F_DUPFD_CLOEXEC, 0);
-    long n = SYS3(__NR_readlink, link, name, PATH_SIZE - 1);
-    name[failed(n) ? 0 : n] = 0;
+    if (failed(descriptor_path(fd, name, sizeof name))) return -EACCES;
     long opened = admission_open(name, CLOSE_ON_EXEC);
     return opened == NOT_LISTED ? refuse_unlisted(name) : opened;
 }
@@ -90,7 +89,7 @@ static long open_descriptor(const char *link, int fd) {
 static long open_executable(const char *path) {
     static char name[PATH_SIZE];
     int fd = path_descriptor(path);
-    if (fd >= 0) return open_descriptor(path, fd);
+    if (fd >= 0) return open_descriptor(fd);
     if (!path_normalise(AT_HERE, path, name, sizeof name)) return -ENOENT;
     long opened = admission_open(name, CLOSE_ON_EXEC);
     return opened == NOT_LISTED ? refuse_unlisted(name) : opened;

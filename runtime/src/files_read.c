@@ -42,7 +42,7 @@ static long total_of(const struct target *to) {
     return (long)sum;
 }
 
-/* The kernel reads the zeros there are, which says how much of a span is writable; the lock keeps it mapped until it has its bytes. */
+/* The kernel reads the zeros there are, which says how much of a span is writable; the lock keeps it mapped meanwhile. */
 static long deliver(int fd, const struct file *file, const struct target *to, u64 offset, u64 size) {
     struct span span;
     u64 done = 0;
@@ -121,12 +121,15 @@ static bool duplicates(const struct call *call) {
     return call->number == __NR_dup || call->number == __NR_dup2 || call->number == __NR_dup3;
 }
 
+/* The program did not ask for O_SYNC. */
+static bool is_marked_flags(const struct call *call) { return call->arg[1] == F_GETFL && placeholder_is((int)call->arg[0]); }
+
 /* NOT_INJECTED if the kernel is to answer. */
 static long answer(struct call *call) {
     struct file file;
     int fd = (int)call->arg[call->number == __NR_sendfile ? 1 : 0];
-    if (duplicates(call)) return placeholder_named(fd) ? duplicate(call) : NOT_INJECTED;
-    if (call->number == __NR_fcntl) return NOT_INJECTED;
+    if (duplicates(call)) return placeholder_is(fd) ? duplicate(call) : NOT_INJECTED;
+    if (call->number == __NR_fcntl) return is_marked_flags(call) ? SYS2(__NR_fcntl, fd, F_GETFL) & ~(long)O_SYNC : NOT_INJECTED;
     long found = placeholder_find(fd, &file);
     return found ? found : read_call(call, fd, &file);
 }

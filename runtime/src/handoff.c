@@ -108,6 +108,8 @@ static void read_provisioned(struct reader *reader) {
     read_string(reader, state.root_program, sizeof state.root_program);
     const u8 *digest = read_bytes(reader, sizeof state.root_digest);
     if (digest) memcpy(state.root_digest, digest, sizeof state.root_digest);
+    const u8 *broker = read_bytes(reader, sizeof state.broker);
+    if (broker) memcpy(state.broker, broker, sizeof state.broker);
 }
 
 void handoff_read(struct options *options, struct program_stack *stack) {

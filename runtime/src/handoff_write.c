@@ -121,6 +121,7 @@ static void put_provisioned(struct writer *writer) {
     put_sized(writer, state.attester, strlen(state.attester));
     put_sized(writer, state.root_program, strlen(state.root_program));
     put(writer, state.root_digest, sizeof state.root_digest);
+    put(writer, state.broker, sizeof state.broker);
 }
 
 static u64 room_for_words(void) {

@@ -21,14 +21,20 @@ def _feed(writer: int, block: bytes) -> None:
 
 @contextlib.contextmanager
 def started(
-    argv: Sequence[str], files: Files, *, environment: Mapping[str, str] = os.environ, directory: str = "", **popen: Any
+    argv: Sequence[str],
+    files: Files,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    directory: str = "",
+    wrapper: Sequence[str] = (),
+    **popen: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The program of `argv` in the enclave; `popen` as Popen has it."""
+    """The program of `argv` in the enclave; `wrapper` is a command that executes another, `popen` as Popen has it."""
     program = shutil.which(argv[0])
     assert program, argv[0]
     block = start_block(argv, environment, directory=directory, files=files)
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    command = [str(runtime_path()), f"--start-fd={reader}", "--", os.path.realpath(program), argv[0]]
+    command = [*wrapper, str(runtime_path()), f"--start-fd={reader}", "--", os.path.realpath(program), argv[0]]
     feeder = threading.Thread(target=_feed, args=(writer, block))
     try:
         process = subprocess.Popen(command, pass_fds=(reader,), **popen)

@@ -1,6 +1,7 @@
 """Strict enclaves: only measured code and files come in, whichever way they come."""
 
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -251,6 +252,27 @@ def test_measured_files_are_read_as_they_were_measured(
     assert done.output == "read: EACCES\nopenat2: EACCES\nread: EACCES\n"
     path.unlink()
     assert run_strict(listed, program, words[0]).output == "read: ENOENT\n"
+
+
+def test_registers_are_the_programs(program: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:
+    data = text_file(tmp_path / "data", "x" * 10_000)
+    done = run_strict(libraries | measured([data]), program, f"registers:{data}")
+    assert done.output == "registers: opened 1, kept 1\n" * 2
+
+
+def test_a_measured_file_beyond_the_file_size_limit(program: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:
+    """Its copy would be larger than the program may write, though it only reads: an error, not a signal."""
+    data = tmp_path / "data"
+    data.touch()
+    os.truncate(data, 40 << 20)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    listed = libraries | measured([data])
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32 << 20, limits[1]))
+        done = run_strict(listed, program, f"read:{data}", "read:/nowhere")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.output == "read: EFBIG\nread: ENOENT\n"
 
 
 def test_measured_files_are_not_written(program: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:

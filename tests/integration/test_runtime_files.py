@@ -228,7 +228,39 @@ for number in (206, 425):  # io_setup, io_uring_setup
     assert run([PYTHON, "-c", program], {}).stdout == b"EFAULT\nEFAULT\n"
 
 
-@pytest.mark.parametrize("path", ["relative", "/a//b", "/a/../b", "/a/", "//a", ""])
+def test_a_damaged_part_with_files_runs_nothing() -> None:
+    plain = start_block(["echo", "ran"], {})
+    block = start_block(["echo", "ran"], {}, directory="/", files={"/a": b"content", "/b": b""})
+    cuts = [block[:size] for size in range(len(plain) + 1, len(block))]
+    counts = [block.replace(b"\x02\0\0\0\x02\0\0\0/a", count + b"\x02\0\0\0/a") for count in (b"\1\0\0\0", b"\xff" * 4)]
+    assert block not in counts
+    for damaged in (*cuts, block + b"\0", *counts):
+        done = run_block(damaged, "/bin/echo")
+        assert (done.returncode, done.stdout) == (_abi.EXIT_INTERNAL, b""), damaged
+        assert b"start block" in done.stderr
+    assert run_block(block, "/bin/echo").stdout == b"ran\n"
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    done = run_block(start_block(["true"], {}, directory=str(tmp_path / "missing")))
+    assert done.returncode == _abi.EXIT_NOT_PROVISIONED
+    assert b"missing" in done.stderr
+
+
+@pytest.mark.needs_root
+def test_a_program_that_gives_up_root_keeps_its_files() -> None:
+    program = """
+import os
+before = os.open("/run/secrets/file", os.O_RDONLY)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print(os.read(before, 100), open("/run/secrets/file").read(), os.stat("/run/secrets/file").st_uid)
+"""
+    assert run([PYTHON, "-c", program], {"/run/secrets/file": b"kept"}).stdout == b"b'kept' kept 65534\n"
+
+
+@pytest.mark.parametrize("path", ["relative", "/a//b", "/a/../b", "/a/", "/", "//a", ""])
 def test_a_path_that_could_never_be_met_is_refused(path: str) -> None:
     """By the runtime too, which gets its block from somebody else."""
     known = b"\x04\0\0\0/xxx"
@@ -242,12 +274,12 @@ def test_a_path_that_could_never_be_met_is_refused(path: str) -> None:
         start_block(["true"], {}, files={path: b"content"})
 
 
-def run_block(block: bytes) -> subprocess.CompletedProcess[bytes]:
+def run_block(block: bytes, program: str = "/bin/true") -> subprocess.CompletedProcess[bytes]:
     reader, writer = os.pipe()
     os.write(writer, block)
     os.close(writer)
     try:
-        command = [str(runtime_path()), f"--start-fd={reader}", "--", "/bin/true", "x"]
+        command = [str(runtime_path()), f"--start-fd={reader}", "--", program, "x"]
         return subprocess.run(command, capture_output=True, check=False, pass_fds=(reader,), timeout=30)
     finally:
         os.close(reader)

@@ -301,3 +301,29 @@ def test_a_manifest_that_changes_after_the_start(program: Path, libraries: dict[
             os.pwrite(descriptor, Manifest(libraries | measured([path])).serialize(), 0)
             output, _ = process.communicate("\n", timeout=30)
     assert output.splitlines()[-1] == "dlopen: refused"
+
+
+FORGED = (
+    "mount -t tmpfs none /proc && mkdir -p /proc/self/fd && for i in $(seq 0 40); do cp {evil} /proc/self/fd/$i; done"
+)
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_program("unshare", "mount")
+def test_a_proc_that_the_host_forged(program: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:
+    """Copies are opened once more by /proc/self/fd, and directories named by it: both would be the host's word."""
+    good, evil = tmp_path / "good", tmp_path / "evil"
+    good.write_text("measured\n")
+    evil.write_text("evil\n")
+    words = [f"read:{good}", f"dlopen:{library(tmp_path / 'libanswer.so', GOOD)}", f"directory:{tmp_path}"]
+    (tmp_path / "unlisted").write_text("unlisted\n")
+    files = libraries | measured([good, tmp_path / "libanswer.so"])
+    with descriptor_of(Manifest(files).serialize()) as descriptor:
+        script = f'{FORGED.format(evil=evil)}; cat /proc/self/fd/3; exec "$@"'
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script, "sh", *strict_command(descriptor, program, *words)],
+            capture_output=True, text=True, check=False, timeout=60, pass_fds=[descriptor],
+        )  # fmt: skip
+    control, *lines = done.stdout.splitlines()
+    assert control == "evil", "the control: it is forged"
+    assert lines == ["read: [measured]", f"dlopen: {GOOD}", "directory: done", "in directory: EACCES"]

@@ -1,4 +1,4 @@
-"""Injected files exist only inside. Root sees placeholders of zeros, and cannot make a program read those as its file."""
+"""Injected files exist only inside. Root sees placeholders of zeros, and cannot make a program read those instead."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,6 @@ pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_root]
 
 PYTHON = os.path.realpath("/usr/bin/python3")
 PATH = "/run/secrets/token"
-F_SETSIG = 10
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 CHUNK = 1 << 20
 PROGRAM = """
@@ -38,19 +37,23 @@ def look(file):
     except OSError as error: return f"error {error.errno}"
     return "right" if data == want else "empty" if not data else "zeros" if not data.strip(b"\\0") else "something else"
 
-def look_again(name):
-    try: file = os.open(name, os.O_RDONLY)
+def look_again(name, flags=0):
+    try: file = os.open(name, os.O_RDONLY | flags)
     except OSError as error: return f"error {error.errno}"
     try: return look(file)
     finally: os.close(file)
 
 def go_on():
-    while True: others.append(look_again(path)) if look_again(path) != "right" else None
+    while True:
+        if (found := look_again(path)) != "right": others.append(found)
 
 threading.Thread(target=go_on, daemon=True).start()
 print(number, "ready", sep="\\n", flush=True)
 for line in sys.stdin:
     if line.startswith("open"): print(look_again(line.split()[1]))
+    elif line.startswith("sync"): print(look_again(line.split()[1], os.O_SYNC))
+    elif line.startswith("keep"): print(os.open(line.split()[1], os.O_RDONLY))
+    elif line.startswith("look"): print(look(int(line.split()[1])))
     elif line.startswith("all"): print(look(number), look(30), look_again(path), mapped[:] == want, len(others))
     print("done", flush=True)
 """
@@ -87,7 +90,9 @@ ALL_RIGHT = "right right right True 0"
 
 
 @contextlib.contextmanager
-def reader(content: bytes, native: Path | None = None) -> Iterator[Reader]:
+def reader(
+    content: bytes, native: Path | None = None, *, more: dict[str, bytes] | None = None, wrapper: tuple[str, ...] = ()
+) -> Iterator[Reader]:
     words = [PYTHON, "-c", PROGRAM, str(native or PATH)]
     pipe = subprocess.PIPE
     with contextlib.ExitStack() as stack:
@@ -99,7 +104,9 @@ def reader(content: bytes, native: Path | None = None) -> Iterator[Reader]:
             for stream in (process.stdin, process.stdout):
                 stack.callback(stream.close)  # type: ignore[union-attr]  # both are pipes
         else:
-            process = stack.enter_context(started(words, {PATH: content}, stdin=pipe, stdout=pipe, bufsize=0))
+            process = stack.enter_context(
+                started(words, {PATH: content} | (more or {}), wrapper=wrapper, stdin=pipe, stdout=pipe, bufsize=0)
+            )
         number = int(read_until(process, "ready")[0])
         yield Reader(process=process, content=content, number=number)
 
@@ -202,7 +209,9 @@ def test_nothing_lies_in_the_file_system(running: Reader) -> None:
 
 
 def test_the_placeholder_cannot_be_changed(running: Reader) -> None:
+    """A refused write still changes the time of modification; until that is put right the file is not to be had."""
     path = f"/proc/{running.pid}/fd/{running.number}"
+    inscription = Path(path).stat().st_mtime_ns
     for change in (os.open(path, os.O_RDWR), running.descriptor(running.number)):
         for attempt in (
             lambda fd: os.write(fd, b"chosen by the host"),
@@ -214,42 +223,88 @@ def test_the_placeholder_cannot_be_changed(running: Reader) -> None:
                 attempt(change)
         os.close(change)
     os.chmod(path, 0)  # noqa: PTH101  a link in /proc
-    os.utime(path, (1, 1))
     os.chown(path, 65534, 65534)
+    assert running.ask("all") in {ALL_RIGHT, "error 116 error 116 right True 0"}
+    os.utime(path, ns=(0, inscription))
     assert running.ask("all") == ALL_RIGHT
 
 
-def imitation(name: str, size: int) -> int:
-    """A memfd that looks from outside as a placeholder does."""
-    fd = os.memfd_create(name, os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-    os.ftruncate(fd, size)
+def imitation(of: str) -> int:
+    """A memfd that looks from outside as that placeholder does."""
+    genuine = Path(of).stat()
+    fd = os.memfd_create(os.readlink(of).removeprefix("/memfd:").removesuffix(" (deleted)"), os.MFD_ALLOW_SEALING)
+    os.write(fd, b"chosen by the host".ljust(genuine.st_size, b"!"))
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     os.fchmod(fd, 0o400)
+    os.utime(fd, ns=(genuine.st_atime_ns, genuine.st_mtime_ns))
+    assert os.readlink(f"/proc/self/fd/{fd}") == os.readlink(of)
+    assert os.fstat(fd).st_mtime_ns == genuine.st_mtime_ns
     return fd
 
 
 def test_a_link_does_not_make_the_program_give_it_away(running: Reader, tmp_path: Path) -> None:
     """A server reads what the host puts into its directories: a link there must not lead to an injected file."""
     genuine = f"/proc/{running.pid}/fd/{running.number}"
-    forged = imitation(os.readlink(genuine).removeprefix("/memfd:").removesuffix(" (deleted)"), len(running.content))
-    assert os.readlink(f"/proc/self/fd/{forged}") == os.readlink(genuine)
+    forged = imitation(genuine)
     targets = {"genuine": genuine, "forged": f"/proc/{os.getpid()}/fd/{forged}", "path": PATH}
+    expected = {"genuine": "zeros", "forged": "something else", "path": "error 2"}
     for name, target in targets.items():
         (tmp_path / name).symlink_to(target)
-        assert running.ask(f"open {tmp_path / name}") in {"error 13", "error 2"}, name
+        assert running.ask(f"open {tmp_path / name}") == expected[name]
+        assert running.ask(f"sync {tmp_path / name}") == expected[name], "opened with the flag that marks placeholders"
     os.close(forged)
     assert running.ask(f"open {genuine}") == "right", "the program's own name for it"
     assert running.ask("all") == ALL_RIGHT
 
 
-def test_without_its_mark_it_fails_rather_than_reads_zeros(running: Reader) -> None:
-    """Zeros taken for a key would be a key that the host knows."""
-    taken = running.descriptor(running.number)
-    fcntl.fcntl(taken, F_SETSIG, 0)
-    assert running.ask("all").split()[:5] == ["error", "13", "error", "13", "right"]
-    fcntl.fcntl(taken, F_SETSIG, 31)
+def test_the_mark_cannot_be_put_or_taken_away(running: Reader, tmp_path: Path) -> None:
+    """By who takes the descriptor out of the program and sets what can be set."""
+    genuine = f"/proc/{running.pid}/fd/{running.number}"
+    (tmp_path / "link").symlink_to(genuine)
+    other = int(running.ask(f"keep {tmp_path / 'link'}"))
+    for number, flags in ((running.number, 0), (other, os.O_SYNC), (other, os.O_SYNC | os.O_NONBLOCK)):
+        taken = running.descriptor(number)
+        before = fcntl.fcntl(taken, fcntl.F_GETFL)
+        fcntl.fcntl(taken, fcntl.F_SETFL, flags)
+        assert fcntl.fcntl(taken, fcntl.F_GETFL) & os.O_SYNC == before & os.O_SYNC
+        os.close(taken)
+    assert running.ask(f"look {other}") == "zeros"
     assert running.ask("all") == ALL_RIGHT
-    os.close(taken)
+
+
+def test_another_inscription_makes_reads_fail_rather_than_lie(token: bytes) -> None:
+    """Zeros, or another file, taken for a key: the host would know the key."""
+    with reader(token, more={"/run/secrets/known": b"known to the host".ljust(len(token))}) as target:
+        path = f"/proc/{target.pid}/fd/{target.number}"
+        right = Path(path).stat().st_mtime_ns
+        other = Path(f"/proc/{target.pid}/fd/{target.ask('keep /run/secrets/known')}").stat().st_mtime_ns
+        assert other != right
+        for wrong in (other, right ^ 1, right + (1 << 44) * 10**9, 0, 10**18, -(10**9)):
+            os.utime(path, ns=(0, wrong))
+            assert target.ask("all").startswith("error 116 error 116 right True"), wrong
+        os.utime(path, ns=(0, right))
+        assert target.ask("all") == ALL_RIGHT
+
+
+def mounted_in(pid: int, *words: str) -> None:
+    subprocess.run(["nsenter", "-t", str(pid), "-m", "mount", *words], check=True)
+
+
+@pytest.mark.needs_program("nsenter", "unshare")
+@pytest.mark.parametrize("what", ["nothing", "another process's descriptors"])
+def test_another_proc_does_not_lead_it_astray(token: bytes, tmp_path: Path, what: str) -> None:
+    """The runtime opens its placeholders anew through /proc, where root may mount what it likes."""
+    (tmp_path / "lie").write_bytes(b"chosen by the host".ljust(len(token)))
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(reader(token, wrapper=("unshare", "--mount", "--propagation", "private")))
+        for _ in range(60):
+            stack.callback(os.close, os.open(tmp_path / "lie", os.O_RDONLY))
+        if what == "nothing":
+            mounted_in(target.pid, "-t", "tmpfs", "none", "/proc")
+        else:
+            mounted_in(target.pid, "--bind", f"/proc/{os.getpid()}/fd", f"/proc/{target.pid}/fd")
+        assert target.ask(f"open {PATH}") == "error 5"
+        assert target.ask("all").startswith("right right error 5 True")
 
 
 @pytest.mark.parametrize("limit", [0, 3, 40, 700])

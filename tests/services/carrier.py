@@ -106,7 +106,14 @@ class Yes(http.server.BaseHTTPRequestHandler):
         self._say({"nonce": "bm9uY2U=", "token": "token"})
 
     def do_GET(self) -> None:
-        self._say({"protected": _abi.PROTECTED_HEADER, "encrypted_key": "A" * 43, "ciphertext": "AAAA"})
+        self._say(
+            {
+                "protected": _abi.PROTECTED_HEADER,
+                "broker_key": "A" * 43,
+                "encrypted_key": "A" * 43,
+                "ciphertext": "AAAA",
+            }
+        )
 
     def _say(self, document: dict[str, str]) -> None:
         self.send_response(200)

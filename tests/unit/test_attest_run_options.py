@@ -2,19 +2,20 @@
 
 import base64
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cloister.measure.software import Manifest, SoftwareMeasurement, write_measurement
 
 from cloister import cli
-from cloister.attest.starting import Plan
+from cloister.attest.starting import Plan, start_carrier
 from cloister.cli import _run_attested
 from cloister.errors import UsageError
 from cloister.evidence.software import libraries_digest
 from cloister.launch.command import RuntimeOptions
 from cloister.launch.runtime_file import runtime_path
+from cloister.measure.software import Manifest, SoftwareMeasurement, write_measurement
 
 DIGEST = bytes([7]) * 32
 BROKER = ["--broker", "https://broker:8443", "--session", "team/shop"]
@@ -60,12 +61,26 @@ def test_what_cannot_be_meant_together_is_refused(
     assert said in capsys.readouterr().err
 
 
+def test_a_plan_that_cannot_be_made_leaves_no_carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The carrier was started meanwhile: it finds no plan, ends, and leaves no directory."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+
+    def fail() -> Plan:
+        raise UsageError("no such program")
+
+    with pytest.raises(UsageError, match="no such program"):
+        start_carrier(fail)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not list(tmp_path.iterdir())
+
+
 def planned(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Plan, RuntimeOptions]:
     """What the carrier would be told by this command line."""
     plans: list[Any] = []
 
-    def note(plan: Plan) -> str:
-        plans.append(plan)
+    def note(make: Callable[[], Plan]) -> str:
+        plans.append(make())
         return "/run/attester"
 
     monkeypatch.setattr(_run_attested, "start_carrier", note)

@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from cloister.errors import ParseError, UsageError
+from cloister.evidence.software import libraries_digest
 from cloister.measure.software import (
     Change,
     Manifest,
@@ -126,3 +127,21 @@ def test_what_is_no_manifest_is_not_read() -> None:
             Manifest.parse(wrong)
     with pytest.raises(ParseError):
         Manifest.parse(bytes((8 << 20) + 1))
+
+
+def test_the_broker_is_part_of_the_measurement() -> None:
+    without = Manifest({"/lib/a.so": ONE})
+    named = Manifest({"/lib/a.so": ONE}, broker=TWO)
+    assert named.digest == libraries_digest({"broker": TWO, "/lib/a.so": ONE}) != without.digest
+    assert Manifest.parse(named.serialize()) == named
+    measured = SoftwareMeasurement(program="/bin/app", executable=ONE, manifest=named)
+    assert read_measurement(write_measurement(measured), "x") == measured
+    assert measured.started().broker == TWO
+    before = SoftwareMeasurement(program="/bin/app", executable=ONE, manifest=without)
+    assert [one.component for one in difference(before, measured)] == ["broker"]
+
+
+@pytest.mark.parametrize("key", [b"x", bytes(31), bytes(33)])
+def test_a_broker_has_a_key_of_32_bytes(key: bytes) -> None:
+    with pytest.raises(UsageError, match="broker"):
+        Manifest({}, broker=key)

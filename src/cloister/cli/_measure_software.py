@@ -3,12 +3,15 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from cloister.app.measuring import Found, learn_program, measure_files, measure_program
+from cloister.cli._arguments import broker_key
 from cloister.errors import NotFound, UsageError
+from cloister.launch.command import find_program
 from cloister.launch.strict import read_manifest_file
-from cloister.measure.software import Change, Manifest, SoftwareMeasurement, difference, write_measurement
+from cloister.measure.software import Change, SoftwareMeasurement, difference, write_measurement
 
 __all__ = ["add_options", "run"]
 
@@ -29,6 +32,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--closed", metavar="DIR", action="append", default=[],
         help="read nothing under DIR but what is listed: for languages that load code as data; repeatable",
+    )  # fmt: skip
+    group.add_argument(
+        "--broker-key", metavar="KEY", default="",
+        help="take secrets from this broker only: its key in hexadecimal, or the file STATE/broker-key",
     )  # fmt: skip
     group.add_argument("--learn", action="store_true", help="run PROGRAM with its ARGS and list the code it loads")
     group.add_argument("--learn-files", action="store_true", help="the same, and list what it reads besides code")
@@ -56,7 +63,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measured(args: argparse.Namespace) -> Found:
-    """The program, by a run or by asking its loader."""
+    """The program, and what else its manifest says."""
+    found = loaded(args)
+    manifest = replace(found.measured.manifest, broker=broker_key(args.broker_key))
+    return replace(found, measured=replace(found.measured, manifest=manifest))
+
+
+def loaded(args: argparse.Namespace) -> Found:
+    """What the program loads, by a run or by asking its loader."""
     if args.learn or args.learn_files:
         return learn_program(
             args.program, args.arguments, read_files=args.learn_files, files=args.file, closed=args.closed
@@ -66,7 +80,7 @@ def measured(args: argparse.Namespace) -> Found:
 
 def from_manifest(args: argparse.Namespace) -> int:
     """What a manifest says; with a program, whether that is still so: 1 if something differs."""
-    for option in ("write_manifest", "file", "closed", "learn", "learn_files"):
+    for option in ("write_manifest", "file", "closed", "broker_key", "learn", "learn_files"):
         if getattr(args, option):
             raise UsageError(f"--manifest reads a manifest, --{option.replace('_', '-')} makes one; take one of them")
     said = read_manifest_file(args.manifest)
@@ -74,11 +88,12 @@ def from_manifest(args: argparse.Namespace) -> int:
         show(said, args)
         return 0
     try:
-        now = measure_files([args.program, *said.manifest.files])
+        program = find_program(args.program)
+        now = measure_files([program, *said.manifest.files])
     except NotFound as error:
         raise NotFound(f"{error}; {args.manifest} lists it") from error
-    executable = now.pop(args.program)
-    manifest = Manifest({path: now[path] for path in said.manifest.files}, said.manifest.closed)
+    executable = now[program]
+    manifest = replace(said.manifest, files={path: now[path] for path in said.manifest.files})
     found = SoftwareMeasurement(program=said.program, executable=executable, manifest=manifest)
     if changes := difference(said, found):
         print_changes(changes, args)
@@ -121,6 +136,8 @@ def show(found: SoftwareMeasurement, args: argparse.Namespace) -> None:
             print(f"           {digest.hex()} {printable(path)}", file=sys.stderr)
         for path in sorted(found.manifest.closed):
             print(f"           {'closed: nothing else is read there':<64} {printable(path)}", file=sys.stderr)
+        if found.manifest.broker:
+            print(f"           {found.manifest.broker.hex()} the key of the only broker", file=sys.stderr)
     print(f"software:measurement={found.measurement.hex()}")
 
 
@@ -137,6 +154,7 @@ def as_json(found: SoftwareMeasurement) -> dict[str, object]:
         "libraries": found.libraries.hex(),
         "files": {path: digest.hex() for path, digest in found.manifest.files.items()},
         "closed": sorted(found.manifest.closed),
+        "broker": found.manifest.broker.hex() or None,
     }
 
 

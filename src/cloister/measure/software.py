@@ -18,6 +18,8 @@ from cloister.evidence.software import libraries_digest
 __all__ = ["Change", "Manifest", "SoftwareMeasurement", "difference", "read_measurement", "write_measurement"]
 
 DIGEST: Final = 32
+BROKER: Final = "broker"
+"""No path: what a manifest says of the broker stands under it."""
 NOTHING: Final = bytes(DIGEST)
 """The digest of a closed directory."""
 LONGEST_PATH: Final = 4095
@@ -42,6 +44,8 @@ class Manifest:
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     closed: frozenset[str] = frozenset()
+    broker: bytes = b""
+    """The X25519 key of the only broker whose secrets are taken; empty: any, as whoever starts the program chooses."""
 
     def __post_init__(self) -> None:
         """Check, and put into the one order that the encoding has."""
@@ -51,12 +55,15 @@ class Manifest:
         for path, digest in self.files.items():
             if path == "/" or len(digest) != DIGEST or digest == NOTHING:
                 raise UsageError(f"{path!r} cannot be listed in a manifest: it is no file, or its digest no SHA-256")
+        if self.broker and len(self.broker) != DIGEST:
+            raise UsageError(f"a broker's key has {DIGEST} bytes, not {len(self.broker)}")
         object.__setattr__(self, "files", {path: bytes(self.files[path]) for path in _ordered(self.files)})
 
     @property
     def entries(self) -> Mapping[str, bytes]:
         """Files and closed directories as they are encoded: a directory ends with a slash, and its digest is zeros."""
         merged = {**self.files, **{path.removesuffix("/") + "/": NOTHING for path in self.closed}}
+        merged |= {BROKER: self.broker} if self.broker else {}
         return {path: merged[path] for path in _ordered(merged)}
 
     @property
@@ -85,16 +92,18 @@ class Manifest:
             raise ParseError(RECORD, "length", 0, f"{len(data)} bytes; at most {LARGEST}")
         if _number(data, 0, "flags") != 0:
             raise ParseError(RECORD, "flags", 0, "are not 0; none is known")
-        offset, files, closed = 2 * WORD, {}, set()
+        offset, files, closed, broker = 2 * WORD, {}, set(), b""
         for _ in range(_number(data, WORD, "count")):
             path, digest = _entry(data, offset)
             offset += WORD + len(path.encode()) + DIGEST
-            if path.endswith("/") and digest == NOTHING:
+            if path == BROKER:
+                broker = digest
+            elif path.endswith("/") and digest == NOTHING:
                 closed.add(path.removesuffix("/") or "/")
             else:
                 files[path] = digest
         try:
-            made = cls(files, frozenset(closed))
+            made = cls(files, frozenset(closed), broker)
         except UsageError as error:
             raise ParseError(RECORD, "path", 2 * WORD, str(error)) from error
         if made.serialize() != data:
@@ -130,7 +139,8 @@ class SoftwareMeasurement:
 
     def started(self) -> Manifest:
         """The manifest with the program in it: for a start without evidence, where nobody else compares its digest."""
-        return Manifest({**self.manifest.files, self.program: self.executable}, self.manifest.closed)
+        files = {**self.manifest.files, self.program: self.executable}
+        return Manifest(files, self.manifest.closed, self.manifest.broker)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +177,8 @@ def _lines(measured: SoftwareMeasurement, notes: Mapping[str, str]) -> Iterator[
     yield f"{PROGRAM} = {_quoted(measured.program)}\n{SHA256} = {_quoted(measured.executable.hex())}\n"
     if measured.manifest.closed:
         yield f"{CLOSED} = [{', '.join(map(_quoted, _ordered(measured.manifest.closed)))}]\n"
+    if measured.manifest.broker:
+        yield f"{BROKER} = {_quoted(measured.manifest.broker.hex())}\n"
     yield f"\n[{FILES}]\n"
     said = ""
     for note, path in sorted((" ".join(notes.get(path, "").split()), path) for path in measured.manifest.files):
@@ -189,15 +201,19 @@ def read_measurement(text: str, name: str) -> SoftwareMeasurement:
 
 def _measurement(values: Mapping[str, object]) -> SoftwareMeasurement:
     program, files, closed = values.get(PROGRAM), values.get(FILES, {}), values.get(CLOSED, [])
-    if unknown := sorted(values.keys() - {PROGRAM, SHA256, CLOSED, FILES}):
-        raise UsageError(f"{unknown[0]!r} is not understood; a manifest has {PROGRAM}, {SHA256}, {CLOSED} and {FILES}")
+    if unknown := sorted(values.keys() - {PROGRAM, SHA256, CLOSED, BROKER, FILES}):
+        raise UsageError(
+            f"{unknown[0]!r} is not understood; a manifest has {PROGRAM}, {SHA256}, {CLOSED}, {BROKER}, {FILES}"
+        )
     if not isinstance(program, str) or not isinstance(files, dict) or not isinstance(closed, list):
         raise UsageError(f"a manifest names its {PROGRAM}, has a table [{FILES}], and maybe a list {CLOSED}")
     if not all(isinstance(path, str) for path in closed):
         raise UsageError(f"{CLOSED} is a list of directories")
     listed = {path: _digest(value, path) for path, value in files.items()}
     executable = _digest(values.get(SHA256), SHA256)
-    return SoftwareMeasurement(program=program, executable=executable, manifest=Manifest(listed, frozenset(closed)))
+    broker = _digest(values[BROKER], BROKER) if BROKER in values else b""
+    manifest = Manifest(listed, frozenset(closed), broker)
+    return SoftwareMeasurement(program=program, executable=executable, manifest=manifest)
 
 
 def _digest(value: object, what: str) -> bytes:

@@ -6,7 +6,8 @@
     STATE/broker.db      the database, if none is given
 
 What replicas share stands in the database, under the key-encryption key: the key that signs results, the key of
-challenges. The administrator's token is shown once; its SHA-256 is what is kept.
+challenges, and the key by which enclaves know the broker; the public half of that one is in STATE/broker-key. The
+administrator's token is shown once; its SHA-256 is what is kept.
 """
 
 import datetime as dt
@@ -22,6 +23,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloister.broker.secrets_key import FileKey, KeyEncryption
@@ -34,7 +36,8 @@ from cloister.result.signing import SigningKey
 __all__ = ["Shared", "State", "self_signed", "sha256_of", "shared"]
 
 DAYS: Final = 825
-SIGNING, CHALLENGES, ADMINISTRATOR = "verifier-key", "challenge-key", "administrator-token-sha256"
+SIGNING, CHALLENGES, SEALING = "verifier-key", "challenge-key", "sealing-key"
+ADMINISTRATOR: Final = "administrator-token-sha256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class Shared:
 
     signing: SigningKey
     challenges: bytes
+    sealing: X25519PrivateKey
     administrator: bytes
     new_token: str
 
@@ -74,6 +78,15 @@ class State:
             public.write_bytes(public_pem(key.spki))
         return key
 
+    def show_broker_key(self, key: X25519PrivateKey) -> None:
+        """Write the public half, in hexadecimal, for `cloister measure --broker-key`. UsageError."""
+        path, text = self.directory / "broker-key", f"{key.public_key().public_bytes_raw().hex()}\n"
+        try:
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot write {path}: {error}") from error
+
     def certificate(self, host: str) -> tuple[Path, Path]:
         """A self-signed certificate for this host, and its key."""
         certificate, key = self.directory / "tls.pem", self.directory / "tls-key.pem"
@@ -88,12 +101,13 @@ def shared(store: Store, key: KeyEncryption) -> Shared:
     """What replicas share; made by whoever comes first. SecretUnreadable if the key-encryption key is another."""
     signing = _wrapped(store, key, SIGNING, lambda: SigningKey.generate(Algorithm.ES256).to_pem())
     challenges = _wrapped(store, key, CHALLENGES, lambda: secrets.token_bytes(32))
+    sealing = _wrapped(store, key, SEALING, lambda: secrets.token_bytes(32))
     token = secrets.token_urlsafe(32)
     mine = hashlib.sha256(token.encode()).digest()
     known = store.set_once(ADMINISTRATOR, mine)
     return Shared(
         signing=SigningKey.from_pem(signing), challenges=challenges, administrator=known,
-        new_token=token if known == mine else "",
+        sealing=X25519PrivateKey.from_private_bytes(sealing), new_token=token if known == mine else "",
     )  # fmt: skip
 
 

@@ -76,6 +76,7 @@ class Service:
             opened.callback(database.close)
             self.store = Store(database, settings.clock)
             self.shared = shared(self.store, key)
+            self.state.show_broker_key(self.shared.sealing)
             self.audit = AuditLog.open(settings.state / "audit.log", self.state.audit_key(), settings.clock)
             opened.callback(self.audit.close)
             self.vault = Vault(self.store, key, settings.clock)
@@ -122,6 +123,7 @@ class Service:
             shelf=self.shelf,
             audit=self.audit,
             keys=keys,
+            sealing=self.shared.sealing,
             clock=self.settings.clock,
             max_age=self.settings.lifetime,
         )

@@ -1,9 +1,10 @@
-/* One file that is only read, $FILE in directory $DIRECTORY: natively it lies there, in the enclave it is injected. 9,990 bytes: 999
- * records of 10 bytes that say their number. What the file's owner or root might do to it is left out. */
+/* One file that is only read, $FILE in directory $DIRECTORY: natively it lies there, in the enclave it is injected. 9,990 bytes:
+ * 999 records of 10 bytes that say their number. What the file's owner or root might do to it is left out. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
@@ -13,6 +14,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -174,7 +176,8 @@ static void mappings(void) {
         char *at = mmap(place + PAGE_SIZE, SIZE, protection, MAP_PRIVATE | MAP_FIXED, fd, 0);
         printf("fixed %d %08x %c%c\n", at == place + PAGE_SIZE, sum(at, SIZE), place[0], place[4 * PAGE_SIZE]);
     }
-    printf("shared at a fixed place %d\n", mmap(place, SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == place && sum(place, SIZE) == sum(place + PAGE_SIZE, SIZE));
+    char *shared = mmap(place + 4 * PAGE_SIZE, SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+    printf("shared at a fixed place %d %08x\n", shared == place + 4 * PAGE_SIZE, sum(shared, SIZE));
 }
 
 /* Each reader adds up the numbers of the records it got; together they get each once, and whole. */
@@ -209,7 +212,8 @@ static void readers_share_an_offset(int fd) {
     if (!child) _exit(0);
     waitpid(child, NULL, 0);
     for (int i = 0; i < 8; i++) total.records += all[i].records, total.numbers += all[i].numbers, total.torn += all[i].torn;
-    printf("%ld records, %ld torn, numbers %ld, at %ld\n", total.records, total.torn, total.numbers, (long)lseek(fd, 0, SEEK_CUR));
+    printf("%ld records, %ld torn, numbers %ld", total.records, total.torn, total.numbers);
+    printf(", at %ld\n", (long)lseek(fd, 0, SEEK_CUR));
 }
 
 static void many_readers_of_one(void) {
@@ -240,14 +244,19 @@ static void what_stat_says(void) {
     struct stat by_path, by_link, by_fd, by_empty;
     struct statx extended, of_fd;
     int fd = open_file();
-    printf("%d %d %d %d\n", stat(path(), &by_path), lstat(path(), &by_link), fstat(fd, &by_fd), fstatat(fd, "", &by_empty, AT_EMPTY_PATH));
-    printf("%d %d\n", statx(AT_FDCWD, path(), 0, STATX_BASIC_STATS, &extended), statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &of_fd));
+    printf("%d %d\n", stat(path(), &by_path), lstat(path(), &by_link));
+    printf("%d %d\n", fstat(fd, &by_fd), fstatat(fd, "", &by_empty, AT_EMPTY_PATH));
+    printf("%d\n", statx(AT_FDCWD, path(), 0, STATX_BASIC_STATS, &extended));
+    printf("%d\n", statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &of_fd));
     printf("%o size %ld links %ld regular %d user %d\n", by_path.st_mode & 0777, (long)by_path.st_size, (long)by_path.st_nlink,
            S_ISREG(by_path.st_mode), by_path.st_uid == geteuid());
-    printf("%o size %ld links %ld, enough blocks %d\n", extended.stx_mode & 0777, (long)extended.stx_size, (long)extended.stx_nlink,
-           extended.stx_blocks * 512 >= SIZE && by_fd.st_blocks * 512 >= SIZE);
-    printf("one file: %d %d %d %d %d\n", by_path.st_ino == by_fd.st_ino && by_path.st_dev == by_fd.st_dev,
-           by_link.st_ino == by_fd.st_ino, by_empty.st_ino == by_fd.st_ino, extended.stx_ino == by_fd.st_ino, of_fd.stx_ino == by_fd.st_ino);
+    printf("%o size %ld links %ld\n", extended.stx_mode & 0777, (long)extended.stx_size, (long)extended.stx_nlink);
+    printf("enough blocks %d\n", extended.stx_blocks * 512 >= SIZE && by_fd.st_blocks * 512 >= SIZE);
+    printf("one file: %d %d %d", by_path.st_ino == by_fd.st_ino && by_path.st_dev == by_fd.st_dev,
+           by_link.st_ino == by_fd.st_ino, by_empty.st_ino == by_fd.st_ino);
+    printf(" %d %d\n", extended.stx_ino == by_fd.st_ino, of_fd.stx_ino == by_fd.st_ino);
+    printf("at a low number: %d %d\n", dup2(fd, 9) == 9 && !fstat(9, &by_link) && by_link.st_ino == by_fd.st_ino,
+           !syscall(SYS_fstat, 9, &by_empty) && by_empty.st_nlink == 1 && by_empty.st_mtime == by_fd.st_mtime);
     printf("one time: %d %d\n", by_path.st_mtime == by_fd.st_mtime, extended.stx_mtime.tv_sec == by_fd.st_mtime);
     printf("bad pointer %ld %ld, empty path %ld\n", result_of(syscall(SYS_newfstatat, AT_FDCWD, path(), 8, 0)),
            result_of(syscall(SYS_newfstatat, AT_FDCWD, 8, &by_fd, 0)), result_of(stat("", &by_fd)));
@@ -261,18 +270,21 @@ static void what_access_says(void) {
 }
 
 static void flags(void) {
-    static const int tried[] = {O_CLOEXEC, O_APPEND, O_NONBLOCK, O_NOFOLLOW, O_CREAT, O_CREAT | O_EXCL, O_NOCTTY, O_SYNC};
+    static const int tried[] = {O_CLOEXEC, O_APPEND, O_NONBLOCK, O_NOFOLLOW, O_CREAT, O_CREAT | O_EXCL, O_NOCTTY};
     for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
         int fd = open(path(), O_RDONLY | tried[i], 0600);
         if (fd < 0) printf("%o: %d\n", tried[i], -errno);
         else printf("%o: %o, close on exec %d\n", tried[i], fcntl(fd, F_GETFL) & ~(0100000 | O_NOFOLLOW), fcntl(fd, F_GETFD));
     }
     int fd = open_file();
-    printf("write %ld, cut %ld, allocate %ld\n", result_of(write(fd, "x", 1)), result_of(ftruncate(fd, 0)), result_of(fallocate(fd, 0, 0, 9)));
-    printf("locks %ld %ld %ld\n", result_of(flock(fd, LOCK_EX)), result_of(fcntl(fd, F_SETLK, &(struct flock){.l_type = F_RDLCK})),
+    printf("write %ld, cut %ld\n", result_of(write(fd, "x", 1)), result_of(ftruncate(fd, 0)));
+    printf("allocate %ld\n", result_of(fallocate(fd, 0, 0, 9)));
+    printf("locks %ld\n", result_of(flock(fd, LOCK_EX)));
+    printf("locks of ranges %ld %ld\n", result_of(fcntl(fd, F_SETLK, &(struct flock){.l_type = F_RDLCK})),
            result_of(fcntl(fd, F_SETLK, &(struct flock){.l_type = F_WRLCK})));
     printf("non-blocking %d %o\n", fcntl(fd, F_SETFL, O_NONBLOCK), fcntl(fd, F_GETFL) & O_NONBLOCK);
-    printf("advice %d, ahead %ld, sync %d\n", posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL), (long)readahead(fd, 0, 100), fsync(fd));
+    printf("advice %d, ahead %ld\n", posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL), (long)readahead(fd, 0, 100));
+    printf("sync %d\n", fsync(fd));
 }
 
 static void waiting(void) {
@@ -308,7 +320,8 @@ static void opened_again(void) {
         snprintf(name, sizeof name, i == 0 ? "/proc/self/fd/%d" : i == 1 ? "/dev/fd/%d" : "/proc/%2$d/fd/%1$d", fd, getpid());
         int again = open(name, O_RDONLY);
         show("from the start", buffer, read(again, buffer, 25));
-        printf("one file %d %d\n", fstat(again, &one) || stat(name, &other) || one.st_ino != other.st_ino, one.st_size == other.st_size);
+        printf("%d %d", fstat(again, &one), stat(name, &other));
+        printf(" one file %d %d\n", one.st_ino == other.st_ino, one.st_size == other.st_size);
         close(again);
     }
     dup2(fd, 0);
@@ -383,6 +396,53 @@ static void pipes_still_wait(void) {
     show("empty", buffer, read(ends[0], buffer, 10));
 }
 
+static volatile sig_atomic_t alarms;
+
+static void on_alarm(int signal) {
+    char buffer[10];
+    int fd = open_file();
+    alarms += signal == SIGALRM && read(fd, buffer, 10) == 10 && sum(buffer, 10) == sum("000000000\n", 10);
+    close(fd);
+}
+
+/* Where all reads are seen, one that waits still ends or goes on as the signal's action says. */
+static void signals_meet_reads(void) {
+    char buffer[10];
+    int ends[2], fd = open_file();
+    dup2(fd, 0);
+    if (pipe(ends)) return;
+    for (int restart = 0; restart < 2; restart++) {
+        struct sigaction action = {.sa_handler = on_alarm, .sa_flags = restart ? SA_RESTART : 0};
+        sigaction(SIGALRM, &action, NULL);
+        pid_t child = restart ? fork() : 0;
+        if (restart && !child) {
+            usleep(300000);
+            _exit(write(ends[1], "late", 4) != 4);
+        }
+        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {.tv_usec = 100000}}, NULL);
+        show(restart ? "goes on" : "ends", buffer, read(ends[0], buffer, 10));
+        if (child) waitpid(child, NULL, 0);
+    }
+    printf("alarms %d\n", (int)alarms);
+    show("file", buffer, read(0, buffer, 10));
+}
+
+static void a_vfork_child_redirects(void) {
+    char buffer[10], *words[] = {"cksum", NULL};
+    extern char **environ;
+    int status = -1, ends[2], fd = open_file();
+    if (pipe(ends)) return;
+    pid_t child = vfork();
+    if (!child) {
+        dup2(fd, 0);
+        execvpe("cksum", words, environ);
+        _exit(9);
+    }
+    waitpid(child, &status, 0);
+    printf("status %d\n", status);
+    show("not read here", buffer, read(fd, buffer, 10));
+}
+
 static void for_a_spawned_program(void) {
     extern char **environ;
     char *words[] = {"cksum", NULL};
@@ -391,9 +451,9 @@ static void for_a_spawned_program(void) {
     int status = -1;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, path(), O_RDONLY, 0);
-    printf("spawn %d\n", posix_spawnp(&child, "cksum", &actions, NULL, words, environ));
+    int error = posix_spawnp(&child, "cksum", &actions, NULL, words, environ);
     waitpid(child, &status, 0);
-    printf("status %d\n", status);
+    printf("spawn %d status %d\n", error, status);
     char buffer[10];
     show("here", buffer, read(open_file(), buffer, 10));
 }
@@ -403,7 +463,7 @@ static const struct scenario all[] = {
     SCENARIO(duplicates), SCENARIO(standard_input), SCENARIO(streams), SCENARIO(mappings), SCENARIO(many_readers_of_one),
     SCENARIO(after_a_fork), SCENARIO(what_stat_says), SCENARIO(what_access_says), SCENARIO(flags), SCENARIO(waiting),
     SCENARIO(other_names), SCENARIO(opened_again), SCENARIO(copying), SCENARIO(a_thousand_at_once), SCENARIO(few_descriptors),
-    SCENARIO(pipes_still_wait), SCENARIO(for_a_spawned_program),
+    SCENARIO(pipes_still_wait), SCENARIO(signals_meet_reads), SCENARIO(a_vfork_child_redirects), SCENARIO(for_a_spawned_program),
 };
 
 RUN_SCENARIOS(all)

@@ -76,6 +76,7 @@ int main(int count, char **word) {
     memcpy(state.attester, "/run/attester", 14);
     memcpy(state.root_program, "/usr/bin/program", 17);
     memset(state.root_digest, 0xd1, sizeof state.root_digest);
+    memset(state.broker, 0xb0, sizeof state.broker);
     struct state before = state;
     const struct image image = {.path = "/a/program", .program_fd = 7, .arguments = word + 3, .environment = environ};
     long fd = handoff_write(&image);
@@ -91,6 +92,6 @@ int main(int count, char **word) {
     printf("\nprogram %d words %d %d", !strcmp(options.program, "/a/program") && options.program_fd == 7, same_words(word + 3, &stack.arguments), same_words(environ, &stack.environment));
     printf(" regions %d %d", same_region(state.manifest, before.manifest), same_region(state.files, before.files));
     printf(" texts %d %d", !strcmp(state.attester, before.attester), !strcmp(state.root_program, before.root_program));
-    printf(" digest %d\n", memcmp(state.root_digest, before.root_digest, sizeof state.root_digest) == 0);
+    printf(" digest %d\n", memcmp(state.root_digest, before.root_digest, sizeof state.root_digest) == 0 && memcmp(state.broker, before.broker, sizeof state.broker) == 0);
     return 0;
 }

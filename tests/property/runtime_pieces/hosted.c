@@ -23,19 +23,31 @@ long rt_syscall(long number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f) {
 }
 
 /* Builds the filter anew; `*size` is the number of instructions. */
-const struct sock_filter *pieces_filter(bool observed, bool memory_limited, bool opens, u16 *size);
-const struct sock_filter *pieces_filter(bool observed, bool memory_limited, bool opens, u16 *size) {
+const struct sock_filter *pieces_filter(bool observed, bool memory_limited, bool opens, bool files, u16 *size);
+const struct sock_filter *pieces_filter(bool observed, bool memory_limited, bool opens, bool files, u16 *size) {
     length = 0;
-    build((struct filter_wishes){.observed = observed, .memory_limited = memory_limited, .opens = opens});
+    build((struct filter_wishes){.observed = observed, .memory_limited = memory_limited, .opens = opens, .files = files});
     *size = length;
     return program;
 }
 
+/* The second filter, of processes that read injected files at any number. */
+const struct sock_filter *pieces_wide_filter(u16 *size);
+const struct sock_filter *pieces_wide_filter(u16 *size) {
+    build_wide();
+    *size = length;
+    return program;
+}
+
+u32 pieces_files_base(void);
+u32 pieces_files_base(void) { return choose_files_base(); }
+
 /* The rules that hold for these wishes, in order. */
-const struct rule *pieces_rules(bool observed, bool memory_limited, bool opens, u64 *count);
-const struct rule *pieces_rules(bool observed, bool memory_limited, bool opens, u64 *count) {
-    static struct rule all[RULES + OPENING_RULES + 8];
+const struct rule *pieces_rules(bool observed, bool memory_limited, bool opens, bool files, u64 *count);
+const struct rule *pieces_rules(bool observed, bool memory_limited, bool opens, bool files, u64 *count) {
+    static struct rule all[RULES + OPENING_RULES + FILE_RULES + 8];
     u64 n = 0;
+    for (u64 i = 0; files && i < FILE_RULES; i++) all[n++] = file_rules[i];
     for (u64 i = 0; i < RULES; i++) all[n++] = rules[i];
     if (observed) all[n++] = exit_rule;
     for (u64 i = 0; memory_limited && i < sizeof identity_rules / sizeof identity_rules[0]; i++) all[n++] = identity_rules[i];

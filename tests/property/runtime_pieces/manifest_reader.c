@@ -14,6 +14,8 @@ enum { LARGEST = 1 << 20 };
 /* Not called: only files are opened with these. */
 long secret_map(u64 address, u64 length, int protection, int flags) { return (long)(address + length + (u64)protection + (u64)flags) * 0 - 1; }
 void areas_put(u64 start, u64 end, int kind, int protection) { (void)start, (void)end, (void)kind, (void)protection; }
+void areas_drop(u64 start, u64 end) { (void)start, (void)end; }
+void secret_wipe(u64 start, u64 length, u8 *residency) { (void)start, (void)length, (void)residency; }
 long read_exactly(int fd, void *to, u64 length, u64 offset) { return (void)fd, (void)to, (void)length, (void)offset, -1; }
 void fail(int code, const char *what, long error, const char *fix) {
     (void)what, (void)error, (void)fix;

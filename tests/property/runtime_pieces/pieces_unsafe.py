@@ -51,7 +51,7 @@ class Instruction(ctypes.Structure):
 
 
 class RuleRecord(ctypes.Structure):
-    """struct rule (filter.c)."""
+    """struct rule (filter_rules.h)."""
 
     _fields_ = [
         ("number", ctypes.c_uint16),
@@ -91,8 +91,10 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "patch_is_right": (ctypes.c_bool, [ctypes.POINTER(PatchTarget), ctypes.c_void_p, ctypes.POINTER(Word)]),
     "patch_stubs_are_right": (ctypes.c_bool, [ctypes.c_void_p, Word]),
     "pieces_script": (ctypes.c_long, [ctypes.c_int, ctypes.POINTER(Text), ctypes.POINTER(Text)]),
-    "pieces_filter": (ctypes.POINTER(Instruction), [*[ctypes.c_bool] * 3, ctypes.POINTER(ctypes.c_uint16)]),
-    "pieces_rules": (ctypes.POINTER(RuleRecord), [*[ctypes.c_bool] * 3, ctypes.POINTER(Word)]),
+    "pieces_files_base": (ctypes.c_uint32, []),
+    "pieces_wide_filter": (ctypes.POINTER(Instruction), [ctypes.POINTER(ctypes.c_uint16)]),
+    "pieces_filter": (ctypes.POINTER(Instruction), [*[ctypes.c_bool] * 4, ctypes.POINTER(ctypes.c_uint16)]),
+    "pieces_rules": (ctypes.POINTER(RuleRecord), [*[ctypes.c_bool] * 4, ctypes.POINTER(Word)]),
 }
 
 
@@ -141,17 +143,26 @@ def address_of(symbol: str) -> int:
     return ctypes.addressof(ctypes.c_char.in_dll(pieces(), symbol))
 
 
-def filter_program(*, observed: bool, limited: bool, opens: bool) -> list[tuple[int, int, int, int]]:
+def filter_program(
+    *, observed: bool, limited: bool, opens: bool, files: bool = False
+) -> list[tuple[int, int, int, int]]:
     """The generated BPF program as (code, jt, jf, k)."""
     size = ctypes.c_uint16()
-    program = pieces().pieces_filter(observed, limited, opens, ctypes.byref(size))
+    program = pieces().pieces_filter(observed, limited, opens, files, ctypes.byref(size))
     return [(program[i].code, program[i].jt, program[i].jf, program[i].k) for i in range(size.value)]
 
 
-def filter_rules(tests: list[str], *, observed: bool, limited: bool, opens: bool) -> list[Rule]:
+def wide_filter_program() -> list[tuple[int, int, int, int]]:
+    """The second filter, of processes that have injected files at any number."""
+    size = ctypes.c_uint16()
+    program = pieces().pieces_wide_filter(ctypes.byref(size))
+    return [(program[i].code, program[i].jt, program[i].jf, program[i].k) for i in range(size.value)]
+
+
+def filter_rules(tests: list[str], *, observed: bool, limited: bool, opens: bool, files: bool = False) -> list[Rule]:
     """The rules that hold, in order; `tests` are the names of their `enum test`."""
     count = Word()
-    table = pieces().pieces_rules(observed, limited, opens, ctypes.byref(count))
+    table = pieces().pieces_rules(observed, limited, opens, files, ctypes.byref(count))
     return [
         Rule(number=table[i].number, test=tests[table[i].test], arg=table[i].arg, value=table[i].value)
         for i in range(count.value)

@@ -88,7 +88,7 @@ static void *look(void *argument) {
     while (!finished) {
         pass(looker);
         passes[looker]++;
-        usleep(looker == REGISTERS ? trace_pause : looker == FILES ? 300 : 50);
+        usleep(looker == REGISTERS ? trace_pause : looker == FILES ? 1000 : 50);
     }
     return NULL;
 }
