@@ -61,10 +61,17 @@ static const char *base_name(const char *path) {
     return base;
 }
 
+static int program_descriptor(const struct image *image) {
+    int value = 0;
+    if (!image->program_fd) return -1;
+    for (const char *digit = image->program_fd + strlen(CLOISTER_OPTION_PROGRAM_FD); *digit; digit++) value = value * 10 + (*digit - '0');
+    return value;
+}
+
 /* The kernel, and so everybody, sees the program's path and a name for ps(1), which is not argument 0: that may be a secret too. */
 static long execute_sealed(const struct call *call, const struct image *image) {
     char *words[OWN_WORDS], number[40], *nothing = NULL;
-    long fd = handoff_write(image->arguments, image->environment);
+    long fd = handoff_write(image->path, program_descriptor(image), image->arguments, image->environment);
     if (failed(fd)) return fd;
     u64 n = fill_options(words, __builtin_alloca(option_room()), image);
     append_number(number, append(number, 0, sizeof number, CLOISTER_OPTION_HANDOFF_FD), sizeof number, (u64)fd);
@@ -95,7 +102,7 @@ static u64 count_words(char *const *list) {
     return n;
 }
 
-/* Without a guard nobody could give a key to the new image: arguments and environment stand in the kernel's memory for exec. */
+/* Without a guard nobody could give a key to the new image, without a key it could not be given anything: arguments and environment stand in the kernel's memory for exec. */
 static long execute_unsafe(const struct call *call, const struct image *image) {
     u64 size = (count_words(image->arguments) + OWN_WORDS) * sizeof(char *);
     if (size <= ON_STACK * sizeof(char *)) return execute_words(call, image, __builtin_alloca(size));
@@ -108,5 +115,5 @@ static long execute_unsafe(const struct call *call, const struct image *image) {
 }
 
 long execute_image(const struct call *call, const struct image *image) {
-    return state.unsafe_no_guard ? execute_unsafe(call, image) : execute_sealed(call, image);
+    return state.unsafe_no_guard || state.keyless ? execute_unsafe(call, image) : execute_sealed(call, image);
 }

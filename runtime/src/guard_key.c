@@ -79,7 +79,7 @@ void guard_key_asked(long tid) {
     bool given = registers.original_rax == CLOISTER_FILTER_KEY_NR && guard_table_take_new((u32)tid);
     if (given) put_key(&registers);
     registers.original_rax = ~0UL; /* no call is made; a filter of the program's own may have asked for a tracer that is not there */
-    registers.rax = given ? 0 : (u64)-ENOSYS;
+    registers.rax = given ? state.handoff_required : (u64)-ENOSYS;
     SYS4(__NR_ptrace, PTRACE_SETREGS, tid, 0, &registers);
     wipe(&registers, sizeof registers);
 }

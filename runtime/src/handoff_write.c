@@ -114,6 +114,13 @@ static void put_files(struct writer *writer) {
     if (state.attester[0]) lock_give(&lock);
 }
 
+static void put_program(struct writer *writer, const char *path, int program_fd) {
+    long size = measure(writer, addr_of(path));
+    if (failed(size)) writer->error = size;
+    else put_sized(writer, path, (u64)size);
+    put_number(writer, (u32)(program_fd + 1));
+}
+
 static void put_provisioned(struct writer *writer) {
     put_sized(writer, ptr_of(state.manifest.at), state.manifest.size);
     put_files(writer);
@@ -155,7 +162,7 @@ static long make_inheritable(long fd) {
     return failed(error) ? error : SYS3(__NR_fcntl, fd, F_SETFD, 0);
 }
 
-long handoff_write(char *const *arguments, char *const *environment) {
+long handoff_write(const char *path, int program_fd, char *const *arguments, char *const *environment) {
     struct writer writer;
     long fd = create();
     if (failed(fd)) return fd;
@@ -165,6 +172,7 @@ long handoff_write(char *const *arguments, char *const *environment) {
     write_header(&writer);
     put_list(&writer, arguments);
     put_list(&writer, environment);
+    put_program(&writer, path, program_fd);
     put_provisioned(&writer);
     write_tag(&writer);
     long error = writer.error ? writer.error : make_inheritable(fd);

@@ -225,7 +225,7 @@ static void prepare_memory(void) {
 /* Argv and environment, from whoever has them: the program that executed this one, the broker, an observer's pipe, or the kernel.
  * A program that gets secrets is opened and measured before. */
 static void take_words(struct program_stack *stack, struct options *options, const struct kernel_stack *kernel) {
-    if (!state.attester[0]) {
+    if (!state.attester[0] || options->handoff_fd >= 0) {
         stack_take_words(stack, options, &kernel->environment);
         return;
     }
@@ -236,13 +236,15 @@ static void take_words(struct program_stack *stack, struct options *options, con
 
 /* Step 3. What an enclave executes is guarded already, and must have the key of its tree: its own children need it too. */
 static void join_tree(bool executed, const struct kernel_stack *kernel, const struct options *options) {
+    state.handoff_required = options->manifest_fd >= 0 || state.attester[0];
     if (state.unsafe_no_guard) {
+        if (executed) handoff_do_without_key();
         if (options->handoff_fd >= 0) fail(CLOISTER_EXIT_USAGE, "without a guard there is no key for --handoff-fd", 0, NULL);
         return;
     }
     if (executed) {
         guard_require();
-        handoff_take_key();
+        handoff_take_key(options->handoff_fd >= 0);
         return;
     }
     handoff_make_key();
@@ -270,9 +272,10 @@ static void start_program(void *arg) {
     prepare_memory();
     if (options.manifest_fd >= 0) manifest_take(options.manifest_fd);
     stack_create(&stack);
+    options.program = stack_push(&stack, options.program, strlen(options.program)); /* the kernel's copy may change */
     take_words(&stack, &options, &kernel);
     files_begin();
-    const char *path = stack_push(&stack, options.program, strlen(options.program));
+    const char *path = options.program;
     set_name(path);
     copy_bounded(state.program, PATH_SIZE, path);
     observer_checkpoint("start");

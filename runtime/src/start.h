@@ -31,7 +31,7 @@ struct program_stack {
     struct words arguments, environment;
 };
 void stack_create(struct program_stack *stack);
-void stack_take_words(struct program_stack *stack, const struct options *options, const struct words *environment);
+void stack_take_words(struct program_stack *stack, struct options *options, const struct words *environment);
 /* Adds one word of `size` bytes to one of the two lists. */
 void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size);
 /* Inserts words before argv[1..] (what a `#!` line asks for) and replaces argv[0]. */

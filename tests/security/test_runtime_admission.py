@@ -327,3 +327,71 @@ def test_a_proc_that_the_host_forged(program: Path, libraries: dict[str, bytes],
     control, *lines = done.stdout.splitlines()
     assert control == "evil", "the control: it is forged"
     assert lines == ["read: [measured]", f"dlopen: {GOOD}", "directory: done", "in directory: EACCES"]
+
+
+# ---- the command line of a new image, which comes through ordinary memory
+
+
+def command_line(pid: int) -> tuple[int, bytes]:
+    """Where the kernel's copy stands in the process, and what it says."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        return start, os.pread(memory.fileno(), end - start, start)
+
+
+def children_of(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def changing(before: bytes, after: bytes, hits: list[int]) -> Attack:
+    """An attack that changes words of the command lines of what the program executes."""
+
+    def attack(pid: int, stop: threading.Event) -> None:
+        while not stop.is_set():
+            for child in children_of(pid):
+                with contextlib.suppress(OSError, IndexError):
+                    start, words = command_line(child)
+                    if (at := words.find(before)) >= 0:
+                        with Path(f"/proc/{child}/mem").open("r+b", buffering=0) as memory:
+                            hits.append(os.pwrite(memory.fileno(), after, start + at))
+
+    return attack
+
+
+def executed_again(command: list[str], attack: Attack, descriptor: int) -> tuple[str, str]:
+    """What a shell that executes a program many times got and said meanwhile."""
+    stop, pipe = threading.Event(), subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, pass_fds=[descriptor]) as process:
+        attacker = threading.Thread(target=attack, args=(process.pid, stop))
+        attacker.start()
+        output, errors = process.communicate(timeout=100)
+        stop.set()
+        attacker.join()
+    return output, errors
+
+
+CHANGES = {
+    "another measured program": (b"/bin/echo\0", b"/bin/true\0"),
+    "a program nobody measured": (b"/bin/echo\0", b"/bin/date\0"),
+    "no block": (b"--handoff-fd=", b"--report=/tm/"),
+}
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_command_line_of_what_is_executed(what: str) -> None:
+    """Root writes into it between execve(2) and the runtime's reading. The sealed block says which program it is."""
+    before, after = CHANGES[what]
+    files = started_with(Path("/bin/sh")) | measured(["/bin/echo", "/bin/true"])
+    script = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); /bin/echo right || echo refused; done"
+    hits: list[int] = []
+    with descriptor_of(Manifest(files).serialize()) as descriptor:
+        command = strict_command(descriptor, "/bin/sh", "-c", script)
+        output, errors = executed_again(command, changing(before, after, hits), descriptor)
+    assert hits, "the attack was in time at least once"
+    assert set(output.split()) <= {"right", "refused"}, (output, errors)
+    assert output.split().count("right") + output.split().count("refused") == 60
+    assert "right" in output

@@ -43,6 +43,14 @@ void stack_add(struct program_stack *stack, struct words *list, const char *word
     list->word[list->count++] = copy;
 }
 
+const char *stack_push(struct program_stack *stack, const void *bytes, size_t size) {
+    char *copy = malloc(size + 1);
+    memcpy(copy, bytes, size);
+    copy[size] = 0;
+    (void)stack;
+    return copy;
+}
+
 static struct region filled(u64 size, u8 seed) {
     u8 *bytes = malloc(size + 1);
     for (u64 i = 0; i < size; i++) bytes[i] = (u8)(seed + i * 7 + (i >> 8));
@@ -77,7 +85,7 @@ int main(int count, char **word) {
     memset(state.root_digest, 0xd1, sizeof state.root_digest);
     memset(state.broker, 0xb0, sizeof state.broker);
     struct state before = state;
-    long fd = handoff_write(word + 3, environ);
+    long fd = handoff_write("/usr/bin/executed", 7, word + 3, environ);
     if (failed(fd)) return printf("\nerror %ld\n", fd), 1;
     keep(word[1], (int)fd);
     if (locks_held) return printf("\nlocked\n"), 1;
@@ -85,7 +93,9 @@ int main(int count, char **word) {
     memcpy(state.handoff_key, before.handoff_key, sizeof state.handoff_key);
     static char *lists[2][1 << 16];
     struct program_stack stack = {.arguments = {.word = lists[0]}, .environment = {.word = lists[1]}};
-    handoff_read((int)fd, &stack);
+    struct options options = {.handoff_fd = (int)fd, .program = "/another", .program_fd = 3};
+    handoff_read(&options, &stack);
+    if (strcmp(options.program, "/usr/bin/executed") || options.program_fd != 7) abort();
     printf("\nwords %d %d", same_words(word + 3, &stack.arguments), same_words(environ, &stack.environment));
     printf(" regions %d %d", same_region(state.manifest, before.manifest), same_region(state.files, before.files));
     printf(" texts %d %d", !strcmp(state.attester, before.attester), !strcmp(state.root_program, before.root_program));
