@@ -12,7 +12,7 @@
 #include "fail.h"
 #include "state.h"
 
-long rt_ask_key(u8 key[AEAD_KEY]);
+long rt_ask_key(u8 key[AEAD_KEY], u64 vdso, u64 vdso_size); /* the guard looks at the two */
 
 static __attribute__((noreturn)) void refuse(const char *why, long error) { fail(CLOISTER_EXIT_CANNOT_PROTECT, why, error, NULL); }
 
@@ -29,12 +29,12 @@ static void forget_key(long required) {
 
 void handoff_do_without_key(void) {
     SYS2(__NR_prctl, PR_SET_DUMPABLE, 0);
-    forget_key(rt_ask_key(state.handoff_key));
+    forget_key(rt_ask_key(state.handoff_key, state.vdso, state.vdso_size));
 }
 
 void handoff_take_key(bool has_block) {
     SYS2(__NR_prctl, PR_SET_DUMPABLE, 0); /* for registers, also of those whose /proc/self this takes away for the moment */
-    long error = rt_ask_key(state.handoff_key);
+    long error = rt_ask_key(state.handoff_key, state.vdso, state.vdso_size);
     if (error >= 0 && !has_block) forget_key(error);
     if (error < 0)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "the guard did not recognise this program's runtime, so it did not give it the key", error,

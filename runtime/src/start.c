@@ -41,6 +41,7 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 #endif
 
 enum { START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000, RANDOM_BYTES = 16, OPEN_PATH = 010000000 };
+enum { GET_AUXILIARY = 0x41555856 /* PR_GET_AUXV */, AUXILIARY_WORDS = 128 };
 
 static u8 start_stack[START_STACK] __attribute__((aligned(16)));
 static struct elf_file program_elf, interpreter_elf;
@@ -258,9 +259,21 @@ static const char *public_name(struct program_stack *stack, const char *path, co
     return path == stack->arguments.word[0] ? path : stack_push(stack, word, strlen(word));
 }
 
+/* The auxiliary vector as the kernel keeps it, for what it put on the stack can be changed by now. Before Linux 6.4 that is all
+ * there is. */
+static u64 *true_auxiliary(u64 *on_stack) {
+    static u64 vector[AUXILIARY_WORDS];
+    long size = SYS5(__NR_prctl, GET_AUXILIARY, vector, sizeof vector, 0, 0);
+    if (failed(size) || (u64)size > sizeof vector) return on_stack;
+    if (auxiliary_value(vector, AT_SYSINFO_EHDR) != state.vdso)
+        fail(CLOISTER_EXIT_CANNOT_PROTECT, "the auxiliary vector was changed on the way", 0, NULL);
+    return vector;
+}
+
 /* Steps 2 to 6. */
 static void start_program(void *arg) {
     struct kernel_stack kernel = read_kernel_stack(arg);
+    kernel.auxiliary = true_auxiliary(kernel.auxiliary);
     struct options options;
     struct program_stack stack;
     bool executed = filter_is_installed();

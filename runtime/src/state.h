@@ -34,6 +34,7 @@ struct state {
     bool handoff_required;             /* what this tree executes must come with a sealed block: it has a manifest or secrets */
     bool keyless;                      /* executed without a block, so without a key: what it executes itself gets none */
     bool memory_limited;               /* RLIMIT_MEMLOCK holds as soon as CAP_IPC_LOCK is gone */
+    u64 vdso, vdso_size;               /* sealed like text; 0 if there is none */
     u64 stack_start, stack_end;        /* the program's main stack */
     u32 *shared_words;                 /* ordinary shared memory: see futex.c */
     struct counters counters;

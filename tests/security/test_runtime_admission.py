@@ -412,15 +412,8 @@ def symbol(name: str) -> int:
 RETURN_1 = b"\xb8\x01\0\0\0\xc3"  # mov $1, %eax; ret
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_program("nm")
-def test_the_text_of_a_new_image(programs: Path, libraries: dict[str, bytes]) -> None:
-    """Root writes into the runtime's text after execve(2), before it is sealed: strict would be what root says."""
-    program = scenarios(programs)
-    files = libraries | started_with(Path("/bin/sh")) | measured([program])
-    script = f"i=0; while [ $i -lt 40 ]; do i=$((i+1)); {program} memfd || echo refused; done"
-    hits: list[int] = []
-    at = symbol("measured_is_copy")
+def writing(place: Callable[[int], int], data: bytes, hits: list[int]) -> Attack:
+    """An attack that writes into new images of the runtime, before anything of theirs is sealed."""
 
     def attack(pid: int, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -428,11 +421,43 @@ def test_the_text_of_a_new_image(programs: Path, libraries: dict[str, bytes]) ->
                 with contextlib.suppress(OSError, IndexError):
                     if b"--handoff-fd" in command_line(child)[1]:
                         with Path(f"/proc/{child}/mem").open("r+b", buffering=0) as memory:
-                            hits.append(os.pwrite(memory.fileno(), RETURN_1, at))
+                            hits.append(os.pwrite(memory.fileno(), data, place(child)))
 
-    with descriptor_of(Manifest(files).serialize()) as descriptor:
-        output, errors = executed_again(strict_command(descriptor, "/bin/sh", "-c", script), attack, descriptor)
+    return attack
+
+
+def vdso_of(pid: int) -> int:
+    """Where the kernel's own vDSO is mapped; IndexError once it is sealed."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return int(next(iter([line for line in lines if line.endswith("[vdso]")][:1] or [""])).split("-")[0] or "0", 16)
+
+
+def written_images(program: Path, word: str, files: dict[str, bytes], attack: Attack) -> list[str]:
+    """What a program said that a shell executed again and again meanwhile; "refused" where it was not started."""
+    script = f"i=0; while [ $i -lt 40 ]; do i=$((i+1)); {program} {word} || echo refused; done"
+    listed = files | started_with(Path("/bin/sh")) | measured([program])
+    with descriptor_of(Manifest(listed).serialize()) as descriptor:
+        output, _ = executed_again(strict_command(descriptor, "/bin/sh", "-c", script), attack, descriptor)
+    return output.splitlines()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_program("nm")
+def test_the_text_of_a_new_image(program: Path, libraries: dict[str, bytes]) -> None:
+    """Root writes into the runtime's text after execve(2), before it is sealed: strict would be what root says."""
+    hits: list[int] = []
+    at = symbol("measured_is_copy")
+    lines = written_images(program, "memfd", libraries, writing(lambda _: at, RETURN_1, hits))
     assert any(hits), "the attack was in time at least once"
-    lines = output.splitlines()
-    assert set(lines) <= {"memfd: EACCES", "sealed memfd: EACCES", "refused"}, errors
+    assert set(lines) <= {"memfd: EACCES", "sealed memfd: EACCES", "refused"}
     assert "memfd: EACCES" in lines
+
+
+@pytest.mark.needs_root
+def test_the_vdso_of_a_new_image(program: Path, libraries: dict[str, bytes]) -> None:
+    """Code that the kernel maps into every process, which nobody measures: root may not change it either."""
+    hits: list[int] = []
+    lines = written_images(program, "vdso", libraries, writing(lambda pid: vdso_of(pid) + 9, b"\x01", hits))
+    assert any(hits), "the attack was in time at least once"
+    assert set(lines) <= {"vdso: 0", "refused"}
+    assert "vdso: 0" in lines
