@@ -10,8 +10,8 @@
 
 enum { NOT_INJECTED = -4096 }; /* no errno */
 
-/* Before the program is loaded. Ends the process if state.files cannot be read, or has paths that are not absolute and plain, so that
- * they could never be met. */
+/* Before the program is loaded. Ends the process if state.files cannot be read, or has paths that are not absolute and plain, so
+ * that they could never be met. */
 void files_begin(void);
 /* What stands in state.files is as new as can be: the next second asks nobody for newer content. */
 void files_are_fresh(void);

@@ -42,7 +42,7 @@ static long total_of(const struct target *to) {
     return (long)sum;
 }
 
-/* The kernel reads the zeros there are, which says how much of a span is writable; the lock keeps it mapped until it has its bytes. */
+/* The kernel reads the zeros there are, which says how much of a span is writable; the lock keeps it mapped meanwhile. */
 static long deliver(int fd, const struct file *file, const struct target *to, u64 offset, u64 size) {
     struct span span;
     u64 done = 0;

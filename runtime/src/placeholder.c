@@ -1,11 +1,11 @@
-/* Root can make memfds, lead the program to open them or a placeholder by a link to /proc/PID/fd, take a descriptor out of the program
- * (pidfd_getfd) and change what can be changed of it, and mount over /proc. A server that gave an injected file away because a link in its
- * directories leads there, or a program that took zeros for its key, would be lost. So:
+/* Root can make memfds, lead the program to open them or a placeholder by a link to /proc/PID/fd, take a descriptor out of the
+ * program (pidfd_getfd), change what can be changed of it, and mount over /proc. A server that gave an injected file away because
+ * a link in its directories leads there, or a program that took zeros for its key, would be lost. So:
  *
- * - A placeholder is an open file description that reads only and has O_SYNC, which for reading means nothing. fcntl(2) cannot set or
- *   clear it, and opening.c never lets the program open another such.
- * - Which content it stands for is written on its inode, as time of modification: the file's index, and a MAC under the tree's key of
- *   the inode's number, which nobody can choose, and path and content. If that is not right, reads fail. */
+ * - A placeholder is an open file description that reads only and has O_SYNC, which for reading means nothing. fcntl(2) cannot
+ *   set or clear it, and opening.c never lets the program open another such.
+ * - Which content it stands for is written on its inode, as time of modification: the file's index, and a MAC under the tree's
+ *   key of the inode's number, which nobody can choose, and path and content. If that is not right, reads fail. */
 #include "placeholder.h"
 
 #include <asm/stat.h>
@@ -25,7 +25,8 @@
 #endif
 
 enum {
-    TYPE_MASK = 0170000, REGULAR = 0100000, LINK_SIZE = 40, KNOWN_TAGS = 64, SECONDS_BITS = 44, NO_CHANGE = 0x3ffffffe /* UTIME_OMIT */,
+    TYPE_MASK = 0170000, REGULAR = 0100000, LINK_SIZE = 40, KNOWN_TAGS = 64, SECONDS_BITS = 44,
+    NO_CHANGE = 0x3ffffffe, /* UTIME_OMIT */
     SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
 };
 

@@ -1,5 +1,5 @@
-/* Placeholders: how a descriptor of an injected file is made, and known again without a table of descriptors, which fork, exec, dup and
- * close would have to keep. With the lock held. */
+/* Placeholders: how a descriptor of an injected file is made, and known again without a table of descriptors, which fork, exec,
+ * dup and close would have to keep. With the lock held. */
 #ifndef CLOISTER_PLACEHOLDER_H
 #define CLOISTER_PLACEHOLDER_H
 

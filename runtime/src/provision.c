@@ -5,11 +5,12 @@
 #include "bytes.h"
 #include "carrier.h"
 #include "fail.h"
+#include "files.h"
 #include "hpke.h"
 #include "manifest.h"
 #include "state.h"
 
-enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900 };
+enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900, REFRESH_SECONDS = 10 };
 
 struct hello {
     u32 abi, flags;
@@ -159,6 +160,7 @@ void provision_finish(struct program_stack *stack, const struct words *arguments
     require_talk(receive_sealed(&talk, private_key, statement.key, &plain), "what the carrier sent is not what the broker encrypted to this enclave");
     wipe(private_key, sizeof private_key);
     block_take(plain, stack);
+    files_are_fresh();
     settle_arguments(stack, arguments);
     add_variable(stack, "CLOISTER_ATTESTER=", state.attester);
     talk_close(&talk);
@@ -177,6 +179,7 @@ long provision_refresh(void) {
     struct reader plain;
     long error = talk_open(&again);
     if (failed(error)) return -EAGAIN;
+    talk_limit(&again, REFRESH_SECONDS); /* the program's other threads wait for the lock meanwhile */
     error = make_statement(&statement, private_key);
     if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, &statement, sizeof statement);
     if (!failed(error)) error = receive_sealed(&again, private_key, statement.key, &plain);

@@ -19,7 +19,7 @@ from tests.property.runtime_pieces.pieces_unsafe import (
     wide_filter_program,
 )
 
-SOURCE = (RUNTIME / "src" / "filter.c").read_text()
+SOURCE = (RUNTIME / "src" / "filter_rules.h").read_text()
 UPPER = 1 << 32
 O_DIRECT = 0o40000
 FUTEX_PRIVATE = 128

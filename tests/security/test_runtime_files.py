@@ -209,7 +209,7 @@ def test_nothing_lies_in_the_file_system(running: Reader) -> None:
 
 
 def test_the_placeholder_cannot_be_changed(running: Reader) -> None:
-    """A refused write still changes the time of modification; then the file is gone until that is undone."""
+    """A refused write still changes the time of modification; until that is put right the file is not to be had."""
     path = f"/proc/{running.pid}/fd/{running.number}"
     inscription = Path(path).stat().st_mtime_ns
     for change in (os.open(path, os.O_RDWR), running.descriptor(running.number)):

@@ -1,5 +1,5 @@
-/* One file that is only read, $FILE in directory $DIRECTORY: natively it lies there, in the enclave it is injected. 9,990 bytes: 999
- * records of 10 bytes that say their number. What the file's owner or root might do to it is left out. */
+/* One file that is only read, $FILE in directory $DIRECTORY: natively it lies there, in the enclave it is injected. 9,990 bytes:
+ * 999 records of 10 bytes that say their number. What the file's owner or root might do to it is left out. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -176,7 +176,8 @@ static void mappings(void) {
         char *at = mmap(place + PAGE_SIZE, SIZE, protection, MAP_PRIVATE | MAP_FIXED, fd, 0);
         printf("fixed %d %08x %c%c\n", at == place + PAGE_SIZE, sum(at, SIZE), place[0], place[4 * PAGE_SIZE]);
     }
-    printf("shared at a fixed place %d\n", mmap(place, SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == place && sum(place, SIZE) == sum(place + PAGE_SIZE, SIZE));
+    char *shared = mmap(place + 4 * PAGE_SIZE, SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+    printf("shared at a fixed place %d %08x\n", shared == place + 4 * PAGE_SIZE, sum(shared, SIZE));
 }
 
 /* Each reader adds up the numbers of the records it got; together they get each once, and whole. */
@@ -211,7 +212,8 @@ static void readers_share_an_offset(int fd) {
     if (!child) _exit(0);
     waitpid(child, NULL, 0);
     for (int i = 0; i < 8; i++) total.records += all[i].records, total.numbers += all[i].numbers, total.torn += all[i].torn;
-    printf("%ld records, %ld torn, numbers %ld, at %ld\n", total.records, total.torn, total.numbers, (long)lseek(fd, 0, SEEK_CUR));
+    printf("%ld records, %ld torn, numbers %ld", total.records, total.torn, total.numbers);
+    printf(", at %ld\n", (long)lseek(fd, 0, SEEK_CUR));
 }
 
 static void many_readers_of_one(void) {
@@ -242,14 +244,19 @@ static void what_stat_says(void) {
     struct stat by_path, by_link, by_fd, by_empty;
     struct statx extended, of_fd;
     int fd = open_file();
-    printf("%d %d %d %d\n", stat(path(), &by_path), lstat(path(), &by_link), fstat(fd, &by_fd), fstatat(fd, "", &by_empty, AT_EMPTY_PATH));
-    printf("%d %d\n", statx(AT_FDCWD, path(), 0, STATX_BASIC_STATS, &extended), statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &of_fd));
+    printf("%d %d\n", stat(path(), &by_path), lstat(path(), &by_link));
+    printf("%d %d\n", fstat(fd, &by_fd), fstatat(fd, "", &by_empty, AT_EMPTY_PATH));
+    printf("%d\n", statx(AT_FDCWD, path(), 0, STATX_BASIC_STATS, &extended));
+    printf("%d\n", statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &of_fd));
     printf("%o size %ld links %ld regular %d user %d\n", by_path.st_mode & 0777, (long)by_path.st_size, (long)by_path.st_nlink,
            S_ISREG(by_path.st_mode), by_path.st_uid == geteuid());
-    printf("%o size %ld links %ld, enough blocks %d\n", extended.stx_mode & 0777, (long)extended.stx_size, (long)extended.stx_nlink,
-           extended.stx_blocks * 512 >= SIZE && by_fd.st_blocks * 512 >= SIZE);
-    printf("one file: %d %d %d %d %d\n", by_path.st_ino == by_fd.st_ino && by_path.st_dev == by_fd.st_dev,
-           by_link.st_ino == by_fd.st_ino, by_empty.st_ino == by_fd.st_ino, extended.stx_ino == by_fd.st_ino, of_fd.stx_ino == by_fd.st_ino);
+    printf("%o size %ld links %ld\n", extended.stx_mode & 0777, (long)extended.stx_size, (long)extended.stx_nlink);
+    printf("enough blocks %d\n", extended.stx_blocks * 512 >= SIZE && by_fd.st_blocks * 512 >= SIZE);
+    printf("one file: %d %d %d", by_path.st_ino == by_fd.st_ino && by_path.st_dev == by_fd.st_dev,
+           by_link.st_ino == by_fd.st_ino, by_empty.st_ino == by_fd.st_ino);
+    printf(" %d %d\n", extended.stx_ino == by_fd.st_ino, of_fd.stx_ino == by_fd.st_ino);
+    printf("at a low number: %d %d\n", dup2(fd, 9) == 9 && !fstat(9, &by_link) && by_link.st_ino == by_fd.st_ino,
+           !syscall(SYS_fstat, 9, &by_empty) && by_empty.st_nlink == 1 && by_empty.st_mtime == by_fd.st_mtime);
     printf("one time: %d %d\n", by_path.st_mtime == by_fd.st_mtime, extended.stx_mtime.tv_sec == by_fd.st_mtime);
     printf("bad pointer %ld %ld, empty path %ld\n", result_of(syscall(SYS_newfstatat, AT_FDCWD, path(), 8, 0)),
            result_of(syscall(SYS_newfstatat, AT_FDCWD, 8, &by_fd, 0)), result_of(stat("", &by_fd)));
@@ -270,11 +277,14 @@ static void flags(void) {
         else printf("%o: %o, close on exec %d\n", tried[i], fcntl(fd, F_GETFL) & ~(0100000 | O_NOFOLLOW), fcntl(fd, F_GETFD));
     }
     int fd = open_file();
-    printf("write %ld, cut %ld, allocate %ld\n", result_of(write(fd, "x", 1)), result_of(ftruncate(fd, 0)), result_of(fallocate(fd, 0, 0, 9)));
-    printf("locks %ld %ld %ld\n", result_of(flock(fd, LOCK_EX)), result_of(fcntl(fd, F_SETLK, &(struct flock){.l_type = F_RDLCK})),
+    printf("write %ld, cut %ld\n", result_of(write(fd, "x", 1)), result_of(ftruncate(fd, 0)));
+    printf("allocate %ld\n", result_of(fallocate(fd, 0, 0, 9)));
+    printf("locks %ld\n", result_of(flock(fd, LOCK_EX)));
+    printf("locks of ranges %ld %ld\n", result_of(fcntl(fd, F_SETLK, &(struct flock){.l_type = F_RDLCK})),
            result_of(fcntl(fd, F_SETLK, &(struct flock){.l_type = F_WRLCK})));
     printf("non-blocking %d %o\n", fcntl(fd, F_SETFL, O_NONBLOCK), fcntl(fd, F_GETFL) & O_NONBLOCK);
-    printf("advice %d, ahead %ld, sync %d\n", posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL), (long)readahead(fd, 0, 100), fsync(fd));
+    printf("advice %d, ahead %ld\n", posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL), (long)readahead(fd, 0, 100));
+    printf("sync %d\n", fsync(fd));
 }
 
 static void waiting(void) {
@@ -310,7 +320,8 @@ static void opened_again(void) {
         snprintf(name, sizeof name, i == 0 ? "/proc/self/fd/%d" : i == 1 ? "/dev/fd/%d" : "/proc/%2$d/fd/%1$d", fd, getpid());
         int again = open(name, O_RDONLY);
         show("from the start", buffer, read(again, buffer, 25));
-        printf("one file %d %d\n", fstat(again, &one) || stat(name, &other) || one.st_ino != other.st_ino, one.st_size == other.st_size);
+        printf("%d %d", fstat(again, &one), stat(name, &other));
+        printf(" one file %d %d\n", one.st_ino == other.st_ino, one.st_size == other.st_size);
         close(again);
     }
     dup2(fd, 0);

@@ -51,7 +51,7 @@ class Instruction(ctypes.Structure):
 
 
 class RuleRecord(ctypes.Structure):
-    """struct rule (filter.c)."""
+    """struct rule (filter_rules.h)."""
 
     _fields_ = [
         ("number", ctypes.c_uint16),
