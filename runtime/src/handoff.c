@@ -109,6 +109,14 @@ static void read_string(struct reader *reader, char *to, u64 room) {
     }
 }
 
+/* In place of what the command line says. */
+static void read_program(struct reader *reader, struct program_stack *stack, struct options *options) {
+    u32 size;
+    const char *path = read_text(reader, &size);
+    options->program_fd = (int)read_u32(reader);
+    if (path) options->program = stack_push(stack, path, size);
+}
+
 static void read_provisioned(struct reader *reader) {
     read_region(reader, &state.manifest);
     read_region(reader, &state.files);
@@ -120,21 +128,13 @@ static void read_provisioned(struct reader *reader) {
     if (broker) memcpy(state.broker, broker, sizeof state.broker);
 }
 
-/* The command line says the same, but everybody can have changed that. */
-static void read_program(struct reader *reader, struct program_stack *stack, struct options *options) {
-    u32 size;
-    const char *path = read_text(reader, &size);
-    if (path) options->program = stack_push(stack, path, size);
-    options->program_fd = (int)read_u32(reader) - 1;
-}
-
 void handoff_read(struct options *options, struct program_stack *stack) {
     struct region block = load(options->handoff_fd);
     SYS1(__NR_close, options->handoff_fd);
     struct reader reader = open_block(&block);
+    read_program(&reader, stack, options);
     read_list(&reader, stack, &stack->arguments);
     read_list(&reader, stack, &stack->environment);
-    read_program(&reader, stack, options);
     read_provisioned(&reader);
     if (reader.bad || reader.at != reader.end) refuse("the block with this program's arguments is not in order", 0);
     if (!stack->arguments.count) stack_add(stack, &stack->arguments, "", 0); /* as the kernel does */

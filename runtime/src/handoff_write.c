@@ -9,6 +9,7 @@
 
 #include "access.h"
 #include "descriptors.h"
+#include "exec_image.h"
 #include "state.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -114,13 +115,6 @@ static void put_files(struct writer *writer) {
     if (state.attester[0]) lock_give(&lock);
 }
 
-static void put_program(struct writer *writer, const char *path, int program_fd) {
-    long size = measure(writer, addr_of(path));
-    if (failed(size)) writer->error = size;
-    else put_sized(writer, path, (u64)size);
-    put_number(writer, (u32)(program_fd + 1));
-}
-
 static void put_provisioned(struct writer *writer) {
     put_sized(writer, ptr_of(state.manifest.at), state.manifest.size);
     put_files(writer);
@@ -162,7 +156,14 @@ static long make_inheritable(long fd) {
     return failed(error) ? error : SYS3(__NR_fcntl, fd, F_SETFD, 0);
 }
 
-long handoff_write(const char *path, int program_fd, char *const *arguments, char *const *environment) {
+static void put_program(struct writer *writer, const struct image *image) {
+    u64 size = strlen(image->path);
+    writer->room -= size + 1; /* the kernel counts it, and the path that it accepts is shorter than the least room */
+    put_sized(writer, image->path, size);
+    put_number(writer, (u32)image->program_fd);
+}
+
+long handoff_write(const struct image *image) {
     struct writer writer;
     long fd = create();
     if (failed(fd)) return fd;
@@ -170,9 +171,9 @@ long handoff_write(const char *path, int program_fd, char *const *arguments, cha
     writer.list_page = writer.text_page = 0;
     writer.room = room_for_words();
     write_header(&writer);
-    put_list(&writer, arguments);
-    put_list(&writer, environment);
-    put_program(&writer, path, program_fd);
+    put_program(&writer, image);
+    put_list(&writer, image->arguments);
+    put_list(&writer, image->environment);
     put_provisioned(&writer);
     write_tag(&writer);
     long error = writer.error ? writer.error : make_inheritable(fd);

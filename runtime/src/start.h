@@ -25,7 +25,7 @@ struct options {
 void options_parse(const struct kernel_stack *stack, struct options *out);
 
 /* The program's stack: argv and environment in secret memory, from the runtime's own words, the start block on start_fd or what
- * the process sealed that executed this image (handoff_fd). */
+ * the process sealed that executed this image (handoff_fd), which also says which program that is. */
 struct program_stack {
     u64 low, top; /* top: where strings begin */
     struct words arguments, environment;

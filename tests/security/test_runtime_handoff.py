@@ -148,9 +148,12 @@ def caught(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running, block
 
 
-def execute_with(running: Shell, block: Path, program: str = "/bin/echo") -> list[str]:
-    """A program of the tree executes the runtime with this block; what that says, and how it ends."""
-    running.say(f"{runtime_path()} --handoff-fd=3 -- {program} echo 3<{block}")
+def execute_with(running: Shell, block: Path) -> list[str]:
+    """A program of the tree executes the runtime with this block; what that says, and how it ends.
+
+    The block was made for /bin/echo. That counts, not what stands on the command line, where root could have changed it.
+    """
+    running.say(f"{runtime_path()} --handoff-fd=3 --program-fd=0 -- /bin/false false 3<{block}")
     lines = [running.hear()]
     while lines[-1] and not lines[-1].startswith("status "):
         lines.append(running.hear())
@@ -161,13 +164,6 @@ def test_a_block_of_the_tree_is_read(caught: tuple[Shell, Path]) -> None:
     """The control: the tree itself can read it, so what is refused below is refused for the reason given."""
     running, block = caught
     assert execute_with(running, block) == [running.secret, "status 0"]
-
-
-def test_a_block_is_for_its_program(caught: tuple[Shell, Path]) -> None:
-    """Whoever changes the command line on its way through the kernel changes nothing: the block says which program."""
-    running, block = caught
-    for program in ("/usr/bin/env", "/nowhere"):
-        assert execute_with(running, block, program) == [running.secret, "status 0"]
 
 
 def damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
