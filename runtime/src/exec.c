@@ -31,7 +31,7 @@ long execute(struct call *call) {
     SYS1(__NR_close, fd);
     if (failed(error)) return error;
     /* A program that executes the runtime starts an enclave of its own choice (cloister run inside an enclave): with the words that it
-     * gave, in the kernel's memory as for every enclave's start. It is of this tree: the guard gives it the key. */
+     * gave, in the kernel's memory as for every enclave's start. Without a sealed block it keeps no key of this tree. */
     if (runtime) return execute_in_kernel(call, path, arguments, environment);
     const struct image image = {.program_fd = -1, .path = path, .arguments = arguments, .environment = environment};
     return execute_image(call, &image);

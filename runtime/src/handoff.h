@@ -12,9 +12,12 @@
 
 /* Before the guards start: makes the tree's key, which guard 1 gets with its copy of the state. */
 void handoff_make_key(void);
-/* In a new image: gets the tree's key from the guard. Ends the process if the guard does not give it. Afterwards core files must be
- * forbidden or allowed anew (process_forbid_core_dumps). */
-void handoff_take_key(void);
+/* In a new image: gets the tree's key from the guard. Its command line came through ordinary memory, where an administrator may have
+ * changed it: an image without a block forgets the key, and ends the process if its tree executes nothing without one. So it does if
+ * the guard does not give it. Afterwards core files must be forbidden or allowed anew (process_forbid_core_dumps). */
+void handoff_take_key(bool has_block);
+/* The same for an image that says it has no guard, which may not be true. */
+void handoff_do_without_key(void);
 struct image;
 /* A descriptor (not close-on-exec) of the sealed block; or -E2BIG, -EFAULT as execve(2) has it, or another -errno. Writes no state,
  * uses less than 2 KiB of stack: runs in vfork children. */

@@ -73,12 +73,12 @@ static void add_words(struct program_stack *stack, struct words *list, const str
 }
 
 void stack_take_words(struct program_stack *stack, struct options *options, const struct words *environment) {
-    if (options->start_fd >= 0) {
-        block_take_from(options->start_fd, stack);
-        return;
-    }
     if (options->handoff_fd >= 0) {
         handoff_read(options, stack);
+        return;
+    }
+    if (options->start_fd >= 0) {
+        block_take_from(options->start_fd, stack);
         return;
     }
     add_words(stack, &stack->arguments, &options->arguments);

@@ -28,7 +28,7 @@ void secret_wipe(u64 start, u64 length, u8 *residency) { (void)residency, memset
 static int locks_held;
 void lock_take(struct lock_guard *guard, bool blocked) { guard->blocked = blocked, locks_held++; }
 void lock_give(struct lock_guard *guard) { guard->blocked = false, locks_held--; }
-long rt_ask_key(u8 key[AEAD_KEY]) { return key ? -ENOSYS : 0; }
+long rt_ask_key(u8 key[AEAD_KEY], u64 vdso, u64 size) { return (void)vdso, (void)size, key ? -ENOSYS : 0; }
 void fail(int code, const char *what, long error, const char *fix) {
     (void)fix;
     printf("refused %ld: %s\n", error, what);
