@@ -1,12 +1,14 @@
 """Inspects the built runtime as a stranger would: from its bytes alone.
 
 1. No segment is writable and executable; the stack is not executable; nothing is relocated or loaded dynamically.
-2. The kernel is entered only from the gate (entry.S): every `syscall`, hidden ones included, stands between the
-   symbols gate_start and gate_end. The seccomp filter exempts exactly that range, so an entry elsewhere would be
-   trapped, and one more inside it would be a way around the filter.
-3. No other way into the kernel (`int`, `sysenter`), and no vector, mask or floating-point register: the runtime runs
-   between two instructions of a program, whose registers it does not save. The one exception, between the symbols
-   vector_start and vector_end, saves each that it uses before anything else, and restores it after everything else.
+2. The kernel is entered only from the gate (entry.S): every `syscall` stands between the symbols gate_start and
+   gate_end, and there no bytes of another instruction are one. The seccomp filter exempts exactly that range: one more
+   inside it would be a way around the filter. Outside it the bytes may stand inside other instructions, as they do by
+   chance in a large program: whoever jumps there is trapped, as the program itself is.
+3. No other way into the kernel (`int`, `sysenter`; the filter kills who makes a 32-bit system call), no vector, mask
+   or floating-point register: the runtime runs between two instructions of a program, whose registers it does not save.
+   The one exception, between the symbols vector_start and vector_end, saves each that it uses before anything else, and
+   restores it after everything else.
 4. The entry point is text, and the whole stays small enough to read.
 5. What it can write begins as zeros, not as bytes of the file: the guard recognises the runtime by what it cannot write
    (guard_key.c).
@@ -33,9 +35,6 @@ SIZE_LIMIT = 192 << 10
 
 READ, WRITE, EXECUTE = 4, 2, 1
 SYSCALL = b"\x0f\x05"
-OTHER_BYTES = {"sysenter": b"\x0f\x34"}
-"""Not looked for: the bytes of `int $0x80` inside other instructions, which calls of a large program hold by chance. The
-filter kills whoever makes a 32-bit system call (filter.c, `build`)."""
 DYNAMIC_SECTIONS = {"SHT_REL", "SHT_RELA", "SHT_RELR", "SHT_DYNAMIC", "SHT_DYNSYM", "SHT_HASH", "SHT_GNU_HASH"}
 DYNAMIC_SEGMENTS = {"PT_DYNAMIC", "PT_INTERP", "PT_TLS"}
 INSTRUCTION = re.compile(
@@ -156,21 +155,16 @@ def entry_findings(binary: Binary) -> Iterator[str]:
         yield "no gate_start and gate_end symbols, so the gate cannot be found"
     declared = {i.address for i in binary.instructions if i.mnemonic == "syscall"}
     for address in raw_places(binary, SYSCALL):
-        if address not in binary.gate:
-            how = (
-                "a syscall instruction" if address in declared else "the bytes of a syscall inside another instruction"
-            )
-            yield f"{address:#x}: {how} outside the gate"
-        elif address not in declared:
+        if address in binary.gate and address not in declared:
             yield f"{address:#x}: the bytes of a syscall inside another instruction of the gate"
+        elif address not in binary.gate and address in declared:
+            yield f"{address:#x}: a syscall instruction outside the gate"
     for address in sorted(declared - set(raw_places(binary, SYSCALL))):
         yield f"{address:#x}: a syscall instruction outside every loaded executable segment"
 
 
 def other_entry_findings(binary: Binary) -> Iterator[str]:
-    """Interrupts and the like, whether they are instructions or only bytes that one could jump to."""
-    for name, pattern in OTHER_BYTES.items():
-        yield from (f"{address:#x}: the bytes of {name}" for address in raw_places(binary, pattern))
+    """Interrupts and the like."""
     for one in binary.instructions:
         if OTHER_ENTRIES.fullmatch(one.mnemonic):
             yield f"{one.address:#x}: {one.mnemonic} {one.operands}".rstrip()

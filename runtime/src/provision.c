@@ -10,7 +10,7 @@
 #include "manifest.h"
 #include "state.h"
 
-enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900, AGAIN_SECONDS = 12 };
+enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900, REFRESH_SECONDS = 10 };
 
 struct hello {
     u32 abi, flags;
@@ -177,7 +177,7 @@ long provision_refresh(void) {
     struct statement statement;
     struct talk again;
     struct reader plain;
-    long error = talk_open(&again, AGAIN_SECONDS);
+    long error = talk_open(&again, REFRESH_SECONDS); /* the program's other threads wait for the lock meanwhile */
     if (failed(error)) return -EAGAIN;
     error = make_statement(&statement, private_key);
     if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, &statement, sizeof statement);

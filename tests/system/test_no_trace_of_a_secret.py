@@ -8,7 +8,7 @@ import secrets
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +131,7 @@ def check(stage: Stage, found: Sampled, mode: str) -> None:
     assert set(found.output.splitlines()) == stage.expected, found.errors
     assert found.total("looks") >= LOOKS, found.counts
     assert found.counts[GUARD]["looks"] > 0
+    assert not any(found.counts[name]["attached"] for name in (*KINDS, "bash", "sleep") if name in found.counts)
     assert found.total("bytes refused") > 0, "no secret memory was there when it was looked at"
 
 
@@ -165,12 +166,9 @@ def test_no_byte_is_found_in_ten_starts(stage: Stage, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_no_byte_is_found_in_a_hundred_starts(
-    stage: Stage, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_no_byte_is_found_in_a_hundred_starts(stage: Stage, tmp_path: Path) -> None:
     tally = started(stage, 100, tmp_path / "place")
-    for what, times in tally.items():
-        record_property(what, times)
+    print(tally)  # noqa: T201 - `pytest -s` shows how much was looked at
     assert tally["attached"] > 0
     assert tally["attach refused"] > 100
 

@@ -132,6 +132,7 @@ def sampled(play: Any, tool: Path) -> Sampled:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_play_shows_every_step(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, SCRIPT, tmp_path / "stage"],
@@ -235,6 +236,7 @@ def test_a_table_that_the_host_changed_is_not_used(play: Any) -> None:
         table.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_changed_byte_of_the_study_s_session_stops_both_keys(play: Any, tmp_path: Path) -> None:
     """A broker of its own, to which the hospitals bring the same sessions, and the study one with a byte changed."""
     session = (play.directory / "study" / "session.yaml").read_text()
