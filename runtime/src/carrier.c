@@ -38,12 +38,6 @@ long talk_open(struct talk *talk, u64 seconds) {
     return 0;
 }
 
-void talk_limit(const struct talk *talk, u64 seconds) {
-    const u64 time[2] = {seconds, 0};
-    SYS5(__NR_setsockopt, talk->fd, SOCKET_LEVEL, RECEIVE_TIME, time, sizeof time);
-    SYS5(__NR_setsockopt, talk->fd, SOCKET_LEVEL, SEND_TIME, time, sizeof time);
-}
-
 static long send_all(int fd, const void *bytes, u64 size) {
     for (u64 done = 0; done < size;) {
         long n = SYS6(__NR_sendto, fd, addr_of(bytes) + done, size - done, NO_SIGNAL, 0, 0);
