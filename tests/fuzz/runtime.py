@@ -1,7 +1,7 @@
 """The runtime's C readers under mutation: `python -m tests.fuzz.runtime [--seconds 120] [--seed 1]`.
 
-No coverage guides it, so half of all inputs are changed where it matters: at the lengths. Beside the sanitizers there is
-a second judge: what is taken and what is refused is decided again here, and by cloister's own reader of manifests.
+No coverage guides it, so many changes are made where it matters: at the lengths. Beside the sanitizers there is another
+judge: what is taken and what is refused is decided again here, and by cloister's own reader of manifests.
 """
 
 import argparse
@@ -22,13 +22,18 @@ from cloister.errors import ParseError
 from cloister.launch import _abi
 from cloister.measure.software import Manifest
 
-__all__ = ["INPUTS", "Input", "asked", "expected", "inputs", "main", "readers"]
+__all__ = ["INPUTS", "RUNTIME", "Input", "asked", "expected", "inputs", "main", "readers"]
 
 Input = tuple[str, bytes]
 """What it is, by the letter in runtime_readers.c, and its bytes."""
-SANITIZED: Final = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GNU_SOURCE")
+SANITIZED: Final = (
+    "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GNU_SOURCE",
+    "-fno-sanitize=nonnull-attribute",  # of the C library's memcpy: the runtime's takes no bytes from nowhere
+)  # fmt: skip
 LINKED: Final = ("aead", "hmac", "hpke", "normalise", "sha2", "x25519")
-LENGTHS: Final = (0, 1, 2, 3, 31, 32, 33, 255, 256, 4094, 4095, 4096, 65535, 65536, 65537, 1 << 20, 1 << 23, (1 << 31) - 1)
+LENGTHS: Final = (
+    0, 1, 2, 3, 31, 32, 33, 255, 256, 4094, 4095, 4096, 65535, 65536, 65537, 1 << 20, 1 << 23, (1 << 31) - 1,
+)  # fmt: skip
 """Besides those near 2**32."""
 BATCH: Final = 2000
 WORD: Final = 4
@@ -43,7 +48,7 @@ def handed_on(arguments: Sequence[bytes], variables: Sequence[bytes], *regions: 
     """The plain text of a block (runtime/src/handoff.h)."""
     last = struct.pack("<I", 0xFFFFFFFF)
     lists = b"".join(map(text, arguments)) + last + b"".join(map(text, variables)) + last
-    return lists + b"".join(map(text, regions)) + b"d" * 32 + b"b" * 32
+    return text(b"/bin/program") + last + lists + b"".join(map(text, regions)) + b"d" * 32 + b"b" * 32
 
 
 FILES: Final = {b"/run/key": b"k" * 100, b"/etc/empty": b"", b"/a": b"x"}
@@ -68,10 +73,12 @@ INPUTS: Final[dict[str, tuple[bytes, ...]]] = {
 """Kind to whole inputs of it."""
 
 
-def readers() -> Path:
-    """The program."""
+def readers(before: Path | None = None) -> Path:
+    """The program. What stands in the directory `before` is taken in place of the runtime's own files."""
     sources = [Path(__file__).with_name("runtime_readers.c"), HERE / "gate.c"]
-    return compile_c("runtime-readers", [*sources, *(RUNTIME / "src" / f"{name}.c" for name in LINKED)], [*SANITIZED])
+    sources += [RUNTIME / "src" / f"{name}.c" for name in LINKED]
+    changed = [] if before is None else ["-iquote", str(before)]
+    return compile_c(f"runtime-readers{len(changed)}", sources, [*SANITIZED, *changed])
 
 
 def asked(program: Path, given: Sequence[Input]) -> list[str]:
@@ -133,34 +140,26 @@ def manifest(data: bytes) -> str | None:
 
 
 def start_block(data: bytes, *, renewed: bool) -> str | None:
-    """By the format's description in cloister_abi.h; None where the directory decides."""
-    words, directory = _Words(data), b""
+    """By the format's description in cloister_abi.h; None where it says a directory, which may be there or not."""
+    words = _Words(data)
     try:
-        counts = words.number(), words.number()
-        if max(counts) > _abi.START_MAX_STRINGS:
-            return "refused"
-        for _ in range(sum(counts)):
-            words.text()
-        if words.data or renewed:
-            directory = words.text()
-            left, files = words.data, words.number()
-            if files > _abi.START_MAX_STRINGS:
-                return "refused"
-            for _ in range(2 * files):
-                words.text()
-        elif not renewed:
-            return f"{counts[0]} {counts[1]} 0"
+        arguments, variables = words.count(), words.count()
+        words.texts(arguments + variables)
+        if not words.data and not renewed:
+            return f"{arguments} {variables} 0"
+        if words.text() and not renewed:
+            return None
+        size, files = len(words.data), words.count()
+        words.texts(2 * files)
     except EOFError:
-        return "refused" if not directory or renewed else None
+        return "refused"
     if words.data:
-        return "refused" if not directory or renewed else None
-    if renewed:
-        return str(files)
-    return None if directory else f"{counts[0]} {counts[1]} {len(left) if files else 0}"
+        return "refused"
+    return str(files) if renewed else f"{arguments} {variables} {size if files else 0}"
 
 
 class _Words:
-    """Bytes, front to back; EOFError where there are not enough."""
+    """Bytes, front to back; EOFError where there are not enough, or a count is too large."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -174,8 +173,18 @@ class _Words:
     def number(self) -> int:
         return int.from_bytes(self.take(WORD), "little")
 
+    def count(self) -> int:
+        found = self.number()
+        if found > _abi.START_MAX_STRINGS:
+            raise EOFError
+        return found
+
     def text(self) -> bytes:
         return self.take(self.number())
+
+    def texts(self, count: int) -> None:
+        for _ in range(count):
+            self.text()
 
 
 def main() -> int:
