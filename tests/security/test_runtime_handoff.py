@@ -151,7 +151,7 @@ def caught(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def execute_with(running: Shell, block: Path) -> list[str]:
     """A program of the tree executes the runtime with this block; what that says, and how it ends.
 
-    The block was made for /bin/echo. That counts, not what stands on the command line, where root could have changed it.
+    The block was made for /bin/echo. That counts, not what the command line says, where root could have changed it.
     """
     running.say(f"{runtime_path()} --handoff-fd=3 --program-fd=0 -- /bin/false false 3<{block}")
     lines = [running.hear()]
