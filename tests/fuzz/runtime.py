@@ -1,10 +1,11 @@
-"""The runtime's C readers under mutation: `python -m tests.fuzz.runtime [--seconds 120] [--seed 1]`.
+"""The runtime's C readers under mutation: `python -m tests.fuzz.runtime [--seconds 120] [--again FILE]`.
 
 No coverage guides it, so many changes are made where it matters: at the lengths. Beside the sanitizers there is another
 judge: what is taken and what is refused is decided again here, and by cloister's own reader of manifests.
 """
 
 import argparse
+import hashlib
 import random
 import struct
 import subprocess
@@ -22,7 +23,7 @@ from cloister.errors import ParseError
 from cloister.launch import _abi
 from cloister.measure.software import Manifest
 
-__all__ = ["INPUTS", "RUNTIME", "Input", "asked", "expected", "inputs", "main", "readers"]
+__all__ = ["INPUTS", "RUNTIME", "Input", "asked", "asked_one_by_one", "expected", "inputs", "main", "readers"]
 
 Input = tuple[str, bytes]
 """What it is, by the letter in runtime_readers.c, and its bytes."""
@@ -187,26 +188,47 @@ class _Words:
             self.text()
 
 
+def asked_one_by_one(program: Path, given: Sequence[Input]) -> Input | None:
+    """The first that ends the program, or is judged in another way than here."""
+    try:
+        answers = asked(program, given)
+    except AssertionError as error:
+        if len(given) == 1:
+            print(error)  # noqa: T201 - for the log
+            return given[0]
+        return next(filter(None, (asked_one_by_one(program, [one]) for one in given)), given[-1])
+    for one, said in zip(given, answers, strict=True):
+        wanted = expected(*one)
+        if wanted not in {None, said}:
+            print(f"the runtime says {said!r}, {wanted!r} was expected")  # noqa: T201 - for the log
+            return one
+    return None
+
+
 def main() -> int:
     """Until the time is over, or something is found."""
     made = argparse.ArgumentParser(prog="python -m tests.fuzz.runtime", description="Fuzz the runtime's C readers.")
     made.add_argument("--seconds", type=float, default=120)
-    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--seed", type=int, default=None, help="for the same inputs again (default: others each time)")
+    made.add_argument("--found", type=Path, default=Path(), help="the directory for an input that was found")
+    made.add_argument("--again", type=Path, help="try this one input that was found")
     args = made.parse_args()
     program, end, tried = readers(), time.monotonic() + args.seconds, 0
+    if args.again:
+        data = args.again.read_bytes()
+        return 1 if asked_one_by_one(program, [(chr(data[0]), data[1:])]) else 0
     chance = random.Random(args.seed)  # noqa: S311 - repeatable is what it must be
-    taken: dict[str, int] = dict.fromkeys(INPUTS, 0)
-    while time.monotonic() < end:
-        given = [*inputs(chance, BATCH)]
-        for (kind, data), said in zip(given, asked(program, given), strict=True):
-            wanted = expected(kind, data)
-            if wanted not in {None, said}:
-                print(f"{kind} {data.hex()}: the runtime says {said!r}, {wanted!r} was expected")  # noqa: T201
-                return 1
-            taken[kind] += said != "refused"
+    found = None
+    while found is None and time.monotonic() < end:
+        found = asked_one_by_one(program, [*inputs(chance, BATCH)])
         tried += BATCH
-    print(f"{tried} inputs, nothing found; taken: {taken}")  # noqa: T201
-    return 0
+    print(f"stat::number_of_executed_units: {tried}")  # noqa: T201 - as libFuzzer has it
+    if found is None:
+        return 0
+    path = args.found / f"crash-{hashlib.sha256(found[1]).hexdigest()[:16]}"
+    path.write_bytes(found[0].encode() + found[1])
+    print(f"Test unit written to {path}")  # noqa: T201 - as libFuzzer has it
+    return 1
 
 
 if __name__ == "__main__":

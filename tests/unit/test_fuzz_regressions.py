@@ -13,6 +13,8 @@ from tests.forge.plain import plainly_verified
 from cloister import _cbor, _json
 from cloister._cose import CoseSign1
 from cloister._der import oid_of
+from cloister.app.flow.record import read_flow
+from cloister.app.flow.text import draw_text
 from cloister.appraise import corim
 from cloister.appraise.corim_values import read_corim
 from cloister.appraise.judge import judge
@@ -96,6 +98,14 @@ REFUSED: dict[str, tuple[Callable[[Any], object], Any, type[Exception], str]] = 
         Recipient.of_jwk,
         {"kty": "RSA", "alg": "RSA-OAEP-256", "e": "AQAB", "n": _base64url.encode(b"\x80" + bytes(255))},
         ParseError, "are no RSA key",
+    ),
+    # seconds, and gigabytes for a record of 10,000 lines: in each row a column for everybody who is named anywhere
+    "a flow of strangers": (
+        lambda data: draw_text(read_flow(data)),
+        b"\n".join(
+            b'{"time":"2026-01-01T00:00Z","from":"%d","to":"","kind":"","sha256":"","size":0}' % n for n in range(2000)
+        ),
+        ParseError, "2001 parties",
     ),
     # InvalidVersion, which is no ValueError
     "a secret of kind x509 with a certificate of version 2": (
