@@ -106,7 +106,7 @@ def loop() -> asyncio.AbstractEventLoop:
 
 
 def answer(data: bytes) -> bytes | None:
-    """The answer's body; None for what the HTTP server refuses itself. Broken if the service calls it its own failure."""
+    """The answer's body; None for what the HTTP server refuses itself. Broken where the service calls it a failure."""
     here = running()
     scope, body = request(data, here)
     if scope is None:

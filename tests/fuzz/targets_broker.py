@@ -39,8 +39,6 @@ __all__ = ["BROKER", "PLANTED"]
 
 PLANTED: Final = b"plantedsecretvalue"
 """Stands as a secret's value in the seeds. No refusal quotes it."""
-SLOW: Final = 3.0
-"""Seconds. PyYAML's scanner is written in Python: 64 KiB that are read to the end take it one."""
 INTACT: Final = frozenset({Grade.INTACT, Grade.TORN})
 
 
@@ -163,11 +161,11 @@ BROKER: Final[dict[str, tuple[Reader, ...]]] = {
     "session": (
         Reader(
             covers=("broker.session.read.parse_session", "broker.session.read_document.session_of_document"),
-            read=session, refusals=(PolicyError,), never_quoted=PLANTED, seconds=SLOW,
+            read=session, refusals=(PolicyError,), never_quoted=PLANTED,
         ),
         Reader(
             covers=("broker.session.yaml_nodes.read_yaml",), read=lambda data: read_yaml(data, "x"),
-            refusals=(PolicyError,), never_quoted=PLANTED, seconds=SLOW,
+            refusals=(PolicyError,), never_quoted=PLANTED,
         ),
     ),
     "canonical": (

@@ -80,7 +80,7 @@ def check_certificate(pem: bytes) -> None:
     try:
         certificate = x509.load_pem_x509_certificate(found[0])
         same = public_der(certificate.public_key()) == public_der(key.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise ValueError("the first certificate cannot be read") from None
     if not same:
         raise ValueError("the first certificate is not of the private key that stands before it")
