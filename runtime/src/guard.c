@@ -35,7 +35,7 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 enum {
     STACK_SIZE = 32 << 10,
     CHILD_SIGNAL = 17,
-    STOP_SIGNAL = 19, STOP_PATIENCE = 2000, /* waits of some 70 microseconds */
+    STOP_SIGNAL = 19, STOP_PATIENCE = 10000, /* waits of some 70 microseconds */
     TRACE_FAMILY = PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC |
                    PTRACE_O_TRACESECCOMP,
 };
@@ -81,8 +81,8 @@ static bool attach(long pid) {
     int status = 0;
     long stopped = SYS4(__NR_ptrace, PTRACE_ATTACH, pid, 0, 0);
     for (u32 waited = 1; !failed(stopped) && (stopped = SYS4(__NR_wait4, pid, &status, __WALL | WNOHANG, 0)) == 0; waited++) {
-        SYS2(__NR_nanosleep, moment, 0);
         if (waited % STOP_PATIENCE == 0) SYS2(__NR_kill, pid, STOP_SIGNAL);
+        SYS2(__NR_nanosleep, moment, 0);
     }
     if (failed(stopped) || !has_stopped(status)) return false;
     bool kept = !failed(SYS4(__NR_ptrace, PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL));
