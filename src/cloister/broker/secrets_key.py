@@ -37,7 +37,7 @@ class KeyEncryption(Protocol):
 
     @property
     def identifier(self) -> str:
-        """Tells this key from others, without saying anything about it."""
+        """Tells this key from others, for people and for the database, without saying anything about it."""
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         """The key, for storage."""
@@ -52,7 +52,7 @@ class FileKey:
     def __init__(self, key: bytes) -> None:
         self._key = key
         digest = hashlib.sha256(b"cloister key-encryption key\n" + key).hexdigest()
-        self.identifier = digest[:16]
+        self.identifier = f"file {digest[:16]}"
 
     @classmethod
     def open(cls, path: Path) -> "FileKey":

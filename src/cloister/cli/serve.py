@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from cloister.cli._serve_keys import add_kek_option, keks_of
 from cloister.cli._serve_start import announced, appraiser_maker, listening
 from cloister.cli._verify_inputs import add_trust_options
 from cloister.errors import UsageError
@@ -25,7 +26,9 @@ examples:
   cloister serve --verifier                      # results only (passport)
   cloister serve --broker --verifier-key verifier-public.pem   # secrets only
 
-Several replicas: the same --database, a copy of STATE/kek in each --state.
+Several replicas: the same --database, a copy of STATE/kek in each --state, or
+one --kek kms=... SIGHUP reads --policy, --collateral, --endorsement and
+--trust-... again.
 
 exit codes:
     0  stopped by SIGTERM
@@ -47,6 +50,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         "--state", metavar="DIR", default=DEFAULT_STATE, help=f"keys and logs (default: {DEFAULT_STATE})"
     )
     parser.add_argument("--database", metavar="URL", default="", help="postgresql://... (default: SQLite in --state)")
+    add_kek_option(parser)
     parser.add_argument("--verifier", action="store_true", help="only verify: results, no secrets")
     parser.add_argument("--broker", action="store_true", help="only release: for results of --verifier-key")
     parser.add_argument(
@@ -73,25 +77,27 @@ def run(args: argparse.Namespace) -> int:
     try:
         from cloister.serve.first_start import sha256_of  # noqa: PLC0415 - an extra
         from cloister.serve.journal import Journal  # noqa: PLC0415
+        from cloister.serve.reload import Reloading  # noqa: PLC0415
         from cloister.serve.server import bind, run_until_stopped, server_for  # noqa: PLC0415
         from cloister.serve.service import Service, Settings  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(f"`cloister serve` needs an extra: pip install 'cloister[serve]' ({error.name})") from error
     check(args)
     host, port = address_of(args.listen)
-    appraiser, state = appraiser_maker(args), Path(args.state).expanduser()
+    journal, state = Journal(), Path(args.state).expanduser()
+    reloading = Reloading(lambda: appraiser_maker(args), journal.write)
     verifier_keys = tuple(key for file in args.verifier_key for key in read_verification_keys(Path(file)))
     how = listening(args, state, host)
     settings = Settings(
-        state=state, appraiser=appraiser, database=args.database, verifier_keys=verifier_keys,
+        state=state, appraiser=reloading.appraiser, database=args.database, verifier_keys=verifier_keys,
         verifier=args.verifier or not args.broker, broker=args.broker or not args.verifier,
-        secure_cookie=not args.unsafe_plain_http,
+        secure_cookie=not args.unsafe_plain_http, keks=keks_of(args),
         certificate="" if how.certificate is None else sha256_of(how.certificate).hex(),
     )  # fmt: skip
-    service = Service(settings, Journal())
+    service = Service(settings, journal)
     try:
         server = server_for(service.application, how)
-        with bind(host, port) as listener:
+        with bind(host, port) as listener, reloading.on_hangup():
             announced(service, how, listener.getsockname()[:2], args)
             run_until_stopped(server, listener)
     finally:

@@ -1,11 +1,11 @@
 """The first start: keys, a certificate, an administrator's token. Every later start finds them.
 
-    STATE/kek            the key-encryption key: copy it to every replica, keep a copy elsewhere
+    STATE/kek            the key-encryption key, if it is a file: copy it to every replica, keep a copy elsewhere
     STATE/tls.pem, tls-key.pem    a self-signed certificate, if none is given
     STATE/audit.pem, audit.log    this replica's audit log and the key that signs it
     STATE/broker.db      the database, if none is given
 
-What replicas share stands in the database, under the key-encryption key: the key that signs results, the key of
+What replicas share stands in the database, under the database's key: the key that signs results, the key of
 challenges. The administrator's token is shown once; its SHA-256 is what is kept.
 """
 
@@ -24,17 +24,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cloister.broker.secrets_key import FileKey, KeyEncryption
+from cloister.broker.secrets_key import KeyEncryption
 from cloister.broker.store import Store
 from cloister.errors import UsageError
 from cloister.result.algorithms import Algorithm
 from cloister.result.keys import read_signing_key, write_signing_key
 from cloister.result.signing import SigningKey
 
-__all__ = ["Shared", "State", "self_signed", "sha256_of", "shared"]
+__all__ = ["SHARED", "Shared", "State", "self_signed", "setting_context", "sha256_of", "shared"]
 
 DAYS: Final = 825
 SIGNING, CHALLENGES, ADMINISTRATOR = "verifier-key", "challenge-key", "administrator-token-sha256"
+SHARED: Final = (SIGNING, CHALLENGES)
+"""The settings that are wrapped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +60,6 @@ class State:
                 raise UsageError(f"{directory}: others may look into it; run `chmod 700 {directory}`")
         except OSError as error:
             raise UsageError(f"cannot make {directory}: {error.strerror}") from error
-
-    def key_encryption(self) -> FileKey:
-        """The key-encryption key."""
-        return FileKey.open(self.directory / "kek")
 
     def audit_key(self) -> SigningKey:
         """The key that signs this replica's audit log; its public part stands beside it, for `cloister log verify`."""
@@ -98,9 +96,14 @@ def shared(store: Store, key: KeyEncryption) -> Shared:
 
 
 def _wrapped(store: Store, key: KeyEncryption, name: str, make: Callable[[], bytes]) -> bytes:
-    context = f"setting {name}".encode()
+    context = setting_context(name)
     known = store.setting(name) or store.set_once(name, key.wrap(make(), context))
     return key.unwrap(known, context)
+
+
+def setting_context(name: str) -> bytes:
+    """What a wrapped setting is bound to."""
+    return f"setting {name}".encode()
 
 
 def private_file(path: Path, data: bytes) -> None:

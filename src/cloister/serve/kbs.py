@@ -22,7 +22,7 @@ from cloister.broker.provision_forms import JSON
 from cloister.broker.secrets_vault import check_name
 from cloister.broker.store import Store
 from cloister.errors import CloisterError, NotAttested, UsageError
-from cloister.serve.appraiser import Appraiser
+from cloister.serve.appraiser import Appraising
 from cloister.serve.body import read_body
 from cloister.serve.journal import note, request_id
 from cloister.serve.kbs_messages import parse_attestation, parse_request
@@ -45,7 +45,7 @@ class KbsApi:
     store: Store
     workers: Workers
     secure_cookie: bool
-    appraiser: Appraiser | None
+    appraiser: Appraising | None
     broker: Broker | None
 
     def routes(self) -> list[Route]:

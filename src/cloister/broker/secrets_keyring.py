@@ -1,0 +1,163 @@
+"""The database's own key, which the key-encryption key wraps: opened once at the start, then in memory.
+
+    settings `database-key`       which of them is in use: its identifier
+    settings `database-key ID`    the key, wrapped; in front of it, which key-encryption key wraps it
+    every other wrapped key       MARK | the 8 bytes of ID | as `secrets_key.sealed` has it
+
+So a TPM or key service is asked once for each process, not for each release, and may be away for as long as the process
+lives. While the key-encryption key is being changed there are two database keys, and every wrapped key names its own.
+What has no mark is older than this module, and stands directly under a key-encryption key that is a file.
+"""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+from cloister.broker.secrets_key import KEY_BYTES, FileKey, KeyEncryption, SecretUnreadable, sealed, unsealed
+from cloister.broker.store import Store
+from cloister.errors import Undecided
+
+__all__ = ["IN_USE", "MARK", "Keyring", "key_row", "marked", "new_key", "wrapping"]
+
+MARK: Final = b"ck1\0"
+IDENTIFIER: Final = 8
+IN_USE: Final = "database-key"
+QUIET_SECONDS: Final = 5.0
+"""How long a key that could not be opened is not tried again: a key service that hangs must not hold every request."""
+LONGEST_NAME: Final = 512
+NAME: Final = re.compile(r"[0-9a-f]{16}")
+
+
+class Keyring:
+    """The database's keys, as a `KeyEncryption`: wraps under the one in use, unwraps under whichever was used.
+
+    `keks`: the key-encryption keys at hand, the one for new database keys first. Methods raise SecretUnreadable for
+    what was changed or is under a key that is not at hand, other Undecided if a key-encryption key cannot be asked now.
+    """
+
+    def __init__(
+        self, store: Store, keks: Sequence[KeyEncryption], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store, self._keks, self._clock = store, tuple(keks), clock
+        self._known: dict[str, bytes] = {}
+        self._failed: dict[str, tuple[float, Undecided]] = {}
+        self._asking = threading.Lock()
+
+    @property
+    def identifier(self) -> str:
+        """Of the key in use, which is made if there is none yet."""
+        found = self._store.setting(IN_USE)
+        if found is None:
+            made, wrapped = new_key(self._keks[0])
+            self._store.set_once(key_row(made), wrapped)
+            found = self._store.set_once(IN_USE, made.encode())  # another replica may have been faster
+        name = found.decode("ascii", "replace")
+        if not NAME.fullmatch(name):
+            raise SecretUnreadable("the database names no key that is in use: it was changed")
+        return name
+
+    def open(self, name: str) -> None:
+        """Open a database key now, so that nothing has to be asked for it later."""
+        self._key(name)
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        """Under the key in use: the database is asked which, for another process may be changing it."""
+        name = self.identifier
+        return marked(name) + sealed(self._key(name), key, b"key\n" + context)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """The key."""
+        if not wrapped.startswith(MARK):
+            return self._unmarked(wrapped, context)
+        start = len(MARK) + IDENTIFIER
+        return unsealed(self._key(wrapped[len(MARK) : start].hex()), wrapped[start:], b"key\n" + context)
+
+    def _unmarked(self, wrapped: bytes, context: bytes) -> bytes:
+        """Only a file can have wrapped it; a TPM or key service is not asked about what cannot be its own."""
+        for kek in self._keks:
+            if isinstance(kek, FileKey):
+                try:
+                    return kek.unwrap(wrapped, context)
+                except SecretUnreadable:
+                    continue
+        raise SecretUnreadable("what the database holds was changed, or is under a key file that is not given")
+
+    def _key(self, name: str) -> bytes:
+        """A database key. Known ones are found without waiting for others that are being asked for."""
+        found = self._known.get(name)
+        if found is None:
+            with self._asking:
+                found = self._known.get(name) or self._known.setdefault(name, self._opened(name))
+        return found
+
+    def _opened(self, name: str) -> bytes:
+        until, failure = self._failed.get(name, (0.0, Undecided("")))
+        if self._clock() < until:
+            raise failure.with_traceback(None)
+        try:
+            return self._unwrapped(name)
+        except Undecided as error:
+            self._failed[name] = (self._clock() + QUIET_SECONDS, error)
+            raise
+
+    def _unwrapped(self, name: str) -> bytes:
+        stored = self._store.setting(key_row(name))
+        if stored is None:
+            raise SecretUnreadable("what the database holds names a key that is not there: it was changed")
+        holder, wrapped = wrapping(stored)
+        for kek in self._keks:
+            if kek.identifier == holder:
+                return _checked(kek.unwrap(wrapped, _context(name)))
+        at_hand = ", ".join(kek.identifier for kek in self._keks)
+        raise SecretUnreadable(f"the database's key is under {holder}; at hand is {at_hand}")
+
+    def __repr__(self) -> str:
+        return f"Keyring({', '.join(kek.identifier for kek in self._keks)})"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: pickles and copies travel."""
+        raise TypeError("a keyring is not pickled or copied")
+
+
+def new_key(kek: KeyEncryption) -> tuple[str, bytes]:
+    """The identifier of a new database key, and what to store. It is opened once before anyone relies on it.
+
+    Undecided if the key-encryption key cannot be asked, or does not give back what it was given.
+    """
+    name, key = os.urandom(IDENTIFIER).hex(), os.urandom(KEY_BYTES)
+    wrapped = kek.wrap(key, _context(name))
+    if kek.unwrap(wrapped, _context(name)) != key:
+        raise Undecided(f"{kek.identifier} does not give back what it was given; nothing was stored under it")
+    return name, kek.identifier.encode() + b"\n" + wrapped
+
+
+def key_row(name: str) -> str:
+    """The setting that has a database key, wrapped."""
+    return f"{IN_USE} {name}"
+
+
+def marked(name: str) -> bytes:
+    """How everything begins that is wrapped under this database key."""
+    return MARK + bytes.fromhex(name)
+
+
+def wrapping(stored: bytes) -> tuple[str, bytes]:
+    """Which key-encryption key wraps a stored database key, and the wrapped key. SecretUnreadable if it is no such."""
+    holder, found, wrapped = stored.partition(b"\n")
+    text = holder.decode("ascii", "replace")
+    if not found or len(text) > LONGEST_NAME or not text.isprintable():
+        raise SecretUnreadable("the database's key is not what was stored: it was changed")
+    return text, wrapped
+
+
+def _context(name: str) -> bytes:
+    return f"database key {name}".encode()
+
+
+def _checked(key: bytes) -> bytes:
+    if len(key) != KEY_BYTES:
+        raise SecretUnreadable("the database's key has another length than it was made with")
+    return key
