@@ -169,7 +169,8 @@ def test_a_broker_asks_once_and_serves_while_the_service_is_away(service: KeySer
         assert not (state / "kek").exists()
         stored = b"".join(file.read_bytes() for file in state.glob("broker.db*"))
         keys = [body["plaintext"] for _, _, body in service.asked if "plaintext" in body]
-        assert stored and keys
+        assert stored
+        assert keys
         assert all(base64.b64decode(key) not in stored for key in keys)
     with pytest.raises(Undecided, match="sealed"), desk(tmp_path, keks=lambda state: [kek_of(service.kek, state)]):
         pass

@@ -1,7 +1,7 @@
 """A key service on the loopback that speaks the transit API of Vault and OpenBao, and fails when it is told to.
 
-Made after their documentation, with none of the client's code. Keys are AES-256-GCM; a ciphertext is `vault:vN:` and the
-base64 of nonce, ciphertext and tag, as theirs.
+Made after their documentation, with none of the client's code. Keys are AES-256-GCM; a ciphertext is `vault:vN:` and
+the base64 of nonce, ciphertext and tag, as theirs.
 """
 
 import base64
@@ -25,7 +25,7 @@ from cloister.serve.first_start import self_signed
 
 __all__ = ["TOKEN", "KeyService", "key_service"]
 
-TOKEN = "hvs.CAESIJlU02LFZ1HTs-not-a-real-token"  # noqa: S105 - of this server only
+TOKEN = "hvs.CAESIJlU02LFZ1HTs-not-a-real-token"
 
 
 @dataclass
@@ -131,7 +131,7 @@ class Answering(BaseHTTPRequestHandler):
             self.wfile.write(b" ")
             time.sleep(0.05)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
         """Quiet."""
 
 

@@ -9,6 +9,7 @@ The context names what the data is. It is authenticated, so nothing in the datab
 a release rule cannot be changed beside its secret.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -59,12 +60,7 @@ class FileKey:
         """The key in the file, which is made if it is not there. UsageError if others may read it."""
         try:
             if not path.exists():
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(os.urandom(KEY_BYTES).hex() + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                sync_directory(path)  # without this key, whatever is stored from now on is lost
+                _make(path)
             with path.open() as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                 text = file.read(2 * KEY_BYTES + 2).strip()
@@ -94,6 +90,22 @@ class FileKey:
     def __reduce__(self) -> NoReturn:
         """Refuse: pickles and copies travel."""
         raise TypeError("a key-encryption key is not pickled or copied")
+
+
+def _make(path: Path) -> None:
+    """A new key. It is complete when it has its name: a stop at any point leaves it or nothing of that name."""
+    unfinished = path.with_name(f"{path.name}.{os.urandom(4).hex()}.new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(os.urandom(KEY_BYTES).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process was faster: then it is that one
+            os.link(unfinished, path)
+    finally:
+        unfinished.unlink()
+    sync_directory(path)  # without this key, whatever is stored from now on is lost
 
 
 def sealed(key: bytes, data: bytes, context: bytes) -> bytes:
