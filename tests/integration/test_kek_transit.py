@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,8 @@ def test_whatever_fails_is_undecided(service: KeyService, fault: str) -> None:
     kek = client(service, 0.6)
     wrapped = kek.wrap(KEY, CONTEXT)
     service.fault = fault
-    for ask in (lambda: kek.unwrap(wrapped, CONTEXT), lambda: kek.wrap(KEY, CONTEXT)):
+    asks: tuple[Callable[[], object], ...] = (lambda: kek.unwrap(wrapped, CONTEXT), lambda: kek.wrap(KEY, CONTEXT))
+    for ask in asks:
         with pytest.raises(Undecided, match=FAULTS[fault]) as refused:
             ask()
         assert not isinstance(refused.value, SecretUnreadable)

@@ -5,8 +5,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -37,12 +38,6 @@ secrets:
 """
 
 
-@pytest.fixture(autouse=True)
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else writes in these tests, but where they say so."""
-    monkeypatch.setattr(secrets_rekey, "SETTLING_SECONDS", 0.0)
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     with postgres() as made:
@@ -61,9 +56,9 @@ def database(request: pytest.FixtureRequest) -> str:
     return found.url
 
 
-def change(at: Desk, new: str, *old: str) -> Rekeyed:
+def change(at: Desk, new: str, *old: str, settle: Callable[[], object] = lambda: None) -> Rekeyed:
     settings = at.service.settings
-    return change_key(settings.state, settings.database, old=old or ("file",), new=new)
+    return change_key(settings.state, settings.database, old=old or ("file",), new=new, settle=settle)
 
 
 def works(at: Desk, name: str = "app/keys/db") -> None:
@@ -73,7 +68,7 @@ def works(at: Desk, name: str = "app/keys/db") -> None:
 
 def reopened(at: Desk, tmp_path: Path, *keks: str) -> None:
     """A broker started with these keys releases what was stored before."""
-    found = {"keks": lambda state: [kek_of(one, state) for one in keks]}
+    found: dict[str, Any] = {"keks": lambda state: [kek_of(one, state) for one in keks]}
     with desk(tmp_path, at.attester, database=at.service.settings.database, **found) as again:
         assert not again.token, "the settings were made anew"
         again.token = at.token
@@ -117,7 +112,7 @@ def test_it_is_in_an_audit_log_of_its_own(tmp_path: Path) -> None:
 def test_a_broker_with_both_keys_goes_on(database: str, tmp_path: Path) -> None:
     """Before, meanwhile and afterwards. One with the old key alone is undecided about the rest, and denies nothing."""
     new = f"file={tmp_path / 'kek2'}"
-    both = {"keks": lambda state: [kek_of(one, state) for one in ("file", new)]}
+    both: dict[str, Any] = {"keks": lambda state: [kek_of(one, state) for one in ("file", new)]}
     (tmp_path / "two").mkdir()
     with desk(tmp_path, database=database, **both) as at:
         at.store_secret()
@@ -237,7 +232,7 @@ def test_a_database_from_before_there_were_keyrings(tmp_path: Path, monkeypatch:
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path / "state", copy)
     new = f"file={tmp_path / 'kek2'}"
-    assert change_key(copy, "", old=("file",), new=new).keys == 3
+    assert change_key(copy, "", old=("file",), new=new, settle=lambda: None).keys == 3
     reopened(at, tmp_path, "file")
     change(at, new)
     reopened(at, tmp_path, new)
@@ -253,7 +248,7 @@ def test_every_table_with_wrapped_keys_is_known() -> None:
 def test_what_is_stored_meanwhile_is_under_the_new_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker asked for the key in use just before the change, and stores just after the rows were looked at."""
     new = f"file={tmp_path / 'kek2'}"
-    both = {"keks": lambda state: [kek_of(one, state) for one in ("file", new)]}
+    both: dict[str, Any] = {"keks": lambda state: [kek_of(one, state) for one in ("file", new)]}
     with desk(tmp_path, **both) as at:
         at.store_secret()
         former = at.service.store.setting("database-key") or b""
@@ -263,9 +258,7 @@ def test_what_is_stored_meanwhile_is_under_the_new_key(tmp_path: Path, monkeypat
                 patched.setattr(Keyring, "identifier", property(lambda _: former.decode()))
                 at.service.vault.put("app/keys/late", SECRET, parse_rule(rule_for(at.attester)))
 
-        monkeypatch.setattr(secrets_rekey.time, "sleep", lambda _: store_late())
-        change(at, new)
-        monkeypatch.undo()
+        change(at, new, settle=store_late)
     with desk(tmp_path, at.attester, keks=lambda state: [kek_of(new, state)]) as again:
         again.attest()
         assert again.attester.open(again.resource("app/keys/late").json()) == SECRET
@@ -301,12 +294,11 @@ def test_killed_at_any_point_the_rest_is_done_by_the_next_run(database: str, tmp
         for number in range(60):
             at.service.vault.put(f"app/keys/n{number}", SECRET, rule)
         at.store_secret()
-    words = [sys.executable, "-m", "tests.services.dying_rekey", str(tmp_path / "state"), database, new, "7"]
+    words = [sys.executable, "-m", "tests.services.dying_rekey", str(tmp_path / "state"), database, new, "4"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     left = json.loads(done.stdout)
-    assert len(left) > 3, "it was hardly killed"
-    assert any(0 < one < 61 for one in left), f"never killed between two rows: {left}"
+    assert sum(0 < one < 61 for one in left) == 3, "deaths between two rows"
     reopened(at, tmp_path, new)
     with desk(tmp_path, at.attester, database=database, keks=lambda state: [kek_of(new, state)]) as again:
         for number in range(60):

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cloister.broker.audit.active import sync_directory
 from cloister.errors import Undecided, UsageError
+from cloister.result.key_file import write_key_file
 
 __all__ = ["FileKey", "KeyEncryption", "SecretUnreadable", "sealed", "unsealed"]
 
@@ -60,7 +61,9 @@ class FileKey:
         """The key in the file, which is made if it is not there. UsageError if others may read it."""
         try:
             if not path.exists():
-                _make(path)
+                with contextlib.suppress(FileExistsError):  # another process was faster: then it is that one
+                    write_key_file(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
+                sync_directory(path)  # without this key, whatever is stored from now on is lost
             with path.open() as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                 text = file.read(2 * KEY_BYTES + 2).strip()
@@ -90,22 +93,6 @@ class FileKey:
     def __reduce__(self) -> NoReturn:
         """Refuse: pickles and copies travel."""
         raise TypeError("a key-encryption key is not pickled or copied")
-
-
-def _make(path: Path) -> None:
-    """A new key. It is complete when it has its name: a stop at any point leaves it or nothing of that name."""
-    unfinished = path.with_name(f"{path.name}.{os.urandom(4).hex()}.new")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(os.urandom(KEY_BYTES).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was faster: then it is that one
-            os.link(unfinished, path)
-    finally:
-        unfinished.unlink()
-    sync_directory(path)  # without this key, whatever is stored from now on is lost
 
 
 def sealed(key: bytes, data: bytes, context: bytes) -> bytes:

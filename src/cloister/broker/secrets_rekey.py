@@ -29,7 +29,7 @@ from cloister.broker.store_database import Database, Row, Value
 from cloister.broker.store_sessions import session_context
 from cloister.errors import Undecided, UsageError
 
-__all__ = ["TABLES", "Rekeyed", "Rekeying"]
+__all__ = ["TABLES", "Rekeyed", "Rekeying", "settled"]
 
 PROGRESS: Final = "rekeying"
 PAGE: Final = 256
@@ -96,6 +96,11 @@ class Rekeyed:
     resumed: bool
 
 
+def settled() -> None:
+    """Wait until others have stored what they were about to."""
+    time.sleep(SETTLING_SECONDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """From which key-encryption key; which database key was in use, empty if none; which is to be."""
@@ -123,7 +128,7 @@ class Rekeying:
         self._ring = Keyring(store, (*old, new))
         self._old, self._record, self._request = old, record, f"rekey-{secrets.token_hex(8)}"
 
-    def run(self, *, settle: Callable[[], None] = lambda: time.sleep(SETTLING_SECONDS)) -> Rekeyed:
+    def run(self, settle: Callable[[], object] = settled) -> Rekeyed:
         """Begin it, or go on with it, to the end.
 
         UsageError if another one is unfinished or there is nothing to change. SecretUnreadable if the old key is the

@@ -68,7 +68,7 @@ class State:
             write_signing_key(path, SigningKey.generate(Algorithm.EDDSA))
         key = read_signing_key(path)
         public = self.directory / "audit-public.pem"
-        if not public.exists():
+        if not public.exists() or not public.stat().st_size:  # empty: the first start was stopped just here
             public.write_bytes(public_pem(key.spki))
         return key
 

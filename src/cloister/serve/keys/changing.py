@@ -3,13 +3,14 @@
 It works on the database and has an audit log of its own, STATE/rekey/audit.log: a broker that runs holds its log open.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from cloister.broker.audit import AuditLog
 from cloister.broker.secrets_key import KeyEncryption
-from cloister.broker.secrets_rekey import Rekeyed, Rekeying
+from cloister.broker.secrets_rekey import Rekeyed, Rekeying, settled
 from cloister.broker.store import Store, open_database
 from cloister.errors import UsageError
 from cloister.serve.first_start import SHARED, State, setting_context
@@ -20,8 +21,12 @@ __all__ = ["change_key"]
 LOG: Final = "rekey"
 
 
-def change_key(state: Path, database: str, *, old: tuple[str, ...], new: str) -> Rekeyed:
+def change_key(
+    state: Path, database: str, *, old: tuple[str, ...], new: str, settle: Callable[[], object] = settled
+) -> Rekeyed:
     """Put every key in the database under another key-encryption key; both are spelled as for `--kek`.
+
+    `settle` waits for brokers that go on meanwhile.
 
     UsageError for what cannot be, Undecided if something does not answer or open: run it again then.
     """
@@ -37,7 +42,7 @@ def change_key(state: Path, database: str, *, old: tuple[str, ...], new: str) ->
         store = Store(opened, _now)
         with AuditLog.open(log.directory / "audit.log", log.audit_key(), _now) as audit:
             settings = {name: setting_context(name) for name in SHARED}
-            return Rekeying(opened, store, old=keks, new=after, settings=settings, record=audit.append).run()
+            return Rekeying(opened, store, old=keks, new=after, settings=settings, record=audit.append).run(settle)
     finally:
         opened.close()
 
