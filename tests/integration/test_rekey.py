@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,50 @@ def test_an_unfinished_change_is_finished_before_another(tmp_path: Path, monkeyp
     assert change(at, new).resumed
     reopened(at, tmp_path, new)
     assert not change(at, "file", new).resumed
+
+
+def test_a_change_that_was_overtaken_can_be_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It planned from a database key that is no longer in use, for another change was finished in between."""
+    new = f"file={tmp_path / 'kek2'}"
+    with desk(tmp_path) as at:
+        at.store_secret()
+    with monkeypatch.context() as patched:
+        patched.setattr(secrets_rekey.Rekeying, "_use", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            change(at, new)
+    with sqlite3.connect(tmp_path / "state" / "broker.db") as connection:
+        plan = json.loads(connection.execute("SELECT value FROM settings WHERE name = 'rekeying'").fetchone()[0])
+        stale = json.dumps([plan[0], "ab" * 8, plan[2]]).encode()
+        connection.execute("UPDATE settings SET value = ? WHERE name = 'rekeying'", (stale,))
+    connection.close()
+    with pytest.raises(Undecided, match="run this again"):
+        change(at, new)
+    assert not change(at, new).resumed
+    reopened(at, tmp_path, new)
+
+
+def test_several_at_once(database: str, tmp_path: Path) -> None:
+    """From the states of several replicas, to the same key: all end well, or say that they are to be run again."""
+    new = f"file={tmp_path / 'kek2'}"
+    with desk(tmp_path, database=database) as at:
+        at.store_secret()
+    url, states = database or str(tmp_path / "state" / "broker.db"), [tmp_path / f"replica{n}" for n in range(4)]
+    for state in states:
+        state.mkdir(mode=0o700)
+
+    def run(state: Path) -> str:
+        old = (f"file={tmp_path / 'state' / 'kek'}",)
+        try:
+            change_key(state, url, old=old, new=new, settle=lambda: None)
+        except Undecided as error:
+            return str(error)
+        return "done"
+
+    with ThreadPoolExecutor(len(states)) as pool:
+        ended = set(pool.map(run, states))
+    assert ended <= {"done", secrets_rekey.OVERTAKEN}
+    assert run(states[0]) == "done"
+    reopened(at, tmp_path, new)
 
 
 def interrupted(*_: object) -> int:

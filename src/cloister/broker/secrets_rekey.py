@@ -35,6 +35,7 @@ PROGRESS: Final = "rekeying"
 PAGE: Final = 256
 SETTLING_SECONDS: Final = 2.0
 """Until the last look: whoever asked for the key in use before it was changed has stored by then."""
+OVERTAKEN: Final = "another change of the key-encryption key came in between; run this again"
 NAMED: Final = 5
 """How many rows that do not open are named in an error."""
 
@@ -145,7 +146,7 @@ class Rekeying:
         while self._walk(name):
             pass
         keys = self._tell(KeyChange.FINISHED, before, name)
-        self._database.write("DELETE FROM settings WHERE name = ? AND value = ?", (PROGRESS, plan.text()))
+        self._done(plan)
         return Rekeyed(before=before, after=self._new.identifier, keys=keys, resumed=known is not None)
 
     def _begin(self) -> bytes:
@@ -177,15 +178,21 @@ class Rekeying:
         return plan
 
     def _use(self, plan: Plan) -> None:
-        """What is stored from now on is under the new key, unless another change came in between."""
+        """What is stored from now on is under the new key. Undecided, and the plan is off, if another was quicker."""
         self._store.set_once(IN_USE, plan.name.encode())
         statement = "UPDATE settings SET value = ? WHERE name = ? AND value = ?"
         self._database.write(statement, (plan.name.encode(), IN_USE, plan.former.encode()))
+        if self._ring.identifier != plan.name:
+            self._done(plan)
+            raise Undecided(OVERTAKEN)
+
+    def _done(self, plan: Plan) -> None:
+        self._database.write("DELETE FROM settings WHERE name = ? AND value = ?", (PROGRESS, plan.text()))
 
     def _walk(self, name: str) -> int:
         """Rewrap whatever is under another key; how many that were. SecretUnreadable at the end for those that fail."""
         if self._ring.identifier != name:
-            raise Undecided("another change of the key-encryption key came in between; run this again")
+            raise Undecided(OVERTAKEN)
         changed, failed = 0, list[str]()
         for described, statement, old, context, where in self._others(marked(name)):
             try:

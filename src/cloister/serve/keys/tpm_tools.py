@@ -60,7 +60,10 @@ class TpmTools:
             with contextlib.suppress(TpmFailed):
                 self.run("tpm2_flushcontext", "-t")
         if done.returncode != 0:  # its words are not repeated: they are for the log of a person who looks at no secret
-            raise TpmFailed(f"the TPM {self.tcti}: {program} failed with exit status {done.returncode}")
+            raise TpmFailed(
+                f"the TPM {self.tcti}: {program} failed with exit status {done.returncode};"
+                f" `tpm2_getcap -T {self.tcti} properties-fixed` tells whether there is one"
+            )
         return done.stdout
 
     def __enter__(self) -> Self:
