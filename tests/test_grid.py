@@ -43,7 +43,6 @@ NEVER = {
 """Cells that stay empty, and why."""
 
 NOT_YET = {
-    "measure": "what programs of the software enclave must measure comes with its agents",
     "launch": "hardware TEEs cannot be launched yet; emulated ones launch in emulate/",
     "observe": "hardware TEEs cannot be launched yet; emulated ones have administrators of their own in emulate/",
 }

@@ -45,6 +45,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "be-the-administrator": (pytest.mark.needs_runtime, pytest.mark.needs_program("cc")),
     "collateral": (pytest.mark.needs_program("openssl"),),
     "check-the-machine": (pytest.mark.needs_runtime,),
+    "compute-together": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "do-the-attacks-by-hand": (pytest.mark.needs_program("cc"),),
     "do-the-exercise": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "dump-memory": (*ROOT_RUNTIME, PYTHON),
@@ -53,6 +54,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "launch-step-by-step": (pytest.mark.needs_program("cc"),),
     "prove-it": (*ROOT_RUNTIME, PYTHON),
     "read-the-results-in-a-script": (*ROOT_RUNTIME, PYTHON),
+    "release-secrets-to-a-program": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "run-a-program": (*ROOT_RUNTIME, PYTHON),
     "run-in-a-container": ROOT_RUNTIME,
     "run-in-an-emulated-tee": (pytest.mark.needs_runtime, COMPILERS),
@@ -77,8 +79,14 @@ def copy_client(directory: Path) -> None:
     shutil.copy(ROOT / "examples" / "broker" / "kbs_client.py", directory)
 
 
+def copy_hospitals(directory: Path) -> None:
+    """The programs of the page about computing together."""
+    shutil.copytree(ROOT / "examples" / "two_hospitals", directory, dirs_exist_ok=True)
+
+
 PREPARED: dict[str, Callable[[Path], None]] = {
     "attested-tls": copy_example,
+    "compute-together": copy_hospitals,
     "explain-a-failure": write_files,
     "serve": copy_client,
     "verify-evidence": write_files,

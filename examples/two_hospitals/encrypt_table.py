@@ -1,9 +1,9 @@
 """A hospital's own desk: it makes its key, encrypts its table, and writes the session that says who may have the key.
 
-    python encrypt_table.py HOSPITAL DIRECTORY STUDY-HASH
+    python encrypt_table.py HOSPITAL STUDY-HASH
 
-It writes DIRECTORY/table.csv and DIRECTORY/session.yaml, which stay in the hospital, and DIRECTORY/table.enc, which
-may go anywhere. The numbers are invented. The key is exported to one version of the study's session, to nothing else.
+It writes table.csv, which stays in the hospital, session.yaml, which goes to the broker, and table.enc, which may go
+anywhere. The numbers are invented. The key is exported to one version of the study's session, to nothing else.
 """
 
 import os
@@ -55,13 +55,12 @@ def write(path: Path, content: bytes) -> None:
 
 def main() -> None:
     """Everything that happens in the hospital."""
-    hospital, directory, study = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    directory.mkdir(parents=True, exist_ok=True)
+    hospital, study = sys.argv[1:]
     text, key, nonce = table().encode(), AESGCM.generate_key(256), os.urandom(NONCE)
-    write(directory / "table.csv", text)
-    write(directory / "table.enc", nonce + AESGCM(key).encrypt(nonce, text, None))
+    write(Path("table.csv"), text)
+    write(Path("table.enc"), nonce + AESGCM(key).encrypt(nonce, text, None))
     session = SESSION.format(hospital=hospital, salt=secrets.token_hex(16), key=key.hex(), study=study)
-    write(directory / "session.yaml", session.encode())
+    write(Path("session.yaml"), session.encode())
     print(f"{hospital}: {PATIENTS} patients, encrypted; the key is for the study's session {study[:16]}... only")
 
 

@@ -1,9 +1,9 @@
 """Two hospitals compute together, and neither shows the other a row: all roles, by the commands that each would type.
 
-    python run.py DIRECTORY            (as root or with the runtime's capability; DIRECTORY is made)
+    python run.py DIRECTORY
 
-DIRECTORY gets a folder for each role: study/, hospital-a/, hospital-b/, broker/ and host/, the machine that nobody
-trusts. Every step is printed with the command that was run there.
+DIRECTORY is made, with a folder for each role: study, hospital-a, hospital-b, broker, and host, the machine that nobody
+trusts. Every step is printed: `hospital-a$ command` was run in that hospital's folder.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ version: "1"
 
 services:
   - name: joint-statistics
-    command: [{program}, /run/keys/a, {tables}/hospital-a.enc, /run/keys/b, {tables}/hospital-b.enc]
+    command: [joint_statistics, /run/keys/a, hospital-a.enc, /run/keys/b, hospital-b.enc]
     injection_files:
       - path: /run/keys/a
         content: "$$SCONE::key-a$$"
@@ -65,24 +65,24 @@ def free_port() -> int:
 
 
 class Play:
-    """The stage and who is on it. Paths in commands are relative to `directory`, where each command runs."""
+    """The stage and who is on it. Each command runs in the folder of the role that types it."""
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
+    def __init__(self, directory: Path) -> None:
         """Make the folders of all roles."""
         self.directory = directory.resolve()
-        self.url = f"https://127.0.0.1:{port or free_port()}"
-        for role in ("study", "host", "broker"):
+        self.url = f"https://127.0.0.1:{free_port()}"
+        for role in ("study", *HOSPITALS, "broker", "host"):
             (self.directory / role).mkdir(parents=True)
 
     def say(self, text: str) -> None:
         """For a person."""
         print(text, flush=True)
 
-    def command(self, *words: str, expected: int = 0) -> str:
+    def command(self, role: str, *words: str, expected: int = 0) -> str:
         """Show a command, run it, show and return what it printed."""
-        self.say(f"$ {shlex.join(words)}")
+        self.say(f"{role}$ {shlex.join(words)}")
         done = subprocess.run(
-            self.real(words), cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            self.real(words), cwd=self.directory / role, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=SECONDS, check=False,
         )  # fmt: skip
         if done.stdout:
@@ -99,113 +99,120 @@ class Play:
         first = {"cloister": [sys.executable, "-m", "cloister"], "python3": [sys.executable]}.get(words[0], [words[0]])
         return [*first, *words[1:]]
 
-    def study(self) -> str:
-        """The study's people write the program, measure it, and say in a session which keys it gets. Its hash."""
-        self.say("\n== The study: one program, which everybody reads and measures")
+    def study(self) -> None:
+        """The study's people write the program, measure it, and say in a session which keys it gets."""
+        self.say("== The study: one program, which everybody reads, builds and measures")
         shutil.copy(HERE / f"{NAME}.c", self.directory / "study")
-        self.command("cc", "-O2", "-o", f"study/{NAME}", f"study/{NAME}.c", "-lcrypto", "-lm")
-        printed = self.command("cloister", "measure", f"study/{NAME}")
-        session = SESSION.format(
-            program=self.directory / "host" / NAME, tables=self.directory / "host",
-            measurement=printed.strip().rpartition("=")[2],
-        )  # fmt: skip
+        self.command("study", "cc", "-O2", "-o", NAME, f"{NAME}.c", "-lcrypto", "-lm")
+        printed = self.command("study", "cloister", "measure", f"./{NAME}")
+        session = SESSION.format(measurement=measurement_in(printed))
         (self.directory / "study" / "session.yaml").write_text(session)
-        return self.command("cloister", "session", "hash", "study/session.yaml").strip()
 
-    def hospitals(self, study: str) -> None:
-        """Each hospital encrypts its table; the key is for one version of the study's session. Ciphertext goes out."""
-        self.say("\n== The hospitals: each encrypts its table; only ciphertext leaves")
-        shutil.copy(HERE / "encrypt_table.py", self.directory)
-        for hospital in HOSPITALS:
-            self.command("python3", "encrypt_table.py", hospital, hospital, study)
-            self.command("cp", f"{hospital}/table.enc", f"host/{hospital}.enc")
+    def hospital(self, role: str) -> None:
+        """A hospital builds what it read, looks whether the session names that, and gives its key to this session."""
+        self.say(f"\n== {role}: what leaves it is ciphertext, and a key for that session")
+        self.command(role, "cc", "-O2", "-o", NAME, f"../study/{NAME}.c", "-lcrypto", "-lm")
+        measured = self.command(role, "cloister", "measure", "-q", f"./{NAME}")
+        self.command(role, "grep", measurement_in(measured), "../study/session.yaml")
+        study = self.command(role, "cloister", "session", "hash", "../study/session.yaml").strip()
+        shutil.copy(HERE / "encrypt_table.py", self.directory / role)
+        self.command(role, "python3", "encrypt_table.py", role, study)
+        self.command(role, "cp", "table.enc", f"../host/{role}.enc")
 
     @contextlib.contextmanager
-    def broker(self, state: str = "broker/state") -> Iterator[None]:
+    def broker(self) -> Iterator[None]:
         """The key broker, on a machine that all trust. It believes the host's attestation key."""
-        self.say("\n== The broker: releases keys to attested programs")
-        self.command("cloister", "host-key", "--key", "host/host-key.pem", "-o", "broker/host.pem")
+        self.say("\n== The broker, which all trust: releases keys to attested programs")
+        self.command("host", "cloister", "host-key", "--key", "host-key.pem", "-o", "../broker/host.pem")
         where = self.url.removeprefix("https://")
         words = (
-            "cloister", "serve", "--listen", where, "--state", state, "--trust-host-key", "broker/host.pem",
-            "--admin-token-file", f"{state}-token",
+            "cloister", "serve", "--listen", where, "--state", "state", "--trust-host-key", "host.pem",
+            "--admin-token-file", "token",
         )  # fmt: skip
-        self.say(f"$ {shlex.join(words)} &")
-        with (self.directory / "broker" / "log").open("wb") as log:
-            server = subprocess.Popen(self.real(words), cwd=self.directory, stderr=log)
+        self.say(f"broker$ {shlex.join(words)} &")
+        log = self.directory / "broker" / "log"
+        with log.open("wb") as stream:
+            server = subprocess.Popen(self.real(words), cwd=log.parent, stderr=stream)
         try:
-            self.await_listening(server)
+            await_listening(server, log)
             yield
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(SECONDS)
 
-    def await_listening(self, server: "subprocess.Popen[bytes]") -> None:
-        """Until it accepts connections."""
-        for _ in range(SECONDS * 20):
-            if "listening" in (self.directory / "broker" / "log").read_text():
-                return
-            if server.poll() is not None:
-                break
-            time.sleep(0.05)
-        raise SystemExit(f"the broker does not listen: {(self.directory / 'broker' / 'log').read_text()}")
-
-    def put(self, file: str, state: str = "broker/state") -> None:
+    def put(self, role: str, file: str = "session.yaml") -> None:
         """A session takes effect. The file goes to the broker only, over TLS."""
-        token = ("--admin-token-file", f"{state}-token")
-        self.command("cloister", "session", "upload", file, "--url", self.url, "--ca", f"{state}/tls.pem", *token)
+        trust = ("--ca", "../broker/state/tls.pem", "--admin-token-file", "../broker/token")
+        self.command(role, "cloister", "session", "upload", file, "--url", self.url, *trust)
 
-    def put_all(self, state: str = "broker/state") -> None:
+    def put_all(self) -> None:
         """Everybody brings their session."""
         for role in ("study", *HOSPITALS):
-            self.put(f"{role}/session.yaml", state)
+            self.put(role)
 
     def take_program(self) -> None:
         """The host gets the program, as anybody may."""
-        self.command("cp", f"study/{NAME}", f"host/{NAME}")
+        self.command("host", "cp", f"../study/{NAME}", NAME)
 
-    def host_command(self, program: str = f"host/{NAME}", state: str = "broker/state") -> tuple[str, ...]:
+    def host_command(self, program: str = f"./{NAME}") -> tuple[str, ...]:
         """What the host's administrator types to run the program."""
         return (
-            "cloister", "run", "--broker", self.url, "--ca", f"{state}/tls.pem", "--host-key", "host/host-key.pem",
+            "cloister", "run", "--broker", self.url, "--ca", "../broker/state/tls.pem", "--host-key", "host-key.pem",
             "--session", STUDY, "--", program,
         )  # fmt: skip
 
-    def tamper_with_the_program(self) -> None:
-        """One byte of the program, in a text that it prints: it would still run."""
+    def change_the_program(self) -> None:
+        """One byte, in a text that it prints: it would still run."""
         content = (self.directory / "host" / NAME).read_bytes()
         other = self.directory / "host" / "changed"
         other.write_bytes(content.replace(b"patients, both", b"patientz, both", 1))
         other.chmod(0o755)
 
-    def tamper_with_the_session(self) -> None:
-        """A version of the study's session that hands out the keys under another name."""
-        before = (self.directory / "study" / "session.yaml").read_text()
-        (self.directory / "study" / "changed.yaml").write_text(before.replace("/run/keys/b", "/run/keys/B"))
+    def change_the_session(self) -> None:
+        """One letter, and what an update must say: which session it replaces."""
+        session = self.directory / "study" / "session.yaml"
+        before = self.command("study", "cloister", "session", "hash", "session.yaml").strip()
+        changed = session.read_text().replace("path: /run/keys/b", "path: /run/keys/B")
+        (self.directory / "study" / "changed.yaml").write_text(f'{changed}predecessor: "{before}"\n')
+
+
+def measurement_in(printed: str) -> str:
+    """What `cloister measure` found."""
+    return printed.partition("software:measurement=")[2][:64]
+
+
+def await_listening(server: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Until the server accepts connections."""
+    for _ in range(SECONDS * 20):
+        if "listening" in log.read_text():
+            return
+        if server.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise SystemExit(f"the broker does not listen: {log.read_text()}")
 
 
 def main() -> None:
     """All roles, one after another."""
     play = Play(Path(sys.argv[1]))
-    play.hospitals(play.study())
+    play.study()
+    for hospital in HOSPITALS:
+        play.hospital(hospital)
     with play.broker():
         play.put_all()
-        play.say("\n== The host: runs the program. Its administrator has ciphertext, and sees the result")
+        play.say("\n== The host runs the program. Its administrator has ciphertext, and sees the result")
         play.take_program()
-        play.command(*play.host_command())
-        play.say("\n== The host changes one byte of the program: it gets no key")
-        play.tamper_with_the_program()
-        play.command("cmp", f"host/{NAME}", "host/changed", expected=1)
-        play.command(*play.host_command("host/changed"), expected=NOT_PROVISIONED)
-        play.say("\n== The study changes its session: the hospitals' keys are not for that version")
-        play.tamper_with_the_session()
-        shown = play.command("cloister", "session", "hash", "study/session.yaml").strip()
-        with (play.directory / "study" / "changed.yaml").open("a") as file:
-            file.write(f'predecessor: "{shown}"\n')
-        play.put("study/changed.yaml")
-        play.command(*play.host_command(), expected=NOT_PROVISIONED)
-        play.say("\n== Everybody: who got what, and who did not")
-        play.command("cloister", "log", "show", "broker/state/audit.log", "--session", STUDY)
+        play.command("host", *play.host_command())
+        play.say("\n== The host changes one byte of the program: no key")
+        play.change_the_program()
+        play.command("host", "cmp", NAME, "changed", expected=1)
+        play.command("host", *play.host_command("./changed"), expected=NOT_PROVISIONED)
+        play.say("\n== The study changes one letter of its session: the hospitals' keys are not for that session")
+        play.change_the_session()
+        play.put("study", "changed.yaml")
+        play.command("host", *play.host_command(), expected=NOT_PROVISIONED)
+        play.say("\n== Who got what, and who did not")
+        play.command("broker", "cloister", "log", "show", "state/audit.log", "--session", STUDY)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Inspects the built runtime as a stranger would: from its bytes alone.
 
 1. No segment is writable and executable; the stack is not executable; nothing is relocated or loaded dynamically.
-2. The kernel is entered only from the gate (entry.S): every `syscall`, hidden ones included, stands between the
-   symbols gate_start and gate_end. The seccomp filter exempts exactly that range, so an entry elsewhere would be
-   trapped, and one more inside it would be a way around the filter.
-3. No other way into the kernel (`int`, `sysenter`), and no vector, mask or floating-point register: the runtime runs
-   between two instructions of a program, whose registers it does not save.
+2. The kernel is entered only from the gate (entry.S): every `syscall` stands between the symbols gate_start and
+   gate_end, and there no bytes of another instruction are one. The seccomp filter exempts exactly that range: one more
+   inside it would be a way around the filter. Outside it the bytes may stand inside other instructions, as they do by
+   chance in a large program: whoever jumps there is trapped, as the program itself is.
+3. No other way into the kernel (`int`, `sysenter`; the filter kills who makes a 32-bit system call), and no vector, mask or floating-point register: the runtime runs
+   between two instructions of a program, whose registers it does not save. The one exception, between the symbols
+   vector_start and vector_end, saves each that it uses before anything else, and restores it after everything else.
 4. The entry point is text, and the whole stays small enough to read.
 5. What it can write begins as zeros, not as bytes of the file: the guard recognises the runtime by what it cannot write
    (guard_key.c).
@@ -32,9 +34,6 @@ SIZE_LIMIT = 192 << 10
 
 READ, WRITE, EXECUTE = 4, 2, 1
 SYSCALL = b"\x0f\x05"
-OTHER_BYTES = {"sysenter": b"\x0f\x34"}
-"""Not looked for: the bytes of `int $0x80` inside other instructions, which calls of a large program hold by chance. The
-filter kills whoever makes a 32-bit system call (filter.c, `build`)."""
 DYNAMIC_SECTIONS = {"SHT_REL", "SHT_RELA", "SHT_RELR", "SHT_DYNAMIC", "SHT_DYNSYM", "SHT_HASH", "SHT_GNU_HASH"}
 DYNAMIC_SEGMENTS = {"PT_DYNAMIC", "PT_INTERP", "PT_TLS"}
 INSTRUCTION = re.compile(
@@ -42,6 +41,8 @@ INSTRUCTION = re.compile(
 )
 OTHER_ENTRIES = re.compile(r"(int|int1|int3|into|sysenter|sysexit|sysret[lq]?|iret[wlq]?|lcall|ljmp|vmcall|vmmcall)")
 VECTOR_REGISTER = re.compile(r"%(?:[xyz]?mm\d+|st\b|st\(\d\)|k[0-7]\b|tmm\d)")
+SAVE = re.compile(r"movdqu (%xmm\d+),(0x[0-9a-f]+)?\(%rsp\)")
+RESTORE = re.compile(r"movdqu (0x[0-9a-f]+)?\(%rsp\),(%xmm\d+)")
 VECTOR_STATE = re.compile(r"f[a-z0-9]+|v[a-z0-9]+|emms|xsave\w*|xrstor\w*|ldmxcsr|stmxcsr|wait")
 
 
@@ -68,7 +69,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Binary:
-    """What is inspected. `gate` is [start, end), empty if the file has no gate symbols."""
+    """What is inspected. `gate` and `vector` are [start, end), empty if the file has no such symbols."""
 
     size: int
     entry: int
@@ -77,6 +78,7 @@ class Binary:
     sections: list[str]  # sh_type
     texts: list[Text]
     gate: range
+    vector: range
     instructions: list[Instruction]
 
 
@@ -93,18 +95,19 @@ def read_binary(path: Path) -> Binary:
             written=sum(s["p_filesz"] for s in segments if s["p_type"] == "PT_LOAD" and s["p_flags"] & WRITE),
             sections=[s["sh_type"] for s in elf.iter_sections()],
             texts=[Text(address=s["p_vaddr"], data=s.data()) for s in loads],
-            gate=gate_of(elf),
+            gate=between(elf, "gate_start", "gate_end"),
+            vector=between(elf, "vector_start", "vector_end"),
             instructions=disassemble(path),
         )
 
 
-def gate_of(elf: ELFFile) -> range:
-    """The addresses between the gate's two symbols."""
+def between(elf: ELFFile, start: str, end: str) -> range:
+    """The addresses between two symbols."""
     table = elf.get_section_by_name(".symtab")
     if not isinstance(table, SymbolTableSection):
         return range(0)
-    at = {s.name: s["st_value"] for s in table.iter_symbols() if s.name in {"gate_start", "gate_end"}}
-    return range(at["gate_start"], at["gate_end"]) if len(at) == 2 else range(0)
+    at = {s.name: s["st_value"] for s in table.iter_symbols() if s.name in {start, end}}
+    return range(at[start], at[end]) if len(at) == 2 else range(0)
 
 
 def disassemble(path: Path) -> list[Instruction]:
@@ -151,21 +154,16 @@ def entry_findings(binary: Binary) -> Iterator[str]:
         yield "no gate_start and gate_end symbols, so the gate cannot be found"
     declared = {i.address for i in binary.instructions if i.mnemonic == "syscall"}
     for address in raw_places(binary, SYSCALL):
-        if address not in binary.gate:
-            how = (
-                "a syscall instruction" if address in declared else "the bytes of a syscall inside another instruction"
-            )
-            yield f"{address:#x}: {how} outside the gate"
-        elif address not in declared:
+        if address in binary.gate and address not in declared:
             yield f"{address:#x}: the bytes of a syscall inside another instruction of the gate"
+        elif address not in binary.gate and address in declared:
+            yield f"{address:#x}: a syscall instruction outside the gate"
     for address in sorted(declared - set(raw_places(binary, SYSCALL))):
         yield f"{address:#x}: a syscall instruction outside every loaded executable segment"
 
 
 def other_entry_findings(binary: Binary) -> Iterator[str]:
-    """Interrupts and the like, whether they are instructions or only bytes that one could jump to."""
-    for name, pattern in OTHER_BYTES.items():
-        yield from (f"{address:#x}: the bytes of {name}" for address in raw_places(binary, pattern))
+    """Interrupts and the like."""
     for one in binary.instructions:
         if OTHER_ENTRIES.fullmatch(one.mnemonic):
             yield f"{one.address:#x}: {one.mnemonic} {one.operands}".rstrip()
@@ -175,9 +173,34 @@ def other_entry_findings(binary: Binary) -> Iterator[str]:
 
 def register_findings(binary: Binary) -> Iterator[str]:
     """Uses of registers that the runtime does not save."""
+    yield from unsaved_findings([one for one in binary.instructions if one.address in binary.vector])
     for one in binary.instructions:
-        if VECTOR_REGISTER.search(one.operands) or VECTOR_STATE.fullmatch(one.mnemonic):
+        named = one.address not in binary.vector and VECTOR_REGISTER.search(one.operands)
+        if named or VECTOR_STATE.fullmatch(one.mnemonic):
             yield f"{one.address:#x}: {one.mnemonic} {one.operands}: a vector or floating-point register"
+
+
+def unsaved_findings(routine: list[Instruction]) -> Iterator[str]:
+    """Registers that the vector routine does not save at its start or restore at its end, each in its place."""
+    used = {register for one in routine for register in VECTOR_REGISTER.findall(one.operands)}
+    saved, restored = {}, {}
+    for one in routine[1 : 1 + len(used)]:
+        if found := SAVE.fullmatch(f"{one.mnemonic} {one.operands}"):
+            saved[found[1]] = found[2]
+    for one in routine[-2 - len(used) : -2]:
+        if found := RESTORE.fullmatch(f"{one.mnemonic} {one.operands}"):
+            restored[found[2]] = found[1]
+    yield from (f"{name}: the vector routine does not save it at its start" for name in sorted(used - saved.keys()))
+    yield from (
+        f"{name}: the vector routine restores something else"
+        for name in sorted(used)
+        if saved.get(name) != restored.get(name)
+    )
+    if len(set(saved.values())) != len(saved):
+        yield "the vector routine saves two registers in one place"
+    ends = [one for one in routine if one.mnemonic in {"ret", "call", "jmp"}]
+    if len(ends) != bool(routine) or any(one.mnemonic != "ret" for one in ends):
+        yield "the vector routine does not end in one place"
 
 
 def findings(path: Path) -> list[str]:

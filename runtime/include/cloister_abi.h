@@ -34,10 +34,9 @@
 /* The conversation with the carrier (--attester; runtime/src/provision.h). Frames: u32 kind, u32 size, then so many bytes;
  * little-endian. HELLO: u32 ABI version, u32 of these flags. MANIFEST: runtime/src/admission.h. STATEMENT: SHA-256 of the
  * program, digest of the manifest, X25519 public key, 32 bytes each. NONCE: base64 text. QUOTE: 64 bytes of report data. SEALED:
- * 32 bytes encapsulated key, then ciphertext and tag (HPKE-4, RFC 9180), whose plaintext is a start block, u32 length and working
- * directory, then files: u32 count, for each u32 length and path, u32 length and content. REFUSED: u32 exit code, text for a
- * person. REFRESH: as STATEMENT, for a conversation while the
- * program runs. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
+ * 32 bytes the broker's key, 32 bytes encapsulated key, then ciphertext and tag (HPKE-4 in mode_auth, RFC 9180), whose plaintext is a
+ * start block, u32 length and working directory, then files: u32 count, for each u32 length and path, u32 length and content.
+ * REFUSED: u32 exit code, text for a person. REFRESH: as STATEMENT, for a conversation while the program runs. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
 #define CLOISTER_FRAME_HELLO 1
 #define CLOISTER_FRAME_MANIFEST 2
 #define CLOISTER_FRAME_STATEMENT 3
@@ -51,15 +50,16 @@
 #define CLOISTER_FRAME_MAX_BYTES 8388608
 #define CLOISTER_HELLO_GUARDED 1
 
-/* The attested key as the broker gets it: a JWK with exactly these members, JOSE's name of the HPKE suite, and the JWE's
- * protected header, {"alg":"HPKE-4"} in base64url, which is the additional data. */
+/* The attested key as the broker gets it: a JWK with exactly these members, JOSE's name of the HPKE suite. What
+ * is sealed has a header as a JWE has, {"alg":"HPKE-4","mode":"auth"} in base64url, which is the additional data. */
 #define CLOISTER_RUNTIME_DATA_BEFORE_NONCE "{\"additional-evidence\":\"\",\"nonce\":\""
 #define CLOISTER_RUNTIME_DATA_BEFORE_KEY "\",\"tee-pubkey\":{\"alg\":\"HPKE-4\",\"crv\":\"X25519\",\"kty\":\"OKP\",\"x\":\""
 #define CLOISTER_RUNTIME_DATA_END "\"}}"
-#define CLOISTER_PROTECTED_HEADER "eyJhbGciOiJIUEtFLTQifQ"
+#define CLOISTER_PROTECTED_HEADER "eyJhbGciOiJIUEtFLTQiLCJtb2RlIjoiYXV0aCJ9"
 
 /* Names under which the administrator sees the pieces in /proc/PID/maps and /proc/PID/comm. */
 #define CLOISTER_MEMFD_TEXT "cloister-text"
+#define CLOISTER_MEMFD_FILE "cloister-file"
 #define CLOISTER_COMM_GUARD "cloister-guard"
 
 /* A system call number no kernel uses; the filter answers it with -(3000 + ABI version), which tells a newly

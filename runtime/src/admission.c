@@ -51,9 +51,18 @@ static long open_expected(const char *path, u64 flags, const u8 *expected) {
     return refuse_changed(path);
 }
 
+/* In a closed directory there is nothing but what is listed, and directories. */
+static long open_directory(const char *path, u64 flags) {
+    if (asks_to_write(flags) || flags & O_CREAT) return -EROFS;
+    long fd = SYS2(__NR_open, path, flags | O_DIRECTORY);
+    return fd == -ENOTDIR && !(flags & O_DIRECTORY) ? -ENOENT : fd;
+}
+
 long admission_open(const char *path, u64 flags) {
-    const u8 *expected = admission_is_strict() ? expected_digest(path) : NULL;
-    if (!expected || flags & O_PATH) return NOT_LISTED;
+    if (!admission_is_strict()) return NOT_LISTED;
+    const u8 *expected = expected_digest(path);
+    if (!expected) return manifest_closes(path) ? open_directory(path, flags) : NOT_LISTED;
+    if (flags & O_PATH) return NOT_LISTED;
     return asks_to_write(flags) ? -EROFS : open_expected(path, flags, expected);
 }
 
@@ -69,11 +78,10 @@ long admission_open_program(const char *path) {
 }
 
 /* A descriptor that the program executes is one of the copies itself, or leads to a path that is listed. */
-static long open_descriptor(const char *link, int fd) {
+static long open_descriptor(int fd) {
     static char name[PATH_SIZE];
     if (measured_is_copy(fd)) return SYS3(__NR_fcntl, fd, F_DUPFD_CLOEXEC, 0);
-    long n = SYS3(__NR_readlink, link, name, PATH_SIZE - 1);
-    name[failed(n) ? 0 : n] = 0;
+    if (failed(descriptor_path(fd, name, sizeof name))) return -EACCES;
     long opened = admission_open(name, CLOSE_ON_EXEC);
     return opened == NOT_LISTED ? refuse_unlisted(name) : opened;
 }
@@ -81,7 +89,7 @@ static long open_descriptor(const char *link, int fd) {
 static long open_executable(const char *path) {
     static char name[PATH_SIZE];
     int fd = path_descriptor(path);
-    if (fd >= 0) return open_descriptor(path, fd);
+    if (fd >= 0) return open_descriptor(fd);
     if (!path_normalise(AT_HERE, path, name, sizeof name)) return -ENOENT;
     long opened = admission_open(name, CLOSE_ON_EXEC);
     return opened == NOT_LISTED ? refuse_unlisted(name) : opened;
@@ -97,6 +105,7 @@ long admission_open_executable(const char *path) {
 
 long admission_adopt(int fd) {
     u8 digest[SHA256_SIZE];
+    if (measured_is_copy(fd)) return fd;
     bool known = !failed(measured_adopt(fd, digest)) &&
                  (manifest_has_digest(digest) || memcmp(digest, state.root_digest, SHA256_SIZE) == 0);
     return known ? fd : -EACCES;

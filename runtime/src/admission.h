@@ -1,8 +1,10 @@
 /* What code and which measured files may come in. With a manifest (state.manifest.size != 0) the enclave is strict: a path that the
  * manifest names is opened as a sealed copy whose SHA-256 is the manifest's, and nothing else may be mapped executable.
  *
- * The manifest's bytes: u32 flags (0), u32 count, then for each file u32 length and path, 32 bytes SHA-256; sorted by the encoding
- * of the path in deterministic CBOR (shorter first, then bytewise), without duplicates, without the program itself. */
+ * The manifest's bytes: u32 flags (0), u32 count, then for each entry u32 length and path, 32 bytes SHA-256; sorted by the encoding
+ * of the path in deterministic CBOR (shorter first, then bytewise), without duplicates, without the program itself. A path that
+ * ends with a slash closes a directory: nothing under it is opened that is not listed, but directories. Its digest is zeros.
+ * `broker`, which is no path, has the X25519 key of the one broker whose secrets are taken. */
 #ifndef CLOISTER_ADMISSION_H
 #define CLOISTER_ADMISSION_H
 

@@ -2,7 +2,7 @@
 
 #include "state.h"
 
-enum { UNIX_FAMILY = 1, STREAM = 1, NO_SIGNAL = 0x4000 /* MSG_NOSIGNAL */ };
+enum { UNIX_FAMILY = 1, STREAM = 1, NO_SIGNAL = 0x4000 /* MSG_NOSIGNAL */, SOCKET_LEVEL = 1, RECEIVE_TIME = 20, SEND_TIME = 21 };
 
 struct unix_address {
     u16 family;
@@ -27,6 +27,12 @@ long talk_open(struct talk *talk) {
     }
     talk->fd = (int)fd;
     return 0;
+}
+
+void talk_limit(const struct talk *talk, u64 seconds) {
+    const u64 time[2] = {seconds, 0};
+    SYS5(__NR_setsockopt, talk->fd, SOCKET_LEVEL, RECEIVE_TIME, time, sizeof time);
+    SYS5(__NR_setsockopt, talk->fd, SOCKET_LEVEL, SEND_TIME, time, sizeof time);
 }
 
 static long send_all(int fd, const void *bytes, u64 size) {

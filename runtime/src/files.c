@@ -2,13 +2,12 @@
 
 #include <linux/fcntl.h>
 
+#include "fail.h"
+#include "filter.h"
 #include "opening.h"
 #include "placeholder.h"
 #include "provision.h"
 #include "state.h"
-
-/* Stands in until provision.c is linked, whose definition wins. */
-__attribute__((weak)) long provision_refresh(void) { return -EAGAIN; }
 
 enum { SHORT_PATH = 64, REAL_TIME = 0, MONOTONIC = 1 };
 
@@ -45,13 +44,13 @@ bool file_called(const char *path, struct file *out) {
 
 static bool is_plain(const struct file *file) {
     char path[PATH_SIZE], plain[PATH_SIZE];
-    if (file->path_size >= PATH_SIZE || !file->path_size || file->path[0] != '/') return false;
+    if (file->path_size >= PATH_SIZE || file->path_size < 2 || file->path[0] != '/') return false;
     memcpy(path, file->path, file->path_size);
     path[file->path_size] = 0;
     return strlen(path) == file->path_size && path_normalise(AT_HERE, path, plain, sizeof plain) && same_string(path, plain);
 }
 
-bool files_check(void) {
+static bool check(void) {
     struct reader reader = region_read(&state.files);
     u32 count = read_u32(&reader);
     for (u32 i = 0; i < count; i++) {
@@ -59,6 +58,11 @@ bool files_check(void) {
         if (!read_file(&reader, &file) || !is_plain(&file)) return false;
     }
     return !reader.bad && reader.at == reader.end;
+}
+
+void files_begin(void) {
+    if (state.files.size && !check()) fail(CLOISTER_EXIT_INTERNAL, "the injected files have no absolute, plain paths", 0, NULL);
+    state.files_watched = state.files.size || filter_files_base();
 }
 
 static u64 seconds(int clock) {
@@ -122,13 +126,12 @@ long files_open(const char *path, u64 flags) {
     if (!failed(error) && named < 0) error = refresh();
     if (failed(error)) return error;
     if (named < 0 && !file_called(path, &file)) return -ENOENT; /* it is gone */
-    long fd = placeholder_create(&file);
-    return failed(fd) ? fd : placeholder_finish(fd, file.size, flags);
+    return placeholder_open(&file, flags);
 }
 
 long files_mappable(int fd) {
     struct file file;
-    return state.files.size ? placeholder_find(fd, &file) : NOT_INJECTED;
+    return state.files_watched ? placeholder_find(fd, &file) : NOT_INJECTED;
 }
 
 void files_fill(int fd, u64 at, u64 length, u64 offset) {

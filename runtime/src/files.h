@@ -10,8 +10,9 @@
 
 enum { NOT_INJECTED = -4096 }; /* no errno */
 
-/* Whether state.files can be read, and its paths are absolute and plain, so that they can be met at all. */
-NODISCARD bool files_check(void);
+/* Before the program is loaded. Ends the process if state.files cannot be read, or has paths that are not absolute and plain, so
+ * that they could never be met. */
+void files_begin(void);
 /* What stands in state.files is as new as can be: the next second asks nobody for newer content. */
 void files_are_fresh(void);
 /* A descriptor if `path` (absolute, normalised) is injected, or names a descriptor of an injected file ("/proc/self/fd/N");

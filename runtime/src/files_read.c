@@ -19,11 +19,12 @@ struct span { /* struct iovec */
 /* Where a call wants bytes: one span, or an array of them in the program's memory. */
 struct target {
     struct span one;
-    u64 array, count; /* array 0: `one` alone */
+    u64 array, count;
+    bool is_array; /* else `one` alone */
 };
 
 static long get_span(const struct target *to, u64 i, struct span *out) {
-    if (!to->array) *out = to->one;
+    if (!to->is_array) *out = to->one;
     else if (!can_read(to->array + i * sizeof *out, sizeof *out)) return -EFAULT;
     else memcpy(out, ptr_of(to->array + i * sizeof *out), sizeof *out);
     return out->length >> 63 ? -EINVAL : 0;
@@ -41,7 +42,7 @@ static long total_of(const struct target *to) {
     return (long)sum;
 }
 
-/* The kernel reads the zeros there are, which says how much of a span is writable; the lock keeps it mapped until it has its bytes. */
+/* The kernel reads the zeros there are, which says how much of a span is writable; the lock keeps it mapped meanwhile. */
 static long deliver(int fd, const struct file *file, const struct target *to, u64 offset, u64 size) {
     struct span span;
     u64 done = 0;
@@ -85,7 +86,7 @@ static long read_here(int fd, const struct file *file, const struct target *to) 
 
 static long read_call(const struct call *call, int fd, const struct file *file) {
     const u64 *a = call->arg;
-    const struct target one = {.one = {a[1], a[2]}, .count = 1}, many = {.array = a[1], .count = a[2]};
+    const struct target one = {.one = {a[1], a[2]}, .count = 1}, many = {.array = a[1], .count = a[2], .is_array = true};
     switch (call->number) {
     case __NR_read: return read_here(fd, file, &one);
     case __NR_pread64: return read_at(fd, file, &one, a[3]);
@@ -120,12 +121,15 @@ static bool duplicates(const struct call *call) {
     return call->number == __NR_dup || call->number == __NR_dup2 || call->number == __NR_dup3;
 }
 
+/* The program did not ask for O_SYNC. */
+static bool is_marked_flags(const struct call *call) { return call->arg[1] == F_GETFL && placeholder_is((int)call->arg[0]); }
+
 /* NOT_INJECTED if the kernel is to answer. */
 static long answer(struct call *call) {
     struct file file;
     int fd = (int)call->arg[call->number == __NR_sendfile ? 1 : 0];
-    if (duplicates(call)) return placeholder_named(fd) ? duplicate(call) : NOT_INJECTED;
-    if (call->number == __NR_fcntl) return NOT_INJECTED;
+    if (duplicates(call)) return placeholder_is(fd) ? duplicate(call) : NOT_INJECTED;
+    if (call->number == __NR_fcntl) return is_marked_flags(call) ? SYS2(__NR_fcntl, fd, F_GETFL) & ~(long)O_SYNC : NOT_INJECTED;
     long found = placeholder_find(fd, &file);
     return found ? found : read_call(call, fd, &file);
 }

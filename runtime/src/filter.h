@@ -15,7 +15,8 @@ struct filter_wishes {
 /* Installs it; exits if it cannot. */
 void filter_install(struct filter_wishes wishes);
 
-/* The first of the descriptor numbers that injected files have and other files hardly ever; the same in the whole tree. */
+/* The first of the descriptor numbers that injected files have and other files hardly ever; the same in the whole tree. 0 if it
+ * has none. */
 u32 filter_files_base(void);
 /* From now on reads of all descriptors are intercepted, in this process and what it forks and executes. False if that fails. */
 NODISCARD bool filter_widen(void);

@@ -14,8 +14,6 @@
 
 long rt_ask_key(u8 key[AEAD_KEY]);
 
-enum { BLOCK_MAX = 64 << 20 };
-
 static __attribute__((noreturn)) void refuse(const char *why, long error) { fail(CLOISTER_EXIT_CANNOT_PROTECT, why, error, NULL); }
 
 void handoff_make_key(void) {
@@ -28,7 +26,7 @@ void handoff_take_key(void) {
     long error = rt_ask_key(state.handoff_key);
     if (error)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "the guard did not recognise this program's runtime, so it did not give it the key", error,
-             "do not exchange the runtime's file while it is in use");
+             "do not exchange the runtime's file while it is in use; where real and effective user differ, give the guard CAP_SYS_PTRACE");
 }
 
 static u64 block_size(int fd) {
@@ -36,7 +34,7 @@ static u64 block_size(int fd) {
     long error = SYS2(__NR_fstat, fd, &info);
     if (failed(error)) refuse("the block with this program's arguments (--handoff-fd) cannot be read", error);
     u64 size = (u64)info.st_size;
-    if (size < sizeof(struct handoff_header) + AEAD_TAG || size > BLOCK_MAX)
+    if (size < sizeof(struct handoff_header) + AEAD_TAG || size > HANDOFF_MOST)
         refuse("the block with this program's arguments (--handoff-fd) is damaged", 0);
     return size;
 }
@@ -102,6 +100,8 @@ static void read_provisioned(struct reader *reader) {
     read_string(reader, state.root_program, sizeof state.root_program);
     const u8 *digest = read_bytes(reader, sizeof state.root_digest);
     if (digest) memcpy(state.root_digest, digest, sizeof state.root_digest);
+    const u8 *broker = read_bytes(reader, sizeof state.broker);
+    if (broker) memcpy(state.broker, broker, sizeof state.broker);
 }
 
 void handoff_read(int fd, struct program_stack *stack) {

@@ -29,7 +29,7 @@ struct handoff_header {
     u32 magic, version;
     u8 nonce[AEAD_NONCE];
 };
-enum { HANDOFF_MAGIC = 0x66646e68 /* "hndf" */ };
+enum { HANDOFF_MAGIC = 0x66646e68 /* "hndf" */, HANDOFF_MOST = 64 << 20 /* bytes of a block */ };
 #define HANDOFF_LAST 0xffffffffU
 
 #endif

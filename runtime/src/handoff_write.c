@@ -16,7 +16,7 @@
 #endif
 
 enum {
-    BUFFER = 512,
+    BUFFER = 256,
     STRING_LIMIT = 128 << 10,  /* MAX_ARG_STRLEN: of one string, its end included */
     WORDS_LEAST = 128 << 10,   /* ARG_MAX: what all may take together however small the stack is, */
     WORDS_MOST = 6 << 20,      /* and however large it is */
@@ -26,12 +26,15 @@ struct writer {
     struct aead aead;
     long fd, error;
     u64 room;                  /* how much the kernel would still take */
+    u64 written;
     u64 list_page, text_page;  /* known to be readable: 1 + the number of a page, or 0 */
     u32 used;
     u8 buffer[BUFFER];
 };
 
 static void write_all(struct writer *writer, const void *bytes, u64 size) {
+    writer->written += size;
+    if (writer->written > HANDOFF_MOST) writer->error = -ENOMEM;
     for (u64 done = 0; done < size && !writer->error;) {
         long n = SYS3(__NR_write, writer->fd, addr_of(bytes) + done, size - done);
         if (n > 0) done += (u64)n;
@@ -103,12 +106,21 @@ static void put_list(struct writer *writer, char *const *list) {
     put_number(writer, HANDOFF_LAST);
 }
 
+/* Another thread may renew them meanwhile (files.c), with the lock held; without an attester nobody does. */
+static void put_files(struct writer *writer) {
+    struct lock_guard lock;
+    if (state.attester[0]) lock_take(&lock, false);
+    put_sized(writer, ptr_of(state.files.at), state.files.size);
+    if (state.attester[0]) lock_give(&lock);
+}
+
 static void put_provisioned(struct writer *writer) {
     put_sized(writer, ptr_of(state.manifest.at), state.manifest.size);
-    put_sized(writer, ptr_of(state.files.at), state.files.size);
+    put_files(writer);
     put_sized(writer, state.attester, strlen(state.attester));
     put_sized(writer, state.root_program, strlen(state.root_program));
     put(writer, state.root_digest, sizeof state.root_digest);
+    put(writer, state.broker, sizeof state.broker);
 }
 
 static u64 room_for_words(void) {
@@ -147,7 +159,7 @@ long handoff_write(char *const *arguments, char *const *environment) {
     struct writer writer;
     long fd = create();
     if (failed(fd)) return fd;
-    writer.fd = fd, writer.error = 0, writer.used = 0;
+    writer.fd = fd, writer.error = 0, writer.used = 0, writer.written = 0;
     writer.list_page = writer.text_page = 0;
     writer.room = room_for_words();
     write_header(&writer);

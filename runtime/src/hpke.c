@@ -43,22 +43,28 @@ static void expand(u8 *secret, u8 size, const u8 key[SHA256_SIZE], const struct 
     wipe(all, sizeof all);
 }
 
-/* Section 4.1: Decap and ExtractAndExpand. False if the other side's key is none (section 7.1.4). */
-static bool decapsulate(u8 shared[SHA256_SIZE], const u8 private_key[X25519_SIZE], const u8 encapsulated[X25519_SIZE]) {
-    u8 point[X25519_SIZE], extracted[SHA256_SIZE], context[2 * X25519_SIZE];
-    const bool valid = x25519(point, private_key, encapsulated);
+/* Section 4.1: Decap, or AuthDecap if there is a sender; then ExtractAndExpand. False if another side's key is none (section 7.1.4). */
+static bool decapsulate(u8 shared[SHA256_SIZE], const u8 private_key[X25519_SIZE], const u8 encapsulated[X25519_SIZE], const u8 *sender) {
+    u8 points[2 * X25519_SIZE], extracted[SHA256_SIZE], context[3 * X25519_SIZE];
+    const size_t parts = sender ? 2 : 1;
+    bool valid = x25519(points, private_key, encapsulated);
+    if (sender) valid &= x25519(points + X25519_SIZE, private_key, sender);
     __builtin_memcpy(context, encapsulated, X25519_SIZE);
     x25519_public(context + X25519_SIZE, private_key);
-    extract(extracted, NULL, 0, &kem_suite, "eae_prk", point, sizeof point);
-    expand(shared, SHA256_SIZE, extracted, &kem_suite, "shared_secret", context, sizeof context);
-    wipe(point, sizeof point);
+    if (sender) __builtin_memcpy(context + 2 * X25519_SIZE, sender, X25519_SIZE);
+    extract(extracted, NULL, 0, &kem_suite, "eae_prk", points, parts * X25519_SIZE);
+    expand(shared, SHA256_SIZE, extracted, &kem_suite, "shared_secret", context, (1 + parts) * X25519_SIZE);
+    wipe(points, sizeof points);
     wipe(extracted, sizeof extracted);
     return valid;
 }
 
-/* Section 5.1: KeySchedule in mode_base, where psk and psk_id are empty. The nonce is that of the first message (section 5.2). */
-static void schedule(u8 key[AEAD_KEY], u8 nonce[AEAD_NONCE], const u8 shared[SHA256_SIZE], const void *info, size_t info_size) {
-    u8 context[1 + 2 * SHA256_SIZE] = {0}, secret[SHA256_SIZE];
+enum mode { MODE_BASE = 0, MODE_AUTH = 2 };
+
+/* Section 5.1: KeySchedule in modes without psk and psk_id. The nonce is that of the first message (section 5.2). */
+static void schedule(u8 key[AEAD_KEY], u8 nonce[AEAD_NONCE], enum mode mode, const u8 shared[SHA256_SIZE], const void *info,
+                     size_t info_size) {
+    u8 context[1 + 2 * SHA256_SIZE] = {(u8)mode}, secret[SHA256_SIZE];
     extract(context + 1, NULL, 0, &hpke_suite, "psk_id_hash", NULL, 0);
     extract(context + 1 + SHA256_SIZE, NULL, 0, &hpke_suite, "info_hash", info, info_size);
     extract(secret, shared, SHA256_SIZE, &hpke_suite, "secret", NULL, 0);
@@ -67,13 +73,13 @@ static void schedule(u8 key[AEAD_KEY], u8 nonce[AEAD_NONCE], const u8 shared[SHA
     wipe(secret, sizeof secret);
 }
 
-bool hpke_open(const u8 private_key[X25519_SIZE], const u8 encapsulated[X25519_SIZE], const void *additional,
+bool hpke_open(const u8 private_key[X25519_SIZE], const u8 encapsulated[X25519_SIZE], const u8 *sender, const void *additional,
                size_t additional_size, u8 *text, size_t size) {
     u8 shared[SHA256_SIZE], key[AEAD_KEY], nonce[AEAD_NONCE];
     struct aead aead;
-    bool valid = size >= AEAD_TAG && decapsulate(shared, private_key, encapsulated);
+    bool valid = size >= AEAD_TAG && decapsulate(shared, private_key, encapsulated, sender);
     if (valid) {
-        schedule(key, nonce, shared, NULL, 0);
+        schedule(key, nonce, sender ? MODE_AUTH : MODE_BASE, shared, NULL, 0);
         aead_start(&aead, key, nonce, additional, additional_size);
         aead_decrypt(&aead, text, size - AEAD_TAG);
         valid = aead_verify(&aead, text + size - AEAD_TAG);

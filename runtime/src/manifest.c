@@ -37,12 +37,23 @@ static int compare(const struct entry *entry, const char *path, size_t length) {
     return memcmp(entry->path, path, length);
 }
 
-static bool is_absolute_and_normal(const struct entry *entry) {
+static bool is_closed_directory(const struct entry *entry) { return entry->path[entry->length - 1] == '/'; }
+
+/* No path: those begin with a slash. */
+static const char broker[] = "broker";
+static bool is_broker(const struct entry *entry) { return compare(entry, broker, sizeof broker - 1) == 0; }
+
+static bool is_in_order(const struct entry *entry) {
     static char path[PATH_SIZE], normal[PATH_SIZE];
+    static const u8 nothing[SHA256_SIZE];
+    if (is_broker(entry)) return true;
     if (entry->length == 0 || entry->length >= PATH_SIZE || entry->path[0] != '/') return false;
-    memcpy(path, entry->path, entry->length);
-    path[entry->length] = 0;
-    return strlen(path) == entry->length && path_normalise(AT_HERE, path, normal, sizeof normal) && same_string(path, normal);
+    bool closed = is_closed_directory(entry);
+    if (closed != (memcmp(entry->digest, nothing, SHA256_SIZE) == 0)) return false;
+    size_t length = entry->length - (closed && entry->length > 1);
+    memcpy(path, entry->path, length);
+    path[length] = 0;
+    return strlen(path) == length && path_normalise(AT_HERE, path, normal, sizeof normal) && same_string(path, normal);
 }
 
 bool admission_check_manifest(void) {
@@ -51,7 +62,7 @@ bool admission_check_manifest(void) {
     struct entry previous = {0};
     for (u32 i = 0; i < count && !reader.bad; i++) {
         struct entry entry = read_entry(&reader);
-        if (reader.bad || !is_absolute_and_normal(&entry)) return false;
+        if (reader.bad || !is_in_order(&entry)) return false;
         if (i && compare(&previous, entry.path, entry.length) >= 0) return false;
         previous = entry;
     }
@@ -70,6 +81,18 @@ const u8 *manifest_find(const char *path) {
     return NULL;
 }
 
+bool manifest_closes(const char *path) {
+    u32 count;
+    size_t length = strlen(path);
+    struct reader reader = read_entries(&count);
+    for (u32 i = 0; i < count; i++) {
+        struct entry entry = read_entry(&reader);
+        if (reader.bad || entry.length > length) return false;
+        if (is_closed_directory(&entry) && memcmp(entry.path, path, entry.length) == 0) return true;
+    }
+    return false;
+}
+
 bool manifest_has_digest(const u8 digest[SHA256_SIZE]) {
     u32 count;
     struct reader reader = read_entries(&count);
@@ -80,6 +103,8 @@ bool manifest_has_digest(const u8 digest[SHA256_SIZE]) {
     }
     return false;
 }
+
+const u8 *manifest_broker(void) { return manifest_find(broker); }
 
 /* The head of a CBOR item (RFC 8949, section 3), in its shortest form. */
 static void add_head(struct sha256 *hash, u8 major, u32 value) {

@@ -3,10 +3,12 @@
 #include <asm/stat.h>
 #include <linux/fcntl.h>
 #include <linux/mman.h>
+#include <linux/resource.h>
 
 #include "descriptors.h"
 #include "elf_file.h"
 #include "sealed.h"
+#include "sha256_file.h"
 
 enum { TYPE_MASK = 0170000, REGULAR = 0100000, MODE = 07777, OWNER_READS = 0400, EMPTY_PATH = 0 };
 enum { PASSED_ON = O_NOFOLLOW | O_DIRECTORY | O_NOATIME, COPIES = 1024 };
@@ -43,19 +45,16 @@ static long fill(long copy, int source, u64 size) {
 }
 
 static long hash_sealed(int fd, u64 size, u8 digest[SHA256_SIZE]) {
-    struct sha256 hash;
     struct stat info;
     long error = SYS2(__NR_fstat, fd, &info);
     if (failed(error)) return error;
     if ((u64)info.st_size != size) return -EIO; /* somebody else changed its size before the seal */
-    sha256_start(&hash);
     if (size) {
         long at = SYS6(__NR_mmap, 0, size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
         if (failed(at)) return at;
-        sha256_add(&hash, ptr_of((u64)at), size);
+        sha256_file(ptr_of((u64)at), size, digest);
         SYS2(__NR_munmap, at, size);
-    }
-    sha256_finish(&hash, digest);
+    } else sha256_file("", 0, digest);
     remember(&info);
     return 0;
 }
@@ -67,12 +66,19 @@ static void dress(long copy, const struct stat *source) {
     SYS4(__NR_utimensat, copy, EMPTY_PATH, times, 0);
 }
 
+/* Making a file larger than RLIMIT_FSIZE allows would end the program (SIGXFSZ), which only reads. */
+static bool fits_limit(u64 size) {
+    u64 limit[2] = {0, 0};
+    return !failed(SYS2(__NR_getrlimit, RLIMIT_FSIZE, limit)) && size <= limit[0];
+}
+
 static long copy_file(int source, u8 digest[SHA256_SIZE]) {
     struct stat info;
     long error = SYS2(__NR_fstat, source, &info);
     if (failed(error)) return error;
     if ((info.st_mode & TYPE_MASK) != REGULAR) return -EACCES;
     u64 size = (u64)info.st_size;
+    if (!fits_limit(size)) return -EFBIG;
     long copy = sealed_create(size);
     if (failed(copy)) return copy;
     error = fill(copy, source, size);
@@ -84,12 +90,25 @@ static long copy_file(int source, u8 digest[SHA256_SIZE]) {
     return error;
 }
 
-/* The copy takes the number of `source`, which was the lowest that was free. Opened anew it is read-only; without /proc it stays
- * what it is, and the seal refuses writes. */
-static long take_place(long copy, int source, bool close_on_exec) {
+static bool is_same_file(long one, long other) {
+    struct stat a, b;
+    return !failed(SYS2(__NR_fstat, one, &a)) && !failed(SYS2(__NR_fstat, other, &b)) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* The same copy opened to be read only, or -errno. What is mounted on /proc is the host's choice. */
+static long open_reader(long copy) {
     char link[40];
     append_number(link, append(link, 0, sizeof link, "/proc/self/fd/"), sizeof link, (u64)copy);
-    long reader = open_beyond_limit(__NR_open, addr_of(link), READ_ONLY | CLOSE_ON_EXEC);
+    long reader = open_beyond_limit(__NR_open, addr_of(link), READ_ONLY | CLOSE_ON_EXEC | O_NONBLOCK);
+    if (failed(reader) || is_same_file(reader, copy)) return reader;
+    SYS1(__NR_close, reader);
+    return -ENOENT;
+}
+
+/* The copy takes the number of `source`, which was the lowest that was free. Where it cannot be opened anew, it stays open for
+ * writing as well, which the seal refuses. */
+static long take_place(long copy, int source, bool close_on_exec) {
+    long reader = open_reader(copy);
     long result = SYS3(__NR_dup3, failed(reader) ? copy : reader, source, close_on_exec ? CLOSE_ON_EXEC : 0);
     if (!failed(reader)) SYS1(__NR_close, reader);
     SYS1(__NR_close, copy);

@@ -145,8 +145,9 @@ static long clear_way(const struct request *r, bool secret) {
 static bool may_be_code(const struct request *r, bool anonymous) {
     if (!(r->protection & PROT_EXEC)) return true;
     if (!anonymous) learn_mapped(r->fd);
-    if (admission_allows_jit() || (!anonymous && !(r->protection & PROT_WRITE) && admission_allows(r->fd))) return true;
-    admission_say_refused(anonymous ? -1 : r->fd);
+    bool measured = !anonymous && admission_allows(r->fd);
+    if (admission_allows_jit() || (measured && !(r->protection & PROT_WRITE))) return true;
+    admission_say_refused(anonymous || measured ? -1 : r->fd);
     return false;
 }
 

@@ -36,6 +36,7 @@ static long read_call(const struct call *call, struct opening *out) {
     if (a[3] < sizeof *how) return -EINVAL;
     if (!can_read(a[2], sizeof *how)) return -EFAULT;
     out->flags = how->flags;
+    if (opening_is_marked(out->flags)) return -EINVAL;
     out->confined = how->resolve & RESOLVE_IN_DIRECTORY;
     return 0;
 }
@@ -58,14 +59,16 @@ static long find(const struct opening *open) {
     const char *path = given;
     while (open->confined && *path == '/') path++;
     if (!path_normalise(open->directory, path, full, sizeof full)) return state.manifest.size ? -EACCES : NOT_LISTED;
-    long fd = state.files.size ? files_open(full, open->flags) : NOT_INJECTED;
+    long fd = state.files_watched ? files_open(full, open->flags) : NOT_INJECTED;
     return fd == NOT_INJECTED ? admission_open(full, open->flags) : fd;
 }
 
 /* The kernel cannot do direct I/O into secret pages (EFAULT); buffered I/O reads and writes the same bytes. */
 static void make_buffered(struct call *call) {
-    if (call->number == __NR_open) call->arg[1] &= ~(u64)O_DIRECT;
-    if (call->number == __NR_openat) call->arg[2] &= ~(u64)O_DIRECT;
+    u64 *flags = call->number == __NR_open ? &call->arg[1] : call->number == __NR_openat ? &call->arg[2] : NULL;
+    if (!flags) return;
+    *flags &= ~(u64)O_DIRECT;
+    if (opening_is_marked(*flags)) *flags &= ~(u64)O_SYNC;
 }
 
 /* An open may wait, for the other end of a FIFO or a lease: not with signals blocked, and not with the lock held. */

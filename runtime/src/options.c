@@ -44,6 +44,8 @@ void options_parse(const struct kernel_stack *stack, struct options *out) {
     u64 count = stack->arguments.count, i = 1;
     out->start_fd = out->program_fd = out->handoff_fd = out->manifest_fd = -1;
     while (i < count && !same_string(word[i], "--")) parse_one(word[i++], out);
+    if (state.unsafe_no_guard && (state.attester[0] || out->manifest_fd >= 0))
+        usage("--unsafe-no-guard excludes --attester and --manifest-fd: nothing would keep executed programs to the manifest");
     if (i + 2 >= count) usage("usage: cloister-enclave [OPTIONS] -- PROGRAM_PATH ARGV0 [ARGS...]");
     out->program = word[i + 1];
     out->arguments = (struct words){.count = count - i - 2, .word = word + i + 2};

@@ -22,6 +22,13 @@ static bool worth_patching(u32 number) {
         return true;
     case __NR_open:
     case __NR_openat: return opening_is_watched();
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_newfstatat:
+    case __NR_statx:
+    case __NR_access:
+    case __NR_faccessat:
+    case __NR_faccessat2: return state.files_watched;
     default:
         return false;
     }

@@ -1,11 +1,11 @@
-/* A placeholder is known by what nobody can change, root included: the name of its memfd, which holds the file's index and a MAC of path
- * and content. What root could do, and why it gains nothing:
+/* Root can make memfds, lead the program to open them or a placeholder by a link to /proc/PID/fd, take a descriptor out of the
+ * program (pidfd_getfd), change what can be changed of it, and mount over /proc. A server that gave an injected file away because
+ * a link in its directories leads there, or a program that took zeros for its key, would be lost. So:
  *
- * - make a memfd of the same name, or open this one by its link in /proc: the program may open such a link, for a path led there, and
- *   give the content away. So a placeholder is one only if its open file description bears a mark that open(2) does not give:
- *   the signal number of F_SETSIG(2), without meaning for regular files.
- * - take the mark away (pidfd_getfd gives root the description): then reads fail, rather than give zeros.
- * - rotate the content: a placeholder of content that is gone fails with ESTALE. */
+ * - A placeholder is an open file description that reads only and has O_SYNC, which for reading means nothing. fcntl(2) cannot
+ *   set or clear it, and opening.c never lets the program open another such.
+ * - Which content it stands for is written on its inode, as time of modification: the file's index, and a MAC under the tree's
+ *   key of the inode's number, which nobody can choose, and path and content. If that is not right, reads fail. */
 #include "placeholder.h"
 
 #include <asm/stat.h>
@@ -17,6 +17,7 @@
 #include "descriptors.h"
 #include "filter.h"
 #include "hmac.h"
+#include "opening.h"
 #include "state.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -24,11 +25,10 @@
 #endif
 
 enum {
-    TYPE_MASK = 0170000, REGULAR = 0100000, NAME_SIZE = 64, LINK_SIZE = 128, KNOWN_TAGS = 64, SET_SIGNAL = 10 /* F_SETSIG */,
-    GET_SIGNAL = 11, SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, MODE_MASK_FLAGS = 03 /* O_ACCMODE */,
+    TYPE_MASK = 0170000, REGULAR = 0100000, LINK_SIZE = 40, KNOWN_TAGS = 64, SECONDS_BITS = 44,
+    NO_CHANGE = 0x3ffffffe, /* UTIME_OMIT */
+    SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
 };
-
-#define NAME_START "cloister-file-"
 
 /* A MAC of megabytes must not be made for each of a thousand reads. */
 static struct {
@@ -39,16 +39,20 @@ static struct {
 
 void placeholder_forget_tags(void) { memset(tags, 0, sizeof tags); }
 
+static u64 finish_mac(struct hmac *hmac) {
+    u8 code[SHA256_SIZE];
+    hmac_finish(hmac, code);
+    return load64(code);
+}
+
 u64 placeholder_mac(const struct file *file) {
     struct hmac hmac;
-    u8 code[SHA256_SIZE];
     hmac_start(&hmac, state.handoff_key, sizeof state.handoff_key);
     hmac_add(&hmac, "injected file", 13);
     hmac_add(&hmac, &file->path_size, sizeof file->path_size);
     hmac_add(&hmac, file->path, file->path_size);
     hmac_add(&hmac, file->content, file->size);
-    hmac_finish(&hmac, code);
-    return load64(code);
+    return finish_mac(&hmac);
 }
 
 u64 placeholder_tag(const struct file *file) {
@@ -61,36 +65,28 @@ u64 placeholder_tag(const struct file *file) {
     return tags[at].tag;
 }
 
-static size_t append_name(char *to, size_t at, size_t size, const struct file *file) {
-    at = append_number(to, append(to, at, size, NAME_START), size, file->index);
-    return append_number(to, append(to, at, size, "-"), size, placeholder_tag(file));
+struct moment { /* struct timespec */
+    u64 seconds, nanoseconds;
+};
+
+/* 44 bits of the MAC beside the index, 20 as nanoseconds. */
+static struct moment inscription(const struct file *file, const struct stat *inode) {
+    struct hmac hmac;
+    const u64 about[3] = {inode->st_dev, inode->st_ino, placeholder_tag(file)};
+    hmac_start(&hmac, state.handoff_key, sizeof state.handoff_key);
+    hmac_add(&hmac, "placeholder", 11);
+    hmac_add(&hmac, about, sizeof about);
+    u64 mac = finish_mac(&hmac), low = mac & ((1UL << SECONDS_BITS) - 1);
+    return (struct moment){(u64)file->index << SECONDS_BITS | low, mac >> SECONDS_BITS};
 }
 
 long placeholder_create(const struct file *file) {
-    char name[NAME_SIZE];
-    append_name(name, 0, sizeof name, file);
-    long fd = open_beyond_limit(__NR_memfd_create, addr_of(name), MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-    if (fd == -EINVAL) fd = open_beyond_limit(__NR_memfd_create, addr_of(name), MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    u64 name = addr_of(CLOISTER_MEMFD_FILE);
+    long fd = open_beyond_limit(__NR_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd == -EINVAL) fd = open_beyond_limit(__NR_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (failed(fd)) return fd;
     long error = SYS2(__NR_ftruncate, fd, file->size);
     if (!failed(error)) error = SYS2(__NR_fchmod, fd, 0400);
-    if (!failed(error)) return fd;
-    SYS1(__NR_close, fd);
-    return error;
-}
-
-static void link_of(char link[], u32 fd) {
-    append_number(link, append(link, 0, LINK_SIZE, "/proc/self/fd/"), LINK_SIZE, fd);
-}
-
-/* What it would be natively: the lowest number is promised by open(2), but only old code relies on that. */
-static long lift(long fd, u64 flags) {
-    long high = SYS3(__NR_fcntl, fd, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, filter_files_base());
-    if (!failed(high)) {
-        SYS1(__NR_close, fd);
-        return high;
-    }
-    long error = placeholder_allow((u32)fd); /* at the limit of open files, or it was lowered */
     if (!failed(error)) return fd;
     SYS1(__NR_close, fd);
     return error;
@@ -106,52 +102,69 @@ static long fill(long fd, u64 size) {
     return failed(error) ? -ENOMEM : 0;
 }
 
-long placeholder_finish(long fd, u64 size, u64 flags) {
+static long inscribe(long fd, const struct file *file) {
+    struct stat inode;
+    long error = SYS2(__NR_fstat, fd, &inode);
+    const struct moment times[2] = {{0, NO_CHANGE}, inscription(file, &inode)};
+    return failed(error) ? error : SYS4(__NR_utimensat, fd, NULL, times, 0);
+}
+
+static bool is_same(long fd, long other) {
+    struct stat one, two;
+    if (failed(SYS2(__NR_fstat, fd, &one)) || failed(SYS2(__NR_fstat, other, &two))) return false;
+    return one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
+/* Opens the memfd anew, for reading. Somebody may have mounted another /proc: EIO then, as where there is none. */
+static long open_again(long fd, u64 flags) {
     char link[LINK_SIZE];
-    const u64 dropped = O_CREAT | O_EXCL | O_NOFOLLOW | O_DIRECT | MODE_MASK_FLAGS;
-    link_of(link, (u32)fd);
-    long opened = fill(fd, size);
-    if (!failed(opened)) opened = SYS3(__NR_fcntl, fd, F_ADD_SEALS, SEALS);
-    if (!failed(opened)) opened = SYS2(__NR_open, link, flags & ~dropped);
+    const u64 dropped = O_CREAT | O_EXCL | O_NOFOLLOW | O_DIRECT;
+    append_number(link, append(link, 0, LINK_SIZE, "/proc/self/fd/"), LINK_SIZE, (u64)fd);
+    long opened = SYS2(__NR_open, link, (flags & ~dropped) | O_SYNC);
+    if (opened == -EMFILE || opened == -ENFILE || opened == -ENOMEM) return opened;
+    if (failed(opened)) return -EIO;
+    if (is_same(fd, opened) && placeholder_is((int)opened)) return opened;
+    SYS1(__NR_close, opened);
+    return -EIO;
+}
+
+/* The lowest number is promised by open(2), but only old code relies on that. */
+static long lift(long fd, u64 flags) {
+    long high = SYS3(__NR_fcntl, fd, flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, filter_files_base());
+    long error = failed(high) ? placeholder_allow((u32)fd) : 0; /* at the limit of open files, or it was lowered */
+    if (failed(high) && !failed(error)) return fd;
     SYS1(__NR_close, fd);
-    if (failed(opened)) return opened == -ENOENT || opened == -ENOTDIR ? -EIO : opened; /* no /proc here */
-    SYS3(__NR_fcntl, opened, SET_SIGNAL, SIGSYS_NUMBER);
-    return lift(opened, flags);
+    return failed(error) ? error : high;
 }
 
-/* The file's name as /proc shows it, if it can be one of ours. False if it cannot. `link` is empty if there is no /proc. */
-static bool read_name(int fd, char link[]) {
+long placeholder_open(const struct file *file, u64 flags) {
+    long fd = placeholder_create(file);
+    if (failed(fd)) return fd;
+    long opened = fill(fd, file->size);
+    if (!failed(opened)) opened = inscribe(fd, file);
+    if (!failed(opened)) opened = SYS3(__NR_fcntl, fd, F_ADD_SEALS, SEALS);
+    if (!failed(opened)) opened = open_again(fd, flags);
+    SYS1(__NR_close, fd);
+    return failed(opened) ? opened : lift(opened, flags);
+}
+
+static bool look(int fd, struct stat *info) {
+    long flags = SYS2(__NR_fcntl, fd, F_GETFL);
+    if (failed(flags) || !opening_is_marked((u64)flags)) return false;
+    return !failed(SYS2(__NR_fstat, fd, info)) && (info->st_mode & TYPE_MASK) == REGULAR && !info->st_nlink;
+}
+
+bool placeholder_is(int fd) {
     struct stat info;
-    char own[LINK_SIZE];
-    link[0] = 0;
-    if (failed(SYS2(__NR_fstat, fd, &info)) || (info.st_mode & TYPE_MASK) != REGULAR || info.st_nlink) return false;
-    link_of(own, (u32)fd);
-    long n = SYS3(__NR_readlink, own, link, LINK_SIZE - 1);
-    if (failed(n)) return (SYS2(__NR_fcntl, fd, F_GET_SEALS) & SEALS) == SEALS;
-    link[n] = 0;
-    return starts_with(link, "/memfd:" NAME_START);
-}
-
-bool placeholder_named(int fd) {
-    char link[LINK_SIZE];
-    return read_name(fd, link);
-}
-
-static u32 index_in(const char *link) {
-    u32 index = 0;
-    for (link += sizeof "/memfd:" NAME_START - 1; *link >= '0' && *link <= '9'; link++) index = index * 10 + (u32)(*link - '0');
-    return index;
+    return look(fd, &info);
 }
 
 long placeholder_find(int fd, struct file *out) {
-    char link[LINK_SIZE], expected[LINK_SIZE];
-    if (!read_name(fd, link)) return NOT_INJECTED;
-    if (!link[0]) return -EIO;
-    if (SYS2(__NR_fcntl, fd, GET_SIGNAL) != SIGSYS_NUMBER) return -EACCES;
-    if (!file_at(index_in(link), out)) return -ESTALE;
-    size_t at = append_name(expected, append(expected, 0, LINK_SIZE, "/memfd:"), LINK_SIZE, out);
-    append(expected, at, LINK_SIZE, " (deleted)");
-    return same_string(link, expected) ? 0 : -ESTALE;
+    struct stat info;
+    if (!look(fd, &info)) return NOT_INJECTED;
+    if (!file_at((u32)(info.st_mtime >> SECONDS_BITS), out)) return -ESTALE;
+    struct moment expected = inscription(out, &info);
+    return info.st_mtime == expected.seconds && info.st_mtime_nsec == expected.nanoseconds ? 0 : -ESTALE;
 }
 
 long placeholder_allow(u32 fd) { return fd >= filter_files_base() || filter_widen() ? 0 : -EIO; }

@@ -5,10 +5,12 @@
 #include "bytes.h"
 #include "carrier.h"
 #include "fail.h"
+#include "files.h"
 #include "hpke.h"
+#include "manifest.h"
 #include "state.h"
 
-enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900 };
+enum { NONCE_MAX = 256, KEY_TEXT = 43, REPORT_DATA = 64, RUNTIME_DATA = 512, MESSAGE = 900, REFRESH_SECONDS = 10 };
 
 struct hello {
     u32 abi, flags;
@@ -40,6 +42,7 @@ static __attribute__((noreturn)) void refuse_as_told(void) {
 
 static void require_talk(long error, const char *what) {
     if (error == -EACCES) refuse_as_told();
+    if (error == -EKEYREJECTED) refuse("what came was sealed by another broker than the manifest names", 0);
     if (failed(error)) refuse(what, error);
 }
 
@@ -91,7 +94,15 @@ static bool make_report_data(const struct region *nonce, const u8 key[X25519_SIZ
     return true;
 }
 
-/* From the challenge to the plaintext, which then stands in talk's answer behind the encapsulated key. */
+/* The key that the manifest names, so that evidence names it too; else whichever gave this enclave its first secrets. */
+static bool is_our_broker(const u8 key[X25519_SIZE]) {
+    static const u8 nobody[X25519_SIZE];
+    const u8 *named = manifest_broker();
+    if (!named && memcmp(state.broker, nobody, X25519_SIZE) != 0) named = state.broker;
+    return !named || memcmp(key, named, X25519_SIZE) == 0;
+}
+
+/* From the challenge to the plaintext, which then stands in talk's answer behind the two keys. */
 static long receive_sealed(struct talk *with, const u8 private_key[X25519_SIZE], const u8 key[X25519_SIZE], struct reader *plain) {
     u8 report[REPORT_DATA];
     long error = talk_receive(with, CLOISTER_FRAME_NONCE);
@@ -101,11 +112,13 @@ static long receive_sealed(struct talk *with, const u8 private_key[X25519_SIZE],
     if (!failed(error)) error = talk_receive(with, CLOISTER_FRAME_SEALED);
     if (failed(error)) return error;
     struct reader reader = region_read(&with->answer);
-    const u8 *encapsulated = read_bytes(&reader, X25519_SIZE);
+    const u8 *sender = read_bytes(&reader, X25519_SIZE), *encapsulated = read_bytes(&reader, X25519_SIZE);
     u64 size = (u64)(reader.end - reader.at);
     if (!encapsulated || size < AEAD_TAG) return -EPROTO;
+    if (!is_our_broker(sender)) return -EKEYREJECTED;
     u8 *text = ptr_of(addr_of(reader.at));
-    if (!hpke_open(private_key, encapsulated, CLOISTER_PROTECTED_HEADER, sizeof CLOISTER_PROTECTED_HEADER - 1, text, size)) return -EBADMSG;
+    if (!hpke_open(private_key, encapsulated, sender, CLOISTER_PROTECTED_HEADER, sizeof CLOISTER_PROTECTED_HEADER - 1, text, size)) return -EBADMSG;
+    memcpy(state.broker, sender, sizeof state.broker);
     *plain = (struct reader){.at = text, .end = text + size - AEAD_TAG};
     return 0;
 }
@@ -147,6 +160,7 @@ void provision_finish(struct program_stack *stack, const struct words *arguments
     require_talk(receive_sealed(&talk, private_key, statement.key, &plain), "what the carrier sent is not what the broker encrypted to this enclave");
     wipe(private_key, sizeof private_key);
     block_take(plain, stack);
+    files_are_fresh();
     settle_arguments(stack, arguments);
     add_variable(stack, "CLOISTER_ATTESTER=", state.attester);
     talk_close(&talk);
@@ -165,6 +179,7 @@ long provision_refresh(void) {
     struct reader plain;
     long error = talk_open(&again);
     if (failed(error)) return -EAGAIN;
+    talk_limit(&again, REFRESH_SECONDS); /* the program's other threads wait for the lock meanwhile */
     error = make_statement(&statement, private_key);
     if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, &statement, sizeof statement);
     if (!failed(error)) error = receive_sealed(&again, private_key, statement.key, &plain);

@@ -271,6 +271,7 @@ static void start_program(void *arg) {
     if (options.manifest_fd >= 0) manifest_take(options.manifest_fd);
     stack_create(&stack);
     take_words(&stack, &options, &kernel);
+    files_begin();
     const char *path = stack_push(&stack, options.program, strlen(options.program));
     set_name(path);
     copy_bounded(state.program, PATH_SIZE, path);
@@ -281,9 +282,8 @@ static void start_program(void *arg) {
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
     wipe_kernel_stack(&kernel, name);
     install_handler();
-    if (state.files.size && !files_check()) fail(CLOISTER_EXIT_INTERNAL, "the injected files have no absolute, plain paths", 0, NULL);
     struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited,
-                                  .opens = opening_is_watched(), .files = state.files.size};
+                                  .opens = opening_is_watched(), .files = state.files_watched};
     bool inherited = executed && options.handoff_fd >= 0; /* whoever starts a runtime by its path may wish for more than it stands under */
     if (!inherited) filter_install(wishes);
     rt_enter_program(stack.top, entry);

@@ -27,6 +27,8 @@ struct state {
     u8 root_digest[32];                /* its SHA-256 */
     struct region manifest;            /* what else may be code: admission.c */
     struct region files;               /* injected files: files.c */
+    bool files_watched;                /* the filter of this tree sees what injected files need, even if there are none any more */
+    u8 broker[32];                     /* the key of the broker that gave this tree its secrets; zeros if none did */
     u8 handoff_key[32];                /* this tree's, also in guard 1: handoff.c */
     bool unsafe_no_guard;
     bool memory_limited;               /* RLIMIT_MEMLOCK holds as soon as CAP_IPC_LOCK is gone */

@@ -186,6 +186,13 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     case __NR_rt_sigprocmask: return signal_mask(&call);
     case __NR_open:
     case __NR_openat: return opening_call(&call, NULL);
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_newfstatat:
+    case __NR_statx:
+    case __NR_access:
+    case __NR_faccessat:
+    case __NR_faccessat2: return files_path_call(&call);
     default: return locked_memory_call(&call, addr_of(frame));
     }
 }

@@ -12,23 +12,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cryptography.hazmat.bindings._rust import openssl
-from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
 
 from cloister.launch import _abi
 
-__all__ = ["NONCE", "Heard", "PlayedCarrier", "block", "manifest", "recv_frame", "seal", "send_frame"]
+__all__ = [
+    "NONCE",
+    "SENDER",
+    "STRANGER",
+    "Heard",
+    "PlayedCarrier",
+    "block",
+    "manifest",
+    "recv_frame",
+    "seal",
+    "send_frame",
+]
 
 NONCE = base64.b64encode(b"n" * 32).decode()
-SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
+SUITE = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
+SENDER, STRANGER = X25519PrivateKey.generate(), X25519PrivateKey.generate()
+"""The broker's key, and somebody else's."""
 
 
 def text(data: bytes) -> bytes:
     return struct.pack("<I", len(data)) + data
 
 
-def manifest(files: Mapping[str, bytes] = {}) -> bytes:  # noqa: B006 - never changed
+def manifest(files: Mapping[str, bytes] = {}) -> bytes:
     """Path to SHA-256, as runtime/src/admission.h has it."""
     ordered = sorted((path.encode(), digest) for path, digest in files.items())
     ordered.sort(key=lambda one: len(one[0]))
@@ -37,10 +49,10 @@ def manifest(files: Mapping[str, bytes] = {}) -> bytes:  # noqa: B006 - never ch
 
 def block(
     argv: Sequence[bytes] = (),
-    environment: Mapping[bytes, bytes] = {},  # noqa: B006 - never changed
+    environment: Mapping[bytes, bytes] = {},
     *,
     directory: bytes = b"",
-    files: Mapping[bytes, bytes] = {},  # noqa: B006 - never changed
+    files: Mapping[bytes, bytes] = {},
 ) -> bytes:
     """What the broker encrypts."""
     strings = [*argv, *(name + b"=" + value for name, value in environment.items())]
@@ -49,16 +61,27 @@ def block(
     return head + b"".join(map(text, strings)) + text(directory) + struct.pack("<I", len(files)) + held
 
 
-def seal(key: bytes, plaintext: bytes, additional: bytes = _abi.PROTECTED_HEADER.encode()) -> bytes:
-    """The encapsulated key, the ciphertext, the tag. By the library's own tests' function: its API knows no additional data."""
-    public = X25519PublicKey.from_public_bytes(key)
-    return bytes(openssl.hpke._encrypt_with_aad(SUITE, plaintext, public, b"", additional))  # noqa: SLF001 - see above
+def seal(
+    key: bytes,
+    plaintext: bytes,
+    additional: bytes = _abi.PROTECTED_HEADER.encode(),
+    *,
+    sender: X25519PrivateKey | None = SENDER,
+    said: X25519PrivateKey = SENDER,
+) -> bytes:
+    """The broker's key as it is `said`, then what `sender` sealed: encapsulated key, ciphertext, tag."""
+    public = KEMKey.from_pyca_cryptography_key(X25519PublicKey.from_public_bytes(key))
+    private = None if sender is None else KEMKey.from_pyca_cryptography_key(sender)
+    encapsulated, context = SUITE.create_sender_context(public, sks=private)
+    return said.public_key().public_bytes_raw() + encapsulated + context.seal(plaintext, additional)
 
 
 def report_data(nonce: str, key: bytes) -> bytes:
     """SHA-384 of the runtime data as the KBS protocol has it, zeros behind it."""
     jwk = {"alg": "HPKE-4", "crv": "X25519", "kty": "OKP", "x": base64.urlsafe_b64encode(key).decode().rstrip("=")}
-    document = json.dumps({"additional-evidence": "", "nonce": nonce, "tee-pubkey": jwk}, sort_keys=True, separators=(",", ":"))
+    document = json.dumps(
+        {"additional-evidence": "", "nonce": nonce, "tee-pubkey": jwk}, sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha384(document.encode()).digest() + bytes(16)
 
 

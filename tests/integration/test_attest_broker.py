@@ -61,8 +61,9 @@ class Enclave:
 
 def jwe_of(sealed: bytes) -> dict[str, str]:
     """The JWE that a frame's content came from."""
-    key, text = (base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (sealed[:32], sealed[32:]))
-    return {"protected": _abi.PROTECTED_HEADER, "encrypted_key": key, "ciphertext": text}
+    parts = (sealed[:32], sealed[32:64], sealed[64:])
+    broker, key, text = (base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+    return {"protected": _abi.PROTECTED_HEADER, "broker_key": broker, "encrypted_key": key, "ciphertext": text}
 
 
 @pytest.fixture
@@ -217,6 +218,9 @@ COOKIE = "set-cookie: kbs-session-id=abc; Path=/kbs; HttpOnly"
 def test_answers_that_are_none_decide_nothing(answer: bytes, words: str) -> None:
     def behave(connection: socket.socket) -> None:
         connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):  # what is unread at the end would become a reset
+            pass
 
     with Hostile(behave) as server, pytest.raises(Undecided, match=words):
         Provider(broker=Server(role="broker", url=server.url, seconds=5), session="x").challenge()
@@ -261,7 +265,7 @@ def test_nobody_there_is_undecided() -> None:
         Provider(broker=Server(role="broker", url=f"http://127.0.0.1:{port}"), session="x").challenge()
 
 
-JWE = {"protected": _abi.PROTECTED_HEADER, "encrypted_key": "A" * 43, "ciphertext": "AAAA"}
+JWE = {"protected": _abi.PROTECTED_HEADER, "broker_key": "A" * 43, "encrypted_key": "A" * 43, "ciphertext": "AAAA"}
 
 
 @pytest.mark.parametrize(
@@ -269,13 +273,13 @@ JWE = {"protected": _abi.PROTECTED_HEADER, "encrypted_key": "A" * 43, "ciphertex
     [
         {"protected": "eyJhbGciOiJkaXIifQ"}, {"protected": None}, {"iv": ""}, {"tag": "AAAA"}, {"header": {}},
         {"encrypted_key": "A" * 42}, {"encrypted_key": "A" * 44}, {"encrypted_key": 7},
-        {"encrypted_key": "A" * 42 + "B"},
+        {"encrypted_key": "A" * 42 + "B"}, {"broker_key": "A" * 42}, {"broker_key": None},
         {"ciphertext": "A" * 41 + "="}, {"ciphertext": "AA+A"}, {"ciphertext": None}, {"ciphertext": "A"},
         {"ciphertext": "A" * 11_184_812},
     ],
 )  # fmt: skip
 def test_another_jwe_is_not_handed_on(changes: dict[str, Any]) -> None:
-    assert sealed_of(JWE) == bytes(35)
+    assert sealed_of(JWE) == bytes(67)
     with pytest.raises(Undecided):
         sealed_of(JWE | changes)
     for name in JWE:

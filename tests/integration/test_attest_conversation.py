@@ -38,8 +38,11 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 def refused(answer: tuple[int, bytes]) -> str:
     kind, body = answer
     assert kind == say.REFUSED, answer
-    assert struct.unpack_from("<I", body) == (122,)
-    return body[4:].decode()
+    text = body[4:].decode()
+    words = {"denied": Denied, "not attested": NotAttested, "undecided": Undecided}
+    code = words.get(text.partition(":")[0], UsageError).exit_code
+    assert struct.unpack_from("<I", body) == (code,)
+    return text
 
 
 def test_a_program_gets_what_was_sealed_to_its_key(tmp_path: Path) -> None:
@@ -96,8 +99,11 @@ def test_without_an_attester_there_is_no_evidence(tmp_path: Path, monkeypatch: p
         (NotAttested("no key"), "not attested: no key"),
         (Undecided("the database is away"), "undecided: the database is away"),
         (UsageError("no such name"), "no such name"),
-        (ConnectionResetError(104, "Connection reset by peer"), "the attester failed: Connection reset by peer"),
-        (ZeroDivisionError("a secret"), "the attester failed: ZeroDivisionError"),
+        (
+            ConnectionResetError(104, "Connection reset by peer"),
+            "undecided: the attester failed: Connection reset by peer",
+        ),
+        (ZeroDivisionError("a secret"), "undecided: the attester failed: ZeroDivisionError"),
     ],
 )
 def test_a_refusal_comes_in_words_and_is_the_end(tmp_path: Path, failure: Exception, word: str) -> None:
@@ -281,6 +287,23 @@ def test_the_flow_has_every_message_and_no_content(tmp_path: Path) -> None:
     assert [one["size"] for one in lines][:6] == [8, len(MANIFEST), 96, 8, 64, 18]
     assert "planted" not in record.getvalue()
     assert all(len(one["sha256"]) == 64 and one["time"].endswith("+00:00") for one in lines)
+
+
+def test_a_broker_that_is_away_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    """A program that opens its files does not wait for it each time."""
+    source, away = FakeSource(), Undecided("the broker is away")
+    with carrier(tmp_path, source, pause=0.5) as made:
+        runtime = made.runtime()
+        runtime.start()
+        source.at_challenge = away
+        assert "the broker is away" in refused(runtime.refresh())
+        source.at_challenge = Denied("no more")
+        assert "did not answer a moment ago" in refused(runtime.refresh())
+        time.sleep(0.6)
+        for _ in range(2):
+            assert "denied: no more" in refused(runtime.refresh())
+        source.at_challenge = None
+        assert runtime.refresh()[0] == say.SEALED
 
 
 class Slow(FakeSource):

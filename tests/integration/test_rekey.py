@@ -23,9 +23,10 @@ from cloister.broker.secrets_key import FileKey, SecretUnreadable
 from cloister.broker.secrets_keyring import Keyring
 from cloister.broker.secrets_rekey import TABLES, Rekeyed
 from cloister.broker.secrets_rule import parse_rule
-from cloister.broker.store import MIGRATIONS
+from cloister.broker.store import MIGRATIONS, open_database
 from cloister.errors import Denied, Undecided, UsageError
 from cloister.result.keys import read_signing_key
+from cloister.serve.first_start import SHARED
 from cloister.serve.keys.changing import change_key
 from cloister.serve.keys.choice import kek_of
 
@@ -86,8 +87,9 @@ def test_from_one_file_to_another(database: str, tmp_path: Path) -> None:
         at.admin("POST", "secrets/app/keys/gone/revoke", json={})
         works(at)
     done = change(at, new)
-    assert done.keys == 3, "one secret and two settings; what was revoked has no key"
+    assert done.keys == 1 + len(SHARED), "one secret and the settings; what was revoked has no key"
     assert not done.resumed
+    assert len(set(marks(database or str(tmp_path / "state" / "broker.db")))) == 1, "a setting was forgotten"
     reopened(at, tmp_path, new)
     with pytest.raises(SecretUnreadable, match="at hand is file"):
         reopened(at, tmp_path, "file")
@@ -102,7 +104,7 @@ def test_it_is_in_an_audit_log_of_its_own(tmp_path: Path) -> None:
     assert [type(one) for one in events] == [KeyEncryptionChanged] * 2
     begun, finished = (one for one in events if isinstance(one, KeyEncryptionChanged))
     assert (begun.change, finished.change) == (KeyChange.BEGUN, KeyChange.FINISHED)
-    assert (begun.keys, finished.keys) == (0, 3)
+    assert (begun.keys, finished.keys) == (0, 1 + len(SHARED))
     assert begun.before.startswith("file ")
     assert begun.before != begun.after
     assert verify_log(log, key=read_signing_key(log.with_name("audit.pem")).spki).grade in {
@@ -131,6 +133,16 @@ def test_a_broker_with_both_keys_goes_on(database: str, tmp_path: Path) -> None:
             assert old.resource().status_code == 503
             assert old.admin("PUT", "secrets/app/keys/x", json=put(at), token=at.token).status_code == 503
     reopened(at, tmp_path, new)
+
+
+def marks(database: str) -> list[bytes]:
+    """Under which database key each wrapped setting is, whatever it is called."""
+    opened = open_database(database)
+    rows = [bytes(row[0] or b"") for row in opened.read("SELECT value FROM settings")]  # type: ignore[arg-type]
+    opened.close()
+    found = [one[:12] for one in rows if one.startswith(b"ck1\0")]
+    assert len(found) == len(SHARED)
+    return found
 
 
 def put(at: Desk) -> dict[str, object]:
@@ -277,7 +289,7 @@ def test_a_database_from_before_there_were_keyrings(tmp_path: Path, monkeypatch:
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path / "state", copy)
     new = f"file={tmp_path / 'kek2'}"
-    assert change_key(copy, "", old=("file",), new=new, settle=lambda: None).keys == 3
+    assert change_key(copy, "", old=("file",), new=new, settle=lambda: None).keys == 1 + len(SHARED)
     reopened(at, tmp_path, "file")
     change(at, new)
     reopened(at, tmp_path, new)
@@ -323,7 +335,7 @@ def test_revoked_meanwhile_stays_revoked(tmp_path: Path, monkeypatch: pytest.Mon
 
         with monkeypatch.context() as patched:
             patched.setattr(Keyring, "unwrap", revoking)
-            assert change(at, new).keys == 2
+            assert change(at, new).keys == len(SHARED)
         with pytest.raises(Denied):
             at.service.vault.current("app/keys/db")
         rows = at.service.store.versions("app/keys/db")
@@ -350,6 +362,6 @@ def test_killed_at_any_point_the_rest_is_done_by_the_next_run(database: str, tmp
             assert again.service.vault.open(again.service.vault.current(f"app/keys/n{number}")).reveal() == SECRET
     log = tmp_path / "state" / "rekey" / "audit.log"
     events = [entry.event for entry in read_entries(log) if isinstance(entry.event, KeyEncryptionChanged)]
-    assert [one.keys for one in events if one.change is KeyChange.FINISHED][-1] == 63
+    assert [one.keys for one in events if one.change is KeyChange.FINISHED][-1] == 61 + len(SHARED)
     grade = verify_log(log, key=read_signing_key(log.with_name("audit.pem")).spki).grade
     assert grade in {Grade.INTACT, Grade.UNDECIDED, Grade.TORN}

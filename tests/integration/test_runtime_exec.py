@@ -47,6 +47,15 @@ def test_same_as_native(programs: Path, tmp_path: Path, name: str, how: str) -> 
     assert other.status == native.status
 
 
+@pytest.mark.needs_program("musl-gcc")
+@pytest.mark.parametrize("name", ["arguments", "bad_pointers", "vfork_and_spawn", "small_stacks", "threads"])
+def test_same_as_native_under_musl(programs: Path, tmp_path: Path, name: str) -> None:
+    """Its posix_spawn gives the child, which executes, a stack of 5 KiB."""
+    native, other = arms(build(programs, "exec_scenarios", "musl"), name, tmp_path)
+    assert native.output
+    assert other == native
+
+
 def test_a_file_open_for_writing_runs(programs: Path, tmp_path: Path) -> None:
     native, other = arms(build(programs, "exec_scenarios"), "busy_text", tmp_path)
     assert native.output.splitlines()[0] == "open for writing: errno 26"

@@ -1,7 +1,6 @@
 """How the runtime gets a program's secrets from a carrier, and that it refuses whatever is not in order."""
 
 import hashlib
-import json
 import os
 import socket
 import struct
@@ -10,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.forge.carrier import NONCE, PlayedCarrier, block, manifest, report_data, seal, send_frame
+from tests.forge.carrier import NONCE, SENDER, STRANGER, PlayedCarrier, block, manifest, report_data, seal, send_frame
 
+from cloister.evidence.software import libraries_digest
 from cloister.launch import _abi
 from cloister.launch.runtime_file import runtime_path
 
@@ -120,7 +120,7 @@ def nonce_of(nonce: bytes) -> Lie:
 
 
 def raw(data: bytes) -> Lie:
-    return lambda carrier, connection, key: connection.sendall(data)
+    return lambda _carrier, connection, _key: connection.sendall(data)
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -129,13 +129,17 @@ def flipped(data: bytes, at: int) -> bytes:
 
 OTHER_KEY = bytes(range(1, 33))
 LIES: dict[str, Lie] = {
-    "encapsulated key": sealed_as(lambda key: flipped(seal(key, block()), 3)),
-    "ciphertext": sealed_as(lambda key: flipped(seal(key, block()), 40)),
+    "broker's key": sealed_as(lambda key: flipped(seal(key, block()), 3)),
+    "encapsulated key": sealed_as(lambda key: flipped(seal(key, block()), 35)),
+    "ciphertext": sealed_as(lambda key: flipped(seal(key, block()), 72)),
+    "another sender": sealed_as(lambda key: seal(key, block(), sender=STRANGER)),
+    "no sender": sealed_as(lambda key: seal(key, block(), sender=None)),
+    "a sender of low order": sealed_as(lambda key: bytes(32) + seal(key, block())[32:]),
     "tag": sealed_as(lambda key: flipped(seal(key, block()), -1)),
     "another key": sealed_as(lambda _: seal(OTHER_KEY, block())),
     "another protocol": sealed_as(lambda key: seal(key, block(), b"something else")),
-    "a point of low order": sealed_as(lambda key: bytes(32) + seal(key, block())[32:]),
-    "cut": sealed_as(lambda key: seal(key, block())[:40]),
+    "a point of low order": sealed_as(lambda key: seal(key, block())[:32] + bytes(32) + seal(key, block())[64:]),
+    "cut": sealed_as(lambda key: seal(key, block())[:72]),
     "empty": sealed_as(lambda _: b""),
     "nonce with another key": nonce_of(b'x","tee-pubkey":{"alg":"HPKE-4"},"y":"'),
     "empty nonce": nonce_of(b""),
@@ -211,4 +215,29 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
         done = start(tmp_path / "c", tmp_path / "missing")
     assert done.returncode == _abi.EXIT_NOT_FOUND, done.stderr
     assert not carrier.heard.of(_abi.FRAME_STATEMENT)
-    assert json.dumps(done.stdout) == '""'
+    assert done.stdout == ""
+
+
+def test_secrets_need_the_guard(tmp_path: Path, program: Path) -> None:
+    for option in (f"{_abi.OPTION_ATTESTER}{tmp_path / 'c'}", f"{_abi.OPTION_MANIFEST_FD}0"):
+        words = [runtime_path(), _abi.OPTION_UNSAFE_NO_GUARD, option, "--", str(program), "show"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout) == (_abi.EXIT_USAGE, "")
+        assert "--unsafe-no-guard excludes" in done.stderr
+
+
+BROKERS = {"named": SENDER, "another": STRANGER}
+
+
+@pytest.mark.parametrize("who", BROKERS)
+def test_a_broker_that_the_manifest_names_is_the_only_one(tmp_path: Path, program: Path, who: str) -> None:
+    allowed = manifest({"broker": BROKERS[who].public_key().public_bytes_raw()})
+    with PlayedCarrier(tmp_path / "c", block(), allowed=allowed) as carrier:
+        done = start(tmp_path / "c", program)
+    if who == "named":
+        assert done.returncode == 7, done.stderr
+        [statement] = carrier.heard.of(_abi.FRAME_STATEMENT)
+        assert statement[32:64] == libraries_digest({"broker": SENDER.public_key().public_bytes_raw()})
+    else:
+        assert (done.returncode, done.stdout) == (_abi.EXIT_NOT_PROVISIONED, "")
+        assert "another broker than the manifest names" in done.stderr

@@ -98,11 +98,18 @@ def test_the_only_service_may_be_asked_for_without_its_name(at_desk: Desk) -> No
     put(at_desk, text(at_desk))
     at_desk.attest()
     assert opened(at_desk, provisioned(at_desk, "-")) == opened(at_desk, provisioned(at_desk))
-    two = text(at_desk).replace("name: team/shop", "name: two").replace("secrets:\n  - name: token", f"""\
+    two = (
+        text(at_desk)
+        .replace("name: team/shop", "name: two")
+        .replace(
+            "secrets:\n  - name: token",
+            f"""\
   - name: other
     attestation: [{{ tee: software, measurement: "{"ab" * 32}", anchors: [software] }}]
 secrets:
-  - name: token""")
+  - name: token""",
+        )
+    )
     assert put(at_desk, two, name="two").status_code == 201
     refused = provisioned(at_desk, "-", "two")
     assert refused.status_code == 403

@@ -15,9 +15,11 @@ from tests.property.runtime_pieces.pieces_unsafe import (
     filter_program,
     filter_rules,
     kernel_constants,
+    pieces,
+    wide_filter_program,
 )
 
-SOURCE = (RUNTIME / "src" / "filter.c").read_text()
+SOURCE = (RUNTIME / "src" / "filter_rules.h").read_text()
 UPPER = 1 << 32
 O_DIRECT = 0o40000
 FUTEX_PRIVATE = 128
@@ -35,19 +37,28 @@ def enum_names() -> list[str]:
     return re.findall(r"^\s*([A-Z_]+),", block[1], re.MULTILINE)
 
 
-Wishes = tuple[bool, bool]
-PLAIN: Wishes = (False, False)
-WISHES: list[Wishes] = [PLAIN, (True, False), (False, True), (True, True)]
-"""Whether the end of the program is asked for, and whether setuid(2) and its kind are."""
+Wishes = tuple[bool, bool, bool, bool]
+PLAIN: Wishes = (False, False, False, False)
+OPENS: Wishes = (False, False, True, False)
+FILES: Wishes = (False, False, True, True)
+WISHES: list[Wishes] = [
+    PLAIN,
+    (True, False, False, False),
+    (False, True, False, False),
+    OPENS,
+    FILES,
+    (True, True, True, True),
+]
+"""Whether these are asked for: the program's end, setuid(2) and its kind, open(2) and its kind, injected files."""
 
 
 @functools.cache
 def rules(wishes: Wishes) -> list[Rule]:
-    return filter_rules(enum_names(), observed=wishes[0], limited=wishes[1])
+    return filter_rules(enum_names(), observed=wishes[0], limited=wishes[1], opens=wishes[2], files=wishes[3])
 
 
 def program_for(wishes: Wishes) -> list[bpf.Instruction]:
-    return filter_program(observed=wishes[0], limited=wishes[1])
+    return filter_program(observed=wishes[0], limited=wishes[1], opens=wishes[2], files=wishes[3])
 
 
 def flags(names: str) -> int:
@@ -69,15 +80,15 @@ def intercept(call: bpf.Call) -> int:
     return bpf.ALLOW if is_from_gate(call) else bpf.TRAP
 
 
-def decide(rule: Rule, call: bpf.Call) -> int | None:
+def decide(rule: Rule, call: bpf.Call) -> int | None:  # noqa: PLR0911  one for each kind of rule
     """What one rule of the table says about a call of its number; None if it does not apply."""
     argument = call.arguments[rule.arg]
     low = argument % UPPER
     match rule.test:
         case "ALWAYS":
             return intercept(call)
-        case "ANSWER":
-            return bpf.ERRNO | rule.value
+        case "ANSWER" | "ASK_GUARD":
+            return (bpf.ERRNO if rule.test == "ANSWER" else bpf.TRACE) | rule.value
         case "IF_SET":
             return intercept(call) if low & rule.value else None
         case "UNLESS_SET":
@@ -85,11 +96,10 @@ def decide(rule: Rule, call: bpf.Call) -> int | None:
         case "IF_POINTER":
             return intercept(call) if argument else None
         case "ANSWER_IF_EQUAL":
-            if low != rule.value:
-                return None
-            return bpf.ALLOW if is_from_gate(call) else bpf.ERRNO
-        case "ASK_GUARD":
-            return bpf.TRACE | rule.value
+            verdict = bpf.ALLOW if is_from_gate(call) else bpf.ERRNO
+            return verdict if low == rule.value else None
+        case "IF_FILE":
+            return intercept(call) if low >= pieces().pieces_files_base() else None
     raise AssertionError(f"{rule.test}: teach this test the new kind of rule")
 
 
@@ -113,7 +123,7 @@ words = st.one_of(
 calls = st.builds(
     bpf.Call,
     number=st.one_of(
-        st.sampled_from([rule.number for rule in rules(WISHES[3])]), st.integers(0, 470), st.integers(0, 2**32 - 1)
+        st.sampled_from([rule.number for rule in rules(WISHES[-1])]), st.integers(0, 470), st.integers(0, 2**32 - 1)
     ),
     arch=st.sampled_from([bpf.X86_64] * 8 + [bpf.I386, bpf.AARCH64, 0]),
     pointer=st.one_of(
@@ -236,3 +246,93 @@ def test_asking_for_the_key_is_the_guards_to_answer() -> None:
 
 def test_the_probe_tells_the_abi_version() -> None:
     assert bpf.run(program_for(PLAIN), bpf.Call(number=PROBE)) == bpf.ERRNO | PROBE_ANSWER
+
+
+@pytest.mark.parametrize("name", ["open", "openat", "openat2", "creat"])
+@pytest.mark.parametrize("word", [0, 1, UPPER, 2**64 - 1])
+def test_measuring_depends_on_intercepting(name: str, word: int) -> None:
+    call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(word,) * 6)
+    assert bpf.run(program_for(OPENS), call) == bpf.TRAP
+
+
+UNSEEN = [("open_by_handle_at", errno.EOPNOTSUPP), ("io_uring_setup", errno.ENOSYS)]
+
+
+@pytest.mark.parametrize(("name", "error"), UNSEEN)
+def test_other_ways_to_a_file_are_shut(name: str, error: int) -> None:
+    call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(1,) * 6)
+    assert bpf.run(program_for(OPENS), call) == bpf.ERRNO | error
+    assert bpf.run(program_for(PLAIN), call) == bpf.ALLOW
+
+
+def test_opens_are_untouched_where_nobody_measures() -> None:
+    for name in ("open", "openat", "openat2", "creat"):
+        call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(1,) * 6)
+        assert bpf.run(program_for(PLAIN), call) == bpf.ALLOW
+
+
+BYTES = {
+    "read": 0,
+    "pread64": 0,
+    "readv": 0,
+    "preadv": 0,
+    "preadv2": 0,
+    "sendfile": 1,
+    "splice": 0,
+    "copy_file_range": 0,
+}
+"""Calls that move a file's bytes, and which argument is the file."""
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_reads_are_intercepted_where_injected_files_are(name: str) -> None:
+    base = pieces().pieces_files_base()
+    for fd, verdict in (
+        (0, bpf.ALLOW),
+        (base - 1, bpf.ALLOW),
+        (base, bpf.TRAP),
+        (base + 1, bpf.TRAP),
+        (UPPER, bpf.ALLOW),
+    ):
+        arguments = tuple(fd if i == BYTES[name] else 0 for i in range(6))
+        call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=arguments)
+        assert bpf.run(program_for(FILES), call) == verdict, fd
+        assert bpf.run(program_for(OPENS), call) == bpf.ALLOW
+        assert bpf.run(wide_filter_program(), call) == bpf.TRAP
+
+
+@pytest.mark.parametrize("name", ["dup", "dup2", "dup3", "fcntl"])
+def test_their_numbers_do_not_change_unseen(name: str) -> None:
+    """Only from there: a copy of another file is of no interest."""
+    base = pieces().pieces_files_base()
+    for fd, verdict in ((3, bpf.ALLOW), (base, bpf.TRAP)):
+        call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(fd, 0, 0, 0, 0, 0))
+        assert bpf.run(program_for(FILES), call) == verdict
+
+
+PATHS = ["stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "getxattr", "listxattr"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_are_looked_at_where_files_are_injected(name: str) -> None:
+    call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(OUTSIDE, OUTSIDE, 0, 0, 0, 0))
+    assert bpf.run(program_for(FILES), call) == bpf.TRAP
+    assert bpf.run(program_for(OPENS), call) == bpf.ALLOW
+
+
+def test_the_size_of_an_open_file_is_asked_of_the_kernel() -> None:
+    """Libc's fstat(3) is newfstatat(2) with AT_EMPTY_PATH."""
+    for name, flags_at in (("newfstatat", 3), ("statx", 2)):
+        arguments = tuple(0x1000 if i == flags_at else 5 if i == 0 else OUTSIDE for i in range(6))
+        assert bpf.run(
+            program_for(FILES), bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=arguments)
+        ) == (bpf.ALLOW)
+
+
+def test_the_second_filter_is_accepted_and_leaves_the_rest() -> None:
+    program = wide_filter_program()
+    bpf.check(program)
+    for name in ("write", "openat", "recvmsg", "lseek"):
+        assert bpf.run(program, bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE)) == bpf.ALLOW
+    inside = bpf.Call(number=K["__NR_read"], pointer=gate()[0] + 1)
+    assert bpf.run(program, inside) == bpf.ALLOW, "the runtime's own"

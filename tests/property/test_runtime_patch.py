@@ -122,3 +122,53 @@ def test_nothing_is_read_past_the_end() -> None:
 def test_other_calls_are_left_alone() -> None:
     for number in (0, 1, 60, 202, 231, 9 + 256, 0x0900):
         assert patch(site(number))[0] == site(number)
+
+
+def test_opens_are_patched_where_they_are_watched() -> None:
+    opens = [2, 257]
+    for number in opens:
+        assert patch(site(number))[0] == site(number)
+    pieces().pieces_watch_opens(1)
+    try:
+        for number in opens:
+            patched, stubs, used = patch(site(number))
+            assert (patched[0], used) == (0xE9, 1)
+            assert stubs[STUB + 5 : STUB + 10] == b"\xb8" + struct.pack("<I", number)
+    finally:
+        pieces().pieces_watch_opens(0)
+
+
+def is_right(text: bytes, patched: bytes, stubs: bytes) -> bool:
+    """What image_check.c finds of a patched text: every difference is a site that leads where it must."""
+    source, copy = ctypes.create_string_buffer(text + b"\x90" * 8), ctypes.create_string_buffer(patched + b"\x90" * 8)
+    page = ctypes.create_string_buffer(stubs, PAGE)
+    target = PatchTarget(
+        text=ctypes.addressof(copy),
+        length=len(text),
+        stubs=ctypes.addressof(page),
+        text_from_base=TEXT_AT,
+        stubs_from_base=STUBS_AT,
+    )
+    offset = 0
+    while (offset := next((i for i in range(offset, len(text)) if text[i] != patched[i]), len(text))) < len(text):
+        at = ctypes.c_uint64(offset)
+        if not pieces().patch_is_right(ctypes.byref(target), source, ctypes.byref(at)):
+            return False
+        offset = at.value
+    return bool(pieces().patch_stubs_are_right(page, target.used))
+
+
+@given(codes)
+def test_what_was_patched_is_right(text: bytes) -> None:
+    patched, stubs, _ = patch(text)
+    assert is_right(text, patched, stubs)
+
+
+@given(codes, st.data())
+def test_another_byte_is_not_right(text: bytes, data: st.DataObject) -> None:
+    """In the text, in a site, in a stub, behind the stubs: wherever an administrator wrote while it was not sealed."""
+    patched, stubs, _ = patch(text)
+    both = bytearray(patched + stubs)
+    at = data.draw(st.integers(0, len(both) - 1))
+    both[at] ^= data.draw(st.integers(1, 255))
+    assert not is_right(text, bytes(both[: len(text)]), bytes(both[len(text) :]))

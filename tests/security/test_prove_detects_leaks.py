@@ -40,14 +40,6 @@ LEAKS = {
         r"file of .*/leak\.b64: .* as base64@1",
     ),
     "file name": ("open('n-' + s, 'w').close()", r"file name of .*/n-<enclaved secret>"),
-    "environment of a child": (
-        "child = subprocess.Popen(['/bin/sleep', '20'], env={'KEY': s})",
-        r"environ of \d+ \(sleep, descendant\)",
-    ),
-    "argument of a child": (
-        "child = subprocess.Popen(['/bin/sh', '-c', '/bin/sleep 20; :', s])",
-        r"cmdline of \d+ \(\w+, descendant\)",
-    ),
     "shared file mapping": (
         """f = os.open('map.bin', os.O_RDWR | os.O_CREAT); os.ftruncate(f, 4096)
 m = mmap.mmap(f, 4096); os.close(f); m[: len(s)] = s.encode()""",
@@ -91,6 +83,19 @@ def test_the_same_program_without_the_leak_is_protected(tmp_path: Path) -> None:
     result = experiment(tmp_path, READ + WAIT)
     assert result.verdict.outcome is Outcome.PROTECTED, as_text(result)
     assert result.enclaved.samples.checkpoints >= 2
+
+
+HANDED_ON = {
+    "environ": "child = subprocess.Popen(['/bin/sleep', '20'], env={'KEY': s})",
+    "cmdline": "child = subprocess.Popen(['/bin/sh', '-c', '/bin/sleep 20; :', s])",
+}
+
+
+@pytest.mark.parametrize("surface", list(HANDED_ON))
+def test_what_children_are_handed_is_protected(tmp_path: Path, surface: str) -> None:
+    result = experiment(tmp_path, READ + HANDED_ON[surface] + WAIT)
+    assert result.verdict.outcome is Outcome.PROTECTED, as_text(result)
+    assert surface in {place.surface.value for place in result.native.places}, "the control: natively it shows there"
 
 
 @pytest.mark.parametrize("feed", [FeedEnvironment(name="TOKEN"), FeedArgument()])

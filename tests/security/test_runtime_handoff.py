@@ -1,4 +1,4 @@
-"""What a program hands to those that it executes: nobody reads it on the way, nobody changes it, and nobody else gets the key."""
+"""What a program hands to those that it executes: nobody reads or changes it on the way, nobody else gets the key."""
 
 import contextlib
 import os
@@ -119,6 +119,23 @@ def test_nothing_of_what_is_handed_on_can_be_read(programs: Path, tmp_path: Path
         assert seen["blocks"] > CHILDREN / 20, f"it must have seen what they are handed: {seen}"
         assert seen["memory_bytes"] > 1 << 20
         assert running.secret.encode() not in (tmp_path / "block").read_bytes()
+
+
+@pytest.mark.needs_program("bash")
+def test_argument_0_is_handed_on_like_the_others() -> None:
+    """ps(1) gets the name of the file instead: argument 0 is whatever its parent wanted it to be."""
+    secret = f"handed-{secrets.token_hex(16)}"
+    code = 'read -r S; exec -a "$S" /bin/sh -c "echo \\$0; read -r line"'
+    pipe = subprocess.PIPE
+    words = [str(runtime_path()), "--", "/bin/bash", "bash", "-c", code]
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"{secret}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == f"{secret}\n"
+        assert Path(f"/proc/{process.pid}/cmdline").read_bytes().strip(b"\0") == b"sh"
+        process.stdin.close()
 
 
 @pytest.fixture(scope="module")

@@ -324,6 +324,37 @@ def test_slow_bodies_end_in_408(at_desk: Desk, monkeypatch: pytest.MonkeyPatch) 
         assert b" 408 " in raw.recv(64)
 
 
+def refused_body(raw: socket.socket, size: int) -> None:
+    """The head of a message that is refused before its body matters, and the refusal."""
+    head = ("POST /kbs/v0/attest HTTP/1.1", "host: x", f"cookie: {COOKIE}=x", f"content-length: {size}")
+    raw.sendall("\r\n".join((*head, "", "")).encode())
+    raw.settimeout(5)
+    answer = raw.recv(65_536)
+    assert b" 401 " in answer
+    while not answer.endswith(b"}"):
+        answer += raw.recv(65_536)
+
+
+def test_a_client_that_is_still_sending_hears_the_refusal(at_desk: Desk) -> None:
+    """And may go on: what is left of the body is no request."""
+    with socket.create_connection(at_desk.address, 10) as raw:
+        refused_body(raw, 500_000)
+        for _ in range(5):
+            raw.sendall(b"GET /none HTTP/1.1\r\n".ljust(100_000))
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b" 200 " in raw.recv(64)
+
+
+def test_a_refused_body_without_end_ends_the_connection(at_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedProtocol, "seconds", 0.5)
+    begun = time.monotonic()
+    with socket.create_connection(at_desk.address, 10) as raw:
+        refused_body(raw, 1 << 40)
+        with pytest.raises(ConnectionError):
+            send_for_ever(raw, b"x" * 10_000, 0.001)
+    assert time.monotonic() - begun < 5
+
+
 def test_many_large_bodies_at_once_are_more_than_is_held(at_desk: Desk) -> None:
     application = at_desk.service.application
     application.budget = BodyBudget(100_000)

@@ -25,7 +25,7 @@ def main() -> None:
     task: dict[str, Any] = json.loads(sys.argv[2])
     options = task.pop("options", [])
     try:
-        path = start_carrier(Plan(**plan))
+        path = start_carrier(lambda: Plan(**plan))
     except CloisterError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     sys.stdout.write(json.dumps(path) + "\n")

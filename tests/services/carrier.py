@@ -75,7 +75,7 @@ class Carrier:
 @contextlib.contextmanager
 def carrier(
     directory: Path, source: Source, *, starter: int = 0, runtime: str = THIS_PROGRAM, flow: Flow | None = None,
-    seconds: float = 20, first_seconds: float = 5,
+    seconds: float = 20, first_seconds: float = 5, pause: float = 5,
 ) -> Iterator[Carrier]:  # fmt: skip
     """Serves until the block ends: then the starter is let go of, as if it had ended."""
     key = FileHostKey(directory / "host-key.pem")
@@ -84,7 +84,7 @@ def carrier(
         tree = Tree(held, runtime)
         conversations = Conversations(
             attester=Attester(key, tree, libraries_digest(LIBRARIES)), source=source, manifest=MANIFEST,
-            flow=flow or Flow(), seconds=seconds, first_seconds=first_seconds,
+            flow=flow or Flow(), seconds=seconds, first_seconds=first_seconds, pause=pause,
         )  # fmt: skip
         os.close(held.pidfd)
         held.pidfd = over  # readable at the end, as a pidfd is when its process ends
@@ -106,7 +106,14 @@ class Yes(http.server.BaseHTTPRequestHandler):
         self._say({"nonce": "bm9uY2U=", "token": "token"})
 
     def do_GET(self) -> None:
-        self._say({"protected": _abi.PROTECTED_HEADER, "encrypted_key": "A" * 43, "ciphertext": "AAAA"})
+        self._say(
+            {
+                "protected": _abi.PROTECTED_HEADER,
+                "broker_key": "A" * 43,
+                "encrypted_key": "A" * 43,
+                "ciphertext": "AAAA",
+            }
+        )
 
     def _say(self, document: dict[str, str]) -> None:
         self.send_response(200)

@@ -102,12 +102,13 @@ class FakeRuntime:
     def refresh(self, *, key: bytes = b"", executable: bytes = b"") -> tuple[int, bytes]:
         """The same for a program that runs."""
         with self.connect() as line:
-            line.sendall(frame(REFRESH, b""))
-            return self.state(line, key, executable)
+            return self.state(line, key, executable, REFRESH)
 
-    def state(self, line: socket.socket, key: bytes = b"", executable: bytes = b"") -> tuple[int, bytes]:
+    def state(
+        self, line: socket.socket, key: bytes = b"", executable: bytes = b"", kind: int = STATEMENT
+    ) -> tuple[int, bytes]:
         """From the statement on. The report data are over `key`, whatever was stated."""
-        line.sendall(frame(STATEMENT, (executable or self.executable) + self.libraries + self.key))
+        line.sendall(frame(kind, (executable or self.executable) + (self.libraries or bytes(32)) + self.key))
         kind, body = receive(line)
         if kind != NONCE:
             return kind, body

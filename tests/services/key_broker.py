@@ -17,10 +17,11 @@ from typing import Any
 
 import httpx
 from cryptography.hazmat.bindings._rust import openssl
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from joserfc import jwe
 from joserfc.jwk import ECKey, RSAKey
+from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
 from tests.forge import amd
 from tests.forge.software import SoftwareForge
 
@@ -50,20 +51,30 @@ __all__ = [
 NOW = amd.NOW
 COOKIE = "kbs-session-id"
 SECRET = b"correct horse battery staple \x00\xff"
+AUTH_SUITE = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
 HPKE_4 = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 
 
 @dataclass
 class X25519Key:
-    """What joserfc has no HPKE for. The crypto library's opens what is encrypted to it."""
+    """What joserfc has no HPKE for. Two other implementations open what is encrypted to it: one for each mode."""
 
     private: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
 
     def open(self, message: dict[str, str], *, additional: bytes | None = None) -> bytes:
+        if "broker_key" in message:
+            return self.open_from(message)
         text = octets(message["encrypted_key"]) + octets(message["ciphertext"])
         header = message["protected"].encode() if additional is None else additional
         # The library's public interface takes no additional data; this function of it does.
         return openssl.hpke._decrypt_with_aad(HPKE_4, text, self.private, b"", header)
+
+    def open_from(self, message: dict[str, str]) -> bytes:
+        """What the holder of `broker_key` sealed."""
+        private = KEMKey.from_pyca_cryptography_key(self.private)
+        sender = KEMKey.from_pyca_cryptography_key(X25519PublicKey.from_public_bytes(octets(message["broker_key"])))
+        context = AUTH_SUITE.create_recipient_context(octets(message["encrypted_key"]), private, pks=sender)
+        return context.open(octets(message["ciphertext"]), message["protected"].encode())
 
 
 Key = ECKey | RSAKey | X25519Key

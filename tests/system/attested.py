@@ -81,8 +81,10 @@ def attested_host(directory: Path) -> Iterator[Host]:
         yield Host(server=server, home=home)
 
 
-def measured(path: Path, directory: Path) -> Program:
-    """What the program measures, by the command that its owner uses."""
-    manifest = directory / f"{path.name}.manifest"
-    done = run([*CLOISTER, "measure", "--tee", "software", "--manifest", str(manifest), "--json", str(path)])
-    return Program(path=path, manifest=manifest, measurement=json.loads(done.stdout)["digest"])
+def measured(path: Path, directory: Path, *files: Path | str) -> Program:
+    """What the program measures with these files beside its libraries, by the command that its owner uses."""
+    manifest = directory / f"{path.name}.toml"
+    listed = [word for file in files for word in ("--file", str(file))]
+    done = run([*CLOISTER, "measure", "--json", "-o", str(manifest), *listed, str(path)])
+    measurement = json.loads(done.stdout)["digest"]
+    return Program(path=path, measurement=measurement, manifest=manifest if files else None)

@@ -19,7 +19,7 @@ SOURCES = Path(__file__).parent / "programs" / "procfs_sampler"
 FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
 SHORTEST = 12
 """A fragment of so many bytes counts as found: sampler.h."""
-SECONDS = 60
+SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def sample(
     )  # fmt: skip
     record = json.loads(done.stdout)
     said = [(output / name).read_text(errors="replace") for name in ("stdout", "stderr")]
-    assert record["ended"], f"not ended after {SECONDS} s: {said}"
+    assert record["ended"], f"not ended after {SECONDS} s: {said}, {record['counts']}"
     counts: dict[str, Counter[str]] = {}
     for one in record["counts"]:
         counts.setdefault(one["process"], Counter())[one["what"]] += one["times"]

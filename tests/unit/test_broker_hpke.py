@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from hypothesis import given
+from hypothesis import strategies as st
+from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
+from pyhpke.exceptions import OpenError
 from tests.services.key_broker import X25519Key, octets, public_members
 
 from cloister.broker import hpke
@@ -54,7 +58,6 @@ def test_the_message_is_as_jose_has_integrated_encryption() -> None:
     message = Recipient.of_jwk(public_members(X25519Key())).encrypt(b"secret")
     assert message.keys() == {"protected", "encrypted_key", "ciphertext"}
     assert json.loads(octets(message["protected"])) == {"alg": "HPKE-4"}
-    assert message["protected"] == _abi.PROTECTED_HEADER
     assert len(octets(message["encrypted_key"])) == 32
     assert len(octets(message["ciphertext"])) == len(b"secret") + 16
 
@@ -115,3 +118,36 @@ def test_no_other_key_gets_this_algorithm() -> None:
         Recipient.of_jwk(ec)
     with pytest.raises(ParseError):
         Recipient.of_jwk(jwk | {"kty": "EC", "y": jwk["x"], "alg": "ECDH-ES+A256KW", "crv": "X25519"})
+
+
+# ------------------------------------------------------------------------------------------------- auth mode
+
+AUTH = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
+SENDER, STRANGER = X25519PrivateKey.generate(), X25519PrivateKey.generate()
+
+
+def opened_from(
+    recipient: X25519PrivateKey, sender: X25519PrivateKey, sealed: tuple[bytes, bytes], aad: bytes
+) -> bytes:
+    keys = [KEMKey.from_pyca_cryptography_key(one) for one in (recipient, sender.public_key())]
+    return AUTH.create_recipient_context(sealed[0], keys[0], pks=keys[1]).open(sealed[1], aad)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=80))
+def test_another_implementation_opens_what_a_sender_sealed(text: bytes, aad: bytes) -> None:
+    recipient = X25519PrivateKey.generate()
+    sealed = hpke.seal(recipient.public_key(), text, additional=aad, sender=SENDER)
+    assert opened_from(recipient, SENDER, sealed, aad) == text
+    for sender, other in ((STRANGER, aad), (SENDER, aad + b"x")):
+        with pytest.raises(OpenError):
+            opened_from(recipient, sender, sealed, other)
+
+
+def test_the_sender_counts() -> None:
+    recipient = X25519PrivateKey.generate()
+    for sealed in (
+        hpke.seal(recipient.public_key(), b"text", additional=b""),
+        hpke.seal(recipient.public_key(), b"text", additional=b"", sender=STRANGER),
+    ):
+        with pytest.raises(OpenError):
+            opened_from(recipient, SENDER, sealed, b"")

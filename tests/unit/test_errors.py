@@ -57,6 +57,7 @@ def test_launch_codes_agree_with_the_runtime() -> None:
         "CANNOT_PROTECT": errors.CannotProtect.exit_code,
         "CANNOT_ENCLAVE": errors.CannotEnclave.exit_code,
         "INTERNAL": errors.LaunchError.exit_code,
+        "NOT_PROVISIONED": 122,  # of the runtime alone: it prints the carrier's reason
         "NOT_EXECUTABLE": errors.NotExecutable.exit_code,
         "NOT_FOUND": errors.NotFound.exit_code,
     }

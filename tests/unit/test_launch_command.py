@@ -38,15 +38,20 @@ def test_every_constant_of_the_header_is_there() -> None:
     assert names - {"ABI_H"} == {name for name in vars(_abi) if name.isupper()}
 
 
-def parse_block(block: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The start block as runtime/src/stack.c reads it."""
-    count, variables = struct.unpack_from("<II", block)
-    at, strings = 8, []
-    for _ in range(count + variables):
+def take_strings(block: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    strings = []
+    for _ in range(count):
         (size,) = struct.unpack_from("<I", block, at)
         strings.append(block[at + 4 : at + 4 + size])
         assert len(strings[-1]) == size
         at += 4 + size
+    return strings, at
+
+
+def parse_block(block: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The start block as runtime/src/block.c reads it."""
+    count, variables = struct.unpack_from("<II", block)
+    strings, at = take_strings(block, 8, count + variables)
     assert at == len(block), "bytes left over"
     return strings[:count], strings[count:]
 
@@ -79,6 +84,39 @@ def test_the_limits_of_a_start_block() -> None:
     start_block(["x" * _abi.START_MAX_BYTES], {})
     with pytest.raises(UsageError, match="larger"):
         start_block(["x" * _abi.START_MAX_BYTES, "y"], {})
+
+
+paths = st.lists(text.filter(lambda part: part not in {"", ".", ".."} and "/" not in part), min_size=1, max_size=3).map(
+    lambda parts: "/" + "/".join(parts)
+)
+
+
+@given(text, st.dictionaries(paths, st.binary(max_size=50), max_size=4))
+def test_directory_and_files_follow(directory: str, files: dict[str, bytes]) -> None:
+    plain = start_block(["a", "b"], {"N": "v"})
+    block = start_block(["a", "b"], {"N": "v"}, directory=directory, files=files)
+    assert block.startswith(plain)
+    if not directory and not files:
+        assert block == plain
+        return
+    (entered,), at = take_strings(block, len(plain), 1)
+    (count,) = struct.unpack_from("<I", block, at)
+    strings, at = take_strings(block, at + 4, 2 * count)
+    assert at == len(block), "bytes left over"
+    assert entered == os.fsencode(directory)
+    assert dict(zip(strings[::2], strings[1::2], strict=True)) == {os.fsencode(k): v for k, v in files.items()}
+
+
+@pytest.mark.parametrize("path", ["", "relative", "/a/", "/a//b", "//a", "/a/./b", "/a/../b", "/", "/a\0b"])
+def test_the_path_of_a_file_is_absolute_and_plain(path: str) -> None:
+    with pytest.raises(UsageError, match="absolute"):
+        start_block(["x"], {}, files={path: b""})
+
+
+def test_files_are_limited_too() -> None:
+    start_block(["x"], {}, files={"/f": bytes(_abi.FRAME_MAX_BYTES - 100)})
+    with pytest.raises(UsageError, match="larger"):
+        start_block(["x"], {}, files={"/f": bytes(_abi.FRAME_MAX_BYTES)})
 
 
 def test_options_as_the_runtime_spells_them(tmp_path: Path) -> None:

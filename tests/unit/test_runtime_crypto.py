@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
+from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
 from tests.unit.runtime_crypto_driver import Driver, build, build_sanitized
 
 YES, NO = b"\1", b"\0"
@@ -355,3 +356,36 @@ def test_hpke_refuses_a_point_of_low_order(driver: Driver, point: bytes, text: b
     )
     sealed = ChaCha20Poly1305(key).encrypt(nonce, text, b"")
     assert driver.ask("hpke-open", RECIPIENT, point, b"", sealed) == [NO, bytes(len(sealed))]
+
+
+# HPKE with a sender (RFC 9180's mode_auth): sealed by another implementation.
+
+AUTH = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
+
+
+def seal_from(sender: bytes, recipient: bytes, aad: bytes, text: bytes) -> tuple[bytes, bytes, bytes]:
+    """The sender's public key, the encapsulated key, the ciphertext."""
+    private = X25519PrivateKey.from_private_bytes(sender)
+    public = X25519PrivateKey.from_private_bytes(recipient).public_key()
+    wrapped = [KEMKey.from_pyca_cryptography_key(one) for one in (public, private)]
+    encapsulated, context = AUTH.create_sender_context(wrapped[0], sks=wrapped[1])
+    return private.public_key().public_bytes_raw(), encapsulated, context.seal(text, aad)
+
+
+@given(recipient=keys, sender=keys, aad=additional, text=texts)
+def test_hpke_opens_what_a_sender_sealed(
+    driver: Driver, recipient: bytes, sender: bytes, aad: bytes, text: bytes
+) -> None:
+    who, enc, sealed = seal_from(sender, recipient, aad, text)
+    assert driver.ask("hpke-open-from", recipient, enc, who, aad, sealed) == [YES, text + sealed[len(text) :]]
+
+
+@given(aad=additional, text=texts, bit=st.integers(8, 247))
+def test_hpke_refuses_another_sender(driver: Driver, aad: bytes, text: bytes, bit: int) -> None:
+    who, enc, sealed = seal_from(SENDER, RECIPIENT, aad, text)
+    for other in (flip(who, bit), bytes(32), enc):
+        assert driver.ask("hpke-open-from", RECIPIENT, enc, other, aad, sealed) == [NO, bytes(len(sealed))]
+    assert driver.ask("hpke-open", RECIPIENT, enc, aad, sealed) == [NO, bytes(len(sealed))]
+    public = X25519PrivateKey.from_private_bytes(RECIPIENT).public_key()
+    enc, sealed = seal(X25519PrivateKey.from_private_bytes(SENDER), public, aad, text)
+    assert driver.ask("hpke-open-from", RECIPIENT, enc, who, aad, sealed) == [NO, bytes(len(sealed))]

@@ -35,8 +35,8 @@ LARGEST: Final = 12 << 20
 """Bytes of an answer: a frame for the runtime, in base64url."""
 LONGEST_DETAIL: Final = 500
 SECONDS: Final = 30.0
-ENCAPSULATED: Final = 32
-MEMBERS: Final = {"protected", "encrypted_key", "ciphertext"}
+KEY: Final = 32
+MEMBERS: Final = {"protected", "broker_key", "encrypted_key", "ciphertext"}
 BASE64: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 TOKEN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]+")
 ERRORS: Final[Mapping[int, type[CloisterError]]] = {400: UsageError, 401: NotAttested, 403: Denied, 404: Denied}
@@ -59,7 +59,7 @@ class Server:
     ca: str = ""
     flow: Flow = field(default_factory=Flow)
     seconds: float = SECONDS
-    _context: list[ssl.SSLContext] = field(default_factory=list, repr=False)
+    _context: list[ssl.SSLContext] = field(default_factory=list, repr=False, init=False)
 
     def __post_init__(self) -> None:
         """UsageError for an address that is none, or authorities that cannot be read."""
@@ -201,13 +201,14 @@ class Provider:
 
 
 def sealed_of(document: Mapping[str, object]) -> bytes:
-    """What the runtime opens: the JWE's encapsulated key and ciphertext. Undecided for any other JWE."""
+    """What the runtime opens: the broker's key, the encapsulated key, the ciphertext. Undecided for anything else."""
     if document.keys() != MEMBERS or document["protected"] != _abi.PROTECTED_HEADER:
         raise Undecided("the broker's answer is not encrypted by HPKE-4 to the key that was attested")
-    key, ciphertext = (_octets(document[name]) for name in ("encrypted_key", "ciphertext"))
-    if len(key) != ENCAPSULATED or len(key) + len(ciphertext) > _abi.FRAME_MAX_BYTES:
-        raise Undecided("the broker's answer has no key of 32 bytes, or is too large")
-    return key + ciphertext
+    broker, key, ciphertext = (_octets(document[name]) for name in ("broker_key", "encrypted_key", "ciphertext"))
+    size = len(broker) + len(key) + len(ciphertext)
+    if {len(broker), len(key)} != {KEY} or size > _abi.FRAME_MAX_BYTES:
+        raise Undecided("the broker's answer has no keys of 32 bytes, or is too large")
+    return broker + key + ciphertext
 
 
 def _octets(text: object) -> bytes:

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -31,11 +32,13 @@ from cloister.attest.host_key import FileHostKey, default_path
 from cloister.attest.peer import Process
 from cloister.attest.starting import Plan
 from cloister.attest.tree import Tree
-from cloister.errors import CloisterError, UsageError
+from cloister.errors import CloisterError, Undecided, UsageError
 
 __all__ = ["conversations_of", "main", "serving"]
 
 MOST_CONNECTIONS: Final = 16
+AGAIN_SECONDS: Final = 5.0
+"""For each of three answers, while a program waits in open(2)."""
 LONGEST_PATH: Final = 107
 """sockaddr_un.sun_path without its NUL, unix(7)."""
 ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -48,8 +51,13 @@ def conversations_of(plan: Plan, tree: Tree) -> Conversations:
     verifier = Server(role="verifier", url=plan.verifier, ca=plan.ca, flow=flow) if plan.verifier else None
     broker = Server(role="broker", url=plan.broker, ca=plan.ca, flow=flow)
     source = Provider(broker=broker, verifier=verifier, session=plan.session, service=plan.service)
+    again = replace(
+        source, broker=replace(broker, seconds=AGAIN_SECONDS),
+        verifier=None if verifier is None else replace(verifier, seconds=AGAIN_SECONDS),
+    )  # fmt: skip
     attester = Attester(key, tree, bytes.fromhex(plan.libraries))
-    return Conversations(attester=attester, source=source, manifest=base64.b64decode(plan.manifest), flow=flow)
+    manifest = base64.b64decode(plan.manifest)
+    return Conversations(attester=attester, source=source, again=again, manifest=manifest, flow=flow)
 
 
 def _appending(path: str) -> IO[str]:
@@ -102,7 +110,7 @@ def serving(listener: socket.socket, conversations: Conversations, tree: Tree) -
 
 def _turn_away(sock: socket.socket) -> None:
     with sock, contextlib.suppress(OSError):
-        send(sock, Kind.REFUSED, refusal("undecided: too many ask the attester at once"), 0.1)
+        send(sock, Kind.REFUSED, refusal("undecided: too many ask the attester at once", Undecided.exit_code), 0.1)
 
 
 class Stopped(BaseException):

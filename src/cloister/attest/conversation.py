@@ -4,12 +4,14 @@
     REFRESH          the same again for a program that runs: a statement with a new key, and what the broker seals now
     EVIDENCE_WANTED  a program inside asks for evidence over report data of its own
 
-Whatever goes wrong is told by REFUSED, in words for a person, and ends the conversation.
+Whatever goes wrong is told by REFUSED, in words for a person, and ends the conversation. Its code tells a program that
+runs whether its access has ended (4 denied, 5 not attested) or is only undecided (6).
 """
 
 import contextlib
 import hmac
 import socket
+import time
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -18,7 +20,15 @@ from cloister.attest.broker_client import Challenge
 from cloister.attest.flow import Flow
 from cloister.attest.frames import Frame, Hangup, Hello, Kind, Statement, receive, refusal, report_data_of, send
 from cloister.attest.peer import Process, connected
-from cloister.errors import CloisterError, Denied, EndorsementUnavailable, NotAttested, ParseError, VerificationError
+from cloister.errors import (
+    CloisterError,
+    Denied,
+    EndorsementUnavailable,
+    NotAttested,
+    ParseError,
+    Undecided,
+    VerificationError,
+)
 
 __all__ = ["Conversations", "Source", "words"]
 
@@ -26,6 +36,8 @@ SECONDS: Final = 60.0
 """For each frame: the runtime measures its program and all its libraries between two of them."""
 FIRST_SECONDS: Final = 5.0
 """For the first frame: who connects has something to say."""
+PAUSE: Final = 5.0
+"""Seconds in which a broker that did not answer is left alone."""
 LINGER_SECONDS: Final = 0.5
 MOST_DRAINED: Final = 16
 
@@ -61,16 +73,30 @@ class Line:
         send(self.sock, kind, body, self.seconds)
 
 
+@dataclass(slots=True)
+class Away:
+    """Until when the broker is not asked again."""
+
+    until: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conversations:
-    """What all conversations of one carrier share. `manifest` are the bytes that the runtime reads."""
+    """What all conversations of one carrier share. `manifest` are the bytes that the runtime reads.
+
+    A program that runs waits for its refreshed files in open(2): it is served by `again`, which has less patience than
+    `source`, and if that does not answer, by nobody for a while.
+    """
 
     attester: Attester
     source: Source
+    again: Source | None = None
     manifest: bytes = field(repr=False)
     flow: Flow = field(default_factory=Flow)
     seconds: float = SECONDS
     first_seconds: float = FIRST_SECONDS
+    pause: float = PAUSE
+    away: Away = field(default_factory=Away)
 
     def serve(self, sock: socket.socket) -> None:
         """Answer one connection, and close it."""
@@ -82,11 +108,11 @@ class Conversations:
             except Hangup:
                 pass
             except CloisterError as error:
-                self._refuse(line, words(error))
+                self._refuse(line, words(error), error.exit_code)
             except OSError as error:
-                self._refuse(line, f"the attester failed: {error.strerror or error}")
+                self._refuse(line, f"undecided: the attester failed: {error.strerror or error}")
             except Exception as error:  # noqa: BLE001 - the runtime waits for an answer, whatever is wrong here
-                self._refuse(line, f"the attester failed: {type(error).__name__}")
+                self._refuse(line, f"undecided: the attester failed: {type(error).__name__}")
 
     def _converse(self, line: Line, peer: Process) -> None:
         frame = receive(line.sock, self.first_seconds, Kind.HELLO, Kind.REFRESH, Kind.EVIDENCE_WANTED)
@@ -95,7 +121,7 @@ class Conversations:
         if frame.kind is Kind.HELLO:
             self._start(line, peer, Hello.parse(frame.body))
         elif frame.kind is Kind.REFRESH:
-            self._refresh(line, peer)
+            self._refresh(line, peer, Statement.parse(frame.body))
         else:
             self.attester.check(peer)
             line.say(Kind.EVIDENCE, self.attester.evidence(frame.body))
@@ -106,31 +132,35 @@ class Conversations:
             line.say(Kind.MANIFEST, self.manifest)
             statement = Statement.parse(line.hear(Kind.STATEMENT).body)
             self.attester.believe(statement)
-            self._provision(line, peer, statement)
+            self._provision(line, peer, statement, self.source)
         except BaseException:
             self.attester.end()  # the runtime ends without its secrets, and nothing else may speak in its place
             raise
 
-    def _refresh(self, line: Line, peer: Process) -> None:
-        self.attester.check(peer)
-        statement = Statement.parse(line.hear(Kind.STATEMENT).body)
-        self._provision(line, peer, statement)
+    def _refresh(self, line: Line, peer: Process, statement: Statement) -> None:
+        if time.monotonic() < self.away.until:
+            raise Undecided("the broker did not answer a moment ago")
+        try:
+            self._provision(line, peer, statement, self.again or self.source)
+        except Undecided:
+            self.away.until = time.monotonic() + self.pause
+            raise
 
-    def _provision(self, line: Line, peer: Process, statement: Statement) -> None:
+    def _provision(self, line: Line, peer: Process, statement: Statement, source: Source) -> None:
         """From the statement on, the first conversation and all later ones are the same."""
         self.attester.check(peer, statement)
-        challenge = self.source.challenge()
+        challenge = source.challenge()
         line.say(Kind.NONCE, challenge.nonce.encode())
         report_data = line.hear(Kind.QUOTE).body
         if not hmac.compare_digest(report_data, report_data_of(challenge.nonce, statement)):
             raise NotAttested("the report data do not bind this challenge to this key")
         evidence = self.attester.evidence(report_data)
-        line.say(Kind.SEALED, self.source.provision(challenge, statement, evidence))
+        line.say(Kind.SEALED, source.provision(challenge, statement, evidence))
 
-    def _refuse(self, line: Line, text: str) -> None:
+    def _refuse(self, line: Line, text: str, code: int = Undecided.exit_code) -> None:
         line.seconds = self.first_seconds
         with contextlib.suppress(OSError):
-            line.say(Kind.REFUSED, refusal(text))
+            line.say(Kind.REFUSED, refusal(text, code))
             # Who is refused while it still writes shall find the refusal, not a broken pipe.
             line.sock.shutdown(socket.SHUT_WR)
             line.sock.settimeout(LINGER_SECONDS)

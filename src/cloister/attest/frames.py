@@ -45,7 +45,7 @@ class Kind(IntEnum):
 
 
 SIZES: Final[Mapping[Kind, range]] = {
-    Kind.HELLO: range(8, 9), Kind.STATEMENT: range(96, 97), Kind.QUOTE: range(64, 65), Kind.REFRESH: range(1),
+    Kind.HELLO: range(8, 9), Kind.STATEMENT: range(96, 97), Kind.QUOTE: range(64, 65), Kind.REFRESH: range(96, 97),
     Kind.EVIDENCE_WANTED: range(64, 65), Kind.NONCE: range(1, LONGEST_NONCE + 1), Kind.REFUSED: range(4, 4097),
 }  # fmt: skip
 """Bytes that a frame of a kind may have, where the format says so."""
@@ -162,7 +162,7 @@ def send(sock: socket.socket, kind: Kind, body: bytes, seconds: float) -> None:
     sock.sendall(HEAD.pack(kind, len(body)) + body)
 
 
-def refusal(text: str, code: int = _abi.EXIT_NOT_PROVISIONED) -> bytes:
-    """The body of REFUSED: what the runtime prints before it ends with this exit code. One printable line."""
+def refusal(text: str, code: int) -> bytes:
+    """The body of REFUSED: one printable line, and the exit code of the exception that it was (docs/exit-codes.md)."""
     line = "".join(character if character.isprintable() else " " for character in text)
     return code.to_bytes(4, "little") + line.encode()[:LONGEST_REFUSAL].decode(errors="ignore").encode()

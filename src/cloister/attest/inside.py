@@ -37,5 +37,6 @@ def evidence(report_data: bytes) -> bytes:
     except (OSError, ParseError) as error:
         raise Undecided(f"the attester at {path} does not answer: {error}") from error
     if answer.kind is Kind.REFUSED:
-        raise NotAttested(answer.body[4:].decode(errors="replace"))
+        undecided = int.from_bytes(answer.body[:4], "little") == Undecided.exit_code
+        raise (Undecided if undecided else NotAttested)(answer.body[4:].decode(errors="replace"))
     return answer.body

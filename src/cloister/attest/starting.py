@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
@@ -16,8 +17,8 @@ from cloister.errors import CannotEnclave, LaunchError, NotExecutable, NotFound,
 __all__ = ["Plan", "start_carrier"]
 
 KEPT = (
-    "HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "XDG_RUNTIME_DIR",
-    "XDG_STATE_HOME",
+    "HOME", "LANG", "LC_ALL", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
 )  # fmt: skip
 """What the carrier gets of the environment. The rest may hold what is the program's secret."""
 LAST_DESCRIPTOR = (1 << 31) - 1
@@ -45,8 +46,11 @@ class Plan:
     flow: str = ""
 
 
-def start_carrier(plan: Plan) -> str:
-    """The path of its socket, where it listens already. CloisterError with its own words if it does not."""
+def start_carrier(make: Callable[[], Plan]) -> str:
+    """The path of its socket, where it listens already. CloisterError with its own words if it does not.
+
+    The plan is made while the carrier's interpreter starts, which takes about as long as measuring a program.
+    """
     plan_read, plan_write = os.pipe()
     report_read, report_write = os.pipe()
     child = os.fork()
@@ -56,10 +60,10 @@ def start_carrier(plan: Plan) -> str:
     os.close(report_write)
     with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel takes children away itself
         os.waitpid(child, 0)
-    with contextlib.suppress(BrokenPipeError), os.fdopen(plan_write, "wb") as stream:  # the report says more
-        stream.write(json.dumps(asdict(plan)).encode())
-    with os.fdopen(report_read, "rb") as stream:
-        report = stream.read()
+    with os.fdopen(report_read, "rb") as reports:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(plan_write, "wb") as plans:  # the report says more
+            plans.write(json.dumps(asdict(make())).encode())  # if this raises, the carrier finds no plan, and ends
+        report = reports.read()
     try:
         said = json.loads(report)
     except ValueError:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from cloister.broker.audit.events import (
     Event,
     Evidence,
@@ -84,12 +86,16 @@ class Release:
 
 
 class Broker:
-    """Releases secrets to attested keys. `keys` are those of the verifiers that it believes."""
+    """Releases secrets to attested keys. `keys` are those of the verifiers that it believes.
+
+    `sealing` is its own: whom an enclave's manifest may name, so that it takes secrets from nobody else.
+    """
 
     def __init__(
         self, *, vault: Vault, shelf: SessionShelf, audit: AuditTrail, keys: tuple[VerificationKey, ...],
-        clock: Callable[[], datetime], max_age: timedelta,
+        sealing: X25519PrivateKey, clock: Callable[[], datetime], max_age: timedelta,
     ) -> None:  # fmt: skip
+        self._sealing = sealing
         self._vault, self._shelf, self._audit, self._keys = vault, shelf, audit, keys
         self._clock, self._max_age = clock, max_age
         self._strangers = Allowance(clock)
@@ -159,7 +165,7 @@ class Broker:
             text = FORMS[form](provision(held.session, one, self._shelf.values_for(held, one)))
         except PolicyError as error:
             raise Denied(str(error), set_by=held.session.file) from error
-        jwe = recipient.encrypt(text)
+        jwe = recipient.encrypt(text) if form == JSON else recipient.encrypt_from(self._sealing, text)
         for first in range(0, max(len(secrets), 1), MOST_IN_ENTRY):
             some = secrets[first : first + MOST_IN_ENTRY] or (TEXTS_ONLY,)
             named = tuple(SecretName(name=secret, version=held.number) for secret in some)

@@ -19,7 +19,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
@@ -36,6 +36,8 @@ RSA_ALGORITHM: Final = "RSA-OAEP-256"
 EC_ALGORITHM: Final = "ECDH-ES+A256KW"
 OKP_ALGORITHM: Final = "HPKE-4"
 OKP_HEADER: Final = _base64url.encode(b'{"alg":"HPKE-4"}')
+AUTH_HEADER: Final = _base64url.encode(b'{"alg":"HPKE-4","mode":"auth"}')
+"""No JOSE: RFC 9180's mode_auth has no name there. The software enclave's runtime knows it."""
 """The whole protected header: with integrated encryption there must be no `enc`."""
 X25519_BYTES: Final = 32
 CONTENT: Final = "A256GCM"
@@ -71,6 +73,19 @@ class Recipient:
         jwk = {name: _text(value, name) for name in MEMBERS[kind]}
         key: Key = READERS[jwk["kty"]](jwk)
         return cls(jwk, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), key)
+
+    def encrypt_from(self, sender: X25519PrivateKey, secret: bytes) -> dict[str, str]:
+        """The same, written so that the holder learns who wrote it: docs/formats/broker-api.md, blocks.
+
+        ParseError for a key that is not X25519: no other suite here has a mode for it.
+        """
+        if not isinstance(self._key, X25519PublicKey):
+            raise ParseError("format", "block", 0, "is for X25519 keys; ask for JSON")
+        encapsulated, sealed = hpke.seal(self._key, secret, additional=AUTH_HEADER.encode(), sender=sender)
+        return {
+            "protected": AUTH_HEADER, "broker_key": _base64url.encode(sender.public_key().public_bytes_raw()),
+            "encrypted_key": _base64url.encode(encapsulated), "ciphertext": _base64url.encode(sealed),
+        }  # fmt: skip
 
     def encrypt(self, secret: bytes) -> dict[str, str]:
         """A JWE that only the holder of the private key can open."""

@@ -8,12 +8,11 @@ import argparse
 import importlib
 import os
 import sys
-from types import ModuleType
 
 from cloister import __version__
 from cloister.errors import CloisterError
 
-__all__ = ["COMMANDS", "command_module", "command_parser", "main"]
+__all__ = ["COMMANDS", "command_parser", "main", "module_name"]
 
 COMMANDS: dict[str, str] = {
     "run": "run a program in the software enclave, or in an emulated TEE",
@@ -67,14 +66,14 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def command_module(name: str) -> ModuleType:
-    """The module of one subcommand, a key of `COMMANDS`; a dash is an underscore in its name."""
-    return importlib.import_module(f"cloister.cli.{name.replace('-', '_')}")
+def module_name(name: str) -> str:
+    """Where a subcommand, a key of `COMMANDS`, is: a dash is an underscore there."""
+    return f"cloister.cli.{name.replace('-', '_')}"
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:
     """The complete parser of one subcommand, a key of `COMMANDS`."""
-    module = command_module(name)
+    module = importlib.import_module(module_name(name))
     parser = argparse.ArgumentParser(
         prog=f"cloister {name}",
         description=module.__doc__,
@@ -88,7 +87,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 def _run(name: str, words: list[str]) -> int:
     try:
         args = command_parser(name).parse_args(words)
-        return int(command_module(name).run(args))
+        return int(importlib.import_module(module_name(name)).run(args))
     except CloisterError as error:
         from cloister.cli._terminal import clean_lines  # noqa: PLC0415 - only when something is wrong
 

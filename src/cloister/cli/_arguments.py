@@ -1,5 +1,6 @@
 """Words on the command line that several commands understand in the same way: nonces, times, files."""
 
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 from cloister.errors import UsageError
 from cloister.model import Challenge
 
-__all__ = ["nonce_of", "read_input", "time_of"]
+__all__ = ["broker_key", "nonce_of", "read_input", "time_of"]
+
+KEY = re.compile("[0-9a-fA-F]{64}")
 
 
 def nonce_of(text: str) -> Challenge:
@@ -53,3 +56,18 @@ def read_input(name: str, longest: int) -> bytes:
     if len(data) > longest:
         raise UsageError(f"{name} is longer than {longest:,} bytes, so it is not what it should be")
     return data
+
+
+def broker_key(given: str) -> bytes:
+    """The key that is given, or stands in the file that is; nothing if none is. UsageError."""
+    if not given:
+        return b""
+    try:
+        text = given if KEY.fullmatch(given) else Path(given).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        text = ""
+    if not KEY.fullmatch(text):
+        raise UsageError(
+            f"--broker-key {given}: neither 64 hexadecimal digits nor a file of them, such as STATE/broker-key"
+        )
+    return bytes.fromhex(text)

@@ -3,10 +3,12 @@
 import argparse
 import base64
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from cloister.app.measuring import measure_program
 from cloister.attest.starting import Plan, start_carrier
+from cloister.cli._arguments import broker_key
 from cloister.cli.run import attested_only
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, find_program
@@ -24,7 +26,7 @@ def attested(args: argparse.Namespace, program: str, options: RuntimeOptions) ->
     check(args)
     found = find_program(program)
     if args.broker:
-        options.attester = start_carrier(plan_of(args, measured(args.manifest, found)))
+        options.attester = start_carrier(lambda: plan_of(args, measured(args.manifest, found, args.broker_key or "")))
     else:
         options.manifest_fd = manifest_descriptor(args.manifest, found)
 
@@ -37,16 +39,26 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(f"{named} is for programs that get secrets, and --broker URL says from whom; nothing was run")
     if args.broker and not args.session:
         raise UsageError("--broker needs --session NAME: which session says what this program gets")
+    if args.unsafe_no_guard:
+        raise UsageError("--unsafe-no-guard excludes --broker and --manifest: nothing would hold the program to them")
     if args.broker and args.start_fd is not None:
         raise UsageError("--start-fd and --broker exclude each other: both say what argv and environment are")
     if (args.attest == "passport") != bool(args.verifier):
         raise UsageError("--attest passport and --verifier URL go together")
 
 
-def measured(file: str | None, program: str) -> SoftwareMeasurement:
-    """What may be code beside the program: by the manifest in a file, else by the word of the program's loader."""
+def measured(file: str | None, program: str, broker: str = "") -> SoftwareMeasurement:
+    """What may be code beside the program: by the manifest in a file, else by the word of the program's loader.
+
+    `broker`: the key of the only broker to take secrets from, as --broker-key has it; a manifest has its own.
+    """
     if file is None:
-        return measure_program(program).measured
+        found = measure_program(program).measured
+        return replace(found, manifest=replace(found.manifest, broker=broker_key(broker)))
+    if broker:
+        raise UsageError(
+            "--manifest and --broker-key exclude each other: `cloister measure --broker-key` writes it there"
+        )
     found, started = read_manifest_file(file), os.path.abspath(program)  # noqa: PTH100 - not through links
     if started != found.program:
         raise UsageError(f"{file} is the manifest of {found.program}, not of {started}")

@@ -93,6 +93,9 @@ def attested_options(group: "argparse._ArgumentGroup") -> None:
         metavar="FILE",
         help="the files that may be code beside the program; without --broker too (default: what its loader lists)",
     )
+    group.add_argument(
+        "--broker-key", metavar="KEY", help="as `cloister measure --broker-key`: take secrets from this broker only"
+    )
     group.add_argument("--host-key", metavar="FILE", help="this host's attestation key (default: `cloister host-key`)")
     group.add_argument("--flow", metavar="FILE", help="append each message to FILE: its kind, size and digest")
 
@@ -161,7 +164,7 @@ def emulated_only(args: argparse.Namespace) -> str:
 
 def attested_only(args: argparse.Namespace) -> str:
     """The first option given that means nothing without --broker."""
-    for name in ("session", "service", "ca", "attest", "verifier", "host_key", "flow"):
+    for name in ("session", "service", "ca", "attest", "verifier", "broker_key", "host_key", "flow"):
         if getattr(args, name) is not None:
             return f"--{name.replace('_', '-')}"
     return ""

@@ -110,7 +110,11 @@ def enclave_command(program: str, args: Sequence[str], options: RuntimeOptions |
 
 
 def start_block(
-    argv: Sequence[str], environment: Mapping[str, str], *, directory: str = "", files: Mapping[str, bytes] | None = None
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    directory: str = "",
+    files: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """The bytes that `RuntimeOptions.start_fd` delivers (runtime/include/cloister_abi.h).
 
@@ -121,8 +125,8 @@ def start_block(
     """
     strings = [os.fsencode(word) for word in argv]
     strings += [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in environment.items()]
-    if any(b"\0" in text for text in strings):
-        raise UsageError("an argument or environment variable contains a NUL byte")
+    if any(b"\0" in text for text in [*strings, os.fsencode(directory)]):
+        raise UsageError("an argument, an environment variable or the working directory contains a NUL byte")
     if len(strings) > _abi.START_MAX_STRINGS or sum(map(len, strings)) > _abi.START_MAX_BYTES:
         raise UsageError("arguments and environment are larger than a start block may be")
     block = _u32(len(argv)) + _u32(len(environment)) + b"".join(map(_sized, strings))
@@ -135,7 +139,8 @@ def start_block(
 
 def _files_part(files: Mapping[str, bytes]) -> bytes:
     for path in files:
-        if not path.startswith("/") or os.path.normpath(path) != path or "\0" in path or path.startswith("//"):
+        plain = path.startswith("/") and os.path.normpath(path) == path and "\0" not in path
+        if not plain or path.startswith("//") or path == "/":
             raise UsageError("the path of an injected file must be absolute, without '.', '..' and doubled slashes")
     return _u32(len(files)) + b"".join(_sized(os.fsencode(path)) + _sized(data) for path, data in files.items())
 

@@ -25,6 +25,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._unfinished = 0
+        self._in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn declares it
         """The clock runs from the connection on: a client that says nothing is the slowest of all."""
@@ -37,8 +38,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to unfinished headers; a new request starts the clock."""
-        if self._reading_headers():
+        """Count what belongs to unfinished headers; a new request starts the clock.
+
+        What is left of the body of a request that was refused is dropped, and only has the clock: to end the connection
+        at once would take the refusal from a client that is still sending.
+        """
+        if self._reading_headers() and self._in_body:
+            self._expect()
+        elif self._reading_headers():
             self._unfinished += len(data)
             self._expect()
             if self._unfinished > HEADER_BYTES and not self._is_large_body(data):
@@ -49,7 +56,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The request has arrived, but for its body."""
         self._arrived()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body has arrived too."""
+        self._arrived()
+        self._in_body = False
+        super().on_message_complete()
 
     def _reading_headers(self) -> bool:
         cycle = getattr(self, "cycle", None)  # uvicorn starts with None, and declares otherwise

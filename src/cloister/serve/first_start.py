@@ -6,7 +6,8 @@
     STATE/broker.db      the database, if none is given
 
 What replicas share stands in the database, under the database's key: the key that signs results, the key of
-challenges. The administrator's token is shown once; its SHA-256 is what is kept.
+challenges, and the key by which enclaves know the broker; the public half of that one is in STATE/broker-key. The
+administrator's token is shown once; its SHA-256 is what is kept.
 """
 
 import datetime as dt
@@ -22,6 +23,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloister.broker.secrets_key import KeyEncryption
@@ -34,9 +36,10 @@ from cloister.result.signing import SigningKey
 __all__ = ["SHARED", "Shared", "State", "self_signed", "setting_context", "sha256_of", "shared"]
 
 DAYS: Final = 825
-SIGNING, CHALLENGES, ADMINISTRATOR = "verifier-key", "challenge-key", "administrator-token-sha256"
-SHARED: Final = (SIGNING, CHALLENGES)
+SIGNING, CHALLENGES, SEALING = "verifier-key", "challenge-key", "sealing-key"
+SHARED: Final = (SIGNING, CHALLENGES, SEALING)
 """The settings that are wrapped."""
+ADMINISTRATOR: Final = "administrator-token-sha256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Shared:
 
     signing: SigningKey
     challenges: bytes
+    sealing: X25519PrivateKey
     administrator: bytes
     new_token: str
 
@@ -72,6 +76,15 @@ class State:
             public.write_bytes(public_pem(key.spki))
         return key
 
+    def show_broker_key(self, key: X25519PrivateKey) -> None:
+        """Write the public half, in hexadecimal, for `cloister measure --broker-key`. UsageError."""
+        path, text = self.directory / "broker-key", f"{key.public_key().public_bytes_raw().hex()}\n"
+        try:
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot write {path}: {error}") from error
+
     def certificate(self, host: str) -> tuple[Path, Path]:
         """A self-signed certificate for this host, and its key."""
         certificate, key = self.directory / "tls.pem", self.directory / "tls-key.pem"
@@ -86,12 +99,13 @@ def shared(store: Store, key: KeyEncryption) -> Shared:
     """What replicas share; made by whoever comes first. SecretUnreadable if the key-encryption key is another."""
     signing = _wrapped(store, key, SIGNING, lambda: SigningKey.generate(Algorithm.ES256).to_pem())
     challenges = _wrapped(store, key, CHALLENGES, lambda: secrets.token_bytes(32))
+    sealing = _wrapped(store, key, SEALING, lambda: secrets.token_bytes(32))
     token = secrets.token_urlsafe(32)
     mine = hashlib.sha256(token.encode()).digest()
     known = store.set_once(ADMINISTRATOR, mine)
     return Shared(
         signing=SigningKey.from_pem(signing), challenges=challenges, administrator=known,
-        new_token=token if known == mine else "",
+        sealing=X25519PrivateKey.from_private_bytes(sealing), new_token=token if known == mine else "",
     )  # fmt: skip
 
 

@@ -79,6 +79,7 @@ class Service:
             self.store = Store(database, settings.clock)
             key = open_keyring(self.store, settings.keks(settings.state))
             self.shared = shared(self.store, key)
+            self.state.show_broker_key(self.shared.sealing)
             self.audit = AuditLog.open(settings.state / "audit.log", self.state.audit_key(), settings.clock)
             opened.callback(self.audit.close)
             self.vault = Vault(self.store, key, settings.clock)
@@ -125,6 +126,7 @@ class Service:
             shelf=self.shelf,
             audit=self.audit,
             keys=keys,
+            sealing=self.shared.sealing,
             clock=self.settings.clock,
             max_age=self.settings.lifetime,
         )

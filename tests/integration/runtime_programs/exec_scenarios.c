@@ -379,11 +379,11 @@ static void vfork_and_spawn(void) {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addclose(&actions, 0);
     posix_spawn_file_actions_adddup2(&actions, 1, 9);
-    printf("posix_spawn %d", posix_spawn(&child, self, &actions, NULL, words, environment));
-    printf(" %d\n", ended(child));
+    int error = posix_spawn(&child, self, &actions, NULL, words, environment), status = ended(child);
+    printf("posix_spawn %d %d\n", error, status);
     printf("missing %d\n", posix_spawn(&child, "missing", &actions, NULL, words, environment));
-    printf("searched %d", posix_spawnp(&child, "echo", NULL, NULL, (char *[]){"echo", "found", NULL}, environment));
-    printf(" %d\n", ended(child));
+    error = posix_spawnp(&child, "echo", NULL, NULL, (char *[]){"echo", "found", NULL}, environment), status = ended(child);
+    printf("searched %d %d\n", error, status);
 }
 
 /* A child in the parent's memory, on a stack as small as musl's posix_spawn has: what is below it must stay as it is. */
@@ -454,12 +454,36 @@ static void scripts_by_descriptor(void) {
     fflush(stdout);
 }
 
+/* A filter of the program's own that asks for a tracer: there is none for it, in the enclave neither. */
+static void own_filter(void) {
+    struct { /* struct sock_filter, sock_fprog: linux/filter.h, which musl has not */
+        unsigned short code;
+        unsigned char yes, no;
+        unsigned value;
+    } code[] = {
+        {0x20, 0, 0, 0},               /* load the number */
+        {0x15, 0, 1, SYS_getppid},     /* equal? */
+        {0x06, 0, 0, 0x7ff00000 | 29457}, /* SECCOMP_RET_TRACE */
+        {0x06, 0, 0, 0x7fff0000},      /* SECCOMP_RET_ALLOW */
+    };
+    struct {
+        unsigned short length;
+        void *code;
+    } filter = {4, code};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    printf("filter %ld\n", result_of(prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, &filter)));
+    printf("getppid %ld\n", result_of(syscall(SYS_getppid)));
+    try_exec("under it", self, (char *[]){"show", "x", NULL}, (char *[]){NULL});
+    printf("number of the key %ld %ld\n", result_of(syscall(29457)), result_of(syscall(29457, 1, 2, 3, 4, 5, 6)));
+}
+
 static const struct scenario all[] = {
     SCENARIO(arguments), SCENARIO(no_arguments), SCENARIO(large_arguments), SCENARIO(errors), SCENARIO(scripts), SCENARIO(long_script_lines),
     SCENARIO(script_depth), SCENARIO(descriptors), SCENARIO(signals_are_inherited), SCENARIO(other_forms), SCENARIO(own_name),
     SCENARIO(own_file), SCENARIO(busy_text), SCENARIO(kept_attributes), SCENARIO(chain),
     SCENARIO(bad_pointers), SCENARIO(word_limits), SCENARIO(failures_leave_nothing), SCENARIO(vfork_and_spawn), SCENARIO(small_stacks),
     SCENARIO(threads), SCENARIO(standard_streams_closed), SCENARIO(scripts_by_descriptor),
+    SCENARIO(own_filter),
 };
 
 int main(int words, char **word) {

@@ -51,7 +51,7 @@ class Instruction(ctypes.Structure):
 
 
 class RuleRecord(ctypes.Structure):
-    """struct rule (filter.c)."""
+    """struct rule (filter_rules.h)."""
 
     _fields_ = [
         ("number", ctypes.c_uint16),
@@ -87,9 +87,14 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "same_string": (ctypes.c_bool, [Text, Text]),
     "starts_with": (ctypes.c_bool, [Text, Text]),
     "patch_sites": (None, [ctypes.POINTER(PatchTarget)]),
+    "pieces_watch_opens": (None, [ctypes.c_bool]),
+    "patch_is_right": (ctypes.c_bool, [ctypes.POINTER(PatchTarget), ctypes.c_void_p, ctypes.POINTER(Word)]),
+    "patch_stubs_are_right": (ctypes.c_bool, [ctypes.c_void_p, Word]),
     "pieces_script": (ctypes.c_long, [ctypes.c_int, ctypes.POINTER(Text), ctypes.POINTER(Text)]),
-    "pieces_filter": (ctypes.POINTER(Instruction), [ctypes.c_bool, ctypes.c_bool, ctypes.POINTER(ctypes.c_uint16)]),
-    "pieces_rules": (ctypes.POINTER(RuleRecord), [ctypes.c_bool, ctypes.c_bool, ctypes.POINTER(Word)]),
+    "pieces_files_base": (ctypes.c_uint32, []),
+    "pieces_wide_filter": (ctypes.POINTER(Instruction), [ctypes.POINTER(ctypes.c_uint16)]),
+    "pieces_filter": (ctypes.POINTER(Instruction), [*[ctypes.c_bool] * 4, ctypes.POINTER(ctypes.c_uint16)]),
+    "pieces_rules": (ctypes.POINTER(RuleRecord), [*[ctypes.c_bool] * 4, ctypes.POINTER(Word)]),
 }
 
 
@@ -138,17 +143,26 @@ def address_of(symbol: str) -> int:
     return ctypes.addressof(ctypes.c_char.in_dll(pieces(), symbol))
 
 
-def filter_program(*, observed: bool, limited: bool) -> list[tuple[int, int, int, int]]:
+def filter_program(
+    *, observed: bool, limited: bool, opens: bool, files: bool = False
+) -> list[tuple[int, int, int, int]]:
     """The generated BPF program as (code, jt, jf, k)."""
     size = ctypes.c_uint16()
-    program = pieces().pieces_filter(observed, limited, ctypes.byref(size))
+    program = pieces().pieces_filter(observed, limited, opens, files, ctypes.byref(size))
     return [(program[i].code, program[i].jt, program[i].jf, program[i].k) for i in range(size.value)]
 
 
-def filter_rules(tests: list[str], *, observed: bool, limited: bool) -> list[Rule]:
+def wide_filter_program() -> list[tuple[int, int, int, int]]:
+    """The second filter, of processes that have injected files at any number."""
+    size = ctypes.c_uint16()
+    program = pieces().pieces_wide_filter(ctypes.byref(size))
+    return [(program[i].code, program[i].jt, program[i].jf, program[i].k) for i in range(size.value)]
+
+
+def filter_rules(tests: list[str], *, observed: bool, limited: bool, opens: bool, files: bool = False) -> list[Rule]:
     """The rules that hold, in order; `tests` are the names of their `enum test`."""
     count = Word()
-    table = pieces().pieces_rules(observed, limited, ctypes.byref(count))
+    table = pieces().pieces_rules(observed, limited, opens, files, ctypes.byref(count))
     return [
         Rule(number=table[i].number, test=tests[table[i].test], arg=table[i].arg, value=table[i].value)
         for i in range(count.value)
@@ -172,6 +186,13 @@ def elf_reader() -> Path:
     sources = [HERE / "elf_reader.c", RUNTIME / "src" / "elf_file.c", HERE / "gate.c"]
     flags = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     return compile_c("elf-reader", sources, flags)
+
+
+def sanitized(name: str, pure: list[str]) -> Path:
+    """A program of this directory with files of the runtime, under the address and undefined-behaviour sanitizers."""
+    sources = [HERE / f"{name}.c", *(RUNTIME / "src" / file for file in pure), HERE / "gate.c"]
+    flags = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GNU_SOURCE"]
+    return compile_c(name, sources, flags)
 
 
 @functools.cache

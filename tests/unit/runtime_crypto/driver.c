@@ -136,8 +136,14 @@ static void do_x25519_public(struct argument *a) {
 
 /* private key, encapsulated key, additional data, text */
 static void do_hpke_open(struct argument *a) {
-    printf(" %02x", hpke_open(a[0].bytes, a[1].bytes, a[2].bytes, a[2].size, a[3].bytes, a[3].size));
+    printf(" %02x", hpke_open(a[0].bytes, a[1].bytes, NULL, a[2].bytes, a[2].size, a[3].bytes, a[3].size));
     print(a[3].bytes, a[3].size);
+}
+
+/* private key, encapsulated key, sender's key, additional data, text */
+static void do_hpke_open_from(struct argument *a) {
+    printf(" %02x", hpke_open(a[0].bytes, a[1].bytes, a[2].bytes, a[3].bytes, a[3].size, a[4].bytes, a[4].size));
+    print(a[4].bytes, a[4].size);
 }
 
 static void do_hpke_decapsulate(struct argument *a) {
@@ -168,6 +174,7 @@ static const struct {
     {"x25519-iterated", 3, do_x25519_iterated},
     {"x25519-public", 1, do_x25519_public},
     {"hpke-open", 4, do_hpke_open},
+    {"hpke-open-from", 5, do_hpke_open_from},
     {"hpke-decapsulate", 2, do_hpke_decapsulate},
     {"hpke-schedule", 2, do_hpke_schedule},
 };

@@ -9,8 +9,8 @@
 #include "hmac.h"
 #include "hpke.h"
 
-bool hpke_decapsulate(u8 *shared, const u8 *private_key, const u8 *encapsulated);
-void hpke_schedule(u8 *key, u8 *nonce, const u8 *shared, const void *info, size_t size);
+bool hpke_decapsulate_from(u8 *shared, const u8 *private_key, const u8 *encapsulated, const u8 *sender);
+void hpke_schedule_from(u8 *key, u8 *nonce, const u8 *shared);
 
 enum { STACK = 1 << 16, TEXT = 200, SETS = 4 };
 
@@ -25,7 +25,7 @@ static void encrypt(u8 *text, u8 *tag) {
     aead_finish(&aead, tag);
 }
 
-static void run_open(void) { fine = hpke_open(private_key, base, NULL, 0, work, sizeof work); }
+static void run_open(void) { fine = hpke_open(private_key, base, base, NULL, 0, work, sizeof work); }
 static void run_encrypt(void) { encrypt(work, work + TEXT); }
 static void run_decrypt(void) {
     struct aead aead;
@@ -62,8 +62,8 @@ static void prepare(unsigned set) {
     u8 shared[SHA256_SIZE];
     for (unsigned i = 0; i < X25519_SIZE; i++) private_key[i] = (u8)(i * (37 + 2 * set) + 11);
     for (unsigned i = 0; i < TEXT; i++) plain[i] = (u8)(i * (41 + 2 * set) + 101);
-    fine = hpke_decapsulate(shared, private_key, base);
-    hpke_schedule(key, nonce, shared, NULL, 0);
+    fine = hpke_decapsulate_from(shared, private_key, base, base);
+    hpke_schedule_from(key, nonce, shared);
     memcpy(work, plain, TEXT);
     encrypt(work, work + TEXT);
 }

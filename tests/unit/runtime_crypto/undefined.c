@@ -10,8 +10,8 @@
 #include "hmac.h"
 #include "hpke.h"
 
-bool hpke_decapsulate(u8 *shared, const u8 *private_key, const u8 *encapsulated);
-void hpke_schedule(u8 *key, u8 *nonce, const u8 *shared, const void *info, size_t size);
+bool hpke_decapsulate_from(u8 *shared, const u8 *private_key, const u8 *encapsulated, const u8 *sender);
+void hpke_schedule_from(u8 *key, u8 *nonce, const u8 *shared);
 
 static volatile bool answer;
 
@@ -35,8 +35,8 @@ static void use_all(u8 *secret, u8 *text, size_t size) {
     answer = x25519(result, secret, base);
     answer = x25519(result, secret, secret);
     answer = same_secret(secret, text, AEAD_KEY);
-    answer = hpke_decapsulate(result, secret, base);
-    hpke_schedule(key, nonce, result, NULL, 0);
+    answer = hpke_decapsulate_from(result, secret, base, base);
+    hpke_schedule_from(key, nonce, result);
     use_aead(key, nonce, text, size);
     hmac_start(&hmac, secret, AEAD_KEY);
     hmac_add(&hmac, text, size);

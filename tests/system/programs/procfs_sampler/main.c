@@ -88,7 +88,7 @@ static void *look(void *argument) {
     while (!finished) {
         pass(looker);
         passes[looker]++;
-        usleep(looker == REGISTERS ? trace_pause : looker == FILES ? 300 : 50);
+        usleep(looker == REGISTERS ? trace_pause : looker == FILES ? 1000 : 50);
     }
     return NULL;
 }
@@ -100,12 +100,15 @@ static void await_pass(void) {
             usleep(100);
 }
 
-static bool ends_in_time(int from_launcher, int seconds, int *status) {
-    for (int waited = 0; waited < seconds * 1000; waited++) {
+static bool ends_in_time(int from_launcher, time_t seconds, int *status) {
+    struct timespec now, start;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do {
         if (read(from_launcher, status, sizeof *status) == sizeof *status)
             return true;
         usleep(1000);
-    }
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec - start.tv_sec < seconds);
     pid_t members[MOST_PROCESSES];
     for (size_t i = 0, known = tree_members(members); i < known; i++)
         kill(members[i], SIGKILL);

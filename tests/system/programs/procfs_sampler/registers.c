@@ -15,16 +15,16 @@
 #define NT_X86_XSTATE 0x202
 #endif
 
-static bool stops_soon(pid_t thread) {
-    if (ptrace(PTRACE_INTERRUPT, thread, NULL, NULL) != 0)
-        return false;
-    for (int tries = 0; tries < 2000; tries++) {
-        int status;
-        if (waitpid(thread, &status, __WALL | WNOHANG) == thread)
-            return WIFSTOPPED(status);
+/* Waits until an attached thread has stopped, or has ended: then this was its last notice, and its parent gets it now. A thread that
+ * stopped for a signal gets the signal when it goes on. */
+static bool await_stop(pid_t thread, long *signal) {
+    int status;
+    pid_t seen;
+    ptrace(PTRACE_INTERRUPT, thread, NULL, NULL);
+    while ((seen = waitpid(thread, &status, __WALL | WNOHANG)) == 0)
         usleep(10);
-    }
-    return false;
+    *signal = seen == thread && status >> 16 != PTRACE_EVENT_STOP ? WSTOPSIG(status) : 0;
+    return seen == thread && WIFSTOPPED(status);
 }
 
 static void search_set(const struct place *place, pid_t thread, int set) {
@@ -40,12 +40,13 @@ static void look_at_thread(const struct place *place, pid_t thread) {
         return;
     }
     count(place->process, "attached", 1);
-    if (!stops_soon(thread))
+    long signal;
+    if (!await_stop(thread, &signal))
         return;
     search_set(place, thread, NT_PRSTATUS);
     search_set(place, thread, NT_PRFPREG);
     search_set(place, thread, NT_X86_XSTATE);
-    ptrace(PTRACE_DETACH, thread, NULL, NULL);
+    ptrace(PTRACE_DETACH, thread, NULL, signal);
 }
 
 void look_at_registers(pid_t pid, const char *name) {

@@ -35,8 +35,8 @@ void record_hit(const struct place *place, const char *needle, size_t length);
 void print_record(const char *ending);
 
 /* tree.c */
-extern pid_t root;                     /* whose descendants are watched; not itself */
-extern struct timespec start_time;     /* files that did not change since then hold no secret that was made for this run */
+extern pid_t root;                 /* whose descendants are watched; not itself */
+extern struct timespec start_time; /* files elsewhere that did not change since then got no secret in this run */
 size_t tree_members(pid_t members[MOST_PROCESSES]);
 const char *name_of(pid_t pid, char name[32]);
 bool changed_since_start(const struct timespec *changed);
@@ -45,10 +45,10 @@ size_t read_small(const char *path, void *buffer, size_t size);
 /* One look each. */
 void look_at_texts(pid_t pid, const char *name);       /* texts.c: cmdline, environ, maps and so on */
 void look_at_descriptors(pid_t pid, const char *name); /* descriptors.c: what waits in pipes, sockets, memfds, files */
-void look_at_memory(pid_t pid, const char *name, bool stacks_only); /* memory.c */
-void look_at_registers(pid_t pid, const char *name);   /* registers.c: by attaching with ptrace */
-void look_at_directory(const char *path, int depth);   /* files.c */
+void look_at_memory(pid_t pid, const char *name, bool stacks_only);    /* memory.c */
+void look_at_registers(pid_t pid, const char *name);                   /* registers.c: by attaching with ptrace */
+void look_at_directory(const char *path, int depth);                   /* files.c */
 void look_at_open_file(const struct place *place, int fd, off_t most); /* files.c */
-void look_at_kernel_log(void);                         /* files.c */
+void look_at_kernel_log(void);                                         /* files.c */
 
 #endif

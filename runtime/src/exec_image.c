@@ -1,0 +1,112 @@
+/* Arguments and environment go to the new image by handoff_write, not through the kernel. May run in a vfork child: exec.c. */
+#include "exec_image.h"
+
+#include <linux/mman.h>
+
+#include "handoff.h"
+#include "secret.h"
+#include "state.h"
+
+enum { OWN_WORDS = 11, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
+
+/* The new program inherits the signal mask, so the program's own must be in force, not the handler's. */
+static void use_program_mask(const struct call *call) {
+    if (!call->frame) return;
+    u64 mask = call->frame->signals & ~SIGSYS_BIT;
+    SYS4(__NR_rt_sigprocmask, SET_MASK, &mask, 0, 8);
+}
+
+static void use_handler_mask(const struct call *call) {
+    u64 all = ~SIGSYS_BIT;
+    if (call->frame) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, 0, 8);
+}
+
+long execute_in_kernel(const struct call *call, const char *path, char *const *words, char *const *environment) {
+    use_program_mask(call);
+    long error = SYS3(__NR_execve, path, words, environment);
+    use_handler_mask(call);
+    return error;
+}
+
+/* Tried by link first: it is this very file even if the path now leads to another. */
+static long execute_runtime(const struct call *call, char *const *words, char *const *environment) {
+    long error = execute_in_kernel(call, "/proc/self/exe", words, environment);
+    return error == -ENOENT ? execute_in_kernel(call, state.runtime, words, environment) : error;
+}
+
+static char *option(char *buffer, const char *name, const char *value) {
+    append(buffer, append(buffer, 0, OPTION_ROOM, name), OPTION_ROOM, value);
+    return buffer;
+}
+
+/* What stands in front of the program on the command line of the runtime's new image; the number of words. `room` holds three
+ * options; it is not used if nobody observes. */
+static u64 fill_options(char **words, char *room, const struct image *image) {
+    u64 n = 0;
+    words[n++] = (char *)"cloister-enclave";
+    if (state.checkpoint[0]) words[n++] = option(room, CLOISTER_OPTION_CHECKPOINT, state.checkpoint);
+    if (state.report[0]) words[n++] = option(room + OPTION_ROOM, CLOISTER_OPTION_REPORT, state.report);
+    if (state.learn[0]) words[n++] = option(room + 2 * OPTION_ROOM, CLOISTER_OPTION_LEARN, state.learn);
+    if (state.unsafe_no_guard) words[n++] = (char *)CLOISTER_OPTION_UNSAFE_NO_GUARD;
+    if (image->program_fd) words[n++] = image->program_fd;
+    return n;
+}
+
+static u64 option_room(void) { return state.checkpoint[0] || state.report[0] || state.learn[0] ? 3 * OPTION_ROOM : 1; }
+
+static const char *base_name(const char *path) {
+    const char *base = path;
+    for (const char *at = path; *at; at++)
+        if (*at == '/' && at[1]) base = at + 1;
+    return base;
+}
+
+/* The kernel, and so everybody, sees the program's path and a name for ps(1), which is not argument 0: that may be a secret too. */
+static long execute_sealed(const struct call *call, const struct image *image) {
+    char *words[OWN_WORDS], number[40], *nothing = NULL;
+    long fd = handoff_write(image->arguments, image->environment);
+    if (failed(fd)) return fd;
+    u64 n = fill_options(words, __builtin_alloca(option_room()), image);
+    append_number(number, append(number, 0, sizeof number, CLOISTER_OPTION_HANDOFF_FD), sizeof number, (u64)fd);
+    words[n++] = number;
+    words[n++] = (char *)"--";
+    words[n++] = (char *)image->path;
+    words[n++] = (char *)base_name(image->path);
+    words[n] = NULL;
+    long error = execute_runtime(call, words, &nothing);
+    SYS1(__NR_close, fd);
+    return error;
+}
+
+static long execute_words(const struct call *call, const struct image *image, char **words) {
+    char *const *argument = image->arguments;
+    u64 n = fill_options(words, __builtin_alloca(option_room()), image);
+    words[n++] = (char *)"--";
+    words[n++] = (char *)image->path;
+    if (!argument || !*argument) words[n++] = (char *)"";
+    for (; argument && *argument; argument++) words[n++] = *argument;
+    words[n] = NULL;
+    return execute_runtime(call, words, image->environment);
+}
+
+static u64 count_words(char *const *list) {
+    u64 n = 0;
+    while (list && list[n]) n++;
+    return n;
+}
+
+/* Without a guard nobody could give a key to the new image: arguments and environment stand in the kernel's memory for exec. */
+static long execute_unsafe(const struct call *call, const struct image *image) {
+    u64 size = (count_words(image->arguments) + OWN_WORDS) * sizeof(char *);
+    if (size <= ON_STACK * sizeof(char *)) return execute_words(call, image, __builtin_alloca(size));
+    /* In a vfork child this mapping stays with the parent: the price for long argument lists. */
+    long words = secret_map(0, page_up(size), PROT_READ | PROT_WRITE, 0);
+    if (failed(words)) return -E2BIG;
+    long error = execute_words(call, image, ptr_of((u64)words));
+    SYS2(__NR_munmap, words, page_up(size));
+    return error;
+}
+
+long execute_image(const struct call *call, const struct image *image) {
+    return state.unsafe_no_guard ? execute_unsafe(call, image) : execute_sealed(call, image);
+}
