@@ -31,12 +31,18 @@ from cloister.serve.keys.changing import change_key
 from cloister.serve.keys.choice import kek_of
 
 ROOT = Path(__file__).parents[2]
-SESSION = b"""\
+SESSION = """\
 name: demo
+version: "1"
+services:
+  - name: app
+    command: "app $$CLOISTER::token$$"
+    attestation:
+      - tee: software
+        measurement: "{measurement}"
+        anchors: [software]
 secrets:
-  - name: token
-    kind: ascii
-    generate: {length: 32}
+  - {{ name: token, kind: ascii, generate: {{ size: 32 }} }}
 """
 
 
@@ -93,6 +99,19 @@ def test_from_one_file_to_another(database: str, tmp_path: Path) -> None:
     reopened(at, tmp_path, new)
     with pytest.raises(SecretUnreadable, match="at hand is file"):
         reopened(at, tmp_path, "file")
+
+
+def test_sessions_keep_their_values(database: str, tmp_path: Path) -> None:
+    new = f"file={tmp_path / 'kek2'}"
+    with desk(tmp_path, database=database) as at:
+        text = SESSION.format(measurement=at.attester.measurement)
+        made = at.admin("PUT", "sessions/demo", json={"session": text, "approvals": []})
+        assert made.status_code in {200, 201}, made.text
+        assert at.admin("POST", "sessions/demo", json={"rotate": ["token"]}).status_code == 200
+        value = at.service.shelf.current("demo").values["token"].reveal()
+    assert change(at, new).keys == 2 + len(SHARED)
+    with desk(tmp_path, at.attester, database=database, keks=lambda state: [kek_of(new, state)]) as again:
+        assert again.service.shelf.current("demo").values["token"].reveal() == value
 
 
 def test_it_is_in_an_audit_log_of_its_own(tmp_path: Path) -> None:
