@@ -1,6 +1,9 @@
 """The database's own keys: made once, asked for once, told apart, and nothing instead of them."""
 
+import contextlib
 import pickle
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,20 +67,46 @@ def test_it_is_made_once_and_asked_for_once(store: Store) -> None:
 
 
 def test_what_is_known_needs_nobody_and_what_is_not_is_undecided(store: Store) -> None:
-    service, time = Service(), [100.0]
+    service, now = Service(), [100.0]
     one = Keyring(store, [service])
     wrapped = one.wrap(KEY, CONTEXT)
     service.away = True
     assert one.unwrap(wrapped, CONTEXT) == KEY
-    two, asked = Keyring(store, [service], lambda: time[0]), service.asked
+    two, asked = Keyring(store, [service], clock=lambda: now[0]), service.asked
     for _ in range(5):
         with pytest.raises(Undecided, match="does not answer") as refused:
             two.unwrap(wrapped, CONTEXT)
         assert refused.value.status == 503
     assert service.asked == asked + 1, "a service that is away is not asked again at once"
     service.away = False
-    time[0] += 6
+    now[0] += 6
     assert two.unwrap(wrapped, CONTEXT) == KEY
+
+
+def test_no_request_waits_for_a_service_that_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop of a broker may be what asks: a moment, then undecided, until the answer is there."""
+    service, hangs = Service(), threading.Event()
+    wrapped = Keyring(store, [service]).wrap(KEY, CONTEXT)
+    unwrap, asked = service.unwrap, service.asked
+
+    def slow(key: bytes, context: bytes) -> bytes:
+        hangs.wait(20)
+        return unwrap(key, context)
+
+    monkeypatch.setattr(service, "unwrap", slow)
+    ring = Keyring(store, [service], patience=0.05)
+    start = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(Undecided, match="is being asked"):
+            ring.unwrap(wrapped, CONTEXT)
+    assert time.monotonic() - start < 5
+    hangs.set()
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with contextlib.suppress(Undecided):
+            assert ring.unwrap(wrapped, CONTEXT) == KEY
+            break
+    assert service.asked == asked + 1
 
 
 def test_of_replicas_that_start_together_one_key_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

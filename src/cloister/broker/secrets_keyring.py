@@ -14,6 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Final, NoReturn
 
 from cloister.broker.secrets_key import KEY_BYTES, FileKey, KeyEncryption, SecretUnreadable, sealed, unsealed
@@ -25,8 +26,10 @@ __all__ = ["IN_USE", "MARK", "Keyring", "key_row", "marked", "new_key", "wrappin
 MARK: Final = b"ck1\0"
 IDENTIFIER: Final = 8
 IN_USE: Final = "database-key"
+PATIENCE: Final = 0.25
+"""Seconds that a request waits for a key that this process does not know yet, because it was changed meanwhile."""
 QUIET_SECONDS: Final = 5.0
-"""How long a key that could not be opened is not tried again: a key service that hangs must not hold every request."""
+"""How long a key service or TPM that was asked is not asked again, if it failed."""
 LONGEST_NAME: Final = 512
 NAME: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -36,22 +39,25 @@ class Keyring:
 
     `keks`: the key-encryption keys at hand, the one for new database keys first. Methods raise SecretUnreadable for
     what was changed or is under a key that is not at hand, other Undecided if a key-encryption key cannot be asked now.
+    `patience`: how long they wait for one; None is as long as it takes.
     """
 
     def __init__(
-        self, store: Store, keks: Sequence[KeyEncryption], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._store, self._keks, self._clock = store, tuple(keks), clock
+        self, store: Store, keks: Sequence[KeyEncryption], *, patience: float | None = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._store, self._patience, self._clock = store, patience, clock
+        self._keks = {kek.identifier: kek for kek in keks}  # a TPM is asked for its name: now, not in a request
         self._known: dict[str, bytes] = {}
-        self._failed: dict[str, tuple[float, Undecided]] = {}
-        self._asking = threading.Lock()
+        self._going: dict[str, tuple[float, Future[bytes]]] = {}
+        self._turn = threading.Lock()
 
     @property
     def identifier(self) -> str:
         """Of the key in use, which is made if there is none yet."""
         found = self._store.setting(IN_USE)
         if found is None:
-            made, wrapped = new_key(self._keks[0])
+            made, wrapped = new_key(next(iter(self._keks.values())))
             self._store.set_once(key_row(made), wrapped)
             found = self._store.set_once(IN_USE, made.encode())  # another replica may have been faster
         name = found.decode("ascii", "replace")
@@ -60,8 +66,9 @@ class Keyring:
         return name
 
     def open(self, name: str) -> None:
-        """Open a database key now, so that nothing has to be asked for it later."""
-        self._key(name)
+        """Open a database key now, however long that takes, so that no request has to wait for it."""
+        if name not in self._known:
+            self._opened(name, *self._holder(name))
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         """Under the key in use: the database is asked which, for another process may be changing it."""
@@ -77,7 +84,7 @@ class Keyring:
 
     def _unmarked(self, wrapped: bytes, context: bytes) -> bytes:
         """Only a file can have wrapped it; a TPM or key service is not asked about what cannot be its own."""
-        for kek in self._keks:
+        for kek in self._keks.values():
             if isinstance(kek, FileKey):
                 try:
                     return kek.unwrap(wrapped, context)
@@ -86,36 +93,50 @@ class Keyring:
         raise SecretUnreadable("what the database holds was changed, or is under a key file that is not given")
 
     def _key(self, name: str) -> bytes:
-        """A database key. Known ones are found without waiting for others that are being asked for."""
+        """A database key. One that is not known yet is asked for, but no request waits long for that."""
         found = self._known.get(name)
-        if found is None:
-            with self._asking:
-                found = self._known.get(name) or self._known.setdefault(name, self._opened(name))
-        return found
-
-    def _opened(self, name: str) -> bytes:
-        until, failure = self._failed.get(name, (0.0, Undecided("")))
-        if self._clock() < until:
-            raise failure.with_traceback(None)
+        if found is not None:
+            return found
+        kek, wrapped = self._holder(name)
+        if self._patience is None or isinstance(kek, FileKey):
+            return self._opened(name, kek, wrapped)
         try:
-            return self._unwrapped(name)
-        except Undecided as error:
-            self._failed[name] = (self._clock() + QUIET_SECONDS, error)
-            raise
+            return self._asked(name, kek, wrapped).result(self._patience)
+        except TimeoutError:
+            raise Undecided(f"the database's key was changed; {kek.identifier} is being asked for it") from None
 
-    def _unwrapped(self, name: str) -> bytes:
+    def _asked(self, name: str, kek: KeyEncryption, wrapped: bytes) -> "Future[bytes]":
+        """What asking for it comes to, in a thread. Nobody is asked twice at the same time, or soon after a failure."""
+        with self._turn:
+            until, going = self._going.get(name, (0.0, None))
+            if going is None or (going.done() and self._clock() >= until):
+                going = Future()
+                self._going[name] = (self._clock() + QUIET_SECONDS, going)
+                work = threading.Thread(target=self._ask, args=(going, name, kek, wrapped), daemon=True)
+                work.start()
+            return going
+
+    def _ask(self, going: "Future[bytes]", name: str, kek: KeyEncryption, wrapped: bytes) -> None:
+        try:
+            going.set_result(self._opened(name, kek, wrapped))
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            going.set_exception(error)
+
+    def _opened(self, name: str, kek: KeyEncryption, wrapped: bytes) -> bytes:
+        return self._known.setdefault(name, _checked(kek.unwrap(wrapped, _context(name))))
+
+    def _holder(self, name: str) -> tuple[KeyEncryption, bytes]:
+        """The key-encryption key that a database key is under, and the wrapped key."""
         stored = self._store.setting(key_row(name))
         if stored is None:
             raise SecretUnreadable("what the database holds names a key that is not there: it was changed")
         holder, wrapped = wrapping(stored)
-        for kek in self._keks:
-            if kek.identifier == holder:
-                return _checked(kek.unwrap(wrapped, _context(name)))
-        at_hand = ", ".join(kek.identifier for kek in self._keks)
-        raise SecretUnreadable(f"the database's key is under {holder}; at hand is {at_hand}")
+        if holder not in self._keks:
+            raise SecretUnreadable(f"the database's key is under {holder}; at hand is {', '.join(self._keks)}")
+        return self._keks[holder], wrapped
 
     def __repr__(self) -> str:
-        return f"Keyring({', '.join(kek.identifier for kek in self._keks)})"
+        return f"Keyring({', '.join(self._keks)})"
 
     def __reduce__(self) -> NoReturn:
         """Refuse: pickles and copies travel."""

@@ -126,7 +126,7 @@ class Rekeying:
         settings: Mapping[str, bytes], record: Callable[[Event], object],
     ) -> None:  # fmt: skip
         self._database, self._store, self._new, self._settings = database, store, new, settings
-        self._ring = Keyring(store, (*old, new))
+        self._ring = Keyring(store, (*old, new), patience=None)
         self._old, self._record, self._request = old, record, f"rekey-{secrets.token_hex(8)}"
 
     def run(self, settle: Callable[[], object] = settled) -> Rekeyed:
