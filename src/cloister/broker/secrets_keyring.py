@@ -19,6 +19,7 @@ from typing import Final, NoReturn
 
 from cloister.broker.secrets_key import KEY_BYTES, FileKey, KeyEncryption, SecretUnreadable, sealed, unsealed
 from cloister.broker.store import Store
+from cloister.broker.store_database import DatabaseUnavailable
 from cloister.errors import Undecided
 
 __all__ = ["IN_USE", "MARK", "Keyring", "key_row", "marked", "new_key", "wrapping"]
@@ -39,7 +40,7 @@ class Keyring:
 
     `keks`: the key-encryption keys at hand, the one for new database keys first. Methods raise SecretUnreadable for
     what was changed or is under a key that is not at hand, other Undecided if a key-encryption key cannot be asked now.
-    `patience`: how long they wait for one; None is as long as it takes.
+    `patience`: how long they wait for one; None is as long as it takes, and errors then say where the key would be.
     """
 
     def __init__(
@@ -93,17 +94,28 @@ class Keyring:
         raise SecretUnreadable("what the database holds was changed, or is under a key file that is not given")
 
     def _key(self, name: str) -> bytes:
-        """A database key. One that is not known yet is asked for, but no request waits long for that."""
+        """A database key. One that is not known yet is asked for, but no request waits long for that.
+
+        Clients hear that it is not there, not where it would be.
+        """
         found = self._known.get(name)
         if found is not None:
             return found
-        kek, wrapped = self._holder(name)
-        if self._patience is None or isinstance(kek, FileKey):
-            return self._opened(name, kek, wrapped)
+        if self._patience is None:
+            return self._opened(name, *self._holder(name))
         try:
+            kek, wrapped = self._holder(name)
+            if isinstance(kek, FileKey):
+                return self._opened(name, kek, wrapped)
             return self._asked(name, kek, wrapped).result(self._patience)
         except TimeoutError:
-            raise Undecided(f"the database's key was changed; {kek.identifier} is being asked for it") from None
+            raise Undecided("the database's key was changed and is being asked for; ask again") from None
+        except SecretUnreadable:
+            raise SecretUnreadable("this is under a database key that this broker cannot open") from None
+        except DatabaseUnavailable:
+            raise
+        except Undecided:
+            raise Undecided("the database's key was changed and cannot be opened now; ask again") from None
 
     def _asked(self, name: str, kek: KeyEncryption, wrapped: bytes) -> "Future[bytes]":
         """What asking for it comes to, in a thread. Nobody is asked twice at the same time, or soon after a failure."""
