@@ -41,8 +41,11 @@ class Broker:
         return str(found[-1]["verdict"])
 
     def reloads(self) -> list[dict[str, Any]]:
+        return self.events("reload")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
         lines = [line for line in self.running.said().splitlines() if line.startswith("{") and line.endswith("}")]
-        return [one for one in map(json.loads, lines) if one["event"] == "reload"]
+        return [one for one in map(json.loads, lines) if one["event"] == name]
 
     def trust(self, *hosts: SoftwareForge) -> None:
         (self.directory / "host.pem").write_bytes(b"".join(public_pem(one.spki) for one in hosts))
@@ -137,3 +140,29 @@ def test_no_request_notices(broker: Broker, host: SoftwareForge) -> None:
     assert broker.reloads()
     broker.running.process.terminate()
     assert broker.running.process.wait(SECONDS) == 0, broker.running.said()
+
+
+def test_every_worker_follows_and_so_do_later_ones(tmp_path: Path, host: SoftwareForge) -> None:
+    first, other = software_attester(host=host), SoftwareForge()
+    (tmp_path / "host.pem").write_bytes(public_pem(host.spki))
+    words = ["--unsafe-plain-http", "--workers", "2", "--trust-host-key", str(tmp_path / "host.pem")]
+    with serving(tmp_path, *words) as running:
+        broker = Broker(running, tmp_path)
+        assert {broker.attest(first) for _ in range(8)} == {200}
+        broker.trust(other)
+        running.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + SECONDS
+        while len(broker.reloads()) < 3:  # the parent, and each worker
+            assert time.monotonic() < until, running.said()
+            time.sleep(0.02)
+        second = software_attester(host=other)
+        assert {broker.attest(second) for _ in range(16)} == {200}
+        (tmp_path / "host.pem").write_text("no key")
+        assert broker.events("worker-started")
+        os.kill(int(broker.events("worker-started")[0]["process"]), signal.SIGKILL)
+        while len(broker.events("worker-started")) < 3:
+            assert time.monotonic() < until + SECONDS, running.said()
+            time.sleep(0.02)
+        time.sleep(1)
+        assert {broker.attest(second) for _ in range(16)} == {200}, "the new one began with what was in force"
+        broker.client.close()

@@ -3,6 +3,7 @@
     STATE/kek            the key-encryption key, if it is a file: copy it to every replica, keep a copy elsewhere
     STATE/tls.pem, tls-key.pem    a self-signed certificate, if none is given
     STATE/audit.pem, audit.log    this replica's audit log and the key that signs it
+    STATE/worker-N/audit.pem, audit.log    the same for further workers, whose logs are theirs alone
     STATE/broker.db      the database, if none is given
 
 What replicas share stands in the database, under the database's key: the key that signs results, the key of
@@ -65,13 +66,19 @@ class State:
         except OSError as error:
             raise UsageError(f"cannot make {directory}: {error.strerror}") from error
 
-    def audit_key(self) -> SigningKey:
-        """The key that signs this replica's audit log; its public part stands beside it, for `cloister log verify`."""
-        path = self.directory / "audit.pem"
+    def audit_log(self, worker: int) -> Path:
+        """A worker's audit log: a log has one writer, so each worker but the first has a directory for its own."""
+        directory = self.directory / f"worker-{worker}" if worker else self.directory
+        directory.mkdir(mode=0o700, exist_ok=True)
+        return directory / "audit.log"
+
+    def audit_key(self, worker: int = 0) -> SigningKey:
+        """The key that signs this worker's audit log; its public part stands beside it, for `cloister log verify`."""
+        path = self.audit_log(worker).with_name("audit.pem")
         if not path.exists():
             write_signing_key(path, SigningKey.generate(Algorithm.EDDSA))
         key = read_signing_key(path)
-        public = self.directory / "audit-public.pem"
+        public = path.with_name("audit-public.pem")
         if not public.exists() or not public.stat().st_size:  # empty: the first start was stopped just here
             public.write_bytes(public_pem(key.spki))
         return key

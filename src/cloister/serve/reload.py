@@ -86,6 +86,7 @@ class Reloading:
         thread = threading.Thread(target=work, name="reload", daemon=True)
         before = signal.signal(signal.SIGHUP, lambda _number, _frame: asked.put("again"))
         thread.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a worker begins with it blocked
         try:
             yield
         finally:
