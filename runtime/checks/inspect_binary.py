@@ -5,9 +5,10 @@
    gate_end, and there no bytes of another instruction are one. The seccomp filter exempts exactly that range: one more
    inside it would be a way around the filter. Outside it the bytes may stand inside other instructions, as they do by
    chance in a large program: whoever jumps there is trapped, as the program itself is.
-3. No other way into the kernel (`int`, `sysenter`; the filter kills who makes a 32-bit system call), and no vector, mask or floating-point register: the runtime runs
-   between two instructions of a program, whose registers it does not save. The one exception, between the symbols
-   vector_start and vector_end, saves each that it uses before anything else, and restores it after everything else.
+3. No other way into the kernel (`int`, `sysenter`; the filter kills who makes a 32-bit system call), no vector, mask
+   or floating-point register: the runtime runs between two instructions of a program, whose registers it does not save.
+   The one exception, between the symbols vector_start and vector_end, saves each that it uses before anything else, and
+   restores it after everything else.
 4. The entry point is text, and the whole stays small enough to read.
 5. What it can write begins as zeros, not as bytes of the file: the guard recognises the runtime by what it cannot write
    (guard_key.c).

@@ -15,7 +15,6 @@ from tests.services.key_broker import X25519Key, octets, public_members
 from cloister.broker import hpke
 from cloister.broker.recipient import Recipient
 from cloister.errors import ParseError
-from cloister.launch import _abi
 from cloister.result import _base64url
 
 LOW_ORDER = [

@@ -18,7 +18,7 @@ KINDS = ["P-256", "P-521", "RSA"]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("secret", [b"", b"x", bytes(range(256)), b"long" * 10_000])
 def test_another_implementation_opens_it(kind: str, secret: bytes) -> None:
-    key = new_key(kind)
+    key: Any = new_key(kind)
     message: Any = Recipient.of_jwk(public_members(key)).encrypt(secret)
     assert jwe.decrypt_json(message, key, algorithms=ALGORITHMS).plaintext == secret
 
@@ -45,7 +45,7 @@ def test_the_header_is_written_as_clients_write_it_anew(kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["protected", "encrypted_key", "iv", "ciphertext", "tag"])
 def test_a_changed_message_does_not_open(name: str) -> None:
-    key = new_key()
+    key: Any = new_key()
     message: Any = Recipient.of_jwk(public_members(key)).encrypt(b"secret")
     middle = len(message[name]) // 2
     flipped = "A" if message[name][middle] != "A" else "B"
