@@ -71,7 +71,7 @@ rt_clone_on:
     call *%r9
     hlt
 
-/* long rt_ask_key(u8 key[32]): 0, or -ENOSYS and the key untouched. The guard puts the tree's key into rbx, r12, r13 and r14
+/* long rt_ask_key(u8 key[32]): what the guard answers (0 or 1: guard_key.c), or -ENOSYS and the key untouched. The guard puts the tree's key into rbx, r12, r13 and r14
  * (guard_key.c): not into registers of arguments, which /proc/PID/syscall shows of a thread that has stopped. */
     .globl rt_ask_key
 rt_ask_key:
@@ -82,7 +82,7 @@ rt_ask_key:
     mov $CLOISTER_FILTER_KEY_NR, %eax
     syscall
     test %rax, %rax
-    jnz 1f
+    js 1f
     mov %rbx, 0(%rdi)
     mov %r12, 8(%rdi)
     mov %r13, 16(%rdi)

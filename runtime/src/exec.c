@@ -31,16 +31,16 @@ long execute(struct call *call) {
     SYS1(__NR_close, fd);
     if (failed(error)) return error;
     /* A program that executes the runtime starts an enclave of its own choice (cloister run inside an enclave): with the words that it
-     * gave, in the kernel's memory as for every enclave's start. It is of this tree: the guard gives it the key. */
+     * gave, in the kernel's memory as for every enclave's start. Without a sealed block it keeps no key of this tree. */
     if (runtime) return execute_in_kernel(call, path, arguments, environment);
-    const struct image image = {.path = path, .arguments = arguments, .environment = environment};
+    const struct image image = {.program_fd = -1, .path = path, .arguments = arguments, .environment = environment};
     return execute_image(call, &image);
 }
 
 /* An open file, which may have no path any more, or only O_PATH: opened anew through /proc, with execve's checks. The new image
  * gets the descriptor, which stays open until it has read it. `name` is what a script's interpreter gets to open. */
 static long execute_descriptor(struct call *call, int file, const char *name) {
-    char number[40], link[40];
+    char link[40];
     long known = SYS2(__NR_fcntl, file, 1 /* F_GETFD */);
     if (failed(known)) return known;
     append_number(link, append(link, 0, sizeof link, "/proc/self/fd/"), sizeof link, (u64)file);
@@ -50,8 +50,7 @@ static long execute_descriptor(struct call *call, int file, const char *name) {
     SYS1(__NR_close, opened);
     if (failed(fd)) return fd;
     long error = program_check((int)fd);
-    append_number(number, append(number, 0, sizeof number, CLOISTER_OPTION_PROGRAM_FD), sizeof number, (u64)fd);
-    struct image image = {.program_fd = number, .path = name, .arguments = ptr_of(call->arg[2]), .environment = ptr_of(call->arg[3])};
+    struct image image = {.program_fd = (int)fd, .path = name, .arguments = ptr_of(call->arg[2]), .environment = ptr_of(call->arg[3])};
     if (!failed(error)) error = execute_image(call, &image);
     SYS1(__NR_close, fd);
     return error;

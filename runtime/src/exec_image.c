@@ -7,7 +7,7 @@
 #include "secret.h"
 #include "state.h"
 
-enum { OWN_WORDS = 11, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32 };
+enum { OWN_WORDS = 11, ON_STACK = 256, SET_MASK = 2, OPTION_ROOM = OPTION_SIZE + 32, NUMBER_ROOM = 40 };
 
 /* The new program inherits the signal mask, so the program's own must be in force, not the handler's. */
 static void use_program_mask(const struct call *call) {
@@ -39,16 +39,20 @@ static char *option(char *buffer, const char *name, const char *value) {
     return buffer;
 }
 
+static char *number_option(char *buffer, const char *name, u64 value) {
+    append_number(buffer, append(buffer, 0, NUMBER_ROOM, name), NUMBER_ROOM, value);
+    return buffer;
+}
+
 /* What stands in front of the program on the command line of the runtime's new image; the number of words. `room` holds three
  * options; it is not used if nobody observes. */
-static u64 fill_options(char **words, char *room, const struct image *image) {
+static u64 fill_options(char **words, char *room) {
     u64 n = 0;
     words[n++] = (char *)"cloister-enclave";
     if (state.checkpoint[0]) words[n++] = option(room, CLOISTER_OPTION_CHECKPOINT, state.checkpoint);
     if (state.report[0]) words[n++] = option(room + OPTION_ROOM, CLOISTER_OPTION_REPORT, state.report);
     if (state.learn[0]) words[n++] = option(room + 2 * OPTION_ROOM, CLOISTER_OPTION_LEARN, state.learn);
     if (state.unsafe_no_guard) words[n++] = (char *)CLOISTER_OPTION_UNSAFE_NO_GUARD;
-    if (image->program_fd) words[n++] = image->program_fd;
     return n;
 }
 
@@ -61,14 +65,14 @@ static const char *base_name(const char *path) {
     return base;
 }
 
-/* The kernel, and so everybody, sees the program's path and a name for ps(1), which is not argument 0: that may be a secret too. */
+/* The kernel, and so everybody, sees the program's path and a name for ps(1), which is not argument 0: that may be a secret too.
+ * Both are for people: the block says what is executed. */
 static long execute_sealed(const struct call *call, const struct image *image) {
-    char *words[OWN_WORDS], number[40], *nothing = NULL;
-    long fd = handoff_write(image->arguments, image->environment);
+    char *words[OWN_WORDS], number[NUMBER_ROOM], *nothing = NULL;
+    long fd = handoff_write(image);
     if (failed(fd)) return fd;
-    u64 n = fill_options(words, __builtin_alloca(option_room()), image);
-    append_number(number, append(number, 0, sizeof number, CLOISTER_OPTION_HANDOFF_FD), sizeof number, (u64)fd);
-    words[n++] = number;
+    u64 n = fill_options(words, __builtin_alloca(option_room()));
+    words[n++] = number_option(number, CLOISTER_OPTION_HANDOFF_FD, (u64)fd);
     words[n++] = (char *)"--";
     words[n++] = (char *)image->path;
     words[n++] = (char *)base_name(image->path);
@@ -80,7 +84,9 @@ static long execute_sealed(const struct call *call, const struct image *image) {
 
 static long execute_words(const struct call *call, const struct image *image, char **words) {
     char *const *argument = image->arguments;
-    u64 n = fill_options(words, __builtin_alloca(option_room()), image);
+    char number[NUMBER_ROOM];
+    u64 n = fill_options(words, __builtin_alloca(option_room()));
+    if (image->program_fd >= 0) words[n++] = number_option(number, CLOISTER_OPTION_PROGRAM_FD, (u64)image->program_fd);
     words[n++] = (char *)"--";
     words[n++] = (char *)image->path;
     if (!argument || !*argument) words[n++] = (char *)"";
@@ -95,7 +101,7 @@ static u64 count_words(char *const *list) {
     return n;
 }
 
-/* Without a guard nobody could give a key to the new image: arguments and environment stand in the kernel's memory for exec. */
+/* Without a guard nobody could give a key to the new image, without a key it could not be given anything: arguments and environment stand in the kernel's memory for exec. */
 static long execute_unsafe(const struct call *call, const struct image *image) {
     u64 size = (count_words(image->arguments) + OWN_WORDS) * sizeof(char *);
     if (size <= ON_STACK * sizeof(char *)) return execute_words(call, image, __builtin_alloca(size));
@@ -108,5 +114,5 @@ static long execute_unsafe(const struct call *call, const struct image *image) {
 }
 
 long execute_image(const struct call *call, const struct image *image) {
-    return state.unsafe_no_guard ? execute_unsafe(call, image) : execute_sealed(call, image);
+    return state.unsafe_no_guard || state.keyless ? execute_unsafe(call, image) : execute_sealed(call, image);
 }

@@ -5,7 +5,7 @@
 #include "call.h"
 
 struct image { /* what the program asked for */
-    char *program_fd; /* the option, or NULL: `path` is to be opened */
+    int program_fd; /* -1: `path` is to be opened */
     const char *path;
     char *const *arguments, *const *environment;
 };

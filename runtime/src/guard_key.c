@@ -4,7 +4,8 @@
  * - After execve, before the first instruction: is it the runtime? Not by its file: /proc/PID/exe may be out of sight (another pid
  *   namespace, chroot), or not be what it seems (root mounts). Its text is compared with the guard's own, which is sealed. The
  *   runtime's writable segment has no bytes of the file (checks/inspect_binary.py), so this is all that it starts with.
- * - When it asks: by now it runs in secret memory and no core file will hold its registers. An image that was not recognised, or
+ * - When it asks: by now it runs in secret memory and no core file will hold its registers. Its text is sealed by now, so it is compared
+ *   once more: before the seal, root can write into it. An image that was not recognised, or
  *   that has got the key, is answered as the kernel answers an unknown call. */
 #include "guard_key.h"
 
@@ -42,26 +43,37 @@ static bool read_memory(long tid, u64 address, u64 size) {
     return true;
 }
 
-static bool is_same_range(long tid, u64 start, u64 end) {
-    for (u64 at = start; at < end; at += PIECE) {
-        u64 size = min_u64(end - at, PIECE);
-        const u64 *own = ptr_of(at);
-        if (!read_memory(tid, at, size)) return false;
+static bool is_same_range(long tid, u64 theirs, u64 ours, u64 length) {
+    for (u64 at = 0; at < length; at += PIECE) {
+        u64 size = min_u64(length - at, PIECE);
+        const u64 *own = ptr_of(ours + at);
+        if (!read_memory(tid, theirs + at, size)) return false;
         for (u64 i = 0; i < size / sizeof(u64); i++)
             if (piece[i] != own[i]) return false;
     }
     return true;
 }
 
-static bool is_this_runtime(long tid) {
-    struct registers registers;
+static bool has_same_text(long tid) {
     const Elf64_Phdr *segment = process_segments();
-    if (!get_registers(tid, &registers) || registers.rip != addr_of(_start) || registers.cs != CODE_SEGMENT) return false;
     for (u16 i = 0; i < process_segment_count(); i++, segment++) {
         if (segment->p_type != PT_LOAD || segment->p_flags & PF_W) continue;
-        if (!is_same_range(tid, page_down(segment->p_vaddr), page_up(segment->p_vaddr + segment->p_memsz))) return false;
+        u64 start = page_down(segment->p_vaddr);
+        if (!is_same_range(tid, start, start, page_up(segment->p_vaddr + segment->p_memsz) - start)) return false;
     }
     return true;
+}
+
+static bool is_this_runtime(long tid) {
+    struct registers registers;
+    if (!get_registers(tid, &registers) || registers.rip != addr_of(_start) || registers.cs != CODE_SEGMENT) return false;
+    return has_same_text(tid);
+}
+
+/* A runtime with the right text says where its vDSO is and how long: the same code in every process of a machine. */
+static bool has_same_vdso(long tid, const struct registers *registers) {
+    if (!registers->rsi) return true;
+    return registers->rdx == state.vdso_size && is_same_range(tid, registers->rsi, state.vdso, state.vdso_size);
 }
 
 void guard_key_executed(long tid) { guard_table_set_new((u32)tid, is_this_runtime(tid)); }
@@ -76,10 +88,11 @@ static void put_key(struct registers *registers) {
 void guard_key_asked(long tid) {
     struct registers registers;
     if (!get_registers(tid, &registers)) return;
-    bool given = registers.original_rax == CLOISTER_FILTER_KEY_NR && guard_table_take_new((u32)tid);
+    bool given = registers.original_rax == CLOISTER_FILTER_KEY_NR && guard_table_take_new((u32)tid) && has_same_text(tid) &&
+                 has_same_vdso(tid, &registers);
     if (given) put_key(&registers);
     registers.original_rax = ~0UL; /* no call is made; a filter of the program's own may have asked for a tracer that is not there */
-    registers.rax = given ? 0 : (u64)-ENOSYS;
+    registers.rax = given ? state.handoff_required : (u64)-ENOSYS;
     SYS4(__NR_ptrace, PTRACE_SETREGS, tid, 0, &registers);
     wipe(&registers, sizeof registers);
 }

@@ -12,7 +12,7 @@
 #include "fail.h"
 #include "state.h"
 
-long rt_ask_key(u8 key[AEAD_KEY]);
+long rt_ask_key(u8 key[AEAD_KEY], u64 vdso, u64 vdso_size); /* the guard looks at the two */
 
 static __attribute__((noreturn)) void refuse(const char *why, long error) { fail(CLOISTER_EXIT_CANNOT_PROTECT, why, error, NULL); }
 
@@ -21,10 +21,22 @@ void handoff_make_key(void) {
     if (n != sizeof state.handoff_key) refuse("no random bytes for the key of this enclave", n);
 }
 
-void handoff_take_key(void) {
+static void forget_key(long required) {
+    wipe(state.handoff_key, sizeof state.handoff_key);
+    state.keyless = true;
+    if (required > 0) refuse("this enclave executes only what comes with a sealed block; the command line was changed on the way", 0);
+}
+
+void handoff_do_without_key(void) {
+    SYS2(__NR_prctl, PR_SET_DUMPABLE, 0);
+    forget_key(rt_ask_key(state.handoff_key, state.vdso, state.vdso_size));
+}
+
+void handoff_take_key(bool has_block) {
     SYS2(__NR_prctl, PR_SET_DUMPABLE, 0); /* for registers, also of those whose /proc/self this takes away for the moment */
-    long error = rt_ask_key(state.handoff_key);
-    if (error)
+    long error = rt_ask_key(state.handoff_key, state.vdso, state.vdso_size);
+    if (error >= 0 && !has_block) forget_key(error);
+    if (error < 0)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "the guard did not recognise this program's runtime, so it did not give it the key", error,
              "do not exchange the runtime's file while it is in use; where real and effective user differ, give the guard CAP_SYS_PTRACE");
 }
@@ -80,6 +92,7 @@ static void read_list(struct reader *reader, struct program_stack *stack, struct
 static void read_region(struct reader *reader, struct region *to) {
     u32 size;
     const char *bytes = read_text(reader, &size);
+    *to = (struct region){0};
     if (!size) return;
     long error = region_create(to, size);
     if (failed(error)) fail_secret_memory(error);
@@ -90,7 +103,18 @@ static void read_string(struct reader *reader, char *to, u64 room) {
     u32 size;
     const char *bytes = read_text(reader, &size);
     if (size >= room) reader->bad = true;
-    else if (size) memcpy(to, bytes, size);
+    else {
+        memcpy(to, bytes, size);
+        to[size] = 0;
+    }
+}
+
+/* In place of what the command line says. */
+static void read_program(struct reader *reader, struct program_stack *stack, struct options *options) {
+    u32 size;
+    const char *path = read_text(reader, &size);
+    options->program_fd = (int)read_u32(reader);
+    if (path) options->program = stack_push(stack, path, size);
 }
 
 static void read_provisioned(struct reader *reader) {
@@ -104,10 +128,11 @@ static void read_provisioned(struct reader *reader) {
     if (broker) memcpy(state.broker, broker, sizeof state.broker);
 }
 
-void handoff_read(int fd, struct program_stack *stack) {
-    struct region block = load(fd);
-    SYS1(__NR_close, fd);
+void handoff_read(struct options *options, struct program_stack *stack) {
+    struct region block = load(options->handoff_fd);
+    SYS1(__NR_close, options->handoff_fd);
     struct reader reader = open_block(&block);
+    read_program(&reader, stack, options);
     read_list(&reader, stack, &stack->arguments);
     read_list(&reader, stack, &stack->environment);
     read_provisioned(&reader);

@@ -12,19 +12,24 @@
 
 /* Before the guards start: makes the tree's key, which guard 1 gets with its copy of the state. */
 void handoff_make_key(void);
-/* In a new image: gets the tree's key from the guard. Ends the process if the guard does not give it. Afterwards core files must be
- * forbidden or allowed anew (process_forbid_core_dumps). */
-void handoff_take_key(void);
+/* In a new image: gets the tree's key from the guard. Its command line came through ordinary memory, where an administrator may have
+ * changed it: an image without a block forgets the key, and ends the process if its tree executes nothing without one. So it does if
+ * the guard does not give it. Afterwards core files must be forbidden or allowed anew (process_forbid_core_dumps). */
+void handoff_take_key(bool has_block);
+/* The same for an image that says it has no guard, which may not be true. */
+void handoff_do_without_key(void);
+struct image;
 /* A descriptor (not close-on-exec) of the sealed block; or -E2BIG, -EFAULT as execve(2) has it, or another -errno. Writes no state,
  * uses less than 2 KiB of stack: runs in vfork children. */
-NODISCARD long handoff_write(char *const *arguments, char *const *environment);
-/* In a new image that has the key: reads the block into the program's stack and into state. Ends the process if the block is not
- * what this tree sealed. Closes fd. */
-void handoff_read(int fd, struct program_stack *stack);
+NODISCARD long handoff_write(const struct image *image);
+/* In a new image that has the key: reads the block into the program's stack, into state and into `options` (which program). Ends
+ * the process if the block is not what this tree sealed. Closes fd. */
+void handoff_read(struct options *options, struct program_stack *stack);
 
-/* The block: this header (which is the additional data), ciphertext, tag. The plain text: argv and environment, each a list of u32
- * length and bytes that ends with HANDOFF_LAST; then u32 length and bytes of the manifest, the injected files, the attester's address
- * and the tree's program; then that program's digest. */
+/* The block: this header (which is the additional data), ciphertext, tag. The plain text: u32 length and path of the program, u32
+ * its descriptor or HANDOFF_LAST (root can change the command line while it stands in ordinary memory); argv and environment, each a
+ * list of u32 length and bytes that ends with HANDOFF_LAST; then u32 length and bytes of the manifest, the injected files, the
+ * attester's address and the tree's program; then that program's digest. */
 struct handoff_header {
     u32 magic, version;
     u8 nonce[AEAD_NONCE];

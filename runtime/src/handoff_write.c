@@ -9,6 +9,7 @@
 
 #include "access.h"
 #include "descriptors.h"
+#include "exec_image.h"
 #include "state.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -155,7 +156,14 @@ static long make_inheritable(long fd) {
     return failed(error) ? error : SYS3(__NR_fcntl, fd, F_SETFD, 0);
 }
 
-long handoff_write(char *const *arguments, char *const *environment) {
+static void put_program(struct writer *writer, const struct image *image) {
+    u64 size = strlen(image->path);
+    writer->room -= size + 1; /* the kernel counts it, and the path that it accepts is shorter than the least room */
+    put_sized(writer, image->path, size);
+    put_number(writer, (u32)image->program_fd);
+}
+
+long handoff_write(const struct image *image) {
     struct writer writer;
     long fd = create();
     if (failed(fd)) return fd;
@@ -163,8 +171,9 @@ long handoff_write(char *const *arguments, char *const *environment) {
     writer.list_page = writer.text_page = 0;
     writer.room = room_for_words();
     write_header(&writer);
-    put_list(&writer, arguments);
-    put_list(&writer, environment);
+    put_program(&writer, image);
+    put_list(&writer, image->arguments);
+    put_list(&writer, image->environment);
     put_provisioned(&writer);
     write_tag(&writer);
     long error = writer.error ? writer.error : make_inheritable(fd);

@@ -100,7 +100,7 @@ long opening_call(struct call *call, bool *replayed) {
     if (!opening_is_watched()) return natively(call, replayed);
     long result = read_call(call, &open);
     if (failed(result)) return result;
-    if (state.learn[0]) return natively_and_learn(call, &open);
+    if (state.learn[0] && !state.manifest.size) return natively_and_learn(call, &open);
     lock_take(&lock, call->frame != NULL);
     result = find(&open);
     lock_give(&lock);

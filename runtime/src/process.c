@@ -7,6 +7,7 @@
 #include "fail.h"
 #include "sealed.h"
 #include "secret.h"
+#include "state.h"
 
 extern const Elf64_Ehdr __ehdr_start;
 
@@ -44,6 +45,8 @@ static void seal_vdso(u64 vdso) {
     const Elf64_Ehdr *header = ptr_of(vdso);
     u64 length = page_up(header->e_shoff + (u64)header->e_shnum * header->e_shentsize);
     require_seal(seal_over(vdso, length, PROT_READ | PROT_EXEC));
+    state.vdso = vdso;
+    state.vdso_size = length;
 }
 
 void process_harden(u64 vdso) {

@@ -72,13 +72,13 @@ static void add_words(struct program_stack *stack, struct words *list, const str
     for (u64 i = 0; i < from->count; i++) stack_add(stack, list, from->word[i], strlen(from->word[i]));
 }
 
-void stack_take_words(struct program_stack *stack, const struct options *options, const struct words *environment) {
-    if (options->start_fd >= 0) {
-        block_take_from(options->start_fd, stack);
+void stack_take_words(struct program_stack *stack, struct options *options, const struct words *environment) {
+    if (options->handoff_fd >= 0) {
+        handoff_read(options, stack);
         return;
     }
-    if (options->handoff_fd >= 0) {
-        handoff_read(options->handoff_fd, stack);
+    if (options->start_fd >= 0) {
+        block_take_from(options->start_fd, stack);
         return;
     }
     add_words(stack, &stack->arguments, &options->arguments);

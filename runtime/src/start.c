@@ -41,6 +41,7 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 #endif
 
 enum { START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000, RANDOM_BYTES = 16, OPEN_PATH = 010000000 };
+enum { GET_AUXILIARY = 0x41555856 /* PR_GET_AUXV */, AUXILIARY_WORDS = 128 };
 
 static u8 start_stack[START_STACK] __attribute__((aligned(16)));
 static struct elf_file program_elf, interpreter_elf;
@@ -225,7 +226,7 @@ static void prepare_memory(void) {
 /* Argv and environment, from whoever has them: the program that executed this one, the broker, an observer's pipe, or the kernel.
  * A program that gets secrets is opened and measured before. */
 static void take_words(struct program_stack *stack, struct options *options, const struct kernel_stack *kernel) {
-    if (!state.attester[0]) {
+    if (!state.attester[0] || options->handoff_fd >= 0) {
         stack_take_words(stack, options, &kernel->environment);
         return;
     }
@@ -236,13 +237,15 @@ static void take_words(struct program_stack *stack, struct options *options, con
 
 /* Step 3. What an enclave executes is guarded already, and must have the key of its tree: its own children need it too. */
 static void join_tree(bool executed, const struct kernel_stack *kernel, const struct options *options) {
+    state.handoff_required = options->manifest_fd >= 0 || state.attester[0];
     if (state.unsafe_no_guard) {
+        if (executed) handoff_do_without_key();
         if (options->handoff_fd >= 0) fail(CLOISTER_EXIT_USAGE, "without a guard there is no key for --handoff-fd", 0, NULL);
         return;
     }
     if (executed) {
         guard_require();
-        handoff_take_key();
+        handoff_take_key(options->handoff_fd >= 0);
         return;
     }
     handoff_make_key();
@@ -256,9 +259,21 @@ static const char *public_name(struct program_stack *stack, const char *path, co
     return path == stack->arguments.word[0] ? path : stack_push(stack, word, strlen(word));
 }
 
+/* The auxiliary vector as the kernel keeps it, for what it put on the stack can be changed by now. Before Linux 6.4 that is all
+ * there is. */
+static u64 *true_auxiliary(u64 *on_stack) {
+    static u64 vector[AUXILIARY_WORDS];
+    long size = SYS5(__NR_prctl, GET_AUXILIARY, vector, sizeof vector, 0, 0);
+    if (failed(size) || (u64)size > sizeof vector) return on_stack;
+    if (auxiliary_value(vector, AT_SYSINFO_EHDR) != state.vdso)
+        fail(CLOISTER_EXIT_CANNOT_PROTECT, "the auxiliary vector was changed on the way", 0, NULL);
+    return vector;
+}
+
 /* Steps 2 to 6. */
 static void start_program(void *arg) {
     struct kernel_stack kernel = read_kernel_stack(arg);
+    kernel.auxiliary = true_auxiliary(kernel.auxiliary);
     struct options options;
     struct program_stack stack;
     bool executed = filter_is_installed();
@@ -270,9 +285,10 @@ static void start_program(void *arg) {
     prepare_memory();
     if (options.manifest_fd >= 0) manifest_take(options.manifest_fd);
     stack_create(&stack);
+    options.program = stack_push(&stack, options.program, strlen(options.program)); /* the kernel's copy may change */
     take_words(&stack, &options, &kernel);
     files_begin();
-    const char *path = stack_push(&stack, options.program, strlen(options.program));
+    const char *path = options.program;
     set_name(path);
     copy_bounded(state.program, PATH_SIZE, path);
     observer_checkpoint("start");

@@ -25,13 +25,13 @@ struct options {
 void options_parse(const struct kernel_stack *stack, struct options *out);
 
 /* The program's stack: argv and environment in secret memory, from the runtime's own words, the start block on start_fd or what
- * the process sealed that executed this image (handoff_fd). */
+ * the process sealed that executed this image (handoff_fd), which also says which program that is. */
 struct program_stack {
     u64 low, top; /* top: where strings begin */
     struct words arguments, environment;
 };
 void stack_create(struct program_stack *stack);
-void stack_take_words(struct program_stack *stack, const struct options *options, const struct words *environment);
+void stack_take_words(struct program_stack *stack, struct options *options, const struct words *environment);
 /* Adds one word of `size` bytes to one of the two lists. */
 void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size);
 /* Inserts words before argv[1..] (what a `#!` line asks for) and replaces argv[0]. */

@@ -31,7 +31,10 @@ struct state {
     u8 broker[32];                     /* the key of the broker that gave this tree its secrets; zeros if none did */
     u8 handoff_key[32];                /* this tree's, also in guard 1: handoff.c */
     bool unsafe_no_guard;
+    bool handoff_required;             /* what this tree executes must come with a sealed block: it has a manifest or secrets */
+    bool keyless;                      /* executed without a block, so without a key: what it executes itself gets none */
     bool memory_limited;               /* RLIMIT_MEMLOCK holds as soon as CAP_IPC_LOCK is gone */
+    u64 vdso, vdso_size;               /* sealed like text; 0 if there is none */
     u64 stack_start, stack_end;        /* the program's main stack */
     u32 *shared_words;                 /* ordinary shared memory: see futex.c */
     struct counters counters;

@@ -1,9 +1,10 @@
-"""What every parser of the verifier side owes to any bytes, as a function that raises where it is not kept.
+"""What every parser owes to any bytes, as a function that raises where it is not kept.
 
 1. Only the refusals that the reader documents escape, and their messages can be printed.
 2. What was read is written as the same bytes, or, where a form has white space, reads as the same value again.
 3. Recognition never raises. Nothing that can be asked of a value that was read raises anything but a refusal.
-4. It takes less than a second of processor time.
+4. It takes less than a second of processor time, or as long as its reader says and why.
+5. A refusal does not quote what its reader says is secret.
 """
 
 import dataclasses
@@ -45,6 +46,10 @@ class Reader:
     exact: bool = True
     """Whether these are the same bytes. If not, they must read as the same value."""
     recognise: Callable[[bytes], bool] | None = None
+    seconds: float = SECONDS
+    """Processor time for one input."""
+    never_quoted: bytes = b""
+    """What stands for a secret in the seeds."""
 
 
 def obey(reader: Reader, data: bytes) -> bool:
@@ -52,7 +57,7 @@ def obey(reader: Reader, data: bytes) -> bool:
     start = time.thread_time()
     accepted = attempt(reader, data)
     taken = time.thread_time() - start
-    if taken > SECONDS:
+    if taken > reader.seconds:
         raise Broken(f"{reader.covers[0]}: {len(data)} bytes took {taken:.2f} s of processor time")
     return accepted
 
@@ -64,7 +69,9 @@ def attempt(reader: Reader, data: bytes) -> bool:
     try:
         value = reader.read(data)
     except reader.refusals as error:
-        str(error).encode()
+        said = str(error).encode()
+        if reader.never_quoted and reader.never_quoted in said:
+            raise Broken(f"{reader.covers[0]}: the refusal quotes a secret: {said!r}") from error
         return False
     if reader.write is not None:
         written = reader.write(value)

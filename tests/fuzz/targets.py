@@ -1,4 +1,4 @@
-"""The targets: families of formats. All readers of a target get every input, whichever of them it was meant for."""
+"""The targets: families of formats, here those of the verifier side. All readers of a target get every input, whichever of them it was meant for."""
 
 import contextlib
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from tests.forge.plain import plainly_verified
 from tests.fuzz.law import Reader
+from tests.fuzz.targets_broker import BROKER
+from tests.fuzz.targets_owner import OWNER
 
 from cloister import _cbor, _crypto, _json
 from cloister._cose import CoseSign1
@@ -302,5 +304,7 @@ TARGETS: Final[dict[str, tuple[Reader, ...]]] = {
         Reader(covers=("appraise.corim_values.read_corim",), read=manifest_values, refusals=VENDORS),
         Reader(covers=("appraise.corim_values.read_corim",), read=manifest_meaning, refusals=VENDORS),
     ),
+    **BROKER,
+    **OWNER,
 }  # fmt: skip
 """Name, as `--only` takes it, to its readers."""

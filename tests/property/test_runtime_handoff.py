@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.property.runtime_pieces.pieces_unsafe import FLAGS, HERE, RUNTIME
 
 HEADER, LAST = 20, 0xFFFFFFFF
-WHOLE = "words 1 1 regions 1 1 texts 1 1 digest 1"
+WHOLE = "program 1 words 1 1 regions 1 1 texts 1 1 digest 1"
+PROGRAM = struct.pack("<I10sI", 10, b"/a/program", 7)
 FILES = ["aead.c", "region.c", "access.c", "descriptors.c", "elf_file.c"]
 
 
@@ -64,8 +65,9 @@ def test_what_is_read_is_what_was_written(
     key, said = hand_on(program, size, words, variables, block)
     assert said == WHOLE
     plain = opened(key, block.read_bytes())
-    assert list(read_list(plain, 0)) == words
-    assert list(read_list(plain, 4 + sum(4 + len(word) for word in words))) == [
+    assert plain.startswith(PROGRAM)
+    assert list(read_list(plain, len(PROGRAM))) == words
+    assert list(read_list(plain, len(PROGRAM) + 4 + sum(4 + len(word) for word in words))) == [
         name + b"=" + value for name, value in variables.items()
     ]
     assert plain.endswith(b"\xd1" * 32 + b"\xb0" * 32), "the program's digest, and the broker's key"

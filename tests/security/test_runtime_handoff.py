@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_root]
 HERE = Path(__file__).resolve().parent / "runtime_programs"
 CHILDREN = 200
 LOOP = f"""read -r S; echo ready; read -r go; i=0
-while [ $i -lt {CHILDREN} ]; do TOKEN=$S /bin/true "$S" || echo failed; i=$((i+1)); done; echo done
+while [ $i -lt {CHILDREN} ]; do TOKEN=$S /bin/echo "$S" >/dev/null || echo failed; i=$((i+1)); done; echo done
 while read -r line; do eval "$line"; echo "status $?"; done"""
 SURFACES = ("in_environ", "in_cmdline", "in_memory", "in_memfd")
 STATIC = ("-static",)
@@ -149,8 +149,11 @@ def caught(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def execute_with(running: Shell, block: Path) -> list[str]:
-    """A program of the tree executes the runtime with this block; what that says, and how it ends."""
-    running.say(f"{runtime_path()} --handoff-fd=3 -- /bin/echo echo 3<{block}")
+    """A program of the tree executes the runtime with this block; what that says, and how it ends.
+
+    The block was made for /bin/echo. That counts, not what the command line says, where root could have changed it.
+    """
+    running.say(f"{runtime_path()} --handoff-fd=3 --program-fd=0 -- /bin/false false 3<{block}")
     lines = [running.hear()]
     while lines[-1] and not lines[-1].startswith("status "):
         lines.append(running.hear())

@@ -72,12 +72,12 @@ def run(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 
 
 @contextlib.contextmanager
-def attested_host(directory: Path) -> Iterator[Host]:
-    """A broker that believes this host, with nothing in it."""
+def attested_host(directory: Path, *options: str) -> Iterator[Host]:
+    """A broker that believes this host, with nothing in it. `options` are more of `cloister serve`'s."""
     home = directory / "host"
     pem = directory / "host.pem"
     pem.write_bytes(FileHostKey(home / "cloister" / "host-key.pem").public_pem())
-    with serving(directory, "--trust-host-key", str(pem)) as server:
+    with serving(directory, "--trust-host-key", str(pem), *options) as server:
         yield Host(server=server, home=home)
 
 

@@ -162,7 +162,9 @@ def _rsa(jwk: Mapping[str, str]) -> rsa.RSAPublicKey:
     if not SMALLEST_RSA <= modulus.bit_length() <= LARGEST_RSA or not 3 <= exponent < 1 << 32:
         raise ParseError(RECORD, "n, e", 0, f"are no RSA key of {SMALLEST_RSA} to {LARGEST_RSA} bits")
     try:
-        return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+        key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+        key.encrypt(b"", OAEP)  # a modulus of another kind than products of primes is only found out here
+        return key
     except ValueError as error:
         raise ParseError(RECORD, "n, e", 0, "are no RSA key") from error
 

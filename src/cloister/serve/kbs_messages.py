@@ -9,7 +9,6 @@ Evidence is bound to the key by its report data: SHA-384 of the runtime data in 
 """
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
@@ -117,7 +116,7 @@ def _evidence(value: object) -> bytes:
     if isinstance(value, Mapping) and value.keys() == {"evidence"}:
         try:
             return base64.b64decode(_json.text(value, "evidence", "primary_evidence"), validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # also what is no ASCII
             raise ParseError("primary_evidence", "evidence", 0, "is not base64") from error
     if not isinstance(value, Mapping | list):
         raise ParseError("tee-evidence", "primary_evidence", 0, "is neither an object nor a list")

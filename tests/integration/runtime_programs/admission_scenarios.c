@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/shm.h>
@@ -197,6 +198,13 @@ static void try_registers(const char *path) {
     }
 }
 
+/* A byte of the vDSO that nobody uses: padding of its ELF header. */
+static void try_vdso(const char *unused) {
+    const unsigned char *vdso = (const unsigned char *)getauxval(AT_SYSINFO_EHDR);
+    (void)unused;
+    printf("vdso: %d\n", vdso ? vdso[9] : 0);
+}
+
 static void try_execute(const char *path) {
     fflush(stdout);
     pid_t child = fork();
@@ -250,7 +258,7 @@ struct attempt {
 static const struct attempt attempts[] = {
     {"read", try_read}, {"openat2", try_openat2}, {"details", try_details}, {"write", try_write}, {"map", try_map}, {"memfd", try_memfd},
     {"jit", try_jit}, {"dlopen", try_dlopen}, {"execute", try_execute}, {"execute-descriptor", try_execute_descriptor},
-    {"registers", try_registers}, {"dlopen-again", try_dlopen_again}, {"by-descriptor", try_by_descriptor}, {"hold", try_hold}, {"directory", try_directory},
+    {"vdso", try_vdso}, {"registers", try_registers}, {"dlopen-again", try_dlopen_again}, {"by-descriptor", try_by_descriptor}, {"hold", try_hold}, {"directory", try_directory},
 };
 
 static void attempt(const char *word) {

@@ -28,19 +28,20 @@ void secret_wipe(u64 start, u64 length, u8 *residency) { (void)residency, memset
 static int locks_held;
 void lock_take(struct lock_guard *guard, bool blocked) { guard->blocked = blocked, locks_held++; }
 void lock_give(struct lock_guard *guard) { guard->blocked = false, locks_held--; }
-long rt_ask_key(u8 key[AEAD_KEY]) { return key ? -ENOSYS : 0; }
+long rt_ask_key(u8 key[AEAD_KEY], u64 vdso, u64 size) { return (void)vdso, (void)size, key ? -ENOSYS : 0; }
 void fail(int code, const char *what, long error, const char *fix) {
     (void)fix;
     printf("refused %ld: %s\n", error, what);
     exit(code);
 }
 void fail_secret_memory(long error) { fail(3, "memory", error, NULL); }
-void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) {
+const char *stack_push(struct program_stack *stack, const void *bytes, size_t size) {
     char *copy = malloc(size + 1);
-    memcpy(copy, word, size);
-    copy[size] = 0;
-    (void)stack;
-    list->word[list->count++] = copy;
+    (void)stack, memcpy(copy, bytes, size), copy[size] = 0;
+    return copy;
+}
+void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) {
+    list->word[list->count++] = (char *)stack_push(stack, word, size);
 }
 
 static struct region filled(u64 size, u8 seed) {
@@ -77,7 +78,8 @@ int main(int count, char **word) {
     memset(state.root_digest, 0xd1, sizeof state.root_digest);
     memset(state.broker, 0xb0, sizeof state.broker);
     struct state before = state;
-    long fd = handoff_write(word + 3, environ);
+    const struct image image = {.path = "/a/program", .program_fd = 7, .arguments = word + 3, .environment = environ};
+    long fd = handoff_write(&image);
     if (failed(fd)) return printf("\nerror %ld\n", fd), 1;
     keep(word[1], (int)fd);
     if (locks_held) return printf("\nlocked\n"), 1;
@@ -85,8 +87,9 @@ int main(int count, char **word) {
     memcpy(state.handoff_key, before.handoff_key, sizeof state.handoff_key);
     static char *lists[2][1 << 16];
     struct program_stack stack = {.arguments = {.word = lists[0]}, .environment = {.word = lists[1]}};
-    handoff_read((int)fd, &stack);
-    printf("\nwords %d %d", same_words(word + 3, &stack.arguments), same_words(environ, &stack.environment));
+    struct options options = {.handoff_fd = (int)fd, .program_fd = -1, .program = "/another"};
+    handoff_read(&options, &stack);
+    printf("\nprogram %d words %d %d", !strcmp(options.program, "/a/program") && options.program_fd == 7, same_words(word + 3, &stack.arguments), same_words(environ, &stack.environment));
     printf(" regions %d %d", same_region(state.manifest, before.manifest), same_region(state.files, before.files));
     printf(" texts %d %d", !strcmp(state.attester, before.attester), !strcmp(state.root_program, before.root_program));
     printf(" digest %d\n", memcmp(state.root_digest, before.root_digest, sizeof state.root_digest) == 0 && memcmp(state.broker, before.broker, sizeof state.broker) == 0);
