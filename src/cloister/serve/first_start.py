@@ -172,6 +172,6 @@ def sha256_of(certificate: Path) -> bytes:
     """SHA-256 of the first certificate in a file of PEM: the server's own."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise UsageError(f"{certificate}: there is no certificate in PEM") from error
     return found.fingerprint(hashes.SHA256())
