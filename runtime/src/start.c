@@ -297,14 +297,16 @@ static void start_program(void *arg) {
     if (options.manifest_fd >= 0) manifest_take(options.manifest_fd);
     stack_create(&stack);
     options.program = stack_push(&stack, options.program, strlen(options.program)); /* the kernel's copy may change */
+    bool provisioned = state.attester[0];
     take_words(&stack, &options, &kernel);
     files_begin();
     const char *path = options.program;
     set_name(path);
     copy_bounded(state.program, PATH_SIZE, path);
     observer_checkpoint("start");
+    bool first = provisioned || !state.root_program[0]; /* else the sealed block said which program is the tree's */
     int fd = state.manifest.size ? open_measured(path, options.program_fd) : options.program_fd;
-    path = measured_path(&stack, path, options.handoff_fd < 0);
+    path = measured_path(&stack, path, first);
     path = follow_scripts(&stack, path, &fd);
     const char *name = public_name(&stack, path, &options);
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);

@@ -122,6 +122,26 @@ def test_a_directory_that_is_renamed_between_measuring_and_reading(tmp_path: Pat
         assert provisioned(tmp_path / "c", "./run", cwd=work) == [f"good {token}"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        [f"{_abi.OPTION_ATTESTER}/nonexistent", f"{_abi.OPTION_LEARN}/dev/null"],
+        [f"{_abi.OPTION_MANIFEST_FD}0", f"{_abi.OPTION_LEARN}/dev/null"],
+        [f"{_abi.OPTION_HANDOFF_FD}0", f"{_abi.OPTION_START_FD}0"],
+        [f"{_abi.OPTION_HANDOFF_FD}0", f"{_abi.OPTION_MANIFEST_FD}0"],
+        [f"{_abi.OPTION_HANDOFF_FD}0", f"{_abi.OPTION_ATTESTER}/nonexistent"],
+        [f"{_abi.OPTION_ATTESTER}/nonexistent", _abi.OPTION_UNSAFE_NO_GUARD],
+    ],
+)
+def test_options_that_would_loosen_a_strict_enclave(options: list[str]) -> None:
+    """Whoever starts the runtime chooses its options, and root can change those of an image that is being executed."""
+    for words in (options, options[::-1]):
+        command = [str(runtime_path()), *words, "--", "/bin/true", "true"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        assert done.returncode == _abi.EXIT_USAGE
+        assert "excludes" in done.stderr
+
+
 class Application:
     """A Python program of one file, with what it loads measured."""
 
