@@ -111,6 +111,13 @@ static long keep_gone(struct region *renewed, const struct region *before) {
     return 0;
 }
 
+void block_end_files(void) {
+    struct region ended = {0};
+    if (failed(keep_gone(&ended, &state.files))) return;
+    region_drop(&state.files);
+    state.files = ended;
+}
+
 bool block_renew_files(struct reader reader) {
     struct region renewed = {0};
     u32 arguments = read_count(&reader), variables = read_count(&reader), size;

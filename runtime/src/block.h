@@ -12,5 +12,7 @@ void block_take(struct reader reader, struct program_stack *stack);
 void block_take_from(int fd, struct program_stack *stack);
 /* Behind a block's words: its files become state.files, for those that were there before. False if they are damaged. */
 NODISCARD bool block_renew_files(struct reader reader);
+/* Access to the files has ended: their content is wiped, here and for what this program executes, and their names are kept. */
+void block_end_files(void);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <linux/fcntl.h>
 
+#include "block.h"
 #include "fail.h"
 #include "filter.h"
 #include "opening.h"
@@ -104,6 +105,7 @@ static long refresh(void) {
     u64 before = digest();
     long answer = provision_refresh();
     if (answer != -EAGAIN) denied = failed(answer);
+    if (answer == -EACCES) block_end_files();
     u64 end = seconds(MONOTONIC), took = end - now;
     ask_at = end + (took > PATIENCE ? RESTS * took : 1); /* a carrier that was stopped must not stop the program at each open */
     if (digest() != before) changed_at = 0;

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from tests.forge.carrier import PlayedCarrier, block, send_frame
 from tests.integration.runtime_programs.arms import build
+from tests.integration.runtime_programs.strict import measured
 from tests.security.victims import read_until
 
+from cloister.app.measuring_loader import loaded_by
 from cloister.launch import _abi
 from cloister.launch.runtime_file import runtime_path
+from cloister.measure.software import Manifest
 
 pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_program("cc")]
 
@@ -139,6 +142,29 @@ def test_access_that_ended_is_not_given_back_by_who_ends_the_carrier(tmp_path: P
             broker.path.touch()  # for the end of the block
             broker._thread = threading.Thread(target=int)
             broker._thread.start()
+
+
+SHELL = f"while read -r line; do /bin/cat {PATH}; read -r line < {PATH} && echo again $line; echo done; done"
+
+
+def test_nor_do_programs_that_are_executed_then_get_the_files(tmp_path: Path) -> None:
+    """The content is gone, not only kept from the program that was told."""
+    with Broker(tmp_path / "c", b"old\n") as broker:
+        broker.allowed = Manifest(measured(["/bin/cat", *loaded_by("/bin/cat"), *loaded_by("/bin/sh")])).serialize()
+        command = [runtime_path(), f"{_abi.OPTION_ATTESTER}{tmp_path / 'c'}", "--", "/bin/sh", "sh", "-c", SHELL]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, bufsize=0) as process:
+            assert ask(process, "") == ["old", "again old"]
+            broker.refusal = DENIED
+            time.sleep(A_SECOND)
+            assert ask(process, "") == []
+            broker.refusal = UNDECIDED
+            time.sleep(A_SECOND)
+            assert ask(process, "") == []
+            broker.refusal = 0
+            time.sleep(A_SECOND)
+            assert ask(process, "") == ["old", "again old"]
+            process.kill()
 
 
 def test_a_carrier_that_was_stopped_does_not_stop_the_program(tmp_path: Path, program: Path) -> None:
