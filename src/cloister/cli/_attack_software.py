@@ -23,7 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options that only the software enclave has."""
     group = parser.add_argument_group("the software enclave: without --tee and --matrix")
     group.add_argument("--only", metavar="ATTACK", action="append", default=[], help="only this attack; repeatable")
-    group.add_argument("--list", action="store_true", help="name all attacks, with what they do and their sources, and end")
+    group.add_argument(
+        "--list", action="store_true", help="name all attacks, with what they do and their sources, and end"
+    )
     group.add_argument(
         "--feed", metavar="HOW", default="stdin", help="how PROGRAM gets its secret: stdin (default), env:NAME"
     )
@@ -32,9 +34,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--unsafe-no-guard", action="store_true", help="attack an enclave without guards")
     group.add_argument(
-        "--unsafe-change-machine", action="store_true",
+        "--unsafe-change-machine",
+        action="store_true",
         help="also try what changes a setting of the whole machine for a moment: core_pattern",
-    )  # fmt: skip
+    )
 
 
 def delay(text: str) -> float:

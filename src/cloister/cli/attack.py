@@ -2,9 +2,10 @@
 
 Without --tee: as root, with everything that the kernel offers him, against PROGRAM or a small victim, once natively and
 once in the software enclave. An attack that does not work natively proves nothing, and is called inconclusive.
-With --tee or --matrix, in an emulated machine: a small compiled program runs in the machine; the adversary acts while it waits: reads and writes memory as the host, as
-a device, on the bus; remaps and withholds pages; looks at registers; changes the program; answers system calls with
-lies. Each result stands beside what is published of real hardware.
+
+With --tee or --matrix: a small compiled program runs in an emulated machine; the adversary acts while it waits: reads
+and writes memory as the host, as a device, on the bus; remaps and withholds pages; looks at registers; changes the
+program; answers system calls with lies. Each result stands beside what is published of real hardware.
 """
 
 import argparse
@@ -61,7 +62,10 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     parser.add_argument("--keys", metavar="DIR", type=Path, help="keys of the emulated manufacturers")
     parser.add_argument(
-        "attacks", nargs="*", metavar="WORD", help="with --tee or --matrix: which attacks (default: all); else PROGRAM, ARGS"
+        "attacks",
+        nargs="*",
+        metavar="WORD",
+        help="with --tee or --matrix: which attacks (default: all); else PROGRAM, ARGS",
     )
     _attack_software.add_options(parser)
 

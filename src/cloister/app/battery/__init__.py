@@ -3,11 +3,11 @@
     Attack.run(Arena: native)   ─▶ Attempt ┐
     Attack.run(Arena: enclaved) ─▶ Attempt ┴─▶ judge ─▶ Finding ─▶ table, JSON, who can still read
 
-One file per family of attacks. An attack starts its own target with a fresh secret, and only ever touches what it started.
+One file per family of attacks. An attack starts its own target with a fresh secret, and touches nothing else.
 """
 
 from cloister.app.battery.attack import Attack, Attempt
-from cloister.app.battery.battery import ATTACKS, attacks_named, run_battery
+from cloister.app.battery.battery import attacks_named, run_battery
 from cloister.app.battery.target import Setting
 from cloister.app.battery.verdict import Finding, Outcome, judge
 

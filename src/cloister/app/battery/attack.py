@@ -12,13 +12,13 @@ Reader = Literal["root", "kernel", "physical"]
 """Whose means an attack uses: a key of `cloister.adversaries.ADVERSARIES`."""
 
 
-class NotTried(Exception):  # noqa: N818  it is no error
+class NotTried(Exception):
     """An attack cannot be made here; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """What came of an attack in one arm. `worked` is None where it was not tried, or broke: `broken` tells these apart."""
+    """What came of an attack in one arm. `worked` is None where it was not tried or broke; `broken` tells which."""
 
     worked: bool | None
     detail: str

@@ -1,4 +1,4 @@
-"""The calls that Python has not got: ptrace(2), process_vm_readv(2), process_vm_writev(2), pidfd_getfd(2), perf_event_open(2).
+"""The calls that Python has not got: ptrace(2), process_vm_readv(2) and its twin, pidfd_getfd(2), perf_event_open(2).
 
 Each raises OSError, or returns what it got.
 """

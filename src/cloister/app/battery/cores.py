@@ -92,7 +92,7 @@ def at_every_moment(arena: Arena) -> Attempt:
 
 
 def gcore(arena: Arena) -> Attempt:
-    """gdb's gcore."""
+    """Gdb's gcore."""
     tool = program("gcore")
     with arena.target() as target:
         said = run_tool([tool, "-o", str(target.directory / "core"), str(target.pid)], target.directory, GCORE_SECONDS)
@@ -103,7 +103,9 @@ def gcore(arena: Arena) -> Attempt:
 def piped(arena: Arena) -> Attempt:
     """A core_pattern that hands cores to tee(1), which writes them to the target's directory."""
     if not arena.setting.may_change_machine:
-        raise NotTried("it changes core_pattern of the whole machine: --unsafe-change-machine allows that, and undoes it")
+        raise NotTried(
+            "it changes core_pattern of the whole machine: --unsafe-change-machine allows that, and undoes it"
+        )
     tee = program("tee")
     with arena.target() as target, pattern(f"|{tee} {target.directory}/core.piped"):
         open_limits(target)

@@ -1,4 +1,4 @@
-"""Attacks through the kernel itself, against which the software enclave claims nothing: perf, uprobes, BPF; and below."""
+"""Attacks through the kernel itself, against which the software enclave claims nothing; and from below it."""
 
 import contextlib
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
@@ -32,7 +33,19 @@ def sampled(options: list[str], arena: Arena) -> Attempt:
     with arena.target(variable=VARIABLE, built_in=True) as target:
         target.tell("spin")
         output = target.directory / "perf.data"
-        command = [tool, "record", "-q", "-o", str(output), "-p", str(target.pid), *options, "--", "sleep", SAMPLE_SECONDS]
+        command = [
+            tool,
+            "record",
+            "-q",
+            "-o",
+            str(output),
+            "-p",
+            str(target.pid),
+            *options,
+            "--",
+            "sleep",
+            SAMPLE_SECONDS,
+        ]
         said = run_tool(command, target.directory)
         if not output.exists():
             raise NotTried(f"perf does not work here: {said.strip()[:100]}")
@@ -92,13 +105,13 @@ def code_of(name: str) -> bytes:
     with contextlib.suppress(OSError, ELFError), Path(libc).open("rb") as file:
         elf = ELFFile(file)
         table = elf.get_section_by_name(".dynsym")
-        for symbol in (table.get_symbol_by_name(name) or []) if table else []:
+        symbols = table.get_symbol_by_name(name) if isinstance(table, SymbolTableSection) else None
+        for symbol in symbols or []:
             offset = next(iter(elf.address_offsets(symbol["st_value"])))
             file.seek(offset)
             if code := file.read(KNOWN_BYTES):
                 return code
     raise NotTried("this machine's C library was not found")
-
 
 
 def bpf(arena: Arena) -> Attempt:
@@ -125,15 +138,24 @@ KERNEL = (
     Attack(name="uprobe", what="a uprobe in its code", source=PERF, reader="kernel", run=uprobe),
     Attack(name="bpf", what="bpftrace copies what it reads", source="bpf(2)", reader="kernel", run=bpf),
     Attack(
-        name="module", what="a kernel module", source="init_module(2)", reader="kernel",
+        name="module",
+        what="a kernel module",
+        source="init_module(2)",
+        reader="kernel",
         run=not_here("it would change the kernel of this machine"),
     ),
     Attack(
-        name="hypervisor", what="read the guest's memory", source="KVM API", reader="kernel",
+        name="hypervisor",
+        what="read the guest's memory",
+        source="KVM API",
+        reader="kernel",
         run=not_here("it is beneath this machine"),
     ),
     Attack(
-        name="cold-boot", what="cool the chips and read them", source="Halderman et al., USENIX Security 2008",
-        reader="physical", run=not_here("it takes hands"),
+        name="cold-boot",
+        what="cool the chips and read them",
+        source="Halderman et al., USENIX Security 2008",
+        reader="physical",
+        run=not_here("it takes hands"),
     ),
-)  # fmt: skip
+)

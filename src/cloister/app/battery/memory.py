@@ -13,12 +13,22 @@ from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succe
 from cloister.app.battery.target import HOLDER, VICTIM, Arena, Target
 from cloister.observe.maps import Mapping, read_maps
 
-__all__ = ["MEMORY", "arena_directory", "holds_secret", "links", "maps_of", "mem_read", "own_libc", "readable", "start_of"]
+__all__ = [
+    "MEMORY",
+    "arena_directory",
+    "holds_secret",
+    "links",
+    "maps_of",
+    "mem_read",
+    "own_libc",
+    "readable",
+    "start_of",
+]
 
 CHUNK = 1 << 20
 LARGEST = 1 << 30
 """Larger mappings are reservations; only their ends are tried."""
-LARGEST_BY_PAGE = 1 << 24
+TRIES = 256
 PAGE = 4096
 WORD = 8
 NO_WRITES = ("[vsyscall]", "[vvar]", "[vvar_vclock]")
@@ -61,26 +71,24 @@ def readable(pid: int, read: Read = mem_read) -> Iterator[tuple[Mapping, int, by
 
 
 def pieces(pid: int, mapping: Mapping, read: Read) -> Iterator[tuple[Mapping, int, bytes]]:
-    """What can be read of a mapping. Behind a page that is refused, the next page is tried."""
-    at = mapping.start
+    """What can be read of a mapping. Behind a page that is refused another is tried, at most `TRIES` in a mapping."""
+    at, step = mapping.start, max(PAGE, mapping.size // TRIES & ~(PAGE - 1))
     while at < mapping.end:
         data = b""
         with contextlib.suppress(OSError, OverflowError):
             data = read(pid, at, min(CHUNK, mapping.end - at))
         if data:
             yield mapping, at, data
-        at += len(data) or (PAGE if mapping.size <= LARGEST_BY_PAGE else CHUNK)
+        at += len(data) or step
 
 
-def holds_secret(target: Target, read: Read = mem_read) -> tuple[int, int, int] | None:
-    """Process, address and amount read where the secret was found; None if it was in nothing that could be read."""
+def holds_secret(target: Target) -> int | None:
+    """The address at which the secret was found; None if it was in nothing that could be read."""
     for pid in target.family():
-        total = 0
-        for _, at, data in readable(pid, read):
-            total += len(data)
+        for _, at, data in readable(pid):
             found = data.find(target.secret)
             if found >= 0:
-                return pid, at + found, total
+                return at + found
     return None
 
 
@@ -89,10 +97,12 @@ def reading(read: Read) -> Callable[[Arena], Attempt]:
 
     def run(arena: Arena) -> Attempt:
         with arena.target() as target:
-            found = holds_secret(target, read)
-            if found:
-                return succeeded("the secret was read")
-            total = sum(len(data) for pid in target.family() for _, _, data in readable(pid, read))
+            total = 0
+            for pid in target.family():
+                for _, _, data in readable(pid, read):
+                    total += len(data)
+                    if target.secret in data:
+                        return succeeded("the secret was read")
             if not target.alive():
                 raise NotTried("the program ended meanwhile")
             return failed(f"{total:,} bytes could be read (code, constants), the secret is in none")
@@ -181,7 +191,7 @@ def vdso(pid: int, mapping: Mapping) -> bool:
 
 def loader(_pid: int, mapping: Mapping) -> bool:
     """The dynamic loader; in an enclave, every sealed copy of code, of which one is the loader's."""
-    return bool(re.search(r"/ld[-\w.]*so", mapping.path)) or "memfd:" in mapping.path and "x" in mapping.permissions
+    return bool(re.search(r"/ld[-\w.]*so", mapping.path)) or ("memfd:" in mapping.path and "x" in mapping.permissions)
 
 
 def own_libc() -> str:
@@ -277,21 +287,34 @@ MEM = "proc_pid_mem(5)"
 MEMORY = (
     Attack(name="mem-read", what="search /proc/PID/mem", source=MEM, run=reading(mem_read)),
     Attack(name="vm-read", what="search by process_vm_readv", source="process_vm_readv(2)", run=reading(calls.vm_read)),
-    Attack(name="mem-write", what="write anywhere by /proc/PID/mem", source=MEM, run=writing(mem_write, anything, "memory")),
     Attack(
-        name="vm-write", what="write anywhere by process_vm_writev", source="process_vm_writev(2)",
+        name="mem-write", what="write anywhere by /proc/PID/mem", source=MEM, run=writing(mem_write, anything, "memory")
+    ),
+    Attack(
+        name="vm-write",
+        what="write anywhere by process_vm_writev",
+        source="process_vm_writev(2)",
         run=writing(calls.vm_write, anything, "memory"),
     ),
     Attack(name="poke-text", what="change code", source=MEM, run=writing(mem_write, text, "code")),
-    Attack(name="poke-constants", what="change read-only data", source=MEM, run=writing(mem_write, constants, "constants")),
-    Attack(name="poke-vdso", what="change the vDSO", source="vdso(7)", run=writing(mem_write, vdso, "the vDSO")),
-    Attack(name="poke-loader", what="change the loader", source="ld.so(8)", run=writing(mem_write, loader, "the loader")),
     Attack(
-        name="library-edited", what="edit a loaded library's file on disk", source="mmap(2), MAP_PRIVATE",
+        name="poke-constants", what="change read-only data", source=MEM, run=writing(mem_write, constants, "constants")
+    ),
+    Attack(name="poke-vdso", what="change the vDSO", source="vdso(7)", run=writing(mem_write, vdso, "the vDSO")),
+    Attack(
+        name="poke-loader", what="change the loader", source="ld.so(8)", run=writing(mem_write, loader, "the loader")
+    ),
+    Attack(
+        name="library-edited",
+        what="edit a loaded library's file on disk",
+        source="mmap(2), MAP_PRIVATE",
         run=library_edited,
     ),
     Attack(
-        name="map-files", what="open what is mapped by map_files", source="proc_pid_map_files(5)",
-        run=map_files, control=map_files_control,
+        name="map-files",
+        what="open what is mapped by map_files",
+        source="proc_pid_map_files(5)",
+        run=map_files,
+        control=map_files_control,
     ),
-)  # fmt: skip
+)

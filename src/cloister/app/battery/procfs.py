@@ -11,7 +11,7 @@ from pathlib import Path
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
 from cloister.app.battery.memory import holds_secret, links, mem_read, start_of
-from cloister.app.battery.target import HOLDER, VICTIM, Arena, Target
+from cloister.app.battery.target import HOLDER, VICTIM, Arena, Start, Target
 from cloister.observe.prove.secret import Secret
 
 __all__ = ["PROCFS", "not_here", "shown"]
@@ -53,7 +53,7 @@ def arguments(arena: Arena) -> Attempt:
 def starting(arena: Arena) -> Attempt:
     """Read cmdline and environ from the first moment, of a program whose arguments went through execve(2)."""
     secret = Secret.fresh("battery").value
-    with arena.started(ARGUMENTS, secret, VARIABLE, in_the_open=True) as target:
+    with arena.started(ARGUMENTS, secret, VARIABLE, Start(in_the_open=True)) as target:
         limit = time.monotonic() + START_SECONDS
         while time.monotonic() < limit and not target.said(b"ready"):
             if any(secret in shown(target.pid, name) for name in ("cmdline", "environ")):
@@ -276,27 +276,45 @@ PROCFS = (
     Attack(name="environ", what="read the variables", source="proc_pid_environ(5)", run=variables),
     Attack(name="cmdline", what="read the arguments", source="proc_pid_cmdline(5)", run=arguments),
     Attack(
-        name="start-arguments", what="read both while it starts", source="proc_pid_cmdline(5)", run=starting,
+        name="start-arguments",
+        what="read both while it starts",
+        source="proc_pid_cmdline(5)",
+        run=starting,
         declared="arguments and environment of the start",
     ),
     Attack(name="auxv", what="read the canary's seed by auxv", source="getauxval(3), AT_RANDOM", run=canary),
     Attack(name="fd-links", what="read open files by links", source=FD, run=open_files, control=open_files_control),
     Attack(
-        name="written-files", what="search what it writes", source="proc_pid_cwd(5)", run=written_files,
+        name="written-files",
+        what="search what it writes",
+        source="proc_pid_cwd(5)",
+        run=written_files,
         control=written_files_control,
     ),
-    Attack(name="pidfd-getfd", what="copy every descriptor", source=GETFD, run=descriptors, control=descriptors_control),
     Attack(
-        name="pidfd-pipe", what="read what waits in a pipe", source=GETFD, run=pipe, declared="ordinary descriptors",
+        name="pidfd-getfd", what="copy every descriptor", source=GETFD, run=descriptors, control=descriptors_control
     ),
     Attack(
-        name="pidfd-race", what="copy a descriptor of new memory", source=GETFD, run=race("grow"), control=race_control,
+        name="pidfd-pipe",
+        what="read what waits in a pipe",
+        source=GETFD,
+        run=pipe,
+        declared="ordinary descriptors",
+    ),
+    Attack(
+        name="pidfd-race",
+        what="copy a descriptor of new memory",
+        source=GETFD,
+        run=race("grow"),
+        control=race_control,
         declared="a descriptor taken while it is open",
     ),
     Attack(name="race-exec", what="read what children are handed", source="execve(2)", run=children),
     Attack(name="swap", what="push memory out to swap", source="swapon(8)", run=swap),
     Attack(
-        name="hibernation", what="write all memory to disk", source="memfd_secret(2)",
+        name="hibernation",
+        what="write all memory to disk",
+        source="memfd_secret(2)",
         run=not_here("it would stop this machine; `cloister doctor` says whether it can"),
     ),
-)  # fmt: skip
+)

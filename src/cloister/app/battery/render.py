@@ -21,7 +21,10 @@ def as_text(findings: Sequence[Finding], user: str) -> str:
     rows = [("attack", "native", "enclaved", "")]
     rows += [(one.attack.name, native_word(one), str(one.outcome), remark(one)) for one in findings]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = ["  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])).rstrip() for row in rows]
+    lines = [
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])).rstrip()
+        for row in rows
+    ]
     counts = [(sum(one.outcome is outcome for one in findings), text) for outcome, text in SUMMARY]
     lines += ["", *(f"{number:3} {text}" for number, text in counts if number)]
     lines += ["", "who can still read this, as observed now:"]
@@ -41,7 +44,9 @@ def remark(finding: Finding) -> str:
     """Why, of what decided."""
     if finding.outcome is Outcome.INCONCLUSIVE and not finding.native.worked:
         return finding.native.detail
-    declared = f" ({finding.attack.declared})" if finding.outcome is Outcome.DECLARED and finding.attack.declared else ""
+    declared = (
+        f" ({finding.attack.declared})" if finding.outcome is Outcome.DECLARED and finding.attack.declared else ""
+    )
     return (finding.enclaved or finding.native).detail + declared
 
 

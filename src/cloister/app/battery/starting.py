@@ -12,9 +12,10 @@ from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
 from cloister.app.battery.memory import arena_directory
 from cloister.app.battery.procfs import shown
-from cloister.app.battery.target import VICTIM, Arena, Target, wait_for
+from cloister.app.battery.target import VICTIM, Arena, Start, Target, wait_for
 from cloister.app.battery.tracing import program
 from cloister.app.measuring import measure_program
+from cloister.errors import LaunchError
 from cloister.measure.software import Manifest
 from cloister.observe.prove.secret import Secret
 
@@ -25,13 +26,14 @@ RUN_SECONDS = 5.0
 RACE_SECONDS = 2.0
 ATTEMPTS = 30
 MOMENT = 0.00015
-MARK = "slipped-in"
+MARK, RAN = "slipped-in", "ran without it"
 WALL = 0x40000000  # __WALL, waitpid(2)
 
 PROGRAM = """
 #include <stdio.h>
 int own(void);
-int main(void) { char s[64]; if (own() || !fgets(s, sizeof s, stdin)) return 1; puts("ready"); fflush(stdout); getchar(); return 0; }
+int main(void)
+{ char s[64]; if (own() || !fgets(s, sizeof s, stdin)) return 1; puts("ready"); fflush(stdout); getchar(); return 0; }
 """
 OWN = "int own(void) { return 0; }"
 LIBRARY = """
@@ -53,9 +55,13 @@ def build(place: Path, name: str, source: str, *flags: str) -> Path:
     text = place / f"{name}.c"
     text.write_text(source)
     done = subprocess.run(
-        [compiler, "-O1", *flags, "-o", str(place / name), str(text)], capture_output=True, text=True, check=False,
-        timeout=BUILD_SECONDS, cwd=place,
-    )  # fmt: skip
+        [compiler, "-O1", "-o", str(place / name), str(text), *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BUILD_SECONDS,
+        cwd=place,
+    )
     if done.returncode:
         raise NotTried(f"cc could not build what is needed: {done.stderr.strip()[-120:]}")
     return place / name
@@ -63,7 +69,7 @@ def build(place: Path, name: str, source: str, *flags: str) -> Path:
 
 @contextlib.contextmanager
 def measured(arena: Arena, path: Path, more: Sequence[Path] = ()) -> Iterator[int | None]:
-    """The descriptor of the program's manifest, with some files more: the enclave is strict, as it is when secrets come from a broker."""
+    """The descriptor of the program's manifest, with some files more, for a strict enclave."""
     if not arena.enclaved or arena.setting.unsafe_no_guard:
         yield None
         return
@@ -88,6 +94,7 @@ def slipping(environment: Callable[[Path], dict[str, str]]) -> Callable[[Arena],
             hostile.mkdir()
             build(hostile, "libown.so", LIBRARY, "-shared", "-fPIC")
             with measured(arena, path) as manifest:
+                check_control(arena, path, manifest)
                 return slipped(arena, path, environment(hostile), manifest, hostile)
 
     return run
@@ -99,15 +106,22 @@ def build_program(place: Path, *flags: str) -> Path:
     return build(place, "program", PROGRAM, f"-L{place}", f"-Wl,--enable-new-dtags,-rpath,{place}", *flags, "-lown")
 
 
+def check_control(arena: Arena, path: Path, manifest: int | None) -> None:
+    """The program does start before anything is slipped in; else that it does not afterwards would say nothing."""
+    if RAN not in slipped(arena, path, {}, manifest, path.parent).detail:
+        raise LaunchError("the program does not even start without an attack")
+
+
 def slipped(arena: Arena, path: Path, environment: dict[str, str], manifest: int | None, place: Path) -> Attempt:
     """Whether foreign code ran in the program."""
-    extra = {"environment": environment, "manifest_fd": manifest, "cwd": place}
-    with arena.started((str(path),), b"", **extra) as target:
+    if manifest is not None:
+        os.lseek(manifest, 0, os.SEEK_SET)
+    with arena.started((str(path),), b"", how=Start(environment=environment, manifest=manifest, cwd=place)) as target:
         target.tell("a line")
         wait_for(lambda: not target.alive() or target.said(b"ready") or target.said(MARK.encode()), RUN_SECONDS)
         if target.said(MARK.encode()):
             return succeeded("foreign code ran in it")
-        ended = "ran without it" if target.said(b"ready") else "was not started"
+        ended = RAN if target.said(b"ready") else "was not started"
         return failed(f"measured, the program {ended}")
 
 
@@ -125,6 +139,7 @@ def interpreter(arena: Arena) -> Attempt:
         listed = (loader, path, place / "libown.so")
         foreign = build(place, "foreign", LOADER, "-shared", "-fPIC", "-nostdlib", "-Wl,-e,_start")
         with measured(arena, usual, listed) as manifest:
+            check_control(arena, path, manifest)
             loader.unlink()
             loader.write_bytes(foreign.read_bytes())
             loader.chmod(0o755)
@@ -213,7 +228,12 @@ STARTING = (
     Attack(name="ld-preload", what="LD_PRELOAD of a strict program", source=LD, run=slipping(preload)),
     Attack(name="ld-audit", what="LD_AUDIT of a strict program", source=LD, run=slipping(audit)),
     Attack(name="library-path", what="LD_LIBRARY_PATH with a foreign library", source=LD, run=slipping(library_path)),
-    Attack(name="hostile-directory", what="a library in the working directory", source=LD, run=slipping(nothing_but_the_directory)),
+    Attack(
+        name="hostile-directory",
+        what="a library in the working directory",
+        source=LD,
+        run=slipping(nothing_but_the_directory),
+    ),
     Attack(name="interpreter", what="replace the loader's file", source="elf(5), PT_INTERP", run=interpreter),
     Attack(name="race-start", what="seize it before the guard does", source="ptrace(2)", run=race_start),
     Attack(name="race-fork", what="seize children before the guard does", source="ptrace(2)", run=race_fork),

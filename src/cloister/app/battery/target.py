@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,19 +18,23 @@ from cloister.launch.command import RuntimeOptions, enclave_command, find_progra
 from cloister.observe.family import GUARD_COMM, family, read_status
 from cloister.observe.prove.secret import PLACEHOLDER, Secret
 
-__all__ = ["HOLDER", "VICTIM", "Arena", "Setting", "Target", "open_core_limit", "threads_of", "wait_for"]
+__all__ = ["HOLDER", "VICTIM", "Arena", "Setting", "Start", "Target", "open_core_limit", "threads_of", "wait_for"]
 
-VICTIM = ("/bin/sh", "-c", (
-    'read -r S; [ -n "$S" ] || S=$TOKEN; echo "ready ${#S}"; while read -r C; do case $C in '
-    "check) echo \"whole ${#S}\";; "
-    "fork) i=0; while [ $i -lt 3000 ]; do ( : ); i=$((i+1)); done; echo forked;; "
-    'exec) i=0; while [ $i -lt 3000 ]; do TOKEN="$S" /bin/true "$S"; i=$((i+1)); done; echo executed;; '
-    'grow) i=0; while [ $i -lt 40 ]; do B=$S; j=0; while [ $j -lt 17 ]; do B=$B$B; j=$((j+1)); done; '
-    "B=; i=$((i+1)); done; echo grown;; "
-    'fill) B=$S; while :; do B=$B$B; done;; '
-    "spin) i=0; while [ $i -lt 3000000 ]; do i=$((i+1)); done; echo spun;; "
-    "esac; done"
-))  # fmt: skip
+VICTIM = (
+    "/bin/sh",
+    "-c",
+    (
+        'read -r S; [ -n "$S" ] || S=$TOKEN; echo "ready ${#S}"; while read -r C; do case $C in '
+        'check) echo "whole ${#S}";; '
+        "fork) i=0; while [ $i -lt 3000 ]; do ( : ); i=$((i+1)); done; echo forked;; "
+        'exec) i=0; while [ $i -lt 3000 ]; do TOKEN="$S" /bin/true "$S"; i=$((i+1)); done; echo executed;; '
+        "grow) i=0; while [ $i -lt 40 ]; do B=$S; j=0; while [ $j -lt 17 ]; do B=$B$B; j=$((j+1)); done; "
+        "B=; i=$((i+1)); done; echo grown;; "
+        "fill) B=$S; while :; do B=$B$B; done;; "
+        "spin) i=0; while [ $i -lt 3000000 ]; do i=$((i+1)); done; echo spun;; "
+        "esac; done"
+    ),
+)
 """The built-in victim: a shell that takes a secret from standard input, or from TOKEN, and does what it is told."""
 
 START_SECONDS = 20.0
@@ -115,6 +119,21 @@ def wait_for(condition: Callable[[], object], seconds: float, step: float = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a start differs from the usual one.
+
+    `in_the_open`: variable and arguments go through execve(2). `raw`: the words are the whole command already.
+    `manifest`: the descriptor of what a strict enclave may load.
+    """
+
+    in_the_open: bool = False
+    raw: bool = False
+    manifest: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arena:
     """One arm. Every target that is started here is ended when its `with` block is."""
 
@@ -123,36 +142,36 @@ class Arena:
     directory: Path
 
     @contextlib.contextmanager
-    def target(self, *, words: Sequence[str] = (), variable: str | None = None, built_in: bool = False) -> Iterator[Target]:
-        """The program, once it holds the secret. `words`: another program. `built_in`: the built-in victim, whatever
-        the user chose. `variable`: how the secret is given, as in `Setting`; by default as the user chose.
+    def target(
+        self, *, words: Sequence[str] = (), variable: str | None = None, built_in: bool = False
+    ) -> Iterator[Target]:
+        """The program, once it holds the secret.
+
+        `words`: another program. `built_in`: the built-in victim, whatever the user chose. `variable`: how the secret
+        is given, as in `Setting`; by default as the user chose.
         """
         chosen = tuple(words) or (VICTIM if built_in else self.setting.words or VICTIM)
         ours = bool(words) or built_in or not self.setting.words
         how = ("" if ours else self.setting.variable) if variable is None else variable
         with self.started(chosen, Secret.fresh("battery").value, how) as target:
-            if how:
-                target.tell("")  # the built-in victim reads a line first
-            else:
+            if not how:
                 target.tell(target.secret.decode())
+            elif ours:
+                target.tell("")  # the built-in victim reads a line first
             settle(target, ours=ours, seconds=self.setting.delay)
             yield target
 
     @contextlib.contextmanager
-    def started(self, words: Sequence[str], secret: bytes, variable: str = "", **extra: object) -> Iterator[Target]:
-        """The program, just started. `variable` gives it the secret by a start block, as `cloister prove` does.
-
-        `extra`: `in_the_open` (variable and arguments go through execve(2)), `environment`, `manifest_fd`, `cwd`, and
-        `raw` (the words are the whole command already).
-        """
+    def started(
+        self, words: Sequence[str], secret: bytes, variable: str = "", how: Start | None = None
+    ) -> Iterator[Target]:
+        """The program, just started. `variable` gives it the secret by a start block, as `cloister prove` does."""
         with tempfile.TemporaryDirectory(dir=self.directory) as name:
             directory = Path(name)
             directory.chmod(0o777)
-            process, output = self.launch(list(words), secret, variable, directory, extra)
+            process, output = self.launch(list(words), secret, variable, directory, how or Start())
             try:
-                yield Target(
-                    process=process, secret=secret, enclaved=self.enclaved, directory=directory, output=output
-                )
+                yield Target(process=process, secret=secret, enclaved=self.enclaved, directory=directory, output=output)
             finally:
                 end(process)
 
@@ -167,37 +186,41 @@ class Arena:
         return enclave_command(words[0], words[1:], RuntimeOptions(unsafe_no_guard=self.setting.unsafe_no_guard))
 
     def launch(
-        self, words: list[str], secret: bytes, variable: str, directory: Path, extra: dict[str, object]
+        self, words: list[str], secret: bytes, variable: str, directory: Path, how: Start
     ) -> tuple[subprocess.Popen[bytes], Path]:
-        """Popen of the native or the enclaved command."""
-        environment = {**os.environ, **dict(extra.get("environment", {}))}  # type: ignore[call-overload]
+        """The running native or enclaved command, and the file that takes its output."""
+        environment = {**os.environ, **how.environment}
         words = [word.replace(PLACEHOLDER, secret.decode()) for word in words]
         words[0] = str(Path(find_program(words[0])).absolute())
-        inherit: list[int] = [fd for fd in [extra.get("manifest_fd")] if isinstance(fd, int)]
+        inherit = [] if how.manifest is None else [how.manifest]
         if variable:
             environment[variable] = secret.decode()
-        command = words
-        if self.enclaved and not extra.get("raw"):
-            options = RuntimeOptions(
-                unsafe_no_guard=self.setting.unsafe_no_guard, manifest_fd=inherit[0] if inherit else None
-            )
-            if variable and not extra.get("in_the_open"):
-                options.start_fd = filled_pipe(start_block(words, environment))
-                inherit.append(options.start_fd)
+        pipe = None
+        if self.enclaved and not how.raw:
+            options = RuntimeOptions(unsafe_no_guard=self.setting.unsafe_no_guard, manifest_fd=how.manifest)
+            if variable and not how.in_the_open:
+                options.start_fd = pipe = filled_pipe(start_block(words, environment))
+                inherit.append(pipe)
                 environment.pop(variable)
                 words = words[:1]
-            command = enclave_command(words[0], words[1:], options)
+            words = enclave_command(words[0], words[1:], options)
         output = directory / "output"
         try:
             with output.open("wb") as stream:
                 process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=stream, stderr=subprocess.STDOUT, bufsize=0, cwd=extra.get("cwd") or directory,
-                    env=environment, pass_fds=inherit, start_new_session=True,
-                )  # fmt: skip
+                    words,
+                    stdin=subprocess.PIPE,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    bufsize=0,
+                    cwd=how.cwd or directory,
+                    env=environment,
+                    pass_fds=inherit,
+                    start_new_session=True,
+                )
         finally:
-            for fd in inherit:
-                if fd != extra.get("manifest_fd"):
-                    os.close(fd)
+            if pipe is not None:
+                os.close(pipe)
         return process, output
 
 
@@ -246,11 +269,15 @@ def open_core_limit(pid: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_CORE, (most, most))
 
 
-HOLDER = (sys.executable, "-c", (
-    "import mmap, os, sys\n"
-    "s = sys.stdin.buffer.readline().strip()\n"
-    "f = os.memfd_create('holder'); os.ftruncate(f, 4096); m = mmap.mmap(f, 4096); m[:len(s)] = s\n"
-    "open('written', 'wb').write(s)\n"
-    "print('ready', flush=True); sys.stdin.read()\n"
-))  # fmt: skip
+HOLDER = (
+    sys.executable,
+    "-c",
+    (
+        "import mmap, os, sys\n"
+        "s = sys.stdin.buffer.readline().strip()\n"
+        "f = os.memfd_create('holder'); os.ftruncate(f, 4096); m = mmap.mmap(f, 4096); m[:len(s)] = s\n"
+        "open('written', 'wb').write(s)\n"
+        "print('ready', flush=True); sys.stdin.read()\n"
+    ),
+)
 """The control of attacks on files and descriptors: it keeps its secret in a memfd and in a file of its directory."""

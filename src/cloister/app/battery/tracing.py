@@ -12,7 +12,7 @@ from pathlib import Path
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
 from cloister.app.battery.memory import holds_secret, maps_of, mem_read
-from cloister.app.battery.target import VICTIM, Arena, Target, wait_for
+from cloister.app.battery.target import VICTIM, Arena, Start, Target, wait_for
 from cloister.observe.prove.secret import Secret
 
 __all__ = ["TRACING", "attached", "last_line", "nothing", "program", "run_tool"]
@@ -75,7 +75,7 @@ def peek_secret(arena: Arena) -> Attempt:
     """PEEKDATA where the secret is, or, if that is not known, wherever there is memory."""
     with arena.target() as target:
         known = holds_secret(target)
-        places = [known[1]] if known else [mapping.start for mapping in maps_of(target.pid)]
+        places = [known] if known else [mapping.start for mapping in maps_of(target.pid)]
         got = list[bytes]()
         outcome = attached(target.threads()[:1], lambda tid: got.extend(peeked(tid, places)))
         if known and got and got[0] == target.secret[:8]:
@@ -146,9 +146,13 @@ def program(name: str) -> str:
 def run_tool(command: list[str], place: Path, seconds: float = DEBUGGER_SECONDS) -> str:
     """What a tool prints. It and all that it starts are ended when its time is over: TimeoutExpired."""
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=place,
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=place,
         start_new_session=True,
-    ) as process:  # fmt: skip
+    ) as process:
         try:
             return process.communicate(timeout=seconds)[0].decode(errors="replace")
         finally:
@@ -165,7 +169,7 @@ def gdb(arena: Arena) -> Attempt:
 
 
 def strace_attach(arena: Arena) -> Attempt:
-    """strace -p for half a second, while the program reads a line."""
+    """Strace's -p for half a second, while the program reads a line."""
     tool = program("strace")
     with arena.target() as target:
         output = target.directory / "trace"
@@ -184,7 +188,7 @@ def strace_start(arena: Arena) -> Attempt:
     """Start the victim under strace, which shows what it reads."""
     tool = program("strace")
     secret = Secret.fresh("battery").value
-    with arena.started(words_under(arena, tool), secret, raw=True) as target:
+    with arena.started(words_under(arena, tool), secret, how=Start(raw=True)) as target:
         target.tell(secret.decode())
         wait_for(lambda: target.said(b"ready") or not target.alive(), DEBUGGER_SECONDS)
         if secret in letters(target.directory / "trace"):
@@ -202,11 +206,8 @@ def letters(trace: Path) -> bytes:
     """What reads of single bytes, as a shell makes them, delivered."""
     if not trace.exists():
         return b""
-    found = []
-    for line in trace.read_text(errors="replace").splitlines():
-        if "read(0, \"" in line:
-            found.append(line.split('"')[1])
-    return "".join(found).encode()
+    lines = trace.read_text(errors="replace").splitlines()
+    return "".join(line.split('"')[1] for line in lines if 'read(0, "' in line).encode()
 
 
 def last_line(said: str) -> str:
@@ -287,7 +288,14 @@ TRACING = (
     Attack(name="guard-kill", what="kill one guard, attach", source=GUARD, run=against_guards(kill_first)),
     Attack(name="guards-kill", what="kill both guards, attach", source=GUARD, run=against_guards(kill)),
     Attack(name="guards-stop", what="stop the guards, attach", source=GUARD, run=against_guards(stop)),
-    Attack(name="guards-stop-kill", what="stop one guard, kill the other", source=GUARD, run=against_guards(stop_and_kill)),
-    Attack(name="guards-signal", what="every other signal to the guards", source="signal(7)", run=against_guards(other_signals)),
+    Attack(
+        name="guards-stop-kill", what="stop one guard, kill the other", source=GUARD, run=against_guards(stop_and_kill)
+    ),
+    Attack(
+        name="guards-signal",
+        what="every other signal to the guards",
+        source="signal(7)",
+        run=against_guards(other_signals),
+    ),
     Attack(name="guards-trace", what="trace the guards", source=PTRACE, run=trace_guards),
-)  # fmt: skip
+)

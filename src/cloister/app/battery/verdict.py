@@ -37,7 +37,7 @@ class Finding:
 
 
 def judge(attack: Attack, native: Attempt, enclaved: Attempt | None) -> Finding:
-    """A verdict. Without a success in the native arm nothing is said of the enclave: unless the secret got out there."""
+    """A verdict. Without a success natively nothing is said of the enclave, unless the secret got out there."""
     return Finding(attack=attack, native=native, enclaved=enclaved, outcome=outcome_of(attack, native, enclaved))
 
 
