@@ -128,7 +128,8 @@ def test_wrong_words() -> None:
     ):
         done = subprocess.run(
             [sys.executable, "-m", "cloister", "attack", *words],
-            env={**os.environ, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=False, timeout=60,
+            env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         assert done.returncode == 2
         assert part in done.stderr

@@ -55,7 +55,7 @@ def starting(arena: Arena) -> Attempt:
     secret = Secret.fresh("battery").value
     with arena.started(ARGUMENTS, secret, VARIABLE, Start(in_the_open=True)) as target:
         limit = time.monotonic() + START_SECONDS
-        while time.monotonic() < limit and not target.said(b"ready"):
+        while time.monotonic() < limit and not target.is_ready():
             if any(secret in shown(target.pid, name) for name in ("cmdline", "environ")):
                 return succeeded("read before the program had wiped it")
         return failed("not seen before it was wiped")

@@ -25,7 +25,7 @@ BUILD_SECONDS = 60.0
 RUN_SECONDS = 5.0
 RACE_SECONDS = 2.0
 ATTEMPTS = 30
-MOMENT = 0.00015
+MOMENT = 0.0003
 MARK, RAN = "slipped-in", "ran without it"
 WALL = 0x40000000  # __WALL, waitpid(2)
 
@@ -118,10 +118,10 @@ def slipped(arena: Arena, path: Path, environment: dict[str, str], manifest: int
         os.lseek(manifest, 0, os.SEEK_SET)
     with arena.started((str(path),), b"", how=Start(environment=environment, manifest=manifest, cwd=place)) as target:
         target.tell("a line")
-        wait_for(lambda: not target.alive() or target.said(b"ready") or target.said(MARK.encode()), RUN_SECONDS)
+        wait_for(lambda: not target.alive() or target.is_ready() or target.said(MARK.encode()), RUN_SECONDS)
         if target.said(MARK.encode()):
             return succeeded("foreign code ran in it")
-        ended = RAN if target.said(b"ready") else "was not started"
+        ended = RAN if target.is_ready() else "was not started"
         return failed(f"measured, the program {ended}")
 
 
@@ -178,7 +178,7 @@ def runs_on(target: Target) -> bool:
             number = os.WSTOPSIG(status)
             with contextlib.suppress(OSError):
                 calls.continued(target.pid, 0 if number == 5 else number)
-        elif target.said(b"ready"):
+        elif target.is_ready():
             return True
         time.sleep(0.002)
     return False

@@ -94,6 +94,10 @@ class Target:
         """Whether its output has this."""
         return what in self.output.read_bytes()
 
+    def is_ready(self) -> bool:
+        """Whether it said on a line of its own that it has its secret: refusals of the runtime say "already"."""
+        return any(line.startswith(b"ready") for line in self.output.read_bytes().splitlines())
+
     def alive(self) -> bool:
         """Whether it still runs. Looks at /proc, so that a tracer's waitpid(2) is not disturbed."""
         with contextlib.suppress(OSError):
@@ -227,8 +231,8 @@ class Arena:
 def settle(target: Target, *, ours: bool, seconds: float) -> None:
     """Wait until the program holds the secret. LaunchError if it does not get so far."""
     if ours:
-        wait_for(lambda: target.said(b"ready") or not target.alive(), START_SECONDS)
-        if not target.said(b"ready"):
+        wait_for(lambda: target.is_ready() or not target.alive(), START_SECONDS)
+        if not target.is_ready():
             tail = target.output.read_text(errors="replace")[-200:].replace(target.secret.decode(), "SECRET")
             raise LaunchError(f"the target did not get ready: {tail.strip() or 'it said nothing'}")
         time.sleep(SETTLE_SECONDS)

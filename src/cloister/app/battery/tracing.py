@@ -190,7 +190,7 @@ def strace_start(arena: Arena) -> Attempt:
     secret = Secret.fresh("battery").value
     with arena.started(words_under(arena, tool), secret, how=Start(raw=True)) as target:
         target.tell(secret.decode())
-        wait_for(lambda: target.said(b"ready") or not target.alive(), DEBUGGER_SECONDS)
+        wait_for(lambda: target.is_ready() or not target.alive(), DEBUGGER_SECONDS)
         if secret in letters(target.directory / "trace"):
             return succeeded("the secret was shown")
         return failed("the runtime does not start under a tracer")
