@@ -71,8 +71,9 @@ rt_clone_on:
     call *%r9
     hlt
 
-/* long rt_ask_key(u8 key[32]): what the guard answers (0 or 1: guard_key.c), or -ENOSYS and the key untouched. The guard puts the tree's key into rbx, r12, r13 and r14
- * (guard_key.c): not into registers of arguments, which /proc/PID/syscall shows of a thread that has stopped. */
+/* long rt_ask_key(u8 key[32], u64 vdso, u64 vdso_size): what the guard answers, 0 or 1 (guard_key.c), or -ENOSYS. Without a place for
+ * the key it only looks; with one, it puts the key into rbx, r12, r13 and r14: not into registers of arguments, which
+ * /proc/PID/syscall shows of a thread that has stopped. */
     .globl rt_ask_key
 rt_ask_key:
     push %rbx
@@ -83,6 +84,8 @@ rt_ask_key:
     syscall
     test %rax, %rax
     js 1f
+    test %rdi, %rdi
+    jz 1f
     mov %rbx, 0(%rdi)
     mov %r12, 8(%rdi)
     mov %r13, 16(%rdi)

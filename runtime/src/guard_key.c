@@ -76,7 +76,10 @@ static bool has_same_vdso(long tid, const struct registers *registers) {
     return registers->rdx == state.vdso_size && is_same_range(tid, registers->rsi, state.vdso, state.vdso_size);
 }
 
-void guard_key_executed(long tid) { guard_table_set_new((u32)tid, is_this_runtime(tid)); }
+void guard_key_executed(long tid) {
+    guard_table_set_new((u32)tid, is_this_runtime(tid));
+    guard_table_set_sealed((u32)tid, false);
+}
 
 static void put_key(struct registers *registers) {
     registers->rbx = load64(state.handoff_key);
@@ -85,14 +88,25 @@ static void put_key(struct registers *registers) {
     registers->r14 = load64(state.handoff_key + 24);
 }
 
+/* Asked in two steps, because an ordinary user's guard cannot read the memory of what forbids core files, and the key is given to
+ * nothing else: without a place for the key, is it the runtime now that it is sealed; with one, the key. */
+static long answer(long tid, struct registers *registers) {
+    if (registers->original_rax != CLOISTER_FILTER_KEY_NR) return -ENOSYS;
+    if (!registers->rdi) {
+        bool same = guard_table_take_new((u32)tid) && has_same_text(tid) && has_same_vdso(tid, registers);
+        guard_table_set_sealed((u32)tid, same);
+        return same ? 0 : -ENOSYS;
+    }
+    if (!guard_table_take_sealed((u32)tid)) return -ENOSYS;
+    put_key(registers);
+    return state.handoff_required;
+}
+
 void guard_key_asked(long tid) {
     struct registers registers;
     if (!get_registers(tid, &registers)) return;
-    bool given = registers.original_rax == CLOISTER_FILTER_KEY_NR && guard_table_take_new((u32)tid) && has_same_text(tid) &&
-                 has_same_vdso(tid, &registers);
-    if (given) put_key(&registers);
+    registers.rax = (u64)answer(tid, &registers);
     registers.original_rax = ~0UL; /* no call is made; a filter of the program's own may have asked for a tracer that is not there */
-    registers.rax = given ? state.handoff_required : (u64)-ENOSYS;
     SYS4(__NR_ptrace, PTRACE_SETREGS, tid, 0, &registers);
     wipe(&registers, sizeof registers);
 }

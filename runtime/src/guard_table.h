@@ -14,5 +14,8 @@ NODISCARD bool guard_table_live(void);
  * executed or the thread ended. */
 void guard_table_set_new(u32 tid, bool is_new_runtime);
 NODISCARD bool guard_table_take_new(u32 tid);
+/* The same image, found to be the runtime once more after its text was sealed. */
+void guard_table_set_sealed(u32 tid, bool is_sealed_runtime);
+NODISCARD bool guard_table_take_sealed(u32 tid);
 
 #endif

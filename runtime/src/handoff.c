@@ -27,14 +27,18 @@ static void forget_key(long required) {
     if (required > 0) refuse("this enclave executes only what comes with a sealed block; the command line was changed on the way", 0);
 }
 
-void handoff_do_without_key(void) {
+/* Registers will hold the key, so core files are forbidden meanwhile, also to those whose /proc/self this takes away. */
+static long ask_key(void) {
+    long answer = rt_ask_key(NULL, state.vdso, state.vdso_size);
+    if (answer < 0) return answer;
     SYS2(__NR_prctl, PR_SET_DUMPABLE, 0);
-    forget_key(rt_ask_key(state.handoff_key, state.vdso, state.vdso_size));
+    return rt_ask_key(state.handoff_key, 0, 0);
 }
 
+void handoff_do_without_key(void) { forget_key(ask_key()); }
+
 void handoff_take_key(bool has_block) {
-    SYS2(__NR_prctl, PR_SET_DUMPABLE, 0); /* for registers, also of those whose /proc/self this takes away for the moment */
-    long error = rt_ask_key(state.handoff_key, state.vdso, state.vdso_size);
+    long error = ask_key();
     if (error >= 0 && !has_block) forget_key(error);
     if (error < 0)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "the guard did not recognise this program's runtime, so it did not give it the key", error,

@@ -4,9 +4,11 @@ Exit code 1 if a target found something; its input and the message are named at 
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,11 @@ from tests.fuzz.seeds import SEEDS, forged, real, words
 
 __all__ = ["main"]
 
+RUNTIME: Final = "runtime"
+"""The C readers, which have a program of their own."""
+NAMES: Final = (*SEEDS, RUNTIME)
+MEMORY: Final = Path("/dev/shm")
+"""For the files that readers read: nobody waits for a disk."""
 MEMORY_MIB: Final = 1024
 HANG_SECONDS: Final = 10
 """By the clock, for inputs that never end. The law's own limit is one second of processor time."""
@@ -47,22 +54,22 @@ class Run:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     args = parser().parse_args(arguments)
-    unknown = sorted({*args.only} - {*SEEDS})
+    unknown = sorted({*args.only} - {*NAMES})
     if unknown:
-        sys.exit(f"no target is called {unknown[0]}; there are {', '.join(SEEDS)}")
+        sys.exit(f"no target is called {unknown[0]}; there are {', '.join(NAMES)}")
     if args.list:
-        print("\n".join(SEEDS))  # noqa: T201 - what was asked for
+        print("\n".join(NAMES))  # noqa: T201 - what was asked for
         return 0
-    names = args.only or [*SEEDS]
+    names = args.only or [*NAMES]
     with ThreadPoolExecutor(args.jobs) as pool:
-        runs = [*pool.map(lambda name: fuzz(name, args.seconds, args.directory), names)]
+        runs = [*pool.map(lambda name: run(name, args.seconds, args.directory), names)]
     print(*table(runs), sep="\n")  # noqa: T201 - the outcome, for a person
     return 1 if any(run.code for run in runs) else 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the parsers of the verifier side.")
+    made = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the parsers.")
     made.add_argument("--seconds", type=int, default=600, help="for each target (default: 600)")
     made.add_argument("--only", type=lambda text: text.split(","), default=[], help="names of targets, with commas")
     made.add_argument("--jobs", type=int, default=1, help="targets at a time (default: 1)")
@@ -71,27 +78,36 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def fuzz(name: str, seconds: int, directory: Path) -> Run:
+def run(name: str, seconds: int, directory: Path) -> Run:
     """Run one target. Its corpus is kept: the next run goes on from there."""
     place = directory.resolve() / name
     for folder in ("corpus", "seeds", "found"):
         (place / folder).mkdir(parents=True, exist_ok=True)
+    unguided = ["tests.fuzz.runtime", f"--seconds={seconds}", f"--found={place / 'found'}"]
+    command = [sys.executable, "-m", *(unguided if name == RUNTIME else guided(name, seconds, place))]
+    log = place / "log"
+    start = time.monotonic()
+    shared = MEMORY if MEMORY.is_dir() else place
+    with log.open("wb") as file, tempfile.TemporaryDirectory(dir=shared) as files:  # libFuzzer ends without clearing up
+        code = subprocess.run(
+            command, stdout=file, stderr=file, check=False, env={**os.environ, "TMPDIR": files}
+        ).returncode
+    return outcome(name, time.monotonic() - start, code, log)
+
+
+def guided(name: str, seconds: int, place: Path) -> list[str]:
+    """What runs a target under libFuzzer."""
     seeds = forged(name) + real(name)
     for number, seed in enumerate(seeds):
         (place / "seeds" / f"{number:03}").write_bytes(seed)
     dictionary = b"".join(b'"%b"\n' % word for word in words(seeds))
     (place / "words").write_bytes(dictionary)
-    log = place / "log"
-    command = [
-        sys.executable, "-m", "tests.fuzz.one", name, f"-max_total_time={seconds}", f"-max_len={LONGEST}",
+    return [
+        "tests.fuzz.one", name, f"-max_total_time={seconds}", f"-max_len={LONGEST}",
         f"-timeout={HANG_SECONDS}", f"-rss_limit_mb={MEMORY_MIB}", f"-artifact_prefix={place / 'found'}/",
         *([f"-dict={place / 'words'}"] if dictionary else []), "-print_final_stats=1", str(place / "corpus"),
         str(place / "seeds"),
     ]  # fmt: skip
-    start = time.monotonic()
-    with log.open("wb") as file:
-        code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
-    return outcome(name, time.monotonic() - start, code, log)
 
 
 def outcome(name: str, seconds: float, code: int, log: Path) -> Run:

@@ -1,10 +1,11 @@
-"""The runtime's C readers under mutation: `python -m tests.fuzz.runtime [--seconds 120] [--seed 1]`.
+"""The runtime's C readers under mutation: `python -m tests.fuzz.runtime [--seconds 120] [--again FILE]`.
 
-No coverage guides it, so half of all inputs are changed where it matters: at the lengths. Beside the sanitizers there is
-a second judge: what is taken and what is refused is decided again here, and by cloister's own reader of manifests.
+No coverage guides it, so many changes are made where it matters: at the lengths. Beside the sanitizers there is another
+judge: what is taken and what is refused is decided again here, and by cloister's own reader of manifests.
 """
 
 import argparse
+import hashlib
 import random
 import struct
 import subprocess
@@ -22,13 +23,18 @@ from cloister.errors import ParseError
 from cloister.launch import _abi
 from cloister.measure.software import Manifest
 
-__all__ = ["INPUTS", "Input", "asked", "expected", "inputs", "main", "readers"]
+__all__ = ["INPUTS", "RUNTIME", "Input", "asked", "asked_one_by_one", "expected", "inputs", "main", "readers"]
 
 Input = tuple[str, bytes]
 """What it is, by the letter in runtime_readers.c, and its bytes."""
-SANITIZED: Final = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GNU_SOURCE")
+SANITIZED: Final = (
+    "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GNU_SOURCE",
+    "-fno-sanitize=nonnull-attribute",  # of the C library's memcpy: the runtime's takes no bytes from nowhere
+)  # fmt: skip
 LINKED: Final = ("aead", "hmac", "hpke", "normalise", "sha2", "x25519")
-LENGTHS: Final = (0, 1, 2, 3, 31, 32, 33, 255, 256, 4094, 4095, 4096, 65535, 65536, 65537, 1 << 20, 1 << 23, (1 << 31) - 1)
+LENGTHS: Final = (
+    0, 1, 2, 3, 31, 32, 33, 255, 256, 4094, 4095, 4096, 65535, 65536, 65537, 1 << 20, 1 << 23, (1 << 31) - 1,
+)  # fmt: skip
 """Besides those near 2**32."""
 BATCH: Final = 2000
 WORD: Final = 4
@@ -43,7 +49,7 @@ def handed_on(arguments: Sequence[bytes], variables: Sequence[bytes], *regions: 
     """The plain text of a block (runtime/src/handoff.h)."""
     last = struct.pack("<I", 0xFFFFFFFF)
     lists = b"".join(map(text, arguments)) + last + b"".join(map(text, variables)) + last
-    return lists + b"".join(map(text, regions)) + b"d" * 32 + b"b" * 32
+    return text(b"/bin/program") + last + lists + b"".join(map(text, regions)) + b"d" * 32 + b"b" * 32
 
 
 FILES: Final = {b"/run/key": b"k" * 100, b"/etc/empty": b"", b"/a": b"x"}
@@ -68,10 +74,12 @@ INPUTS: Final[dict[str, tuple[bytes, ...]]] = {
 """Kind to whole inputs of it."""
 
 
-def readers() -> Path:
-    """The program."""
+def readers(before: Path | None = None) -> Path:
+    """The program. What stands in the directory `before` is taken in place of the runtime's own files."""
     sources = [Path(__file__).with_name("runtime_readers.c"), HERE / "gate.c"]
-    return compile_c("runtime-readers", [*sources, *(RUNTIME / "src" / f"{name}.c" for name in LINKED)], [*SANITIZED])
+    sources += [RUNTIME / "src" / f"{name}.c" for name in LINKED]
+    changed = [] if before is None else ["-iquote", str(before)]
+    return compile_c(f"runtime-readers{len(changed)}", sources, [*SANITIZED, *changed])
 
 
 def asked(program: Path, given: Sequence[Input]) -> list[str]:
@@ -133,34 +141,26 @@ def manifest(data: bytes) -> str | None:
 
 
 def start_block(data: bytes, *, renewed: bool) -> str | None:
-    """By the format's description in cloister_abi.h; None where the directory decides."""
-    words, directory = _Words(data), b""
+    """By the format's description in cloister_abi.h; None where it says a directory, which may be there or not."""
+    words = _Words(data)
     try:
-        counts = words.number(), words.number()
-        if max(counts) > _abi.START_MAX_STRINGS:
-            return "refused"
-        for _ in range(sum(counts)):
-            words.text()
-        if words.data or renewed:
-            directory = words.text()
-            left, files = words.data, words.number()
-            if files > _abi.START_MAX_STRINGS:
-                return "refused"
-            for _ in range(2 * files):
-                words.text()
-        elif not renewed:
-            return f"{counts[0]} {counts[1]} 0"
+        arguments, variables = words.count(), words.count()
+        words.texts(arguments + variables)
+        if not words.data and not renewed:
+            return f"{arguments} {variables} 0"
+        if words.text() and not renewed:
+            return None
+        size, files = len(words.data), words.count()
+        words.texts(2 * files)
     except EOFError:
-        return "refused" if not directory or renewed else None
+        return "refused"
     if words.data:
-        return "refused" if not directory or renewed else None
-    if renewed:
-        return str(files)
-    return None if directory else f"{counts[0]} {counts[1]} {len(left) if files else 0}"
+        return "refused"
+    return str(files) if renewed else f"{arguments} {variables} {size if files else 0}"
 
 
 class _Words:
-    """Bytes, front to back; EOFError where there are not enough."""
+    """Bytes, front to back; EOFError where there are not enough, or a count is too large."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -174,30 +174,61 @@ class _Words:
     def number(self) -> int:
         return int.from_bytes(self.take(WORD), "little")
 
+    def count(self) -> int:
+        found = self.number()
+        if found > _abi.START_MAX_STRINGS:
+            raise EOFError
+        return found
+
     def text(self) -> bytes:
         return self.take(self.number())
+
+    def texts(self, count: int) -> None:
+        for _ in range(count):
+            self.text()
+
+
+def asked_one_by_one(program: Path, given: Sequence[Input]) -> Input | None:
+    """The first that ends the program, or is judged in another way than here."""
+    try:
+        answers = asked(program, given)
+    except AssertionError as error:
+        if len(given) == 1:
+            print(error)  # noqa: T201 - for the log
+            return given[0]
+        return next(filter(None, (asked_one_by_one(program, [one]) for one in given)), given[-1])
+    for one, said in zip(given, answers, strict=True):
+        wanted = expected(*one)
+        if wanted not in {None, said}:
+            print(f"the runtime says {said!r}, {wanted!r} was expected")  # noqa: T201 - for the log
+            return one
+    return None
 
 
 def main() -> int:
     """Until the time is over, or something is found."""
     made = argparse.ArgumentParser(prog="python -m tests.fuzz.runtime", description="Fuzz the runtime's C readers.")
     made.add_argument("--seconds", type=float, default=120)
-    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--seed", type=int, default=None, help="for the same inputs again (default: others each time)")
+    made.add_argument("--found", type=Path, default=Path(), help="the directory for an input that was found")
+    made.add_argument("--again", type=Path, help="try this one input that was found")
     args = made.parse_args()
     program, end, tried = readers(), time.monotonic() + args.seconds, 0
+    if args.again:
+        data = args.again.read_bytes()
+        return 1 if asked_one_by_one(program, [(chr(data[0]), data[1:])]) else 0
     chance = random.Random(args.seed)  # noqa: S311 - repeatable is what it must be
-    taken: dict[str, int] = dict.fromkeys(INPUTS, 0)
-    while time.monotonic() < end:
-        given = [*inputs(chance, BATCH)]
-        for (kind, data), said in zip(given, asked(program, given), strict=True):
-            wanted = expected(kind, data)
-            if wanted not in {None, said}:
-                print(f"{kind} {data.hex()}: the runtime says {said!r}, {wanted!r} was expected")  # noqa: T201
-                return 1
-            taken[kind] += said != "refused"
+    found = None
+    while found is None and time.monotonic() < end:
+        found = asked_one_by_one(program, [*inputs(chance, BATCH)])
         tried += BATCH
-    print(f"{tried} inputs, nothing found; taken: {taken}")  # noqa: T201
-    return 0
+    print(f"stat::number_of_executed_units: {tried}")  # noqa: T201 - as libFuzzer has it
+    if found is None:
+        return 0
+    path = args.found / f"crash-{hashlib.sha256(found[1]).hexdigest()[:16]}"
+    path.write_bytes(found[0].encode() + found[1])
+    print(f"Test unit written to {path}")  # noqa: T201 - as libFuzzer has it
+    return 1
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ void fail_program(int code, const char *path, const char *what, const char *fix)
 void fail_secret_memory(long error) { fail(3, "memory", error, NULL); }
 void require(long result, const char *what) { if (failed(result)) fail(3, what, result, NULL); }
 long read_exactly(int fd, void *to, u64 length, u64 offset) { return pread(fd, to, length, (long)offset) == (ssize_t)length ? 0 : -EIO; }
-long rt_ask_key(u8 key[AEAD_KEY]) { return key ? -ENOSYS : 0; }
+__asm__(".pushsection .text\n.globl rt_ask_key\nrt_ask_key: xor %eax, %eax\nret\n.popsection\n"); /* not called */
 u32 filter_files_base(void) { return 0; }
 u64 placeholder_mac(const struct file *file) { return file->size; }
 void placeholder_forget_tags(void) {}
@@ -118,6 +118,7 @@ char *stack_new_word(struct program_stack *stack, struct words *list, u64 size) 
     if (list->count == MOST_WORDS) fail(126, "too many words", E2BIG, NULL);
     return list->word[list->count++] = keep(size + 1);
 }
+const char *stack_push(struct program_stack *stack, const void *bytes, size_t size) { return (void)stack, memcpy(keep(size + 1), bytes, size); }
 void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) { memcpy(stack_new_word(stack, list, size), word, size); }
 
 static struct program_stack new_stack(void) {
@@ -179,7 +180,9 @@ static void try_handoff(const u8 *bytes, u32 size, bool seal) {
         if (write(fd, &header_bytes, sizeof header_bytes) < 0) abort();
     }
     if (write(fd, text, size) < 0 || (seal && write(fd, tag, sizeof tag) < 0)) abort();
-    handoff_read(fd, &stack);
+    struct options options = {.handoff_fd = fd};
+    handoff_read(&options, &stack);
+    if (strlen(options.program) > LARGEST) abort();
     look_at(&stack.arguments), look_at(&stack.environment);
     printf("%llu %llu\n", (unsigned long long)stack.arguments.count, (unsigned long long)stack.environment.count);
 }

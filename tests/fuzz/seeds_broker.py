@@ -48,7 +48,8 @@ def rich() -> dict[str, Any]:
         "command": ["server", "--token", "$$SCONE::token$$", "$$SCONE::aes:hex$$"],
         "environment": {"MODE": "x", "PIN": "a$$SCONE::pin$$b"},
         "injection_files": [
-            {"path": "/run/key.pem", "content": "$$SCONE::pair:key$$"}, {"path": "/run/raw", "content": "$$SCONE::aes$$"},
+            {"path": "/run/key.pem", "content": "$$SCONE::pair:key$$"},
+            {"path": "/run/raw", "content": "$$SCONE::aes$$"},
         ],
         "secrets": ["token", "composed"],
     }  # fmt: skip
@@ -120,7 +121,8 @@ def attester() -> Iterator[bytes]:
     yield encoded(attestation(
         keys[3], **{"tee-evidence": {"primary_evidence": {"quote": "é", "n": 1.5}, "additional_evidence": more}}
     ))  # fmt: skip
-    yield encoded({"measurements": {"sgx": ["ab" * 32, "cd" * 32], "snp": ["ef" * 48]}, "anchors": ["hardware", "owner"]})
+    measurements = {"sgx": ["ab" * 32, "cd" * 32], "snp": ["ef" * 48]}
+    yield encoded({"measurements": measurements, "anchors": ["hardware", "owner"]})
     yield encoded({"measurements": {}})
     for nonce in (bytes(range(1, 65)), bytes(range(1, 9))):
         yield fixed.challenges().issue(Purpose.KBS, tee="snp", nonce=nonce).text.encode()
@@ -136,6 +138,7 @@ def audit() -> Iterator[bytes]:
     whole = b"".join(line + b"\n" for line in lines)
     yield from (whole, whole[:-20], b"".join(line + b"\n" for line in lines[:-2]), whole.replace(b"payroll", b"pay"))
     yield b"".join(line + b"\n" for line in (lines[0], *lines[2:]))
+    yield b"\n".join((*lines[:3], b"--", *lines[3:], b""))
     yield b"".join(line + b"\n" for line in lines[2:])
 
 

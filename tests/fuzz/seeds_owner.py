@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.forge.elf import TEXT, VARIABLES, elf, segment
 from tests.forge.envelope import sgx_quote
 from tests.forge.ratls import certificate, claims_for, dice_extension, fresh_key
+from tests.forge.sealing import header_of
 from tests.forge.x509 import Authority
 from tests.fuzz import fixed
 from tests.unit.test_flow import BACKGROUND, record
@@ -31,7 +32,8 @@ __all__ = ["OWNER"]
 
 DIGEST: Final = b"\xab" * 32
 MANIFESTS: Final = (
-    Manifest(), Manifest({"/lib/é.so": DIGEST, "/usr/lib/python3.11/a b.py": b"\1" * 32}, frozenset({"/usr/lib", "/"}), DIGEST),
+    Manifest(),
+    Manifest({"/lib/é.so": DIGEST, "/usr/lib/python3.11/a b.py": b"\1" * 32}, frozenset({"/usr/lib", "/"}), DIGEST),
     Manifest({f"/f{number}": DIGEST for number in range(30)}),
 )  # fmt: skip
 
@@ -69,7 +71,8 @@ def answers() -> Iterator[bytes]:
     yield response("200 OK", {"token": "ey.ey.AA", "challenge": "AAAA", "sessions": [{"name": "a"}], "secrets": []})
     yield response("403 Forbidden", {"type": "about:blank", "detail": "no: é\u202e"}, "Content-Type: application/json")
     yield response("503 Service Unavailable", {"detail": 1}, "Retry-After: 5", "Connection: close")
-    yield b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\nx: y\r\n\r\n"
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\nx: y\r\n\r\n"
+    yield b"HTTP/1.1 100 Continue\r\n\r\n" + chunked
     yield b"HTTP/1.0 204 No Content\r\n\r\n"
     yield b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999\r\n\r\n{}"
     yield b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
@@ -78,9 +81,8 @@ def answers() -> Iterator[bytes]:
 def sealed() -> Iterator[bytes]:
     """Sealed data, headers, and the files that it depends on."""
     for data in (b"", b"a secret"):
-        whole = fixed.sealer().seal(data, Terms(label=fixed.LABEL))
-        yield whole
-    yield whole[: len(whole) - len(data) - 16 - 32]
+        yield fixed.sealer().seal(data, Terms(label=fixed.LABEL))
+    yield header_of(fixed.sealer().seal(b"", Terms(label="lösch"))).encoded
     yield KeyFileStart(magic=b"CLOIPKEY", version=1).serialize() + DIGEST
     yield _content_of(bytes(range(16)), 5)
     yield ed25519.Ed25519PrivateKey.from_private_bytes(DIGEST).private_bytes(

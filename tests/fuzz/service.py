@@ -5,6 +5,7 @@ a challenge of the KBS protocol, SESSION one of Veraison's: what is random canno
 """
 
 import asyncio
+import atexit
 import io
 import json
 import tempfile
@@ -88,6 +89,15 @@ RUNNING: Final[list[Running]] = []
 LOOP: Final[list[asyncio.AbstractEventLoop]] = []
 
 
+@atexit.register
+def close() -> None:
+    """When the process ends, unless libFuzzer ends it."""
+    for here in RUNNING:
+        here.close()
+    for one in LOOP:
+        one.close()
+
+
 def running() -> Running:
     """The service, or a new one."""
     if RUNNING and RUNNING[0].requests >= REQUESTS:
@@ -106,7 +116,7 @@ def loop() -> asyncio.AbstractEventLoop:
 
 
 def answer(data: bytes) -> bytes | None:
-    """The answer's body; None for what the HTTP server refuses itself. Broken if the service calls it its own failure."""
+    """The answer's body; None for what the HTTP server refuses itself. Broken where the service calls it a failure."""
     here = running()
     scope, body = request(data, here)
     if scope is None:

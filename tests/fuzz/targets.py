@@ -1,4 +1,7 @@
-"""The targets: families of formats, here those of the verifier side. All readers of a target get every input, whichever of them it was meant for."""
+"""The targets: families of formats, here those of the verifier side.
+
+All readers of a target get every input, whichever of them it was meant for.
+"""
 
 import contextlib
 from collections.abc import Callable

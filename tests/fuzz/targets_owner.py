@@ -168,7 +168,7 @@ class Owners(AdminClient):
 def administered(data: bytes) -> object:
     """The answer to the owner's requests, plain and signed."""
     ANSWERS[:] = data.split(BETWEEN)
-    plain, signing = (Owners(url="http://broker:1", token="x", key=key) for key in (None, fixed.OWNER))  # noqa: S106
+    plain, signing = (Owners(url="http://broker:1", token="x", key=key) for key in (None, fixed.OWNER))
     try:
         signing.session("a/b")
     except CloisterError as error:

@@ -1,5 +1,7 @@
 """What fuzzing found, each with the smallest input that shows it: refused now, in its own words and in time."""
 
+import base64
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,6 +13,8 @@ from tests.forge.plain import plainly_verified
 from cloister import _cbor, _json
 from cloister._cose import CoseSign1
 from cloister._der import oid_of
+from cloister.app.flow.record import read_flow
+from cloister.app.flow.text import draw_text
 from cloister.appraise import corim
 from cloister.appraise.corim_values import read_corim
 from cloister.appraise.judge import judge
@@ -18,21 +22,39 @@ from cloister.appraise.parse_policy import parse_policy
 from cloister.appraise.reference import read_reference_values
 from cloister.appraise.rego import parse_rego
 from cloister.appraise.vector import Tier
+from cloister.broker.recipient import Recipient
+from cloister.broker.session.key_material import check_certificate, load_private_key, make_certificate
 from cloister.endorse import openenclave
 from cloister.endorse.importing import import_files
 from cloister.envelope import open_envelope
-from cloister.errors import CloisterError, ParseError, PolicyError, UsageError
+from cloister.errors import ParseError, PolicyError, UsageError
 from cloister.evidence.tpm_key import parse_key
 from cloister.model import Tee
-from cloister.result.keys import verification_keys
+from cloister.result import _base64url
+from cloister.result.keys import signing_key, verification_keys
+from cloister.serve.kbs_messages import parse_attestation
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 SECONDS = 1.0
+
+X25519 = {"kty": "OKP", "crv": "X25519", "alg": "HPKE-4", "x": _base64url.encode(b"\x09" + bytes(31))}
+
+SHORT_KEY = b"-----BEGIN PRIVATE KEY-----\nMA8CAQAwBQYDK2VwBAMEAQE=\n-----END PRIVATE KEY-----\n"
+
+
+def second_version() -> bytes:
+    """A private key with its certificate, which is said to be of X.509 version 2."""
+    pem = make_certificate("Ed25519", bytes, common_name="x", dns=(), start=AT, days=1)
+    key, _, certificate = pem.partition(b"-----BEGIN CERTIFICATE-----\n")
+    der = base64.b64decode(certificate.partition(b"-")[0]).replace(b"\xa0\3\2\1\2", b"\xa0\3\2\1\1", 1)
+    return key + b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+
+
 HEADERS = _cbor.dumps({1: -7, 3: [b"application/rim+cbor"], 8: _cbor.dumps({0: {0: "signer"}})})
 SIGNED = CoseSign1(protected=HEADERS, unprotected={}, payload=b"", signature=b"", tagged=True).serialize()
 EMPTY_RSA = bytes.fromhex("0001 000b 00050072 0000 0010 0010 0000 00000000 0000")
 
-REFUSED: dict[str, tuple[Callable[[Any], object], Any, type[CloisterError], str]] = {
+REFUSED: dict[str, tuple[Callable[[Any], object], Any, type[Exception], str]] = {
     # IndexError: the first of no members
     "an empty collection inside another": (open_envelope, b'{"b":{},"a":["a/b","AA"]}', ParseError, "none is evid"),
     "an empty collection": (open_envelope, b'{"__cmwc_t":["a/b","AwAk"],"a":{}}', ParseError, "none is evidence"),
@@ -72,6 +94,35 @@ REFUSED: dict[str, tuple[Callable[[Any], object], Any, type[CloisterError], str]
     # ValueError while judging: Python prints no number of more than 4,300 digits
     "a policy with a number of 20,000 bits": (
         parse_policy, f"[sgx]\nisvsvn = {{ minimum = 0x{'f' * 5_000} }}", PolicyError, r":2: .*more than 64 bits",
+    ),
+    # ValueError when something was to be encrypted to it, after the attestation: a modulus that is no product of primes
+    "an RSA key with an even modulus": (
+        Recipient.of_jwk,
+        {"kty": "RSA", "alg": "RSA-OAEP-256", "e": "AQAB", "n": _base64url.encode(b"\x80" + bytes(255))},
+        ParseError, "are no RSA key",
+    ),
+    # seconds, and gigabytes for a record of 10,000 lines: in each row a column for everybody who is named anywhere
+    "a flow of strangers": (
+        lambda data: draw_text(read_flow(data)),
+        b"\n".join(
+            b'{"time":"2026-01-01T00:00Z","from":"%d","to":"","kind":"","sha256":"","size":0}' % n for n in range(2000)
+        ),
+        ParseError, "2001 parties",
+    ),
+    # InvalidVersion, which is no ValueError
+    "a secret of kind x509 with a certificate of version 2": (
+        check_certificate, second_version(), ValueError, "the first certificate cannot be read",
+    ),
+    # InternalError of the crypto library, which is no ValueError: a key of another size than its algorithm has
+    "a private key of 1 byte as a secret": (load_private_key, SHORT_KEY, ValueError, "no private key in PEM"),
+    "a private key of 1 byte to sign with": (signing_key, SHORT_KEY, UsageError, "no private key in PEM"),
+    # ValueError: Python's base64 raises binascii.Error for all but this
+    "evidence in base64 with a letter that is not ASCII": (
+        lambda data: parse_attestation(data, "snp"),
+        json.dumps({"runtime-data": {"nonce": "", "tee-pubkey": X25519}, "tee-evidence": {
+            "primary_evidence": {"evidence": "é"}, "additional_evidence": "",
+        }}),
+        ParseError, "evidence at byte 0: is not base64",
     ),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ In the background check the token is the one that the verifier beside this broke
 the attester brings it. The broker looks at nothing but the token, so the two cannot differ.
 """
 
+import copy
 import hashlib
 import re
 import threading
@@ -27,6 +28,7 @@ from cloister.broker.audit.events import (
     SecretName,
     SessionName,
 )
+from cloister.broker.known_results import KnownResults
 from cloister.broker.provision_forms import FORMS, JSON
 from cloister.broker.recipient import Recipient
 from cloister.broker.release import ReleasePolicy
@@ -49,7 +51,7 @@ from cloister.errors import (
 from cloister.model import Digest, Measurement, MeasurementKind, Unchecked
 from cloister.result.attestation import AttestationResult, Json, Submodule
 from cloister.result.keys import VerificationKey
-from cloister.result.verify import verify_result
+from cloister.result.verify import check_times, verify_result
 
 __all__ = ["Allowance", "AuditTrail", "Broker", "Release", "attested_key", "runtime_claims"]
 
@@ -73,7 +75,7 @@ class AuditTrail(Protocol):
     """Where it is written who got what (`cloister.broker.audit.AuditLog`)."""
 
     def append(self, event: Event, /) -> object:
-        """Durable when it returns; raises Undecided if it is not."""
+        """Durable when it returns, or before anybody learns what the broker answered; raises Undecided if it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,13 @@ class Broker:
         self._sealing = sealing
         self._vault, self._shelf, self._audit, self._keys = vault, shelf, audit, keys
         self._clock, self._max_age = clock, max_age
-        self._strangers = Allowance(clock)
+        self._strangers, self._known = Allowance(clock), KnownResults()
+
+    def recording_in(self, audit: AuditTrail) -> "Broker":
+        """The same broker, with another way to the log. Its maker waits for the disk before the answer goes out."""
+        made = copy.copy(self)
+        made._audit = audit  # noqa: SLF001 - its own
+        return made
 
     def release(self, *, request: str, token: bytes, name: str) -> Release:
         """The newest version of a secret, encrypted to the key that the token's evidence is bound to.
@@ -172,9 +180,17 @@ class Broker:
             self._audit.append(case.released(recipient, named))
         return Release(name=f"{name}: {service}", version=held.number, jwe=jwe)
 
+    def remember(self, token: bytes, result: AttestationResult) -> None:
+        """A token that the verifier beside this broker has just made, and what it says: read and verified already."""
+        self._known.add(token, result)
+
     def _verified(self, token: bytes) -> AttestationResult:
+        known, now = self._known.find(token), self._clock()
         try:
-            return verify_result(token, self._keys, at=self._clock(), nonce=VERIFIERS_NONCE, max_age=self._max_age)
+            if known is not None:
+                check_times(known, now, self._max_age)
+                return known
+            return verify_result(token, self._keys, at=now, nonce=VERIFIERS_NONCE, max_age=self._max_age)
         except (ParseError, VerificationError) as error:
             raise NotAttested("the token is not an attestation result of a verifier that is trusted here") from error
         except EndorsementUnavailable as error:  # expired, or not valid yet: a new attestation decides

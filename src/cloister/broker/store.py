@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.broker.store_database import Database, Row
-from cloister.broker.store_sqlite import SqliteDatabase
+from cloister.broker.store_sqlite import SqliteDatabase, Waiting
 from cloister.errors import UsageError
 
 __all__ = ["MIGRATIONS", "Sealed", "Store", "StoredSession", "open_database"]
@@ -38,6 +38,7 @@ CLEANING: Final = timedelta(seconds=60)
 SLACK: Final = timedelta(minutes=2)
 """How much longer than the challenge itself its answer is remembered: replicas' clocks differ."""
 SESSION_COLUMNS: Final = "name, number, sha256, created, revoked, wrapped_key, ciphertext"
+ACCEPT: Final = "INSERT INTO answered (ticket, result, expires) VALUES (?, ?, ?) ON CONFLICT (ticket) DO NOTHING"
 COLUMNS: Final = "name, version, rule, created, expires, revoked, wrapped_key, ciphertext"
 
 
@@ -94,9 +95,32 @@ class Store:
     def accept(self, ticket: bytes, result: bytes, expires: datetime) -> bool:
         """Remember that a challenge was answered with this result. False if it was answered before, anywhere."""
         self._clean()
-        until = _seconds(expires + SLACK)
-        statement = "INSERT INTO answered (ticket, result, expires) VALUES (?, ?, ?) ON CONFLICT (ticket) DO NOTHING"
-        return self._database.write(statement, (ticket, result, until)) == 1
+        return self._database.write(ACCEPT, (ticket, result, _seconds(expires + SLACK))) == 1
+
+    def enter_answer(self, ticket: bytes, result: bytes, expires: datetime) -> Waiting | None:
+        """As `accept`, but in line, where the caller does not wait for the disk: accepted if `outcome` is 1.
+
+        None if this database has no line; then only `accept` can.
+        """
+        line = self.line
+        if line is None:
+            return None
+        self._clean()
+        return line.enter(ACCEPT, (ticket, result, _seconds(expires + SLACK)))
+
+    @property
+    def line(self) -> SqliteDatabase | None:
+        """The database, if it is one of this machine: reads take microseconds, and writes can be put in line."""
+        return self._database if isinstance(self._database, SqliteDatabase) else None
+
+    def write_out(self) -> None:
+        """Return when what is in line was written, or could not be."""
+        if self.line is not None:
+            self.line.write_out()
+
+    def write_out_at_once(self) -> bool:
+        """The same, but false if others are writing: it may be that nothing was done then."""
+        return self.line is not None and self.line.write_out_at_once()
 
     def answer_of(self, ticket: bytes) -> bytes | None:
         """The result with which a challenge was answered; empty if it was withdrawn; None if it is open."""
@@ -189,7 +213,8 @@ class Store:
             return
         try:
             self._cleaned = now
-            self._database.write("DELETE FROM answered WHERE expires < ?", (_seconds(now),))
+            write = self._database.write if self.line is None else self.line.enter
+            write("DELETE FROM answered WHERE expires < ?", (_seconds(now),))
         finally:
             self._cleaning.release()
 

@@ -6,9 +6,11 @@ released by default: sessions and the rules of secrets name programs, and for th
 """
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
+from cloister.cli._serve_keys import add_kek_option, keks_of
 from cloister.cli._serve_start import announced, appraiser_maker, listening
 from cloister.cli._verify_inputs import add_trust_options
 from cloister.errors import UsageError
@@ -25,7 +27,10 @@ examples:
   cloister serve --verifier                      # results only (passport)
   cloister serve --broker --verifier-key verifier-public.pem   # secrets only
 
-Several replicas: the same --database, a copy of STATE/kek in each --state.
+With --workers, each process but the first has an audit log of its own: STATE/worker-N/audit.log.
+Several replicas: the same --database, a copy of STATE/kek in each --state, or
+one --kek kms=... SIGHUP reads --policy, --collateral, --endorsement and
+--trust-... again.
 
 exit codes:
     0  stopped by SIGTERM
@@ -33,6 +38,7 @@ exit codes:
     6  the database or the audit log cannot be used now
   130  interrupted from the keyboard
 """
+MOST_WORKERS = 64
 DEFAULT_STATE = "~/.local/state/cloister/serve"
 """Where the Freedesktop base directories have state, if XDG_STATE_HOME is not set."""
 
@@ -46,7 +52,11 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", metavar="DIR", default=DEFAULT_STATE, help=f"keys and logs (default: {DEFAULT_STATE})"
     )
+    parser.add_argument(
+        "--workers", metavar="N", type=workers, default=1, help=f"processes, 1 to {MOST_WORKERS} (default: 1)"
+    )
     parser.add_argument("--database", metavar="URL", default="", help="postgresql://... (default: SQLite in --state)")
+    add_kek_option(parser)
     parser.add_argument("--verifier", action="store_true", help="only verify: results, no secrets")
     parser.add_argument("--broker", action="store_true", help="only release: for results of --verifier-key")
     parser.add_argument(
@@ -73,30 +83,48 @@ def run(args: argparse.Namespace) -> int:
     try:
         from cloister.serve.first_start import sha256_of  # noqa: PLC0415 - an extra
         from cloister.serve.journal import Journal  # noqa: PLC0415
+        from cloister.serve.metrics import shared_rows  # noqa: PLC0415
+        from cloister.serve.reload import Reloading  # noqa: PLC0415
         from cloister.serve.server import bind, run_until_stopped, server_for  # noqa: PLC0415
         from cloister.serve.service import Service, Settings  # noqa: PLC0415
+        from cloister.serve.supervisor import supervise  # noqa: PLC0415
+        from cloister.serve.worker import worker_of  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(f"`cloister serve` needs an extra: pip install 'cloister[serve]' ({error.name})") from error
     check(args)
     host, port = address_of(args.listen)
-    appraiser, state = appraiser_maker(args), Path(args.state).expanduser()
+    journal, state = Journal(), Path(args.state).expanduser()
+    reloading = Reloading(lambda: appraiser_maker(args), journal.write)
     verifier_keys = tuple(key for file in args.verifier_key for key in read_verification_keys(Path(file)))
     how = listening(args, state, host)
     settings = Settings(
-        state=state, appraiser=appraiser, database=args.database, verifier_keys=verifier_keys,
+        state=state, appraiser=reloading.appraiser, database=args.database, verifier_keys=verifier_keys,
         verifier=args.verifier or not args.broker, broker=args.broker or not args.verifier,
-        secure_cookie=not args.unsafe_plain_http,
+        secure_cookie=not args.unsafe_plain_http, rows=shared_rows(args.workers), keks=keks_of(args),
         certificate="" if how.certificate is None else sha256_of(how.certificate).hex(),
     )  # fmt: skip
-    service = Service(settings, Journal())
-    try:
+    service = Service(settings, journal)
+    with contextlib.ExitStack() as opened:
+        opened.callback(service.close)
         server = server_for(service.application, how)
-        with bind(host, port) as listener:
-            announced(service, how, listener.getsockname()[:2], args)
-            run_until_stopped(server, listener)
-    finally:
-        service.close()
+        listener = opened.enter_context(bind(host, port))
+        announced(service, how, listener.getsockname()[:2], args)
+        if args.workers == 1:
+            with reloading.on_hangup():
+                run_until_stopped(server, listener)
+        else:
+            service.close()  # what the first start makes is made, once; each worker opens its own
+            work = worker_of(settings, how, listener, reloading.on_hangup)
+            supervise(args.workers, work, journal.write, reloading.reload)
     return 0
+
+
+def workers(text: str) -> int:
+    """A number of worker processes."""
+    number = int(text) if text.isascii() and text.isdecimal() else 0
+    if not 1 <= number <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"is a number from 1 to {MOST_WORKERS}")
+    return number
 
 
 def check(args: argparse.Namespace) -> None:

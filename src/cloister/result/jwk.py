@@ -1,5 +1,6 @@
 """JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037) to and from DER SubjectPublicKeyInfo."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ def public_jwk(spki: bytes) -> dict[str, str]:
     return _required(spki) | {"kid": thumbprint(spki), "alg": str(algorithm_of(spki)), "use": "sig"}
 
 
+@functools.lru_cache(maxsize=64)
 def thumbprint(spki: bytes) -> str:
     """The RFC 7638 thumbprint: base64url of the SHA-256 over the key's required members."""
     canonical = json.dumps(_required(spki), sort_keys=True, separators=(",", ":"))

@@ -24,7 +24,7 @@ from cloister.result.attestation import AttestationResult
 from cloister.result.keys import VerificationKey
 from cloister.result.token import Token, parse_token
 
-__all__ = ["Unverified", "decode_unverified", "verify_result"]
+__all__ = ["Unverified", "check_times", "decode_unverified", "verify_result"]
 
 LEEWAY: Final = timedelta(seconds=60)
 """How far the verifier's clock may be ahead of ours. Never added to the time at which a result expires."""
@@ -62,7 +62,7 @@ def verify_result(
     taken = parse_token(token)
     _check_signature(taken, tuple(keys))
     result = taken.result()
-    _check_times(result, at, max_age)
+    check_times(result, at, max_age)
     if isinstance(nonce, Challenge):
         _check_nonce(result, nonce.nonce)
     return result
@@ -91,7 +91,7 @@ def _check_signature(token: Token, keys: Sequence[VerificationKey]) -> None:
     raise SignatureInvalid(f"{WHAT} does not verify under any key given", set_by="the caller's keys")
 
 
-def _check_times(result: AttestationResult, at: datetime, max_age: timedelta | Unchecked) -> None:
+def check_times(result: AttestationResult, at: datetime, max_age: timedelta | Unchecked) -> None:
     """The result is valid at that time (RFC 7519, sections 4.1.4 to 4.1.6), or EndorsementUnavailable."""
     if result.expires_at is not None and at >= result.expires_at:
         raise _outside("has expired", ("until", result.expires_at), at)

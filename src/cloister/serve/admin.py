@@ -4,7 +4,7 @@ PUT  /admin/v1/secrets/REPOSITORY/TYPE/TAG           {"value": base64, "release"
 GET  /admin/v1/secrets, /admin/v1/secrets/NAME       names, versions, rules, times; never a value
 POST /admin/v1/secrets/NAME/rotate                   {"value": base64}; a new version under the same rule; 201
 POST /admin/v1/secrets/NAME/revoke                   every version's key is destroyed
-GET  /admin/v1/log/checkpoint                        of the audit log, to be kept elsewhere
+GET  /admin/v1/log/checkpoint?worker=N               of the audit log, to be kept elsewhere; of the first worker's
 
 `Authorization: Bearer TOKEN`, compared in constant time with the SHA-256 of the token, which is all that is stored.
 Sessions have other people too: `session_api.py`.
@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cloister import _json
-from cloister.broker.audit import AuditLog, Change, SecretChanged, SecretName, SessionName
+from cloister.broker.audit import AuditLog, Change, Checkpoint, SecretChanged, SecretName, SessionName
 from cloister.broker.secrets_rule import parse_rule
 from cloister.broker.secrets_vault import LARGEST_SECRET, SecretVersion, Vault, check_name
 from cloister.errors import CloisterError, ParseError
@@ -36,6 +36,7 @@ __all__ = ["AdminApi"]
 LARGEST: Final = 2 * LARGEST_SECRET + 65_536
 RECORD: Final = "administration"
 NAME: Final = "/admin/v1/secrets/{repository}/{type}/{tag}"
+LONGEST_NUMBER: Final = 3
 
 Work = Callable[[Request, bytes], Response]
 
@@ -46,6 +47,7 @@ class AdminApi:
 
     vault: Vault
     audit: AuditLog
+    checkpoint_of: Callable[[int], Checkpoint]
     workers: Workers
     callers: Callers
 
@@ -94,9 +96,12 @@ class AdminApi:
         return JSONResponse({"revoked": [one.version for one in gone]})
 
     def checkpoint(self, request: Request, body: bytes) -> Response:
-        """The head of the audit log, signed."""
-        del request, body
-        return Response(self.audit.checkpoint().serialize(), media_type="application/json")
+        """The head of a worker's audit log, signed."""
+        del body
+        number = request.query_params.get("worker", "0")
+        if not number.isascii() or not number.isdecimal() or len(number) > LONGEST_NUMBER:
+            raise ParseError(RECORD, "worker", 0, "is not the number of one")
+        return Response(self.checkpoint_of(int(number)).serialize(), media_type="application/json")
 
     def _record(self, request: Request, one: SecretVersion, change: Change) -> None:
         """After the change: the log says what is so. A release of it has an entry of its own, before it."""

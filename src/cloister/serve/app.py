@@ -40,7 +40,7 @@ class Application:
 
     def __init__(self, routes: list[Route], journal: Journal, metrics: Metrics) -> None:
         self._router = Router(routes, redirect_slashes=False)
-        self._journal, self._metrics = journal, metrics
+        self._journal, self.metrics = journal, metrics
         self.budget = BodyBudget()
         self._life, self._count = secrets.token_hex(8), itertools.count(1)
 
@@ -60,21 +60,20 @@ class Application:
                 message["headers"] = [*message.get("headers", []), *HEADERS, named]
             await send(message)
 
-        self._metrics.open.inc()
+        self.metrics.begun()
         try:
             await self._answer(scope, receive, sending, lambda: status)
         finally:
             self.budget.release(scope)
-            self._metrics.open.dec()
             seconds = time.perf_counter() - start
-            self._metrics.answered(scope["path"], status, seconds)
+            self.metrics.answered(scope["path"], status, seconds)
             self._journal.request(scope, status=status, seconds=seconds)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, status: Callable[[], int]) -> None:
         try:
             await self._router(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the last resort; see the module's words
-            self._metrics.crashed()
+            self.metrics.crashed()
             where = traceback.extract_tb(error.__traceback__)[-1]
             self._journal.write(
                 "crash",

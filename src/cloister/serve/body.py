@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from cloister.serve.problems import Refusal
 
-__all__ = ["BUDGET", "BodyBudget", "read_body"]
+__all__ = ["BUDGET", "MOST_HELD", "BodyBudget", "read_body"]
 
 SECONDS: Final = 15.0
 """For a whole body. A guest with a slow line sends 4 MiB in that time at 280 kB/s."""
@@ -21,6 +21,7 @@ BUDGET: Final = "cloister.budget"
 """Where a request's scope has the budget."""
 HELD: Final = "cloister.held"
 MOST_HELD: Final = 256 << 20
+"""By all workers of a service."""
 
 
 class BodyBudget:

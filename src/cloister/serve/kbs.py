@@ -9,21 +9,25 @@ GET  /cloister/v1/provision/SERVICE/SESSION  200 JWE of all that a service of a 
 
 import base64
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import format_datetime
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from cloister.broker.audit import AuditLog
 from cloister.broker.flow import Broker, Release
 from cloister.broker.nonces import Challenges, Purpose, Ticket
 from cloister.broker.provision_forms import JSON
 from cloister.broker.secrets_vault import check_name
 from cloister.broker.store import Store
 from cloister.errors import CloisterError, NotAttested, UsageError
-from cloister.serve.appraiser import Appraiser
+from cloister.serve.appraiser import Appraised, Appraising
 from cloister.serve.body import read_body
+from cloister.serve.durable import Durable, Outcome, Trail
 from cloister.serve.journal import note, request_id
 from cloister.serve.kbs_messages import parse_attestation, parse_request
 from cloister.serve.problems import kbs_error, problem
@@ -33,6 +37,7 @@ __all__ = ["COOKIE", "KbsApi"]
 
 COOKIE: Final = "kbs-session-id"
 LARGEST_REQUEST: Final = 1 << 16
+SMALL: Final = 1 << 15
 LARGEST_ATTESTATION: Final = 4 << 20
 """Bytes: a TDX quote with a large event log, in base64."""
 
@@ -44,9 +49,17 @@ class KbsApi:
     challenges: Challenges
     store: Store
     workers: Workers
+    audit: AuditLog
+    log: Durable
+    database: Durable
     secure_cookie: bool
-    appraiser: Appraiser | None
+    appraiser: Appraising | None
     broker: Broker | None
+
+    @property
+    def quick(self) -> bool:
+        """Whether the database answers reads in microseconds."""
+        return self.store.line is not None
 
     def routes(self) -> list[Route]:
         """What this service offers of the protocol."""
@@ -81,7 +94,7 @@ class KbsApi:
             ticket = self._ticket(request)
             body = await read_body(request, LARGEST_ATTESTATION)
             note(request, session=ticket.digest, tee=ticket.tee, step="evidence")
-            token = await self.workers.run(lambda: self._appraise(request, ticket, body))
+            token = await self._appraise(request, ticket, body)
         except CloisterError as error:
             return kbs_error(error)
         response = JSONResponse({"token": token.decode()})
@@ -92,7 +105,7 @@ class KbsApi:
         """A secret for the attested key."""
         name = "/".join(request.path_params[part] for part in ("repository", "type", "tag"))
         try:
-            release = await self.workers.run(lambda: self._release(request, name))
+            release = await self._recorded(lambda broker: self._release(request, broker, name))
         except NotAttested as error:
             return kbs_error(error, "TokenNotFound" if error.__cause__ is None else "TokenVerifierError")
         except CloisterError as error:
@@ -118,7 +131,23 @@ class KbsApi:
             form=request.query_params.get("format", JSON),
         )  # fmt: skip
 
-    def _appraise(self, request: Request, ticket: Ticket, body: bytes) -> bytes:
+    async def _appraise(self, request: Request, ticket: Ticket, body: bytes) -> bytes:
+        """The token, when it is in the database that this ticket has it and no other."""
+        made = await self.workers.soon(lambda: self._result(ticket, body), quick=self.quick and len(body) <= SMALL)
+        entered = self.store.enter_answer(ticket.digest, made.token, ticket.expires)
+        if entered is None:
+            accepted = await self.workers.run(lambda: self.store.accept(ticket.digest, made.token, ticket.expires))
+        else:
+            await self.database.reached(lambda: entered.done)
+            accepted = entered.outcome() == 1
+        if not accepted:
+            raise NotAttested("this challenge was answered already; begin with a new one")
+        note(request, verdict=str(made.result.status))
+        if self.broker is not None:
+            self.broker.remember(made.token, made.result)
+        return made.token
+
+    def _result(self, ticket: Ticket, body: bytes) -> Appraised:
         if self.appraiser is None:
             raise UsageError("this service appraises nothing")
         if self.store.answer_of(ticket.digest) is not None:
@@ -126,18 +155,22 @@ class KbsApi:
         message = parse_attestation(body, ticket.tee)
         if not hmac.compare_digest(message.nonce.encode(), base64.b64encode(ticket.nonce)):
             raise NotAttested("the nonce is not the one of this session's challenge")
-        made = self.appraiser.of_attestation(message, ticket.nonce)
-        if not self.store.accept(ticket.digest, made.token, ticket.expires):
-            raise NotAttested("this challenge was answered already; begin with a new one")
-        note(request, verdict=str(made.result.status))
-        return made.token
+        return self.appraiser.of_attestation(message, ticket.nonce)
 
-    def _release(self, request: Request, name: str) -> Release:
+    async def _recorded(self, work: Callable[[Broker], Release]) -> Release:
+        """What the broker answers, good or bad, when the audit log has it on the disk."""
         if self.broker is None:
             raise UsageError("this service releases nothing")
+        trail = Trail(self.audit)
+        broker, outcome = self.broker.recording_in(trail), Outcome[Release]()
+        await self.workers.soon(lambda: outcome.of(lambda: work(broker)), quick=self.quick)
+        await self.log.reached(trail.settled)
+        return outcome.reveal()
+
+    def _release(self, request: Request, broker: Broker, name: str) -> Release:
         check_name(name)
         token = self._token(request)
-        return self.broker.release(request=request_id(request), token=token, name=name)
+        return broker.release(request=request_id(request), token=token, name=name)
 
     def _token(self, request: Request) -> bytes:
         """The passport, if the attester brings one; else what the verifier here found in the cookie's session."""
@@ -158,7 +191,9 @@ class KbsApi:
         return self.challenges.read(cookie, Purpose.KBS)
 
     def _set_cookie(self, response: Response, ticket: Ticket) -> None:
-        response.set_cookie(
-            COOKIE, ticket.text, expires=ticket.expires, path="/", secure=self.secure_cookie, httponly=True,
-            samesite="strict",
-        )  # fmt: skip
+        secure = "; Secure" if self.secure_cookie else ""
+        until = format_datetime(ticket.expires, usegmt=True)  # the text is base64url, so nothing needs quoting
+        response.raw_headers.append((
+            b"set-cookie",
+            f"{COOKIE}={ticket.text}; expires={until}; HttpOnly; Path=/; SameSite=strict{secure}".encode(),
+        ))  # fmt: skip

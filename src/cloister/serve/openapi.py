@@ -262,7 +262,10 @@ def administration() -> Document:
         },
         f"{name}/rotate": {"parameters": one, "post": operation({201: success("stored", "Version")}, "Rotate")},
         f"{name}/revoke": {"parameters": one, "post": operation({200: {"description": "revoked"}})},
-        "/admin/v1/log/checkpoint": {"get": operation({200: {"description": "the head of the audit log, signed"}})},
+        "/admin/v1/log/checkpoint": {
+            "parameters": [{"name": "worker", "in": "query", "schema": {"type": "integer", "minimum": 0}}],
+            "get": operation({200: {"description": "the head of a worker's audit log, signed; 0 if none is named"}}),
+        },
     }  # fmt: skip
 
 

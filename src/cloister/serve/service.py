@@ -9,10 +9,10 @@ from typing import Final
 
 from starlette.routing import Route
 
-from cloister.broker.audit import AuditLog
+from cloister.broker.audit import AuditLog, Checkpoint, last_checkpoint
 from cloister.broker.flow import Broker
 from cloister.broker.nonces import Challenges
-from cloister.broker.secrets_vault import Vault
+from cloister.broker.secrets_vault import UnknownSecret, Vault
 from cloister.broker.store import Store, open_database
 from cloister.broker.store_sessions import SessionShelf
 from cloister.result.jwk import thumbprint
@@ -20,12 +20,15 @@ from cloister.result.keys import VerificationKey
 from cloister.result.signing import SigningKey
 from cloister.serve.admin import AdminApi
 from cloister.serve.app import Application, common_routes
-from cloister.serve.appraiser import Appraiser
+from cloister.serve.appraiser import Appraising
+from cloister.serve.body import MOST_HELD, BodyBudget
 from cloister.serve.callers import Callers
+from cloister.serve.durable import Durable
 from cloister.serve.first_start import State, shared
 from cloister.serve.journal import Journal
 from cloister.serve.kbs import KbsApi
-from cloister.serve.metrics import Metrics
+from cloister.serve.keys.opening import KeksAt, key_file, open_keyring
+from cloister.serve.metrics import Metrics, Rows, shared_rows
 from cloister.serve.openapi import openapi
 from cloister.serve.session_api import SessionApi
 from cloister.serve.veraison import VeraisonApi
@@ -49,7 +52,7 @@ class Settings:
     """
 
     state: Path
-    appraiser: Callable[[SigningKey], Appraiser]
+    appraiser: Callable[[SigningKey], Appraising]
     """Makes the verifier, which signs with this key."""
     database: str = ""
     verifier: bool = True
@@ -60,6 +63,12 @@ class Settings:
     lifetime: timedelta = SESSION
     """Of challenges and of the results that answer them."""
     clock: Callable[[], datetime] = field(default=now)
+    keks: KeksAt = key_file
+    """What holds the key-encryption key."""
+    worker: int = 0
+    """Which of the processes of this service, from 0."""
+    rows: Rows = field(default_factory=lambda: shared_rows(1))
+    """Where they count; as many as there are workers."""
 
 
 class Service:
@@ -70,25 +79,39 @@ class Service:
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self.settings, self.state = settings, State(settings.state)
-        key = self.state.key_encryption()
         with contextlib.ExitStack() as opened:
             database = open_database(settings.database or str(settings.state / "broker.db"))
             opened.callback(database.close)
             self.store = Store(database, settings.clock)
+            key = open_keyring(self.store, settings.keks(settings.state))
             self.shared = shared(self.store, key)
             self.state.show_broker_key(self.shared.sealing)
-            self.audit = AuditLog.open(settings.state / "audit.log", self.state.audit_key(), settings.clock)
+            log = self.state.audit_log(settings.worker)
+            self.audit = AuditLog.open(log, self.state.audit_key(settings.worker), settings.clock)
             opened.callback(self.audit.close)
             self.vault = Vault(self.store, key, settings.clock)
             self.shelf = SessionShelf(self.store, key, settings.clock)
             self._challenges = Challenges(self.shared.challenges, settings.clock, lifetime=settings.lifetime)
-            self.workers, self.metrics = Workers(), Metrics()
+            self.workers, self.metrics = Workers(), Metrics(settings.rows, settings.worker)
+            self._log = Durable(self.audit.write_out, at_once=self.audit.write_out_at_once)
+            self._written = Durable(self.store.write_out, at_once=self.store.write_out_at_once)
             self.application = Application(self._routes(), journal, self.metrics)
+            self.application.budget = BodyBudget(MOST_HELD // len(settings.rows))
             opened.pop_all()
+
+    def checkpoint(self, worker: int) -> Checkpoint:
+        """Of a worker's audit log: this one's, or another's, from its files. UnknownSecret if there is none."""
+        if worker == self.settings.worker:
+            return self.audit.checkpoint()
+        if worker >= len(self.settings.rows):
+            raise UnknownSecret("there is no such worker")
+        return last_checkpoint(self.state.audit_log(worker), self.state.audit_key(worker).spki)
 
     def close(self) -> None:
         """Finish what is being done, then close everything."""
         self.workers.close()
+        self._log.close()
+        self._written.close()
         self.audit.close()
         self.store.close()
 
@@ -96,10 +119,10 @@ class Service:
         wanted = self.settings
         appraiser = wanted.appraiser(self.shared.signing) if wanted.verifier else None
         document = openapi(verifier=wanted.verifier, broker=wanted.broker, kbs=appraiser is not None)
-        routes = common_routes(self.store, self.workers, self.metrics, document)
-        routes += KbsApi(
+        routes = KbsApi(
             challenges=self._challenges, store=self.store, workers=self.workers, secure_cookie=wanted.secure_cookie,
             appraiser=appraiser, broker=self._broker() if wanted.broker else None,
+            audit=self.audit, log=self._log, database=self._written,
         ).routes()  # fmt: skip
         if appraiser is not None:
             routes += VeraisonApi(
@@ -110,9 +133,11 @@ class Service:
                 token_sha256=self.shared.administrator, challenges=self._challenges, store=self.store,
                 certificate=wanted.certificate,
             )  # fmt: skip
-            routes += AdminApi(vault=self.vault, audit=self.audit, workers=self.workers, callers=callers).routes()
+            routes += AdminApi(
+                vault=self.vault, audit=self.audit, checkpoint_of=self.checkpoint, workers=self.workers, callers=callers
+            ).routes()
             routes += SessionApi(shelf=self.shelf, audit=self.audit, workers=self.workers, callers=callers).routes()
-        return routes
+        return routes + common_routes(self.store, self.workers, self.metrics, document)
 
     def _broker(self) -> Broker:
         """It believes the verifier beside it, and those that it was told of."""

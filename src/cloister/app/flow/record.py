@@ -15,6 +15,8 @@ ORDER: Final = ("runtime", "program", "carrier", "verifier", "broker")
 """From the inside to the outside; as they are drawn."""
 NAME_MOST: Final = 64
 LINES_MOST: Final = 10_000
+PARTIES_MOST: Final = 16
+"""A drawing has a column for each, in every row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,11 @@ def read_flow(data: bytes) -> tuple[Message, ...]:
     lines = [line for line in data.split(b"\n") if line.strip()]
     if not lines or len(lines) > LINES_MOST:
         raise ParseError(RECORD, "lines", 0, f"are {len(lines)}; a record has 1 to {LINES_MOST}")
-    return tuple(_message(line, f"{RECORD} line {number}") for number, line in enumerate(lines, 1))
+    messages = tuple(_message(line, f"{RECORD} line {number}") for number, line in enumerate(lines, 1))
+    count = len(parties(messages))
+    if count > PARTIES_MOST:
+        raise ParseError(RECORD, "from, to", 0, f"name {count} parties; a record has at most {PARTIES_MOST}")
+    return messages
 
 
 def parties(messages: Iterable[Message]) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from cloister.broker.audit.events import (
     Change,
     Event,
     Evidence,
+    KeyChange,
+    KeyEncryptionChanged,
     LogStarted,
     NotReleased,
     Released,
@@ -26,6 +28,7 @@ from cloister.broker.audit.events import (
     SessionName,
     TornTail,
 )
+from cloister.broker.audit.last import last_checkpoint
 from cloister.broker.audit.log import AuditLog
 from cloister.broker.audit.report import Grade, LogReport
 from cloister.broker.audit.segments import read_entries
@@ -39,6 +42,8 @@ __all__ = [
     "Event",
     "Evidence",
     "Grade",
+    "KeyChange",
+    "KeyEncryptionChanged",
     "LogBusy",
     "LogReport",
     "LogStarted",
@@ -53,6 +58,7 @@ __all__ = [
     "SessionChanged",
     "SessionName",
     "TornTail",
+    "last_checkpoint",
     "parse_checkpoint",
     "read_entries",
     "verify_log",

@@ -33,6 +33,7 @@ LAST: Final = 1 << 53
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 MEMBERS: Final = {"event", "previous", "sequence", "signature", "time"}
 RECORD: Final = "audit entry"
+ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ class Entry:
 
     seal: Seal
     event: Event
+    text: bytes = field(default=b"", repr=False, compare=False)
+    """The event as canonical JSON, if that is known already."""
 
     @property
     def sequence(self) -> int:
@@ -89,12 +92,12 @@ class Entry:
 
     def line(self) -> bytes:
         """The entry as it stands in the log, without the line feed."""
-        return _line(self.seal, canonical(json_of_event(self.event)))
+        return _line(self.seal, self.text or canonical(json_of_event(self.event)))
 
 
 def canonical(value: object) -> bytes:
     """JSON in the one form of RFC 8785: simple, for members here have ASCII names and all numbers are whole."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
+    return ENCODER.encode(value).encode()
 
 
 def sign_entry(event: Event, *, sequence: int, time: datetime, previous: bytes, key: SigningKey) -> Entry:
@@ -102,10 +105,11 @@ def sign_entry(event: Event, *, sequence: int, time: datetime, previous: bytes, 
     if time.tzinfo is None:
         raise ValueError("an entry's time needs a zone: the clock answers a datetime without one")
     time = time.astimezone(UTC)
-    digest = hashlib.sha256(canonical(json_of_event(event))).digest()
+    text = canonical(json_of_event(event))
+    digest = hashlib.sha256(text).digest()
     signature = key.sign(_signed(sequence, time, previous, digest))
     seal = Seal(sequence=sequence, time=time, previous=previous, event_sha256=digest, signature=signature)
-    return Entry(seal=seal, event=event)
+    return Entry(seal=seal, event=event, text=text)
 
 
 def parse_entry(line: bytes, where: str = RECORD) -> Entry:
@@ -164,15 +168,17 @@ def _time(text: str, where: str) -> datetime:
 
 def _line(seal: Seal, event: bytes) -> bytes:
     """The event's JSON is put in as it is: its name comes first in the order of names."""
-    others = canonical({
-        "previous": seal.previous.hex(), "sequence": seal.sequence, "signature": seal.signature.hex(),
-        "time": text_of_time(seal.time),
-    })  # fmt: skip
-    return b'{"event":' + event + b"," + others[1:]
+    others = (
+        f'"previous":"{seal.previous.hex()}","sequence":{seal.sequence},"signature":"{seal.signature.hex()}"'
+        f',"time":"{text_of_time(seal.time)}"}}'
+    )
+    return b'{"event":' + event + b"," + others.encode()
 
 
 def _signed(sequence: int, time: datetime, previous: bytes, event_sha256: bytes) -> bytes:
-    header = {
-        "event": event_sha256.hex(), "previous": previous.hex(), "sequence": sequence, "time": text_of_time(time),
-    }  # fmt: skip
-    return TAG + canonical(header)
+    """Written as `canonical` writes it: no value here needs an escape."""
+    header = (
+        f'{{"event":"{event_sha256.hex()}","previous":"{previous.hex()}","sequence":{sequence}'
+        f',"time":"{text_of_time(time)}"}}'
+    )
+    return TAG + header.encode()

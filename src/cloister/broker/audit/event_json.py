@@ -49,10 +49,18 @@ def event_of_json(value: object) -> Event:
 
 
 def _fields(record: Any) -> dict[str, object]:  # noqa: ANN401 - any dataclass
-    return {field.name: _encode(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    kind: type = type(record)
+    return {name: _encode(getattr(record, name)) for name in _names(kind)}
+
+
+@functools.cache
+def _names(record: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(record))
 
 
 def _encode(value: object) -> object:
+    if type(value) is str:  # no member of an enumeration
+        return value
     if isinstance(value, Unchecked):
         return {"unchecked": value.reason}
     if isinstance(value, Enum):

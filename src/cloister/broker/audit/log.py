@@ -4,6 +4,7 @@ Every entry is durable (fdatasync) before `append` returns. Threads that append 
 fdatasync: while one waits for the disk, the others put their entries in line, and the next one writes them all.
 """
 
+import contextlib
 import os
 import secrets
 import threading
@@ -90,6 +91,35 @@ class AuditLog:
             raise UsageError("only the log itself records that it was started or repaired")
         return self._append(events)
 
+    def enter(self, event: Event) -> int:
+        """Put an event in line and do not wait: its number, for `settled`. Raises as `append`.
+
+        Until `settled` answers true, nobody may learn anything of what the event says.
+        """
+        if isinstance(event, LogStarted | TornTail):
+            raise UsageError("only the log itself records that it was started or repaired")
+        return self._enter((event,))[-1].sequence
+
+    def settled(self, number: int) -> bool:
+        """Whether the entry of this number is on the disk. LogUnusable if nobody knows, and nobody will."""
+        with self._turn:
+            if self._durable.sequence < number and self._stopped:
+                raise LogUnusable(self._stopped)
+            return self._durable.sequence >= number
+
+    def write_out(self) -> None:
+        """Return when everything that is in line now is on the disk, or cannot be brought there (`settled` says)."""
+        with contextlib.suppress(LogUnusable):
+            self._settle(self._head.sequence)
+
+    def write_out_at_once(self) -> bool:
+        """The same, but false if another thread is writing: nothing was done then."""
+        with self._turn:
+            if self._writing:
+                return False
+        self.write_out()
+        return True
+
     def checkpoint(self) -> Checkpoint:
         """Of the last entry that is on the disk: give it to whoever watches this broker."""
         with self._turn:
@@ -105,6 +135,7 @@ class AuditLog:
 
     def close(self) -> None:
         """Wait for what is being written, then let another process write this log. May be repeated."""
+        self.write_out()
         with self._turn:
             while self._writing:
                 self._turn.wait()
@@ -121,21 +152,30 @@ class AuditLog:
         self.close()
 
     def _append(self, events: Sequence[Event]) -> tuple[Entry, ...]:
+        entries = self._enter(events)
+        if entries:
+            self._settle(entries[-1].sequence)
+        return entries
+
+    def _enter(self, events: Sequence[Event]) -> tuple[Entry, ...]:
         with self._turn:
             self._check_usable()
             entries = self._sign(events)
-            if not entries:
-                return ()
-            self._waiting += _lines(entries)
-            self._head = entries[-1]
-            while self._durable.sequence < entries[-1].sequence:
+            if entries:
+                self._waiting += _lines(entries)
+                self._head = entries[-1]
+        return entries
+
+    def _settle(self, number: int) -> None:
+        """Return when that entry is on the disk; whoever comes first writes for all."""
+        with self._turn:
+            while self._durable.sequence < number:
                 if self._stopped:
                     raise LogUnusable(self._stopped)
                 if self._writing:
                     self._turn.wait()
                 else:
                     self._write()
-        return entries
 
     def _check_usable(self) -> None:
         if self._stopped:
