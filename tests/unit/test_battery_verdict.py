@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +97,14 @@ def test_every_attack_can_be_told_apart_and_looked_up() -> None:
     assert attacks_named([]) == tuple(ATTACKS.values())
     with pytest.raises(UsageError, match="shouting"):
         attacks_named(["shouting"])
+
+
+def test_the_security_page_names_attacks_that_exist_and_every_declared_one() -> None:
+    page = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+    named = set(re.findall(r"`attack:([\w-]+)`", page)) - {"NAME"}
+    assert named <= set(ATTACKS)
+    assert len(named) > 40
+    assert {name for name, one in ATTACKS.items() if one.declared} <= named
 
 
 def arena(tmp_path: object, *, enclaved: bool) -> Arena:
