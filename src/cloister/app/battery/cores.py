@@ -101,13 +101,13 @@ def gcore(arena: Arena) -> Attempt:
 
 
 def piped(arena: Arena) -> Attempt:
-    """A core_pattern that hands cores to tee(1), which writes them to the target's directory."""
+    """A core_pattern that hands cores to dd(1), which writes them, to a bound, to the target's directory."""
     if not arena.setting.may_change_machine:
         raise NotTried(
             "it changes core_pattern of the whole machine: --unsafe-change-machine allows that, and undoes it"
         )
-    tee = program("tee")
-    with arena.target() as target, pattern(f"|{tee} {target.directory}/core.piped"):
+    tool = program("dd")
+    with arena.target() as target, pattern(f"|{tool} iflag=fullblock bs=1M count=99 of={target.directory}/core.%p"):
         open_limits(target)
         die(target, signal.SIGSEGV)
         wait_for(lambda: cores_in(target.directory), 1.0)

@@ -211,9 +211,10 @@ def letters(trace: Path) -> bytes:
 
 
 def last_line(said: str) -> str:
-    """The last line that a tool wrote."""
+    """The last line that a tool wrote, or the one with the kernel's refusal."""
     lines = said.strip().splitlines()
-    return lines[-1].split(": ", 1)[-1] if lines else "it saw nothing"
+    refused = [line for line in lines if "not permitted" in line]
+    return (refused or lines)[-1].split(": ", 1)[-1] if lines else "it saw nothing"
 
 
 def against_guards(act: Callable[[list[int]], None]) -> Callable[[Arena], Attempt]:
