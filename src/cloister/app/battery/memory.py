@@ -20,6 +20,7 @@ __all__ = [
     "links",
     "maps_of",
     "mem_read",
+    "mem_write",
     "own_libc",
     "readable",
     "start_of",

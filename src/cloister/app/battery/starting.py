@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
-from cloister.app.battery.memory import arena_directory
+from cloister.app.battery.memory import arena_directory, maps_of, mem_read, mem_write
 from cloister.app.battery.procfs import shown
 from cloister.app.battery.target import VICTIM, Arena, Start, Target, wait_for
 from cloister.app.battery.tracing import program
@@ -25,6 +25,7 @@ BUILD_SECONDS = 60.0
 RUN_SECONDS = 5.0
 RACE_SECONDS = 2.0
 ATTEMPTS = 30
+TEXT_ATTEMPTS = 10
 MOMENT = 0.0003
 MARK, RAN = "slipped-in", "ran without it"
 WALL = 0x40000000  # __WALL, waitpid(2)
@@ -184,6 +185,33 @@ def runs_on(target: Target) -> bool:
     return False
 
 
+def race_text(arena: Arena) -> Attempt:
+    """Write into code from the first moment; it counts if a write was taken and the program then runs."""
+    taken = 0
+    for _ in range(TEXT_ATTEMPTS):
+        secret = Secret.fresh("battery").value
+        with arena.started(VICTIM, secret) as target:
+            target.tell(secret.decode())
+            won = wait_for(lambda target=target: writes_text(target) or target.is_ready(), RACE_SECONDS, 0.0)  # type: ignore[misc]
+            if not won or (target.is_ready() and not writes_text(target)):
+                continue
+            taken += 1
+            if wait_for(target.is_ready, RACE_SECONDS):
+                return succeeded("code was written before it was sealed")
+    return failed(f"{TEXT_ATTEMPTS} starts, {taken} writes taken, after which nothing ran")
+
+
+def writes_text(target: Target) -> bool:
+    """Write the first word of each mapping of code once more; whether a write was taken."""
+    for mapping in maps_of(target.pid):
+        if "x" in mapping.permissions and not mapping.path.startswith("["):
+            with contextlib.suppress(OSError, OverflowError):
+                word = mem_read(target.pid, mapping.start, 8)
+                if mem_write(target.pid, mapping.start, word) > 0:
+                    return True
+    return False
+
+
 def race_fork(arena: Arena) -> Attempt:
     """Seize children as they come."""
     with arena.target(built_in=True) as target:
@@ -236,5 +264,12 @@ STARTING = (
     ),
     Attack(name="interpreter", what="replace the loader's file", source="elf(5), PT_INTERP", run=interpreter),
     Attack(name="race-start", what="seize it before the guard does", source="ptrace(2)", run=race_start),
+    Attack(
+        name="race-text",
+        what="write into code before it is sealed",
+        source="proc_pid_mem(5)",
+        run=race_text,
+        declared="text before it is sealed",
+    ),
     Attack(name="race-fork", what="seize children before the guard does", source="ptrace(2)", run=race_fork),
 )

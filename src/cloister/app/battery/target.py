@@ -244,17 +244,23 @@ def settle(target: Target, *, ours: bool, seconds: float) -> None:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill the program, its children and its guards, and wait until they are gone."""
-    members = [member.pid for member in family(process.pid)] if process.returncode is None else []
-    for pid in dict.fromkeys([*members, process.pid]):
-        if process.returncode is None or pid != process.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    members = [member.pid for member in family(process.pid)] if is_own_child(process.pid) else []
+    for pid in members:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=END_SECONDS)
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
     wait_for(lambda: not any(still_there(pid) for pid in members), 1.0)
+
+
+def is_own_child(pid: int) -> bool:
+    """Whether the number still means what was started: it may have ended under a tracer's waitpid(2)."""
+    with contextlib.suppress(OSError, KeyError):
+        return read_status(pid).parent == os.getpid()
+    return False
 
 
 def still_there(pid: int) -> bool:
