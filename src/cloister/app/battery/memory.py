@@ -116,17 +116,22 @@ def writing(write: Write, choose: Callable[[int, Mapping], bool], what: str) -> 
 
     def run(arena: Arena) -> Attempt:
         with arena.target() as target:
-            tried = taken = 0
+            tried = taken = spared = 0
             for pid in target.family():
                 for mapping in maps_of(pid):
-                    if mapping.path not in NO_WRITES and choose(pid, mapping) and not harmless(pid, mapping, arena):
+                    if mapping.path in NO_WRITES or not choose(pid, mapping):
+                        continue
+                    if harmless(pid, mapping, arena):
+                        spared += 1
+                    else:
                         tried += 1
                         taken += was_written(pid, mapping, write)
             if taken:
                 return succeeded(f"written into {taken} of {tried} mappings of {what}")
             if not tried:
                 return failed(f"there is no {what} to write to but sealed copies, which another attack tries")
-            return failed(f"{tried} mappings of {what}: every write was refused")
+            left_out = f"; {spared} left out, whose content it does not believe" if spared else ""
+            return failed(f"{tried} mappings of {what}: every write was refused{left_out}")
 
     return run
 
