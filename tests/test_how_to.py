@@ -40,6 +40,7 @@ COMPILERS = pytest.mark.needs_program("cc", "aarch64-linux-gnu-gcc", "riscv64-li
 PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "attest-an-emulated-program": (pytest.mark.needs_program("cc"),),
     "attack-a-machine": (COMPILERS, pytest.mark.needs_program("jq")),
+    "attack-your-own-program": (*ROOT_RUNTIME, PYTHON, pytest.mark.needs_program("gdb")),
     "attestation-results": (),
     "attested-tls": (pytest.mark.needs_program("cc"),),
     "be-the-administrator": (pytest.mark.needs_runtime, pytest.mark.needs_program("cc")),

@@ -121,7 +121,7 @@ def test_what_cannot_be_tried_is_said(keys: str, tmp_path: Path) -> None:
         (["--tee", "sexy"], "no emulated machine is called 'sexy'"),
         (["--tee", "sev", "shouting"], "no attack is called 'shouting'"),
         (["--tee", "native", "--html", "/nonexistent/page.html", "host-read"], "cannot write"),
-        ([], "required"),
+        (["--tee", "sev", "--only", "gdb"], "for the software enclave"),
         (["--tee", "sev", "--matrix"], "not allowed with"),
     ],
 )

@@ -1,0 +1,83 @@
+"""A battery's findings as a table for people, and as JSON."""
+
+from collections.abc import Sequence
+
+from cloister.app.battery.verdict import Finding, Outcome, exit_code, readers
+
+__all__ = ["as_json", "as_text"]
+
+SUMMARY = (
+    (Outcome.LEAKED, "leaked, and is not declared in LIMITATIONS.md: a bug, or a program that gives its secret away"),
+    (Outcome.DECLARED, "leaked, as LIMITATIONS.md declares"),
+    (Outcome.NOT_SEEN, "declared in LIMITATIONS.md, and did not work this time: do not rely on that"),
+    (Outcome.STOPPED, "stopped"),
+    (Outcome.INCONCLUSIVE, "inconclusive: it did not work natively either, or broke"),
+    (Outcome.NOT_TRIED, "not tried"),
+)
+
+
+def as_text(findings: Sequence[Finding], user: str) -> str:
+    """The table, the counts, and who can still read."""
+    rows = [("attack", "native", "enclaved", "")]
+    rows += [(one.attack.name, native_word(one), str(one.outcome), remark(one)) for one in findings]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])).rstrip()
+        for row in rows
+    ]
+    counts = [(sum(one.outcome is outcome for one in findings), text) for outcome, text in SUMMARY]
+    lines += ["", *(f"{number:3} {text}" for number, text in counts if number)]
+    lines += ["", "who can still read this, as observed now:"]
+    for row in readers(findings, user):
+        lines += [f"  {row.adversary.who}", f"    native:   {row.native}", f"    enclaved: {row.enclaved}"]
+    return "\n".join(lines) + "\n"
+
+
+def native_word(finding: Finding) -> str:
+    """The cell of the native arm."""
+    if finding.native.broken:
+        return "broke"
+    return {True: "worked", False: "failed", None: "-"}[finding.native.worked]
+
+
+def remark(finding: Finding) -> str:
+    """Why, of what decided."""
+    if finding.outcome is Outcome.INCONCLUSIVE and not finding.native.worked:
+        return finding.native.detail
+    declared = (
+        f" ({finding.attack.declared})" if finding.outcome is Outcome.DECLARED and finding.attack.declared else ""
+    )
+    return (finding.enclaved or finding.native).detail + declared
+
+
+def as_json(findings: Sequence[Finding], user: str) -> dict[str, object]:
+    """One document: findings, table of readers, exit code. No secret is in it, nor where one was found."""
+    return {
+        "exit_code": exit_code(findings),
+        "attacks": [
+            {
+                "name": one.attack.name,
+                "what": one.attack.what,
+                "source": one.attack.source,
+                "reader": one.attack.reader,
+                "declared": one.attack.declared,
+                "control": one.attack.control is not None,
+                "native": {"worked": one.native.worked, "detail": one.native.detail},
+                "enclaved": None
+                if one.enclaved is None
+                else {"worked": one.enclaved.worked, "detail": one.enclaved.detail},
+                "outcome": str(one.outcome),
+            }
+            for one in findings
+        ],
+        "readers": [
+            {
+                "key": row.adversary.key,
+                "who": row.adversary.who,
+                "declared": {"native": row.adversary.reads[0], "software enclave": row.adversary.reads[1]},
+                "native": row.native,
+                "enclaved": row.enclaved,
+            }
+            for row in readers(findings, user)
+        ],
+    }

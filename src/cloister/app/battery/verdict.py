@@ -1,0 +1,113 @@
+"""From what was seen in both arms to a verdict, an exit code, and who can still read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from cloister.adversaries import ADVERSARIES, Adversary
+from cloister.app.battery.attack import Attack, Attempt
+
+__all__ = ["DECLARED_READERS", "Finding", "Outcome", "Row", "exit_code", "judge", "readers"]
+
+LEAKED_CODE, INCONCLUSIVE_CODE = 10, 16
+DECLARED_READERS: Final = frozenset({"kernel", "physical"})
+"""Rows of the table of readers against which the software enclave claims nothing."""
+
+
+class Outcome(StrEnum):
+    """What is to be said of an attack."""
+
+    STOPPED = "stopped"
+    LEAKED = "leaked"
+    DECLARED = "leaked (declared)"
+    NOT_SEEN = "not seen (declared)"
+    INCONCLUSIVE = "inconclusive"
+    NOT_TRIED = "not tried"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """An attack with what came of it. `enclaved` is None where the native arm already decided."""
+
+    attack: Attack
+    native: Attempt
+    enclaved: Attempt | None
+    outcome: Outcome
+
+
+def judge(attack: Attack, native: Attempt, enclaved: Attempt | None) -> Finding:
+    """A verdict. Without a success natively nothing is said of the enclave, unless the secret got out there."""
+    return Finding(attack=attack, native=native, enclaved=enclaved, outcome=outcome_of(attack, native, enclaved))
+
+
+def outcome_of(attack: Attack, native: Attempt, enclaved: Attempt | None) -> Outcome:
+    """The order matters: a leak counts whatever else happened."""
+    if enclaved is not None and enclaved.worked:
+        return Outcome.DECLARED if is_declared(attack) else Outcome.LEAKED
+    if native.broken or (enclaved is not None and enclaved.broken):
+        return Outcome.INCONCLUSIVE
+    if native.worked is None:
+        return Outcome.NOT_TRIED
+    if not native.worked:
+        return Outcome.INCONCLUSIVE
+    if enclaved is None or enclaved.worked is None:
+        return Outcome.NOT_TRIED
+    return Outcome.NOT_SEEN if is_declared(attack) else Outcome.STOPPED
+
+
+def is_declared(attack: Attack) -> bool:
+    """Whether LIMITATIONS.md says that this works."""
+    return bool(attack.declared) or attack.reader in DECLARED_READERS
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """10: something leaked that is not declared. 16: nothing did, and something could not be decided. 0."""
+    outcomes = {finding.outcome for finding in findings}
+    if Outcome.LEAKED in outcomes:
+        return LEAKED_CODE
+    if Outcome.INCONCLUSIVE in outcomes or not outcomes & {Outcome.STOPPED, Outcome.DECLARED, Outcome.NOT_SEEN}:
+        return INCONCLUSIVE_CODE
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A row of the table of readers: what is declared of native and enclaved, and what was observed."""
+
+    adversary: Adversary
+    native: str
+    enclaved: str
+
+
+def readers(findings: Sequence[Finding], user: str = "root") -> tuple[Row, ...]:
+    """The table, computed. `user`: the row that attacks of `root` belong to, when the battery did not run as root."""
+    return tuple(
+        Row(adversary=adversary, native=native_cell(mine), enclaved=enclaved_cell(mine))
+        for adversary in ADVERSARIES
+        for mine in [[one for one in findings if row_of(one, user) == adversary.key]]
+    )
+
+
+def row_of(finding: Finding, user: str) -> str:
+    """The key of the row."""
+    return user if finding.attack.reader == "root" else finding.attack.reader
+
+
+def native_cell(findings: Sequence[Finding]) -> str:
+    """Whether anything worked natively."""
+    worked = sum(bool(finding.native.worked) for finding in findings)
+    return f"reads ({worked} attacks)" if worked else "not tried"
+
+
+def enclaved_cell(findings: Sequence[Finding]) -> str:
+    """What leaked, by name; else how much was stopped."""
+    leaked = [one.attack.name for one in findings if one.outcome is Outcome.LEAKED]
+    declared = [one.attack.name for one in findings if one.outcome is Outcome.DECLARED]
+    stopped = sum(one.outcome is Outcome.STOPPED for one in findings)
+    parts = [f"READS: {', '.join(leaked)}"] if leaked else []
+    parts += [f"{stopped} stopped"] if stopped else []
+    unseen = [one.attack.name for one in findings if one.outcome is Outcome.NOT_SEEN]
+    parts += [f"declared, not seen now: {', '.join(unseen)}"] if unseen else []
+    parts += [f"reads, as declared: {', '.join(declared)}"] if declared else []
+    return "; ".join(parts) or "not tried"
