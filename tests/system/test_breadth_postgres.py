@@ -1,6 +1,7 @@
 """PostgreSQL as its own user: made, loaded, asked, crashed and recovered, natively and in the enclave.
 
-`inside`: root's enclave, in which setpriv becomes the account. `outside`: the account runs a runtime with the file capability.
+`inside`: root's enclave, in which setpriv becomes the account.
+`outside`: the account runs a runtime that has the file capability.
 """
 
 import contextlib
@@ -18,12 +19,13 @@ import psycopg
 import pytest
 from tests.services.postgres import ACCOUNT, as_account, programs
 from tests.system.arms import ENVIRONMENT, command
-from tests.system.process_tree import kill, moments, read_process, tree
+from tests.system.process_tree import kill, moments, tree, wait_until_gone
 
 from cloister.launch.runtime_file import runtime_path
 
 pytestmark = [
-    pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.slow, pytest.mark.needs_program("psql", "setpriv", "setcap"),
+    pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.slow,
+    pytest.mark.needs_program("psql", "setpriv", "setcap"),
 ]  # fmt: skip
 
 HOW = ["native", "inside", "outside"]
@@ -99,11 +101,8 @@ class Cluster:
         members = tree([self.process.pid])
         os.kill(self.postmaster(), number)
         self.process.wait(30)
-        for _ in moments(30):
-            left = [pid for pid in members if (found := read_process(pid)) and not found.is_dead]
-            if not left:
-                return
-        raise AssertionError(f"still there: {[members[pid] for pid in left]}")
+        left = wait_until_gone(list(members), seconds=30)
+        assert not left, f"still there: {[members[pid] for pid in left]}"
 
     def log(self) -> str:
         return (self.directory / "log").read_text()
@@ -116,7 +115,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     try:
         if made.how == "outside":
             shutil.copy(runtime_path(), directory / "runtime")
-            done = subprocess.run(["setcap", "cap_ipc_lock+ep", directory / "runtime"], capture_output=True, check=False)
+            done = subprocess.run(
+                ["setcap", "cap_ipc_lock+ep", directory / "runtime"], capture_output=True, check=False
+            )
             if done.returncode:
                 pytest.skip("file capabilities do not work here")
         directory.chmod(0o755)
@@ -156,7 +157,9 @@ def test_answers_load_crashes_and_recovery(cluster: Cluster) -> None:
     cluster.start()
     assert "automatic recovery in progress" in cluster.log()
     assert cluster.ask("select count(*) from t") == [(20100,)]
-    assert cluster.ask("select sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts") == [(True,)]
+    assert cluster.ask("select sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts") == [
+        (True,)
+    ]
     cluster.stop(signal.SIGINT)
     assert cluster.log().rstrip().endswith("database system is shut down")
     assert "PANIC" not in cluster.log()

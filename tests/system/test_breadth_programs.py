@@ -13,7 +13,13 @@ from tests.system.session import commands_of_a_session
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.slow]
 
 WORK = Path(__file__).parent / "programs" / "breadth"
-COMPILED = {"HOME": "/tmp", "GOCACHE": "/tmp/cloister-go-cache", "GO111MODULE": "off", "GOFLAGS": "", "CGO_ENABLED": "0"}
+COMPILED = {
+    "HOME": "/tmp",
+    "GOCACHE": "/tmp/cloister-go-cache",
+    "GO111MODULE": "off",
+    "GOFLAGS": "",
+    "CGO_ENABLED": "0",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,9 @@ TABLE = (
     Work(name="node", argv=("node", str(WORK / "node_work.js")), needs=("node",), status=7),
     Work(name="perl", argv=("perl", str(WORK / "perl_work.pl")), needs=("perl",)),
     Work(name="ruby", argv=("ruby", "-W0", str(WORK / "ruby_work.rb")), needs=("ruby",)),
-    Work(name="sqlite-writers", argv=("/usr/bin/python3", str(WORK / "sqlite_writers.py")), needs=("/usr/bin/python3",)),
+    Work(
+        name="sqlite-writers", argv=("/usr/bin/python3", str(WORK / "sqlite_writers.py")), needs=("/usr/bin/python3",)
+    ),
     shell("git", "git", "tar"),
     shell("gcc", "gcc", "g++", "make", "ar"),
     shell("files", "rsync", "tar", "flock"),

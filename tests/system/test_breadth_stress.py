@@ -12,15 +12,17 @@ pytestmark = [
 
 QUICK = ("futex", "fork", "mremap", "signal", "pipe")
 FAMILIES = {
-    "memory": ("vm", "malloc", "mmap", "mremap", "mmapfork", "mmapfixed", "mmapaddr", "mmapmany", "mmaphuge", "madvise", "brk",
-               "stack", "memcpy", "mlock", "fault", "shm", "shm-sysv", "memfd", "tlb-shootdown"),
+    "memory": ("vm", "malloc", "mmap", "mremap", "mmapfork", "mmapfixed", "mmapaddr", "mmapmany", "mmaphuge", "madvise",
+               "brk", "stack", "memcpy", "mlock", "fault", "shm", "shm-sysv", "memfd", "tlb-shootdown"),
     "threads": ("pthread", "mutex", "switch", "peterson"),
     "fork": ("fork", "vfork", "clone", "daemon", "wait", "zombie"),
-    "signals": ("signal", "sigq", "sigfd", "sigsegv", "sigfpe", "sigpending", "sigsuspend", "sigchld", "sigio", "sigrt", "sigtrap",
-                "sigabrt", "itimer", "timer", "kill"),
+    "signals": ("signal", "sigq", "sigfd", "sigsegv", "sigfpe", "sigpending", "sigsuspend", "sigchld", "sigio", "sigrt",
+                "sigtrap", "sigabrt", "itimer", "timer", "kill"),
     "futex": ("futex", "sem", "sem-sysv", "mq", "msg"),
-    "pipes": ("pipe", "pipeherd", "vm-splice", "splice", "tee", "sendfile", "eventfd", "epoll", "poll", "sockpair", "aio"),
-    "calls": ("seccomp", "dentry", "rlimit", "nanosleep", "prctl", "procfs", "vdso", "get", "set", "schedpolicy", "sysinfo"),
+    "pipes": ("pipe", "pipeherd", "vm-splice", "splice", "tee", "sendfile", "eventfd", "epoll", "poll",
+              "sockpair", "aio"),
+    "calls": ("seccomp", "dentry", "rlimit", "nanosleep", "prctl", "procfs", "vdso", "get", "set", "schedpolicy",
+              "sysinfo"),
 }  # fmt: skip
 LONG = [stressor for family in FAMILIES.values() for stressor in dict.fromkeys(family)]
 REFUSED = {
@@ -52,7 +54,9 @@ def test_a_second_of(stressor: str, tmp_path: Path) -> None:
     compare(stressor, 1, tmp_path)
 
 
-@pytest.mark.parametrize("stressor", [pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=REFUSED[name])) for name in REFUSED])
+@pytest.mark.parametrize(
+    "stressor", [pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=REFUSED[name])) for name in REFUSED]
+)
 def test_what_the_enclave_refuses(stressor: str, tmp_path: Path) -> None:
     compare(stressor, 1, tmp_path)
 

@@ -34,7 +34,11 @@ def main() -> None:
     for one in [*processes, *threads]:
         one.join()
     connection = sqlite3.connect("file.db")
-    for question in ("select count(*), sum(key), round(sum(value), 6) from t", "select n from s", "pragma integrity_check"):
+    for question in (
+        "select count(*), sum(key), round(sum(value), 6) from t",
+        "select n from s",
+        "pragma integrity_check",
+    ):
         print(connection.execute(question).fetchall())  # noqa: T201
 
 
