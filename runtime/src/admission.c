@@ -46,7 +46,11 @@ static bool asks_to_write(u64 flags) {
 static long open_expected(const char *path, u64 flags, const u8 *expected) {
     u8 digest[SHA256_SIZE];
     long fd = measured_copy(path, flags, digest);
-    if (failed(fd) || memcmp(digest, expected, SHA256_SIZE) == 0) return fd;
+    if (failed(fd)) return fd;
+    if (memcmp(digest, expected, SHA256_SIZE) == 0) {
+        measured_accept((int)fd);
+        return fd;
+    }
     SYS1(__NR_close, fd);
     return refuse_changed(path);
 }
@@ -72,7 +76,11 @@ long admission_open_program(const char *path) {
     long error = program_may_execute(path);
     if (failed(error)) return error;
     const u8 *listed = manifest_find(name);
-    if (!listed) return measured_copy(name, CLOSE_ON_EXEC, state.root_digest);
+    if (!listed) {
+        long fd = measured_copy(name, CLOSE_ON_EXEC, state.root_digest);
+        if (!failed(fd)) measured_accept((int)fd);
+        return fd;
+    }
     memcpy(state.root_digest, listed, SHA256_SIZE);
     return open_expected(name, CLOSE_ON_EXEC, listed);
 }
@@ -108,6 +116,7 @@ long admission_adopt(int fd) {
     if (measured_is_copy(fd)) return fd;
     bool known = !failed(measured_adopt(fd, digest)) &&
                  (manifest_has_digest(digest) || memcmp(digest, state.root_digest, SHA256_SIZE) == 0);
+    if (known) measured_accept(fd);
     return known ? fd : -EACCES;
 }
 

@@ -59,11 +59,67 @@ void block_take(struct reader reader, struct program_stack *stack) {
     if (!take_files(&reader, &state.files)) damaged();
 }
 
+static bool has_path(const struct region *files, const char *path, u32 size) {
+    struct reader reader = region_read(files);
+    for (u32 count = files->size ? read_u32(&reader) : 0; count; count--) {
+        u32 length, content;
+        const char *found = read_text(&reader, &length);
+        (void)read_text(&reader, &content);
+        if (found && length == size && memcmp(found, path, size) == 0) return true;
+    }
+    return false;
+}
+
+/* Files of before that are not among the renewed ones, each as its path with a NUL behind it and no content: so that the host's file
+ * of that name is not taken for it. Returns their size; `to` is NULL if only that is wanted. */
+static u64 write_gone(const struct region *renewed, const struct region *before, u8 *to, u32 *gone) {
+    struct reader reader = region_read(before);
+    u64 size = 0;
+    *gone = 0;
+    for (u32 left = before->size ? read_u32(&reader) : 0; left; left--) {
+        u32 length, content;
+        const char *path = read_text(&reader, &length);
+        (void)read_text(&reader, &content);
+        if (!path || !length) continue;
+        u32 plain = path[length - 1] ? length : length - 1, marked = plain + 1;
+        if (has_path(renewed, path, plain)) continue;
+        if (to) {
+            memcpy(to + size, &marked, sizeof marked);
+            memcpy(to + size + sizeof marked, path, plain); /* the region is zeros: NUL and length 0 stand there */
+        }
+        size += sizeof marked + marked + sizeof content;
+        ++*gone;
+    }
+    return size;
+}
+
+static long keep_gone(struct region *renewed, const struct region *before) {
+    u32 gone, count = 0;
+    u64 more = write_gone(renewed, before, NULL, &gone), own = max_u64(renewed->size, sizeof count);
+    struct region all = {0};
+    if (!gone) return 0;
+    long error = region_create(&all, own + more);
+    if (failed(error)) return error;
+    u8 *to = ptr_of(all.at);
+    if (renewed->size) memcpy(to, ptr_of(renewed->at), own);
+    (void)write_gone(renewed, before, to + own, &gone);
+    memcpy(&count, to, sizeof count);
+    count += gone;
+    memcpy(to, &count, sizeof count);
+    region_drop(renewed);
+    *renewed = all;
+    return 0;
+}
+
 bool block_renew_files(struct reader reader) {
     struct region renewed = {0};
     u32 arguments = read_count(&reader), variables = read_count(&reader), size;
     if (!skip_words(&reader, arguments) || !skip_words(&reader, variables) || !read_text(&reader, &size)) return false;
     if (!take_files(&reader, &renewed)) return false;
+    if (failed(keep_gone(&renewed, &state.files))) {
+        region_drop(&renewed);
+        return false;
+    }
     region_drop(&state.files);
     state.files = renewed;
     return true;

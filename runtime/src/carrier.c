@@ -2,7 +2,8 @@
 
 #include "state.h"
 
-enum { UNIX_FAMILY = 1, STREAM = 1, NO_SIGNAL = 0x4000 /* MSG_NOSIGNAL */, SOCKET_LEVEL = 1, RECEIVE_TIME = 20, SEND_TIME = 21 };
+enum { UNIX_FAMILY = 1, STREAM = 1, NO_SIGNAL = 0x4000 /* MSG_NOSIGNAL */ };
+enum { SOCKET_LEVEL = 1, RECEIVE_TIMEOUT = 20, SEND_TIMEOUT = 21 }; /* SOL_SOCKET, SO_RCVTIMEO, SO_SNDTIMEO */
 
 struct unix_address {
     u16 family;
@@ -13,13 +14,21 @@ struct header {
     u32 kind, size;
 };
 
-long talk_open(struct talk *talk) {
+/* connect(2) keeps the timeout of sending. */
+static void limit_waits(long fd, u64 seconds) {
+    const u64 interval[2] = {seconds, 0};
+    SYS5(__NR_setsockopt, fd, SOCKET_LEVEL, RECEIVE_TIMEOUT, interval, sizeof interval);
+    SYS5(__NR_setsockopt, fd, SOCKET_LEVEL, SEND_TIMEOUT, interval, sizeof interval);
+}
+
+long talk_open(struct talk *talk, u64 seconds) {
     struct unix_address address = {.family = UNIX_FAMILY};
     *talk = (struct talk){.fd = -1};
     if (strlen(state.attester) >= sizeof address.path) return -ENAMETOOLONG;
     copy_bounded(address.path, sizeof address.path, state.attester);
     long fd = SYS3(__NR_socket, UNIX_FAMILY, STREAM | CLOSE_ON_EXEC, 0);
     if (failed(fd)) return fd;
+    limit_waits(fd, seconds);
     long error = SYS3(__NR_connect, fd, &address, sizeof address);
     if (failed(error)) {
         SYS1(__NR_close, fd);
@@ -27,12 +36,6 @@ long talk_open(struct talk *talk) {
     }
     talk->fd = (int)fd;
     return 0;
-}
-
-void talk_limit(const struct talk *talk, u64 seconds) {
-    const u64 time[2] = {seconds, 0};
-    SYS5(__NR_setsockopt, talk->fd, SOCKET_LEVEL, RECEIVE_TIME, time, sizeof time);
-    SYS5(__NR_setsockopt, talk->fd, SOCKET_LEVEL, SEND_TIME, time, sizeof time);
 }
 
 static long send_all(int fd, const void *bytes, u64 size) {

@@ -9,8 +9,8 @@ struct talk {
     struct region answer; /* the bytes of the frame received last */
 };
 
-NODISCARD long talk_open(struct talk *talk); /* connects to state.attester; 0 or -errno */
-void talk_limit(const struct talk *talk, u64 seconds); /* for each wait from now on: then -EAGAIN */
+/* Connects to state.attester; 0 or -errno. Afterwards a call that waits so many seconds in vain is -EAGAIN; 0: it waits. */
+NODISCARD long talk_open(struct talk *talk, u64 seconds);
 NODISCARD long talk_send(const struct talk *talk, u32 kind, const void *bytes, u32 size);
 /* 0 if the next frame is of that kind; -EACCES if it is REFUSED, whose bytes `answer` then holds; -EPROTO, -EIO. */
 NODISCARD long talk_receive(struct talk *talk, u32 kind);

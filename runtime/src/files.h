@@ -24,6 +24,8 @@ NODISCARD long files_path_call(struct call *call);
 NODISCARD bool files_have(struct call *call, int directory, const char *path);
 /* Calls about descriptors (read, pread64, readv, dup2, ...): *replayed if the kernel is to answer. */
 void files_descriptor_call(struct call *call, long *result, bool *replayed);
+/* Calls that may bring descriptors of other processes; the kernel answers them. */
+void files_receive(struct call *call);
 /* For mmap, with the lock held: whether fd is a placeholder (0), NOT_INJECTED, or -errno: one whose content cannot be given. */
 NODISCARD long files_mappable(int fd);
 /* Fills [at, at + length) with its content from `offset`. */

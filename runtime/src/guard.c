@@ -5,7 +5,7 @@
  *     .         clone ----->                  middle ends at once, so the guards are nobody's children here
  *     allow guard 1 to trace, say "go" -->
  *     .                  own memory, clone -->
- *     .                  seize guard 2 <----> seize guard 1
+ *     .                  attach to 2 <------> attach to 1
  *     .                  seize program
  *     <----------------- "held"
  *     runs                answers stops, until no traced process is left
@@ -34,7 +34,8 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 
 enum {
     STACK_SIZE = 32 << 10,
-    CHILD_SIGNAL = 17,
+    CHILD_SIGNAL = 17, NO_SIGNAL = 0x4000 /* MSG_NOSIGNAL */,
+    STOP_SIGNAL = 19, STOP_PATIENCE = 10000, /* waits of some 70 microseconds */
     TRACE_FAMILY = PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC |
                    PTRACE_O_TRACESECCOMP,
 };
@@ -51,7 +52,8 @@ struct guard {
     u64 kernel_stack;
 };
 
-static void say(int channel, u32 word) { SYS3(__NR_write, channel, &word, sizeof word); }
+/* Without SIGPIPE: that the other side is gone is noticed when it is heard. */
+static void say(int channel, u32 word) { SYS6(__NR_sendto, channel, &word, sizeof word, NO_SIGNAL, 0, 0); }
 
 static u32 hear(int channel) {
     u32 word = 0;
@@ -68,6 +70,27 @@ static void allow_tracer(long pid) { SYS2(__NR_prctl, PR_SET_PTRACER, pid); }
 
 static bool seize(long pid, u64 options) { return !failed(SYS4(__NR_ptrace, PTRACE_SEIZE, pid, 0, options)); }
 
+static void go_on(long tid, long request, u64 signal) { SYS4(__NR_ptrace, request, tid, 0, signal); }
+
+static bool has_stopped(int status) { return (status & 0xff) == 0x7f; }
+
+/* How the guards hold each other. Not by PTRACE_SEIZE: then SIGCONT, which whoever ends a group of processes sends to them all,
+ * stops its tracee, and two guards that are stopped wait for each other for ever. Here it does nothing, for it is blocked. The
+ * stop that attaching makes is lost if a SIGCONT comes at the same moment, and asked for again. */
+static bool attach(long pid) {
+    const u64 moment[2] = {0, 20000};
+    int status = 0;
+    long stopped = SYS4(__NR_ptrace, PTRACE_ATTACH, pid, 0, 0);
+    for (u32 waited = 1; !failed(stopped) && (stopped = SYS4(__NR_wait4, pid, &status, __WALL | WNOHANG, 0)) == 0; waited++) {
+        if (waited % STOP_PATIENCE == 0) SYS2(__NR_kill, pid, STOP_SIGNAL);
+        SYS2(__NR_nanosleep, moment, 0);
+    }
+    if (failed(stopped) || !has_stopped(status)) return false;
+    bool kept = !failed(SYS4(__NR_ptrace, PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL));
+    go_on(pid, PTRACE_CONT, 0);
+    return kept;
+}
+
 /* Nothing else stays open: a pipe must see its end when the program closes it, and a channel when the other side dies. */
 static void close_all_but(int channel) {
     if (channel) SYS3(__NR_close_range, 0, channel - 1, 0);
@@ -81,8 +104,6 @@ static void leave_the_world(const struct guard *guard) {
     SYS2(__NR_prctl, PR_SET_NAME, CLOISTER_COMM_GUARD);
     process_drop_stack(guard->kernel_stack);
 }
-
-static void go_on(long tid, long request, u64 signal) { SYS4(__NR_ptrace, request, tid, 0, signal); }
 
 /* A guard that root stops goes on: the stop signal is not delivered. */
 static void answer_guard_stop(long tid) { go_on(tid, PTRACE_CONT, 0); }
@@ -116,8 +137,6 @@ static void answer_stop(long tid, int status) {
     go_on(tid, PTRACE_CONT, 0);
 }
 
-static bool has_stopped(int status) { return (status & 0xff) == 0x7f; }
-
 static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
     guard_table_announced((u32)guard->program);
     while (guard_table_live()) {
@@ -138,7 +157,7 @@ static void second_main(void *arg) {
     process_own_runtime_state();
     wipe(state.handoff_key, sizeof state.handoff_key); /* guard 1 gives it */
     close_all_but(guard.channel);
-    bool held = hear(guard.channel) == HELD && seize(guard.first, PTRACE_O_EXITKILL);
+    bool held = hear(guard.channel) == HELD && attach(guard.first);
     say(guard.channel, held ? HELD : GUARD_IS_TRACED);
     if (hear(guard.channel) != HELD) end();
     process_forbid_core_dumps();
@@ -164,7 +183,7 @@ static bool start_second(struct guard *guard) {
     allow_tracer(guard->second);
     SYS1(__NR_close, pair[1]);
     say(pair[0], HELD);
-    bool held = hear(pair[0]) == HELD && seize(guard->second, PTRACE_O_EXITKILL);
+    bool held = hear(pair[0]) == HELD && attach(guard->second);
     if (held) say(pair[0], HELD);
     SYS1(__NR_close, pair[0]);
     return held;

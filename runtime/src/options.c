@@ -46,6 +46,10 @@ void options_parse(const struct kernel_stack *stack, struct options *out) {
     while (i < count && !same_string(word[i], "--")) parse_one(word[i++], out);
     if (state.unsafe_no_guard && (state.attester[0] || out->manifest_fd >= 0))
         usage("--unsafe-no-guard excludes --attester and --manifest-fd: nothing would keep executed programs to the manifest");
+    if (out->handoff_fd >= 0 && (state.attester[0] || out->manifest_fd >= 0 || out->start_fd >= 0))
+        usage("--handoff-fd excludes --attester, --manifest-fd and --start-fd: the block says all that they would");
+    if (state.learn[0] && (state.attester[0] || out->manifest_fd >= 0))
+        usage("--learn excludes --attester and --manifest-fd: it lets in what a manifest keeps out");
     if (i + 2 >= count) usage("usage: cloister-enclave [OPTIONS] -- PROGRAM_PATH ARGV0 [ARGS...]");
     out->program = word[i + 1];
     out->arguments = (struct words){.count = count - i - 2, .word = word + i + 2};

@@ -48,7 +48,7 @@ static void require_talk(long error, const char *what) {
 
 void provision_begin(void) {
     const struct hello hello = {CLOISTER_ABI_VERSION, state.unsafe_no_guard ? 0 : CLOISTER_HELLO_GUARDED};
-    require_talk(talk_open(&talk), "the carrier, which speaks to the broker, does not listen");
+    require_talk(talk_open(&talk, 0), "the carrier, which speaks to the broker, does not listen");
     require_talk(talk_send(&talk, CLOISTER_FRAME_HELLO, &hello, sizeof hello), "the carrier is gone");
     require_talk(talk_receive(&talk, CLOISTER_FRAME_MANIFEST), "the carrier sent no manifest");
     state.manifest = talk.answer;
@@ -177,9 +177,8 @@ long provision_refresh(void) {
     struct statement statement;
     struct talk again;
     struct reader plain;
-    long error = talk_open(&again);
+    long error = talk_open(&again, REFRESH_SECONDS); /* the program's other threads wait for the lock meanwhile */
     if (failed(error)) return -EAGAIN;
-    talk_limit(&again, REFRESH_SECONDS); /* the program's other threads wait for the lock meanwhile */
     error = make_statement(&statement, private_key);
     if (!failed(error)) error = talk_send(&again, CLOISTER_FRAME_REFRESH, &statement, sizeof statement);
     if (!failed(error)) error = receive_sealed(&again, private_key, statement.key, &plain);

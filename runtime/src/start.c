@@ -13,6 +13,7 @@
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
+#include <linux/sched.h>
 
 #include "admission.h"
 #include "call.h"
@@ -135,6 +136,15 @@ static int open_elf(const char *path, int given_fd, struct elf_file *elf) {
     return (int)fd;
 }
 
+/* The path that scripts are given to their interpreters by: in a strict enclave the one that was measured, not one that starts from
+ * a working directory, which the host can rename between measuring and reading. */
+static const char *measured_path(struct program_stack *stack, const char *path, bool first) {
+    static char name[PATH_SIZE];
+    if (!admission_is_strict() || (!first && *path == '/')) return path;
+    const char *chosen = first ? state.root_program : path_normalise(AT_HERE, path, name, sizeof name) ? name : path;
+    return stack_push(stack, chosen, strlen(chosen));
+}
+
 /* Follows `#!` lines, adding what they say to the arguments. Returns the path of the program proper. */
 static const char *follow_scripts(struct program_stack *stack, const char *path, int *fd) {
     for (int depth = 0;; depth++) {
@@ -248,6 +258,7 @@ static void join_tree(bool executed, const struct kernel_stack *kernel, const st
         handoff_take_key(options->handoff_fd >= 0);
         return;
     }
+    SYS1(__NR_unshare, CLONE_FS); /* whoever shares a working directory with this process could change it */
     handoff_make_key();
     guard_start(kernel->pointer);
 }
@@ -286,13 +297,16 @@ static void start_program(void *arg) {
     if (options.manifest_fd >= 0) manifest_take(options.manifest_fd);
     stack_create(&stack);
     options.program = stack_push(&stack, options.program, strlen(options.program)); /* the kernel's copy may change */
+    bool provisioned = state.attester[0];
     take_words(&stack, &options, &kernel);
     files_begin();
     const char *path = options.program;
     set_name(path);
     copy_bounded(state.program, PATH_SIZE, path);
     observer_checkpoint("start");
+    bool first = provisioned || !state.root_program[0]; /* else the sealed block said which program is the tree's */
     int fd = state.manifest.size ? open_measured(path, options.program_fd) : options.program_fd;
+    path = measured_path(&stack, path, first);
     path = follow_scripts(&stack, path, &fd);
     const char *name = public_name(&stack, path, &options);
     u64 entry = load_program(&stack, path, fd, kernel.auxiliary);

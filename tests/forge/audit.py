@@ -12,6 +12,8 @@ from cloister.broker.audit import (
     Checkpoint,
     Event,
     Evidence,
+    KeyChange,
+    KeyEncryptionChanged,
     Released,
     ReleaseDenied,
     ReleaseUnattested,
@@ -86,6 +88,9 @@ def every_event() -> tuple[Event, ...]:
         SecretChanged(
             request=request, session=SESSION, secret=SecretName(name="db-password", version=3), change=Change.UPDATED,
             by=(),
+        ),
+        KeyEncryptionChanged(
+            request=request, change=KeyChange.FINISHED, before="file 00", after="tpm 11", keys=12
         ),
     )  # fmt: skip
 

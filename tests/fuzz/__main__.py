@@ -4,9 +4,11 @@ Exit code 1 if a target found something; its input and the message are named at 
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,8 @@ __all__ = ["main"]
 RUNTIME: Final = "runtime"
 """The C readers, which have a program of their own."""
 NAMES: Final = (*SEEDS, RUNTIME)
+MEMORY: Final = Path("/dev/shm")
+"""For the files that readers read: nobody waits for a disk."""
 MEMORY_MIB: Final = 1024
 HANG_SECONDS: Final = 10
 """By the clock, for inputs that never end. The law's own limit is one second of processor time."""
@@ -83,8 +87,11 @@ def run(name: str, seconds: int, directory: Path) -> Run:
     command = [sys.executable, "-m", *(unguided if name == RUNTIME else guided(name, seconds, place))]
     log = place / "log"
     start = time.monotonic()
-    with log.open("wb") as file:
-        code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
+    shared = MEMORY if MEMORY.is_dir() else place
+    with log.open("wb") as file, tempfile.TemporaryDirectory(dir=shared) as files:  # libFuzzer ends without clearing up
+        code = subprocess.run(
+            command, stdout=file, stderr=file, check=False, env={**os.environ, "TMPDIR": files}
+        ).returncode
     return outcome(name, time.monotonic() - start, code, log)
 
 

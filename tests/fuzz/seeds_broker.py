@@ -138,6 +138,7 @@ def audit() -> Iterator[bytes]:
     whole = b"".join(line + b"\n" for line in lines)
     yield from (whole, whole[:-20], b"".join(line + b"\n" for line in lines[:-2]), whole.replace(b"payroll", b"pay"))
     yield b"".join(line + b"\n" for line in (lines[0], *lines[2:]))
+    yield b"\n".join((*lines[:3], b"--", *lines[3:], b""))
     yield b"".join(line + b"\n" for line in lines[2:])
 
 

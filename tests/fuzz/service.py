@@ -5,6 +5,7 @@ a challenge of the KBS protocol, SESSION one of Veraison's: what is random canno
 """
 
 import asyncio
+import atexit
 import io
 import json
 import tempfile
@@ -86,6 +87,15 @@ class Running:
 
 RUNNING: Final[list[Running]] = []
 LOOP: Final[list[asyncio.AbstractEventLoop]] = []
+
+
+@atexit.register
+def close() -> None:
+    """When the process ends, unless libFuzzer ends it."""
+    for here in RUNNING:
+        here.close()
+    for one in LOOP:
+        one.close()
 
 
 def running() -> Running:

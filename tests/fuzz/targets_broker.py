@@ -125,9 +125,17 @@ KEPT: Final[list[Any]] = []
 
 
 def log(data: bytes) -> LogReport:
-    """A log, verified: with the key alone, with a checkpoint, and with neither. Whoever has not the key forges none."""
+    """A log, verified: with the key alone, with a checkpoint, and with neither. Whoever has not the key forges none.
+
+    What stands before a line of two dashes is a closed segment.
+    """
     path = directory() / "audit.log"
-    path.write_bytes(data)
+    first, closed, rest = data.partition(b"--\n")
+    data = first + rest
+    segments.segment_path(path, 1).unlink(missing_ok=True)
+    if closed:
+        segments.segment_path(path, 1).write_bytes(first)
+    path.write_bytes(rest if closed else first)
     genuine = b"".join(one.line() + b"\n" for one in fixed.log())
     with patch.object(segments, "WAIT", 0.0):
         reports = [

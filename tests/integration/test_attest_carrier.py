@@ -2,12 +2,12 @@
 
 import base64
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -15,24 +15,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from tests.integration.test_attest_broker import SESSION, jwe_of
 from tests.services import attested_launch
 from tests.services import fake_runtime as say
-from tests.services.carrier import LIBRARIES, MANIFEST, yes_broker
-from tests.services.key_broker import X25519Key
-from tests.services.serve_process import Running, serving
-from tests.services.start_block import read_again
+from tests.services.carrier import Sealing, yes_broker
 
-from cloister.attest.host_key import FileHostKey
-from cloister.evidence.software import Guard, libraries_digest, parse
+from cloister.app.measuring import learn_program
+from cloister.evidence.software import Guard, parse
 from cloister.launch.runtime_file import runtime_path
+from cloister.measure.software import Manifest
 
 pytestmark = pytest.mark.needs_runtime
 
 SECRET_WORD = "planted-in-the-environment"
 PATIENCE = 20
+STARTED: dict[str, Any] = {"do": "started"}
+"""The first step of a program that the real runtime has provisioned."""
+
+
+@functools.cache
+def of_python() -> Manifest:
+    """What may be code beside the interpreter that runs the fake runtime."""
+    modules = "import base64, dataclasses, hashlib, json, os, socket, struct, typing"
+    return learn_program(sys.executable, ["-I", "-c", modules], read_files=False, files=[], closed=[]).measured.manifest
 
 
 class Launched:
@@ -41,8 +46,10 @@ class Launched:
     def __init__(self, directory: Path, *steps: dict[str, Any], **plan: Any) -> None:
         task = {"key": plan.pop("key", "11" * 32), "steps": steps, "options": plan.pop("options", [])}
         task |= {"wait": True} if plan.pop("wait", False) else {}
+        task |= {"attester": True} if STARTED in steps else {}
+        manifest = of_python() if STARTED in steps else Manifest()
         given = {
-            "manifest": base64.b64encode(MANIFEST).decode(), "libraries": libraries_digest(LIBRARIES).hex(),
+            "manifest": base64.b64encode(manifest.serialize()).decode(), "libraries": manifest.digest.hex(),
             "broker": "http://127.0.0.1:1", "session": "team/shop",
             "host_key": str(directory / "host-key.pem"),
         } | plan  # fmt: skip
@@ -113,54 +120,22 @@ def words(answer: tuple[int, bytes]) -> str:
     return answer[1][4:].decode()
 
 
-def served(directory: Path) -> "contextlib.AbstractContextManager[Running]":
-    """A broker that trusts this host's key."""
-    public = directory / "host.pem"
-    public.write_bytes(FileHostKey(directory / "host-key.pem").public_pem())
-    return serving(directory, "--trust-host-key", str(public))
-
-
-def store(running: Running, measurement: str) -> None:
-    context = ssl.create_default_context(cafile=running.state / "tls.pem")
-    body = {"session": SESSION.format(measurement=measurement)}
-    headers = {"authorization": f"Bearer {running.token}"}
-    found = httpx.put(f"{running.url}/admin/v1/sessions/team/shop", json=body, headers=headers, verify=context)
-    assert found.status_code == 201, found.text
-
-
-def measurement() -> str:
-    """Of the program that the fake runtime states."""
-    return hashlib.sha256(say.FakeRuntime("").executable + libraries_digest(LIBRARIES)).hexdigest()
-
-
-def test_a_guarded_program_gets_its_secrets_from_a_real_broker(tmp_path: Path) -> None:
-    key = X25519Key()
-    public = key.private.public_key().public_bytes_raw().hex()
-    record = tmp_path / "flow.jsonl"
-    with served(tmp_path) as running:
-        store(running, measurement())
-        there = {"broker": running.url, "ca": str(running.state / "tls.pem"), "key": public, "flow": str(record)}
-        for attest in ({}, {"verifier": running.url}):
-            with launched(tmp_path, {"do": "start"}, {"do": "refresh"}, **there, **attest) as made:
-                for _ in range(2):
-                    kind, sealed = made.answer()
-                    assert kind == say.SEALED, sealed
-                    assert read_again(key.open(jwe_of(sealed)))["environment"] == {b"TOKEN": b"correct horse"}
-                assert made.process.wait(PATIENCE) == 0
-        with launched(tmp_path, {"do": "start"}, **there, options=["--unsafe-no-guard"]) as made:
-            assert "says that it is guarded" in words(made.answer())
-    assert record.stat().st_mode & 0o777 == 0o600
-    kinds = [json.loads(line)["kind"] for line in record.read_text().splitlines()]
-    assert kinds.count("SEALED") == 4
-    assert kinds.count("POST /kbs/v0/attest") == 8
-    assert "correct horse" not in record.read_text()
+def test_a_program_that_greets_in_the_runtimes_place_is_refused(tmp_path: Path) -> None:
+    """It was never measured, runs in an enclave that lets any code in, and states what the session wants to hear."""
+    with yes_broker() as broker:
+        for options in ([], ["--unsafe-no-guard"]):
+            steps = {"do": "start"}, {"do": "evidence"}, {"do": "refresh"}
+            with launched(tmp_path, *steps, broker=broker, options=options) as made:
+                assert "greets under a seccomp filter" in words(made.answer())
+                assert "not been attested" in words(made.answer())
+                assert "not been attested" in words(made.answer())
 
 
 def test_evidence_is_for_the_first_statement_and_for_the_whole_tree(tmp_path: Path) -> None:
     """A broker that is away ends the start; so this one says yes, and then the tree asks."""
-    with yes_broker() as broker:
+    with yes_broker(Sealing) as broker:
         steps: list[dict[str, Any]] = [
-            {"do": "start"},
+            STARTED,
             {"do": "evidence", "child": 1},
             {"do": "evidence"},
             {"do": "start", "child": 1},
@@ -173,7 +148,7 @@ def test_evidence_is_for_the_first_statement_and_for_the_whole_tree(tmp_path: Pa
                 assert kind == say.EVIDENCE, body
                 found = parse(body)
                 assert found.guard is Guard.ARMED
-                assert found.executable == say.FakeRuntime("").executable
+                assert found.executable == digest(sys.executable)
                 assert found.runtime == digest(runtime_path())
             assert "not the one that this attester was started for" in words(made.answer())
             assert "another program" in words(made.answer())
@@ -191,7 +166,7 @@ def ask(path: str) -> tuple[int, bytes]:
 
 def test_another_enclave_of_the_same_user_is_refused(tmp_path: Path) -> None:
     """The same runtime, guarded: by another guard."""
-    with yes_broker() as broker, launched(tmp_path, {"do": "start"}, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         assert made.answer()[0] == say.SEALED
         task = json.dumps(
             {"path": made.path, "key": "22" * 32, "steps": [{"do": one} for one in ("evidence", "refresh", "start")]}
@@ -204,7 +179,7 @@ def test_another_enclave_of_the_same_user_is_refused(tmp_path: Path) -> None:
 
 
 def test_it_keeps_no_stream_descriptor_argument_or_variable_of_the_program(tmp_path: Path) -> None:
-    with yes_broker() as broker, launched(tmp_path, {"do": "start"}, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         assert made.answer()[0] == say.SEALED
         place = Path("/proc", str(made.carrier))
         assert [os.readlink(place / "fd" / str(number)) for number in range(3)] == ["/dev/null"] * 3
@@ -225,7 +200,7 @@ def test_it_keeps_no_stream_descriptor_argument_or_variable_of_the_program(tmp_p
 
 def test_command_substitution_does_not_wait_for_it(tmp_path: Path) -> None:
     """The pipe ends with the program, though the program's child, and so the carrier, lives on."""
-    with yes_broker() as broker, launched(tmp_path, {"do": "start"}, broker=broker) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker) as made:
         made.answer()
         assert made.process.stdout is not None
         assert made.process.stdout.read() == b""
@@ -233,7 +208,7 @@ def test_command_substitution_does_not_wait_for_it(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_the_tree(tmp_path: Path) -> None:
-    with yes_broker() as broker, launched(tmp_path, {"do": "start"}, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         made.answer()
         carrier = made.carrier
         made.process.kill()
@@ -251,7 +226,7 @@ def test_it_ends_if_the_runtime_never_speaks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_ended_by_a_signal_it_removes_its_socket(tmp_path: Path, number: signal.Signals) -> None:
-    with yes_broker() as broker, launched(tmp_path, {"do": "start"}, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         made.answer()
         carrier = made.carrier
         os.kill(carrier, number)
@@ -261,7 +236,7 @@ def test_ended_by_a_signal_it_removes_its_socket(tmp_path: Path, number: signal.
 
 
 def test_killed_it_leaves_the_program_and_answers_nobody(tmp_path: Path) -> None:
-    with yes_broker() as broker, launched(tmp_path, {"do": "start"}, broker=broker, wait=True) as made:
+    with yes_broker(Sealing) as broker, launched(tmp_path, STARTED, broker=broker, wait=True) as made:
         made.answer()
         os.kill(made.carrier, signal.SIGKILL)
         wait_until(lambda: refuses(made.path))

@@ -256,6 +256,30 @@ def test_many_connections_do_not_make_many_threads(tmp_path: Path) -> None:
         assert runtime.start()[0] == say.SEALED
 
 
+CROWD = """
+import socket, sys
+lines = []
+for _ in range(60):
+    lines.append(socket.socket(socket.AF_UNIX))
+    lines[-1].connect(sys.argv[1])
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_strangers_do_not_keep_the_program_away(tmp_path: Path) -> None:
+    """Another process of the same user connects many times and says nothing: it is turned away before it is heard."""
+    with carrier(tmp_path, FakeSource(), first_seconds=20) as made:
+        command = [sys.executable, "-c", CROWD, made.path]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as crowd:
+            try:
+                assert crowd.stdout is not None
+                assert crowd.stdout.readline() == b"\n"
+                assert made.runtime().start()[0] == say.SEALED
+            finally:
+                crowd.kill()
+
+
 @pytest.mark.needs_root
 @pytest.mark.skipif(not Path(SYSTEM_PYTHON).exists(), reason="no Python that every user may execute")
 def test_a_process_of_another_user_is_refused_even_if_it_got_the_socket(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,8 @@ class Broker(PlayedCarrier):
 
 
 @contextlib.contextmanager
-def reading(carrier: Path, program: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [runtime_path(), f"{_abi.OPTION_ATTESTER}{carrier}", "--", str(program), "rotation", PATH, OTHER, *words]
+def reading(carrier: Path, program: Path, *words: str, at: str = PATH) -> Iterator[subprocess.Popen[bytes]]:
+    command = [runtime_path(), f"{_abi.OPTION_ATTESTER}{carrier}", "--", str(program), "rotation", at, OTHER, *words]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, env={}) as process:
         try:
@@ -120,6 +121,66 @@ def test_a_broker_that_cannot_be_asked_changes_nothing(tmp_path: Path, program: 
         time.sleep(A_SECOND)
         assert ask(process, "open") == ["open 3 old"]
         assert ask(process, "same") == ["same 3 old", "other 7 as ever"]
+
+
+def test_access_that_ended_is_not_given_back_by_who_ends_the_carrier(tmp_path: Path, program: Path) -> None:
+    with Broker(tmp_path / "c", b"old") as broker, reading(tmp_path / "c", program) as process:
+        broker.refusal = DENIED
+        time.sleep(A_SECOND)
+        assert ask(process, "open") == ["open error 13"]
+        broker.refusal = UNDECIDED
+        time.sleep(A_SECOND)
+        assert ask(process, "open") == ["open error 13"]
+        broker.__exit__(None, None, None)
+        try:
+            time.sleep(A_SECOND)
+            assert ask(process, "open") == ["open error 13"]
+        finally:
+            broker.path.touch()  # for the end of the block
+            broker._thread = threading.Thread(target=int)
+            broker._thread.start()
+
+
+def test_a_carrier_that_was_stopped_does_not_stop_the_program(tmp_path: Path, program: Path) -> None:
+    """Nobody answers: the program goes on with what it has, and does not wait at each open."""
+    with Broker(tmp_path / "c", b"old") as broker, reading(tmp_path / "c", program) as process:
+        heard, over = threading.Event(), threading.Event()
+
+        def hang(*_: object) -> None:
+            heard.set()
+            over.wait(60)
+
+        broker.answers = hang
+        time.sleep(A_SECOND)
+        began = time.monotonic()
+        try:
+            assert ask(process, "open") == ["open 3 old"]
+            assert heard.is_set(), "it was asked"
+            waited = time.monotonic() - began
+            assert 10 < waited < 40
+            for _ in range(3):
+                time.sleep(A_SECOND)
+                assert ask(process, "open") == ["open 3 old"]
+            assert time.monotonic() - began < waited + 10
+        finally:
+            over.set()
+
+
+def test_the_hosts_file_does_not_take_the_place_of_one_that_is_gone(tmp_path: Path, program: Path) -> None:
+    path = tmp_path / "injected"
+    path.write_bytes(b"chosen by the host")
+    name = str(path).encode()
+    with Broker(tmp_path / "c", b"") as broker:
+        broker.plaintext = block(files={name: b"old", b"/other": b"more"})
+        with reading(tmp_path / "c", program, at=str(path)) as process:
+            assert ask(process, "open") == ["open 3 old"]
+            for files in ({b"/other": b"more"}, {}, {b"/third": b""}):
+                broker.plaintext = block(files=files)
+                time.sleep(A_SECOND)
+                assert [ask(process, "open") for _ in range(3)] == [["open error 2"]] * 3
+            broker.plaintext = block(files={name: b"again"})
+            time.sleep(A_SECOND)
+            assert ask(process, "open") == ["open 5 again"]
 
 
 def test_a_file_may_go(tmp_path: Path, program: Path) -> None:

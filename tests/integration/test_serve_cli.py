@@ -59,7 +59,7 @@ def test_the_first_start_says_what_to_do_next(server: Running) -> None:
     assert "--trust-host-key host.pem" in said
     assert "no --policy, so no result is affirming" in said
     for file in server.state.iterdir():
-        public = file.name in {"tls.pem", "audit-public.pem"}
+        public = file.name in {"tls.pem", "audit-public.pem", "broker-key"}
         assert public or stat.S_IMODE(file.stat().st_mode) == 0o600, file
     assert stat.S_IMODE(server.state.stat().st_mode) == 0o700
 

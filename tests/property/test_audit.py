@@ -20,6 +20,8 @@ from cloister.broker.audit import (
     Event,
     Evidence,
     Grade,
+    KeyChange,
+    KeyEncryptionChanged,
     LogReport,
     Released,
     ReleaseDenied,
@@ -70,6 +72,10 @@ events: st.SearchStrategy[Event] = st.one_of(
     *(st.builds(kind, **refusals) for kind in (ReleaseDenied, ReleaseUnattested, ReleaseUndecided)),
     st.builds(SessionChanged, predecessor=digests | unchecked, **changes),
     st.builds(SecretChanged, secret=secret_names, **changes),
+    st.builds(
+        KeyEncryptionChanged, request=texts, change=st.sampled_from(KeyChange), before=texts, after=texts,
+        keys=st.integers(0, (1 << 53) - 1),
+    ),
 )  # fmt: skip
 times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - zone beside
 

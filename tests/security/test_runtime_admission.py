@@ -472,3 +472,49 @@ def test_the_vdso_of_a_new_image(program: Path, libraries: dict[str, bytes]) -> 
     assert any(hits), "the attack was in time at least once"
     assert set(lines) <= {"vdso: 0", "refused"}
     assert "vdso: 0" in lines
+
+
+# ---- what was refused
+
+
+def catch_copy(pid: int, size: int) -> int:
+    """A descriptor of a copy of that size, taken while the program makes it."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        for copy in copies(pid):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(copy, os.O_RDONLY)
+                if os.fstat(descriptor).st_size == size:
+                    return descriptor
+                os.close(descriptor)
+    raise AssertionError("no copy could be caught")
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("changed", [True, False], ids=["a refused copy", "control: the measured one"])
+def test_a_refused_copy_does_not_come_in_by_another_name(
+    program: Path,
+    libraries: dict[str, bytes],
+    tmp_path: Path,
+    changed: bool,  # noqa: FBT001
+) -> None:
+    """Root keeps the copy that was refused, and makes a name that nobody listed lead to it."""
+    path, unlisted, pipe = large_library(tmp_path, GOOD), tmp_path / "unlisted.so", subprocess.PIPE
+    files = libraries | measured([path])
+    if changed:
+        large_library(tmp_path, EVIL)
+    with descriptor_of(Manifest(files).serialize()) as manifest:
+        words = strict_command(manifest, program, f"dlopen-again:{path}", f"dlopen:{unlisted}")
+        with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, pass_fds=(manifest,)) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "again\n"
+            caught = catch_copy(process.pid, path.stat().st_size)
+            unlisted.symlink_to(f"/proc/{os.getpid()}/fd/{caught}")
+            output, errors = process.communicate("\n", timeout=60)
+            os.close(caught)
+    last = output.splitlines()[-1]
+    if changed:
+        assert str(EVIL) not in last, output
+        assert "the manifest does not list it" in errors
+    else:
+        assert str(GOOD) in last, output

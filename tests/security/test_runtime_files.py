@@ -348,3 +348,52 @@ socket.socket(fileno=0).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, 
     for one in (ours, theirs):
         one.close()
     os.close(descriptors[0])
+
+
+WITHIN = """
+import array, os, socket, sys
+path = sys.argv[1]
+want = open(path, "rb").read()
+fd = os.open(path, os.O_RDONLY)
+
+def judge(data): return "right" if data == want else "zeros" if data and not data.strip(b"\\0") else "something else"
+
+def look(name):
+    try: return judge(os.pread(os.open(name, os.O_RDONLY), 100_000, 0))
+    except OSError as error: return f"error {error.errno}"
+
+def received():
+    ours, theirs = socket.socketpair()
+    socket.send_fds(theirs, [b"x"], [fd])
+    return judge(os.pread(socket.recv_fds(ours, 1, 1)[1][0], 100_000, 0))
+
+if sys.argv[2] == "received": print(received())
+elif sys.argv[2] == "child":
+    child = os.fork()
+    if child: os.waitpid(child, 0)
+    else: print(look(f"/proc/{os.getppid()}/fd/{fd}"), flush=True)
+else: print(look(sys.argv[2].format(fd=fd, pid=os.getpid())))
+"""
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "received",
+        "/proc/thread-self/fd/{fd}",
+        "/proc/self/task/{pid}/fd/{fd}",
+        "/proc/{pid}/task/{pid}/fd/{fd}",
+        "child",
+    ],
+)
+def test_no_way_within_the_tree_gives_zeros(token: bytes, tmp_path: Path, way: str) -> None:
+    """In a program that has no reason yet to have all its reads seen."""
+    native = tmp_path / "token"
+    native.write_bytes(token)
+    words = [PYTHON, "-c", WITHIN, str(native), way]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "right\n", "the control: all ways lead there natively"
+    pipe = subprocess.PIPE
+    with started([PYTHON, "-c", WITHIN, PATH, way], {PATH: token}, stdout=pipe, stdin=subprocess.DEVNULL) as process:
+        output, _ = process.communicate(timeout=30)
+    assert output.decode() in ({"right\n", "error 13\n"} if way == "child" else {"right\n"})

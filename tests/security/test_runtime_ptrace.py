@@ -111,6 +111,18 @@ def test_stopping_guards_opens_nothing(enclaved: Victim, which: tuple[int, ...])
     assert enclaved.ask("child") == ["foreign 0"], "its new children must not hang either"
 
 
+def test_continuing_everybody_stops_nobody(enclaved: Victim) -> None:
+    """As `systemctl stop` does with all processes of a service. The guards must not wait for each other."""
+    first, second = enclaved.guards()
+    for _ in range(50):
+        os.kill(first, signal.SIGCONT)
+        os.kill(second, signal.SIGCONT)
+    assert enclaved.is_unharmed()
+    assert enclaved.ask("child") == ["foreign 0"]
+    for tid in enclaved.threads():
+        assert attach_error(tid, attacks.SEIZE) == errno.EPERM
+
+
 def test_stopping_and_killing(enclaved: Victim) -> None:
     everyone = [enclaved.pid, enclaved.child, *enclaved.guards()]
     first, second = enclaved.guards()

@@ -1,5 +1,6 @@
 """A carrier in this process, for a tree that is this process itself; and where its secrets come from."""
 
+import base64
 import contextlib
 import http.server
 import json
@@ -8,7 +9,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from tests.forge.carrier import block, seal
 from tests.services.fake_runtime import FakeRuntime
 
 from cloister.attest.attester import Attester
@@ -23,7 +26,7 @@ from cloister.attest.tree import Tree
 from cloister.evidence.software import libraries_digest
 from cloister.launch import _abi
 
-__all__ = ["LIBRARIES", "MANIFEST", "Carrier", "FakeSource", "carrier", "yes_broker"]
+__all__ = ["LIBRARIES", "MANIFEST", "Carrier", "FakeSource", "Sealing", "carrier", "yes_broker"]
 
 LIBRARIES = {"/lib64/ld.so": bytes([1]) * 32, "/lib/libc.so.6": bytes(32)}
 MANIFEST = (
@@ -99,21 +102,21 @@ def carrier(
 
 
 class Yes(http.server.BaseHTTPRequestHandler):
-    """Gives anything to anyone."""
+    """Says yes to anyone, and seals nothing to any key."""
+
+    parts = (bytes(32), bytes(32), bytes(3))
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        self.hear(json.loads(self.rfile.read(int(self.headers["content-length"]))))
         self._say({"nonce": "bm9uY2U=", "token": "token"})
 
     def do_GET(self) -> None:
-        self._say(
-            {
-                "protected": _abi.PROTECTED_HEADER,
-                "broker_key": "A" * 43,
-                "encrypted_key": "A" * 43,
-                "ciphertext": "AAAA",
-            }
-        )
+        names = "broker_key", "encrypted_key", "ciphertext"
+        texts = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in self.parts]
+        self._say({"protected": _abi.PROTECTED_HEADER, **dict(zip(names, texts, strict=True))})
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """What the attester posts."""
 
     def _say(self, document: dict[str, str]) -> None:
         self.send_response(200)
@@ -125,10 +128,20 @@ class Yes(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class Sealing(Yes):
+    """Seals a session without anything in it to the key that attested last, whatever the evidence says."""
+
+    def hear(self, message: dict[str, Any]) -> None:
+        if "runtime-data" in message:
+            key = base64.urlsafe_b64decode(message["runtime-data"]["tee-pubkey"]["x"] + "=")
+            sealed = seal(key, block())
+            Sealing.parts = sealed[:32], sealed[32:64], sealed[64:]
+
+
 @contextlib.contextmanager
-def yes_broker() -> Iterator[str]:
+def yes_broker(kind: type[Yes] = Yes) -> Iterator[str]:
     """The address of a broker that says yes."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Yes) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:

@@ -2,8 +2,8 @@
 
     python fake_runtime.py STEPS          a JSON list of steps, below; prints what each of them brought, as JSON
 
-A step is {"do": "start" | "refresh" | "evidence", ...}, in a child if it says so. As a script it can run inside the
-software enclave, so that the carrier sees a real guard.
+A step is {"do": "start" | "started" | "refresh" | "evidence", ...}, in a child if it says so. As a script
+it can run inside the software enclave, so that the carrier sees a real guard.
 """
 
 import base64
@@ -131,6 +131,8 @@ class FakeRuntime:
 
 
 def perform(runtime: FakeRuntime, step: dict[str, Any]) -> tuple[int, bytes]:
+    if step["do"] == "started":  # the real runtime was provisioned, or this would not run
+        return SEALED, b""
     if step["do"] == "start":
         return runtime.start()
     if step["do"] == "refresh":

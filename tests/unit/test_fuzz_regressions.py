@@ -23,7 +23,7 @@ from cloister.appraise.reference import read_reference_values
 from cloister.appraise.rego import parse_rego
 from cloister.appraise.vector import Tier
 from cloister.broker.recipient import Recipient
-from cloister.broker.session.key_material import check_certificate, make_certificate
+from cloister.broker.session.key_material import check_certificate, load_private_key, make_certificate
 from cloister.endorse import openenclave
 from cloister.endorse.importing import import_files
 from cloister.envelope import open_envelope
@@ -31,13 +31,15 @@ from cloister.errors import ParseError, PolicyError, UsageError
 from cloister.evidence.tpm_key import parse_key
 from cloister.model import Tee
 from cloister.result import _base64url
-from cloister.result.keys import verification_keys
+from cloister.result.keys import signing_key, verification_keys
 from cloister.serve.kbs_messages import parse_attestation
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 SECONDS = 1.0
 
 X25519 = {"kty": "OKP", "crv": "X25519", "alg": "HPKE-4", "x": _base64url.encode(b"\x09" + bytes(31))}
+
+SHORT_KEY = b"-----BEGIN PRIVATE KEY-----\nMA8CAQAwBQYDK2VwBAMEAQE=\n-----END PRIVATE KEY-----\n"
 
 
 def second_version() -> bytes:
@@ -111,6 +113,9 @@ REFUSED: dict[str, tuple[Callable[[Any], object], Any, type[Exception], str]] = 
     "a secret of kind x509 with a certificate of version 2": (
         check_certificate, second_version(), ValueError, "the first certificate cannot be read",
     ),
+    # InternalError of the crypto library, which is no ValueError: a key of another size than its algorithm has
+    "a private key of 1 byte as a secret": (load_private_key, SHORT_KEY, ValueError, "no private key in PEM"),
+    "a private key of 1 byte to sign with": (signing_key, SHORT_KEY, UsageError, "no private key in PEM"),
     # ValueError: Python's base64 raises binascii.Error for all but this
     "evidence in base64 with a letter that is not ASCII": (
         lambda data: parse_attestation(data, "snp"),

@@ -13,7 +13,7 @@ from tests.forge.sessions import session, text
 from cloister.broker.secrets_key import FileKey, sealed
 from cloister.broker.session.access import NOBODY, Caller, check_access
 from cloister.broker.store import Store, StoredSession, open_database
-from cloister.broker.store_sessions import SessionShelf, _context
+from cloister.broker.store_sessions import SessionShelf, session_context
 from cloister.errors import Denied, NotAttested, PolicyError
 
 ME, OTHER = "aa" * 32, "bb" * 32
@@ -81,7 +81,7 @@ def test_a_session_from_before_there_were_creators_is_the_administrators(shelf: 
     assert one is not None
     _, stored = shelf._document(one)
     assert stored.pop("creator") == ME
-    context, key = _context(one.name, 2, one.sha256), bytes(32)
+    context, key = session_context(one.name, 2, one.sha256), bytes(32)
     older = StoredSession(
         name=one.name, number=2, sha256=one.sha256, created=NOW, revoked=None,
         wrapped_key=shelf._key.wrap(key, context), ciphertext=sealed(key, json.dumps(stored).encode(), context),

@@ -40,6 +40,11 @@ class Attester:
         with self._lock:
             self._tree.begin(peer, guarded=guarded)
 
+    def expect(self, peer: Process) -> None:
+        """NotAttested for a stranger."""
+        with self._lock:
+            self._tree.expect(peer)
+
     def believe(self, statement: Statement) -> None:
         """The statement of who greeted: the first, with the manifest that it was given. NotAttested."""
         with self._lock:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from cloister.errors import CloisterError, Undecided, UsageError
 __all__ = ["conversations_of", "main", "serving"]
 
 MOST_CONNECTIONS: Final = 16
+MOST_TURNED_AWAY: Final = 32
 AGAIN_SECONDS: Final = 5.0
 """For each of three answers, while a program waits in open(2)."""
 LONGEST_PATH: Final = 107
@@ -82,8 +84,12 @@ def listening() -> Iterator[socket.socket]:
 
 
 def serving(listener: socket.socket, conversations: Conversations, tree: Tree) -> None:
-    """Answer until the tree has ended. A conversation has a thread of its own, of which there are not many."""
+    """Answer until the tree has ended. A conversation has a thread of its own, of which there are not many.
+
+    Strangers are turned away before that: they must not keep those away who have something to say.
+    """
     free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+    away = Away()
 
     def answer(sock: socket.socket) -> None:
         try:
@@ -91,26 +97,45 @@ def serving(listener: socket.socket, conversations: Conversations, tree: Tree) -
         finally:
             free.release()
 
-    while tree.witness.alive:
-        waiting = select.poll()
-        waiting.register(listener, select.POLLIN)
-        waiting.register(tree.witness.pidfd, select.POLLIN)
-        if listener.fileno() not in {descriptor for descriptor, _ in waiting.poll()}:
-            continue
-        try:
-            sock, _ = listener.accept()
-        except OSError:  # who connected is gone; or there are no descriptors now
-            time.sleep(0.01)
-            continue
-        if free.acquire(blocking=False):
-            threading.Thread(target=answer, args=(sock,), daemon=True).start()
-        else:
-            _turn_away(sock)
+    with contextlib.closing(away):
+        while tree.witness.alive:
+            waiting = select.poll()
+            waiting.register(listener, select.POLLIN)
+            waiting.register(tree.witness.pidfd, select.POLLIN)
+            if listener.fileno() not in {descriptor for descriptor, _ in waiting.poll()}:
+                continue
+            try:
+                sock, _ = listener.accept()
+            except OSError:  # who connected is gone; or there are no descriptors now
+                time.sleep(0.01)
+                continue
+            if refused := conversations.stranger(sock):
+                away.turn(sock, *refused)
+            elif free.acquire(blocking=False):
+                threading.Thread(target=answer, args=(sock,), daemon=True).start()
+            else:
+                away.turn(sock, "undecided: too many ask the attester at once", Undecided.exit_code)
 
 
-def _turn_away(sock: socket.socket) -> None:
-    with sock, contextlib.suppress(OSError):
-        send(sock, Kind.REFUSED, refusal("undecided: too many ask the attester at once", Undecided.exit_code), 0.1)
+class Away:
+    """Connections that were turned away, the last ones: who still writes shall find the refusal, not a broken pipe."""
+
+    def __init__(self) -> None:
+        self._last: deque[socket.socket] = deque()
+
+    def turn(self, sock: socket.socket, text: str, code: int) -> None:
+        """Say why, and forget it some connections later."""
+        with contextlib.suppress(OSError):
+            send(sock, Kind.REFUSED, refusal(text, code), 0.1)
+            sock.shutdown(socket.SHUT_WR)
+        self._last.append(sock)
+        if len(self._last) > MOST_TURNED_AWAY:
+            self._last.popleft().close()
+
+    def close(self) -> None:
+        """Forget all."""
+        for sock in self._last:
+            sock.close()
 
 
 class Stopped(BaseException):

@@ -98,6 +98,17 @@ class Conversations:
     pause: float = PAUSE
     away: Away = field(default_factory=Away)
 
+    def stranger(self, sock: socket.socket) -> tuple[str, int] | None:
+        """What to tell who is neither the process that was started nor of its tree; None for who may speak."""
+        try:
+            with connected(sock) as peer:
+                self.attester.expect(peer)
+        except CloisterError as error:
+            return words(error), error.exit_code
+        except OSError as error:
+            return f"undecided: the attester failed: {error.strerror or error}", Undecided.exit_code
+        return None
+
     def serve(self, sock: socket.socket) -> None:
         """Answer one connection, and close it."""
         with sock:

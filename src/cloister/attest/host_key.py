@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import Final, Protocol
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -117,7 +117,7 @@ def _read(path: Path) -> ed25519.Ed25519PrivateKey:
         os.close(descriptor)
     try:
         key = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # the last: keys of a wrong size
         key = None  # without the library's words: they may quote the key
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise UsageError(f"{path} is no Ed25519 private key in PEM without a password")

@@ -62,6 +62,16 @@ class Process:
         return self._seen(lambda: _status(self.pid)["Name"])
 
     @property
+    def filters(self) -> int:
+        """How many seccomp filters it stands under (before Linux 5.9: 2 for any number)."""
+
+        def look() -> int:
+            status = _status(self.pid)
+            return int(status.get("Seccomp_filters", status["Seccomp"]))
+
+        return self._seen(look)
+
+    @property
     def file(self) -> File | None:
         """Which file it executes; None if this user may not look, as with a runtime that has capabilities."""
         try:

@@ -36,6 +36,7 @@ class Tree:
         if self.begun:
             raise NotAttested("the program's start was already attested; it is once only")
         self._check_file(peer, "the process")
+        self._check_filters(peer)
         tracer = peer.tracer
         if guarded and not tracer:
             raise NotAttested("the process says that it is guarded, and nothing traces it")
@@ -45,6 +46,20 @@ class Tree:
                 raise NotAttested("the process lost its guard")
         self.runtime = peer.digest() or file_digest(self._path)
         self.begun = True
+
+    @staticmethod
+    def _check_filters(peer: Process) -> None:
+        """Nobody who greets stands under a seccomp filter.
+
+        The runtime greets before it installs its own, and programs run only after: who greets under one is a program,
+        which may say anything. Or the filter was there before: then whoever made it may answer system calls in the
+        kernel's place (SECCOMP_RET_USER_NOTIF), memfd_secret(2) by memory that he can read.
+        """
+        if peer.filters:
+            raise NotAttested(
+                f"process {peer.pid} greets under a seccomp filter: it is no runtime that has just started, or was "
+                "started where others may answer its system calls; in a container: --security-opt seccomp=unconfined"
+            )
 
     def _guard(self, pid: int) -> Process:
         with contextlib.ExitStack() as held:
@@ -69,6 +84,14 @@ class Tree:
     def witness(self) -> Process:
         """Whose end is the tree's: the guard's, which lives as long as any process of it."""
         return self.guard or self.starter
+
+    def expect(self, peer: Process) -> None:
+        """NotAttested for who is neither the process that was started nor of its tree: it is not even listened to."""
+        if peer.same(self.starter):
+            return
+        if not self.begun:
+            raise NotAttested(f"process {peer.pid} is not the one that this attester was started for")
+        self.check(peer)
 
     def check(self, peer: Process) -> None:
         """NotAttested if the peer does not belong to the tree, or the tree was never attested."""

@@ -164,9 +164,9 @@ def _rsa(jwk: Mapping[str, str]) -> rsa.RSAPublicKey:
     try:
         key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
         key.encrypt(b"", OAEP)  # a modulus of another kind than products of primes is only found out here
-        return key
     except ValueError as error:
         raise ParseError(RECORD, "n, e", 0, "are no RSA key") from error
+    return key
 
 
 def _okp(jwk: Mapping[str, str]) -> X25519PublicKey:

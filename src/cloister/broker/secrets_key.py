@@ -9,6 +9,7 @@ The context names what the data is. It is authenticated, so nothing in the datab
 a release rule cannot be changed beside its secret.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cloister.broker.audit.active import sync_directory
 from cloister.errors import Undecided, UsageError
+from cloister.result.key_file import write_key_file
 
 __all__ = ["FileKey", "KeyEncryption", "SecretUnreadable", "sealed", "unsealed"]
 
@@ -37,7 +39,7 @@ class KeyEncryption(Protocol):
 
     @property
     def identifier(self) -> str:
-        """Tells this key from others, without saying anything about it."""
+        """Tells this key from others, for people and for the database, without saying anything about it."""
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         """The key, for storage."""
@@ -52,18 +54,15 @@ class FileKey:
     def __init__(self, key: bytes) -> None:
         self._key = key
         digest = hashlib.sha256(b"cloister key-encryption key\n" + key).hexdigest()
-        self.identifier = digest[:16]
+        self.identifier = f"file {digest[:16]}"
 
     @classmethod
     def open(cls, path: Path) -> "FileKey":
         """The key in the file, which is made if it is not there. UsageError if others may read it."""
         try:
             if not path.exists():
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(os.urandom(KEY_BYTES).hex() + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
+                with contextlib.suppress(FileExistsError):  # another process was faster: then it is that one
+                    write_key_file(path, os.urandom(KEY_BYTES).hex().encode() + b"\n")
                 sync_directory(path)  # without this key, whatever is stored from now on is lost
             with path.open() as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

@@ -22,7 +22,7 @@ from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.store import Sealed, Store
 from cloister.errors import CloisterError, Denied, ParseError, Undecided
 
-__all__ = ["LARGEST_SECRET", "SecretVersion", "UnknownSecret", "Vault", "check_name"]
+__all__ = ["LARGEST_SECRET", "SecretVersion", "UnknownSecret", "Vault", "check_name", "secret_context"]
 
 LARGEST_SECRET: Final = 1 << 16
 """Bytes."""
@@ -115,7 +115,7 @@ class Vault:
 
     def open(self, one: Sealed) -> SecretValue:
         """The value. SecretUnreadable if the database was changed."""
-        context = _context(one.name, one.version, one.rule, one.expires)
+        context = secret_context(one.name, one.version, one.rule, one.expires)
         return SecretValue(unsealed(self._content_key(one), one.ciphertext, context))
 
     def _newest(self, name: str) -> Sealed:
@@ -125,10 +125,10 @@ class Vault:
         return newest
 
     def _content_key(self, one: Sealed) -> bytes:
-        return self._key.unwrap(one.wrapped_key, _context(one.name, one.version, one.rule, one.expires))
+        return self._key.unwrap(one.wrapped_key, secret_context(one.name, one.version, one.rule, one.expires))
 
     def _seal(self, name: str, version: int, value: bytes, rule: ReleaseRule, expires: datetime | None) -> Sealed:
-        context, content_key = _context(name, version, rule.text(), expires), os.urandom(32)
+        context, content_key = secret_context(name, version, rule.text(), expires), os.urandom(32)
         return Sealed(
             name=name, version=version, rule=rule.text(), created=self._clock().replace(microsecond=0),
             expires=expires, revoked=None, wrapped_key=self._key.wrap(content_key, context),
@@ -136,7 +136,8 @@ class Vault:
         )  # fmt: skip
 
 
-def _context(name: str, version: int, rule: str, expires: datetime | None) -> bytes:
+def secret_context(name: str, version: int, rule: str, expires: datetime | None) -> bytes:
+    """What a version's key and ciphertext are bound to."""
     until = 0 if expires is None else int(expires.timestamp())
     document = json.dumps([name, version, rule, until], separators=(",", ":"))
     return b"cloister secret\n" + hashlib.sha256(document.encode()).digest()

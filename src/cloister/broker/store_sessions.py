@@ -26,7 +26,7 @@ from cloister.broker.session.session import Generated, Imported, Secret, Service
 from cloister.broker.store import Store, StoredSession
 from cloister.errors import Denied, PolicyError, Undecided
 
-__all__ = ["Held", "SessionShelf"]
+__all__ = ["Held", "SessionShelf", "session_context"]
 
 DEEPEST: Final = 4
 """Sessions that import from sessions that import."""
@@ -173,7 +173,7 @@ class SessionShelf:
         return made
 
     def _sealed(self, held: Held, text: bytes) -> StoredSession:
-        context, content_key = _context(held.session.name, held.number, held.sha256), os.urandom(32)
+        context, content_key = session_context(held.session.name, held.number, held.sha256), os.urandom(32)
         values = {name: base64.b64encode(value.reveal()).decode() for name, value in held.values.items()}
         document = {"session": base64.b64encode(text).decode(), "values": values, "creator": held.creator}
         return StoredSession(
@@ -197,7 +197,7 @@ class SessionShelf:
 
     def _document(self, one: StoredSession) -> tuple[bytes, dict[str, Any]]:
         """The YAML, and what is stored beside it."""
-        context = _context(one.name, one.number, one.sha256)
+        context = session_context(one.name, one.number, one.sha256)
         document = json.loads(unsealed(self._key.unwrap(one.wrapped_key, context), one.ciphertext, context))
         return base64.b64decode(document["session"]), document
 
@@ -215,5 +215,6 @@ def name_is_given(session: Session, name: str) -> bool:
     return not isinstance(session.by_name[name].origin, Generated | Imported)
 
 
-def _context(name: str, number: int, sha256: str) -> bytes:
+def session_context(name: str, number: int, sha256: str) -> bytes:
+    """What a stored session's key and ciphertext are bound to."""
     return b"cloister session\n" + json.dumps([name, number, sha256], separators=(",", ":")).encode()

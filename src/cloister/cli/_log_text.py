@@ -8,6 +8,7 @@ from cloister.broker.audit import (
     Entry,
     Event,
     Evidence,
+    KeyEncryptionChanged,
     LogReport,
     LogStarted,
     Released,
@@ -108,6 +109,9 @@ def _told(event: Event) -> Iterator[str]:
             yield f"secret-changed  {event.secret.name} (version {event.secret.version}): {event.change}"
             yield f"{_session(event.session)}, request {event.request}"
             yield from _by(event.by)
+        case KeyEncryptionChanged():
+            yield f"{event.kind} {event.change}, {event.keys} keys"
+            yield f"from {event.before} to {event.after}, request {event.request}"
 
 
 def _session(session: SessionName | Unchecked) -> str:

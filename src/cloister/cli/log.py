@@ -17,6 +17,7 @@ from cloister.broker.audit import (
     Entry,
     Event,
     Grade,
+    KeyEncryptionChanged,
     LogReport,
     LogStarted,
     Released,
@@ -160,7 +161,7 @@ def concerns(entry: Entry, session: str | None, secret: str | None) -> bool:
 
 def session_of(event: Event) -> str | None:
     """The name of the session that an event is under; None if it is under none."""
-    if isinstance(event, LogStarted | TornTail) or isinstance(event.session, Unchecked):
+    if isinstance(event, LogStarted | TornTail | KeyEncryptionChanged) or isinstance(event.session, Unchecked):
         return None
     return event.session.name
 

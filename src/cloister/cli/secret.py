@@ -9,6 +9,7 @@ import json
 import sys
 from typing import Any
 
+from cloister.cli._secret_rekey import add_rekey_options, rekey
 from cloister.cli._terminal import clean
 from cloister.errors import UsageError
 from cloister.serve.admin_client import AdminClient, token_from
@@ -25,6 +26,7 @@ examples:
   cloister secret get app/keys/db            # versions and rule, not the value
   cloister secret rotate app/keys/db < new.key
   cloister secret revoke app/keys/db
+  cloister secret rekey --state DIR --new-kek tpm    # on the broker's machine
 
 `cloister measure` computes what --to takes. Anchors other than `hardware`
 prove less: `software` trusts the host's administrator, `owner` a key that was
@@ -43,7 +45,7 @@ LARGEST = 1 << 16
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister secret`."""
     parser.epilog = EPILOG
-    parser.add_argument("action", choices=("put", "get", "list", "rotate", "revoke"), help="what to do")
+    parser.add_argument("action", choices=("put", "get", "list", "rotate", "revoke", "rekey"), help="what to do")
     parser.add_argument("name", nargs="?", metavar="NAME", help="REPOSITORY/TYPE/TAG, as the KBS protocol has it")
     parser.add_argument("--to", metavar="TEE:HEX", action="append", default=[], help="put: who may have it; repeatable")
     parser.add_argument(
@@ -58,10 +60,15 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca", metavar="FILE", default="", help="the certificate to trust: STATE/tls.pem")
     parser.add_argument("--admin-token-file", metavar="FILE", help="the token (default: $CLOISTER_ADMIN_TOKEN)")
     parser.add_argument("--json", action="store_true", help="print the broker's answer as JSON")
+    add_rekey_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the broker, and print what it says."""
+    if args.action == "rekey":
+        return rekey(args)
+    if args.new_kek or args.kek or args.state or args.database:
+        raise UsageError("--state, --database, --kek and --new-kek are for `cloister secret rekey`")
     if (args.name is None) != (args.action == "list"):
         raise UsageError(f"`cloister secret {args.action}` takes " + ("no NAME" if args.action == "list" else "a NAME"))
     if args.action != "put" and (args.to or args.anchor or args.expires or args.unsafe_accept_testing):

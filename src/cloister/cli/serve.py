@@ -10,6 +10,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+from cloister.cli._serve_keys import add_kek_option, keks_of
 from cloister.cli._serve_start import announced, appraiser_maker, listening
 from cloister.cli._verify_inputs import add_trust_options
 from cloister.errors import UsageError
@@ -27,7 +28,9 @@ examples:
   cloister serve --broker --verifier-key verifier-public.pem   # secrets only
 
 With --workers, each process but the first has an audit log of its own: STATE/worker-N/audit.log.
-Several replicas: the same --database, a copy of STATE/kek in each --state.
+Several replicas: the same --database, a copy of STATE/kek in each --state, or
+one --kek kms=... SIGHUP reads --policy, --collateral, --endorsement and
+--trust-... again.
 
 exit codes:
     0  stopped by SIGTERM
@@ -53,6 +56,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         "--workers", metavar="N", type=workers, default=1, help=f"processes, 1 to {MOST_WORKERS} (default: 1)"
     )
     parser.add_argument("--database", metavar="URL", default="", help="postgresql://... (default: SQLite in --state)")
+    add_kek_option(parser)
     parser.add_argument("--verifier", action="store_true", help="only verify: results, no secrets")
     parser.add_argument("--broker", action="store_true", help="only release: for results of --verifier-key")
     parser.add_argument(
@@ -80,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         from cloister.serve.first_start import sha256_of  # noqa: PLC0415 - an extra
         from cloister.serve.journal import Journal  # noqa: PLC0415
         from cloister.serve.metrics import shared_rows  # noqa: PLC0415
+        from cloister.serve.reload import Reloading  # noqa: PLC0415
         from cloister.serve.server import bind, run_until_stopped, server_for  # noqa: PLC0415
         from cloister.serve.service import Service, Settings  # noqa: PLC0415
         from cloister.serve.supervisor import supervise  # noqa: PLC0415
@@ -88,26 +93,29 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"`cloister serve` needs an extra: pip install 'cloister[serve]' ({error.name})") from error
     check(args)
     host, port = address_of(args.listen)
-    appraiser, state = appraiser_maker(args), Path(args.state).expanduser()
+    journal, state = Journal(), Path(args.state).expanduser()
+    reloading = Reloading(lambda: appraiser_maker(args), journal.write)
     verifier_keys = tuple(key for file in args.verifier_key for key in read_verification_keys(Path(file)))
     how = listening(args, state, host)
     settings = Settings(
-        state=state, appraiser=appraiser, database=args.database, verifier_keys=verifier_keys,
+        state=state, appraiser=reloading.appraiser, database=args.database, verifier_keys=verifier_keys,
         verifier=args.verifier or not args.broker, broker=args.broker or not args.verifier,
-        secure_cookie=not args.unsafe_plain_http, rows=shared_rows(args.workers),
+        secure_cookie=not args.unsafe_plain_http, rows=shared_rows(args.workers), keks=keks_of(args),
         certificate="" if how.certificate is None else sha256_of(how.certificate).hex(),
     )  # fmt: skip
-    service = Service(settings, Journal())
+    service = Service(settings, journal)
     with contextlib.ExitStack() as opened:
         opened.callback(service.close)
         server = server_for(service.application, how)
         listener = opened.enter_context(bind(host, port))
         announced(service, how, listener.getsockname()[:2], args)
         if args.workers == 1:
-            run_until_stopped(server, listener)
+            with reloading.on_hangup():
+                run_until_stopped(server, listener)
         else:
             service.close()  # what the first start makes is made, once; each worker opens its own
-            supervise(args.workers, worker_of(settings, how, listener), Journal().write)
+            work = worker_of(settings, how, listener, reloading.on_hangup)
+            supervise(args.workers, work, journal.write, reloading.reload)
     return 0
 
 

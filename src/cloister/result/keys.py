@@ -15,6 +15,7 @@ from cloister import _json
 from cloister.errors import ParseError, UsageError
 from cloister.result.algorithms import Algorithm, algorithm_of
 from cloister.result.jwk import PRIVATE, private_key, public_jwk, spki_of_jwk
+from cloister.result.key_file import write_key_file
 from cloister.result.signing import SigningKey
 
 __all__ = [
@@ -139,9 +140,7 @@ def read_signing_key(path: Path, password: bytes | None = None) -> SigningKey:
 def write_signing_key(path: Path, key: SigningKey) -> None:
     """Write the private key to a new file that only its owner can read. An existing file is never replaced."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key.to_pem())
+        write_key_file(path, key.to_pem())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; keys are written to new files only") from error
 

@@ -6,7 +6,7 @@ A private key is never shown: not by repr, not in an error, not by pickling. `Si
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -46,7 +46,7 @@ class SigningKey:
         """The key in a PEM file (PKCS #8, SEC 1 or PKCS #1); UsageError if there is none, or not for this password."""
         try:
             key = serialization.load_pem_private_key(pem, password)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # the last: keys of a wrong size
             # Without the library's words: they may quote what they could not read, which is the key.
             raise UsageError("no private key in PEM, or the password is wrong or missing") from None
         if not isinstance(key, PrivateKey):

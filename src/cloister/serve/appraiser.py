@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from cloister import __version__
 from cloister.appraise.policy import HARDWARE_ONLY
@@ -27,7 +27,7 @@ from cloister.verifier import Verdict, Verifier
 from cloister.verifier.policy_files import Policy
 from cloister.verifier.verifier import NO_POLICY
 
-__all__ = ["Appraised", "Appraiser"]
+__all__ = ["Appraised", "Appraiser", "Appraising"]
 
 IDENTITY: Final = attestation.Verifier(developer="https://cloister.invalid/verifier", build=f"cloister {__version__}")
 
@@ -38,6 +38,20 @@ class Appraised:
 
     result: AttestationResult
     token: bytes = field(repr=False)
+
+
+class Appraising(Protocol):
+    """What the protocols ask: an `Appraiser`, or one that changes while they go on (reload.py)."""
+
+    @property
+    def key(self) -> SigningKey:
+        """It signs the results."""
+
+    def of_attestation(self, message: Attestation, nonce: bytes) -> Appraised:
+        """The result on a KBS attestation."""
+
+    def of_evidence(self, evidence: bytes, nonce: bytes) -> Appraised:
+        """The result on evidence whose report data is the nonce itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,12 @@
 """The first start: keys, a certificate, an administrator's token. Every later start finds them.
 
-    STATE/kek            the key-encryption key: copy it to every replica, keep a copy elsewhere
+    STATE/kek            the key-encryption key, if it is a file: copy it to every replica, keep a copy elsewhere
     STATE/tls.pem, tls-key.pem    a self-signed certificate, if none is given
     STATE/audit.pem, audit.log    this replica's audit log and the key that signs it
     STATE/worker-N/audit.pem, audit.log    the same for further workers, whose logs are theirs alone
     STATE/broker.db      the database, if none is given
 
-What replicas share stands in the database, under the key-encryption key: the key that signs results, the key of
+What replicas share stands in the database, under the database's key: the key that signs results, the key of
 challenges, and the key by which enclaves know the broker; the public half of that one is in STATE/broker-key. The
 administrator's token is shown once; its SHA-256 is what is kept.
 """
@@ -27,17 +27,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cloister.broker.secrets_key import FileKey, KeyEncryption
+from cloister.broker.secrets_key import KeyEncryption
 from cloister.broker.store import Store
 from cloister.errors import UsageError
 from cloister.result.algorithms import Algorithm
 from cloister.result.keys import read_signing_key, write_signing_key
 from cloister.result.signing import SigningKey
 
-__all__ = ["Shared", "State", "self_signed", "sha256_of", "shared"]
+__all__ = ["SHARED", "Shared", "State", "self_signed", "setting_context", "sha256_of", "shared"]
 
 DAYS: Final = 825
 SIGNING, CHALLENGES, SEALING = "verifier-key", "challenge-key", "sealing-key"
+SHARED: Final = (SIGNING, CHALLENGES, SEALING)
+"""The settings that are wrapped."""
 ADMINISTRATOR: Final = "administrator-token-sha256"
 
 
@@ -64,10 +66,6 @@ class State:
         except OSError as error:
             raise UsageError(f"cannot make {directory}: {error.strerror}") from error
 
-    def key_encryption(self) -> FileKey:
-        """The key-encryption key."""
-        return FileKey.open(self.directory / "kek")
-
     def audit_log(self, worker: int) -> Path:
         """A worker's audit log: a log has one writer, so each worker but the first has a directory for its own."""
         directory = self.directory / f"worker-{worker}" if worker else self.directory
@@ -81,7 +79,7 @@ class State:
             write_signing_key(path, SigningKey.generate(Algorithm.EDDSA))
         key = read_signing_key(path)
         public = path.with_name("audit-public.pem")
-        if not public.exists():
+        if not public.exists() or not public.stat().st_size:  # empty: the first start was stopped just here
             public.write_bytes(public_pem(key.spki))
         return key
 
@@ -119,9 +117,14 @@ def shared(store: Store, key: KeyEncryption) -> Shared:
 
 
 def _wrapped(store: Store, key: KeyEncryption, name: str, make: Callable[[], bytes]) -> bytes:
-    context = f"setting {name}".encode()
+    context = setting_context(name)
     known = store.setting(name) or store.set_once(name, key.wrap(make(), context))
     return key.unwrap(known, context)
+
+
+def setting_context(name: str) -> bytes:
+    """What a wrapped setting is bound to."""
+    return f"setting {name}".encode()
 
 
 def private_file(path: Path, data: bytes) -> None:
@@ -169,6 +172,6 @@ def sha256_of(certificate: Path) -> bytes:
     """SHA-256 of the first certificate in a file of PEM: the server's own."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise UsageError(f"{certificate}: there is no certificate in PEM") from error
     return found.fingerprint(hashes.SHA256())

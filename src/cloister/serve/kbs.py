@@ -25,7 +25,7 @@ from cloister.broker.provision_forms import JSON
 from cloister.broker.secrets_vault import check_name
 from cloister.broker.store import Store
 from cloister.errors import CloisterError, NotAttested, UsageError
-from cloister.serve.appraiser import Appraised, Appraiser
+from cloister.serve.appraiser import Appraised, Appraising
 from cloister.serve.body import read_body
 from cloister.serve.durable import Durable, Outcome, Trail
 from cloister.serve.journal import note, request_id
@@ -53,7 +53,7 @@ class KbsApi:
     log: Durable
     database: Durable
     secure_cookie: bool
-    appraiser: Appraiser | None
+    appraiser: Appraising | None
     broker: Broker | None
 
     @property

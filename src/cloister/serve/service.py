@@ -20,13 +20,14 @@ from cloister.result.keys import VerificationKey
 from cloister.result.signing import SigningKey
 from cloister.serve.admin import AdminApi
 from cloister.serve.app import Application, common_routes
-from cloister.serve.appraiser import Appraiser
+from cloister.serve.appraiser import Appraising
 from cloister.serve.body import MOST_HELD, BodyBudget
 from cloister.serve.callers import Callers
 from cloister.serve.durable import Durable
 from cloister.serve.first_start import State, shared
 from cloister.serve.journal import Journal
 from cloister.serve.kbs import KbsApi
+from cloister.serve.keys.opening import KeksAt, key_file, open_keyring
 from cloister.serve.metrics import Metrics, Rows, shared_rows
 from cloister.serve.openapi import openapi
 from cloister.serve.session_api import SessionApi
@@ -51,7 +52,7 @@ class Settings:
     """
 
     state: Path
-    appraiser: Callable[[SigningKey], Appraiser]
+    appraiser: Callable[[SigningKey], Appraising]
     """Makes the verifier, which signs with this key."""
     database: str = ""
     verifier: bool = True
@@ -62,6 +63,8 @@ class Settings:
     lifetime: timedelta = SESSION
     """Of challenges and of the results that answer them."""
     clock: Callable[[], datetime] = field(default=now)
+    keks: KeksAt = key_file
+    """What holds the key-encryption key."""
     worker: int = 0
     """Which of the processes of this service, from 0."""
     rows: Rows = field(default_factory=lambda: shared_rows(1))
@@ -76,11 +79,11 @@ class Service:
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self.settings, self.state = settings, State(settings.state)
-        key = self.state.key_encryption()
         with contextlib.ExitStack() as opened:
             database = open_database(settings.database or str(settings.state / "broker.db"))
             opened.callback(database.close)
             self.store = Store(database, settings.clock)
+            key = open_keyring(self.store, settings.keks(settings.state))
             self.shared = shared(self.store, key)
             self.state.show_broker_key(self.shared.sealing)
             log = self.state.audit_log(settings.worker)

@@ -2,7 +2,8 @@
 
 Workers are forked from a process that has no threads, no database and no log open; each opens its own. A worker that
 ends, however it ends, is started again: at once if it lived for a while, else after a pause that doubles. SIGTERM and
-SIGINT end all of them in order. If this process is gone, workers see it and end.
+SIGINT end all of them in order; SIGHUP goes on to each, if what it asks for succeeds here: so workers that are started
+later begin with the same. If this process is gone, workers see it and end.
 """
 
 import os
@@ -18,7 +19,7 @@ from cloister.serve.server import STOPPING_SECONDS
 
 __all__ = ["supervise"]
 
-SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 STEADY: Final = 10.0
 """Seconds of life after which an end counts as an accident, not as a worker that cannot work."""
 SHORTEST, LONGEST = 0.1, 10.0
@@ -43,14 +44,14 @@ class Post:
     pause: float = SHORTEST
 
 
-def supervise(count: int, work: Work, tell: Tell) -> None:
+def supervise(count: int, work: Work, tell: Tell, reload: Callable[[], bool] = lambda: True) -> None:
     """Run `work(0)` to `work(count - 1)` in processes until SIGTERM; KeyboardInterrupt if it was SIGINT.
 
-    `work` begins with SIGTERM and SIGINT blocked and lets them in once it can end in order. `tell` takes an event's
-    name and its members.
+    `work` begins with SIGTERM, SIGINT and SIGHUP blocked and lets them in once it can follow them. `reload` does what
+    SIGHUP asks for, and says whether that succeeded. `tell` takes an event's name and its members.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    crew = Crew(count, work, tell)
+    crew = Crew(count, work, tell, reload)
     try:
         ended_by = crew.run()
     finally:
@@ -63,8 +64,9 @@ def supervise(count: int, work: Work, tell: Tell) -> None:
 class Crew:
     """The workers. Its process has SIGNALS blocked, and waits for them."""
 
-    def __init__(self, count: int, work: Work, tell: Tell) -> None:
+    def __init__(self, count: int, work: Work, tell: Tell, reload: Callable[[], bool]) -> None:
         self._posts, self._work, self._tell = [Post(number) for number in range(count)], work, tell
+        self._reload = reload
 
     def run(self) -> int:
         """Keep every post filled until a signal says stop; which one."""
@@ -75,7 +77,10 @@ class Crew:
                     self._fill(post)
             vacant = [post.due - now for post in self._posts if not post.pid]
             came = signal.sigtimedwait(SIGNALS, max(0.0, min(vacant, default=STEADY)))
-            if came is not None and came.si_signo != signal.SIGCHLD:
+            if came is not None and came.si_signo == signal.SIGHUP:
+                if self._reload():
+                    self._signal(signal.SIGHUP)
+            elif came is not None and came.si_signo != signal.SIGCHLD:
                 return came.si_signo
             self._look()
 

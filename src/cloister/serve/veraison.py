@@ -28,7 +28,7 @@ from cloister.broker.store import Store
 from cloister.errors import CloisterError, NotAttested, ParseError
 from cloister.result import _base64url
 from cloister.result.jwk import public_jwk
-from cloister.serve.appraiser import Appraiser
+from cloister.serve.appraiser import Appraising
 from cloister.serve.body import read_body
 from cloister.serve.journal import note
 from cloister.serve.problems import Refusal, problem
@@ -65,7 +65,7 @@ class VeraisonApi:
     challenges: Challenges
     store: Store
     workers: Workers
-    appraiser: Appraiser
+    appraiser: Appraising
 
     def routes(self) -> list[Route]:
         """All of them."""

@@ -17,6 +17,8 @@ __all__ = [
     "Change",
     "Event",
     "Evidence",
+    "KeyChange",
+    "KeyEncryptionChanged",
     "LogStarted",
     "NotReleased",
     "ReleaseDenied",
@@ -283,8 +285,38 @@ class SecretChanged:
         _digests(**{f"by {number}": one for number, one in enumerate(self.by)})
 
 
+class KeyChange(StrEnum):
+    """How far a change of the key-encryption key has come."""
+
+    BEGUN = "begun"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEncryptionChanged:
+    """The key that encrypts keys is being changed, or was.
+
+    `before` and `after` identify the old and the new one, without saying anything about them; `keys` counts how many
+    wrapped keys are under the new one then.
+    """
+
+    kind: ClassVar[str] = "key-encryption-changed"
+    request: str
+    change: KeyChange
+    before: str
+    after: str
+    keys: int
+
+    def __post_init__(self) -> None:
+        """Refuse what names no keys."""
+        _texts(LONGEST_NAME, request=self.request)
+        _texts(LONGEST_REASON, before=self.before, after=self.after)
+        if not 0 <= self.keys < 1 << 53:
+            raise ValueError("keys: a whole number, from 0")
+
+
 NotReleased = ReleaseDenied | ReleaseUnattested | ReleaseUndecided
 """Requests that got nothing."""
 
-Event = LogStarted | TornTail | Released | NotReleased | SessionChanged | SecretChanged
+Event = LogStarted | TornTail | Released | NotReleased | SessionChanged | SecretChanged | KeyEncryptionChanged
 """Everything that can be in a log."""

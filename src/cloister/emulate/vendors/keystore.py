@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 from cryptography import x509
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -74,7 +75,7 @@ class Keystore:
         encoded = self._kept(f"{name}.key", lambda: _encoded(make()))
         try:
             return cast(K, serialization.load_pem_private_key(encoded, password=None))
-        except ValueError as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:  # the last: keys of a wrong size
             raise self._damaged(f"{name}.key", "is no private key in PEM") from error
 
     def secret(self, name: str, size: int = 32) -> bytes:
