@@ -47,6 +47,7 @@ int memory_kind_at(u64 address);
 __attribute__((noreturn)) void thread_exit(long status);
 long path_readlink(struct call *call);
 long identity_change(struct call *call);
+long capability_change(struct call *call);
 bool path_is_own_exe(const char *path);
 
 #endif

@@ -114,10 +114,25 @@ rt_replay:
     .globl rt_replay_bounded
 rt_replay_bounded:
     syscall
-    cmp $-110, %rax /* ETIMEDOUT: a spurious wake-up to the program */
+2:  cmp $-110, %rax /* ETIMEDOUT: a spurious wake-up to the program */
     jne 1b
-    xor %eax, %eax
+3:  xor %eax, %eax
     jmp 1b
+
+/* For a wait on a word that stands for the program's: EAGAIN says that somebody woke just now, not that the program's word differs. */
+    .globl rt_replay_shared
+rt_replay_shared:
+    syscall
+    cmp $-11, %rax /* EAGAIN */
+    je 3b
+    jmp 1b
+
+    .globl rt_replay_shared_bounded
+rt_replay_shared_bounded:
+    syscall
+    cmp $-11, %rax
+    je 3b
+    jmp 2b
 
     .globl gate_end
 gate_end:

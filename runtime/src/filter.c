@@ -17,7 +17,7 @@ enum {
 
 enum {
     PROGRAM_MAX = 1024, RULES = sizeof rules / sizeof rules[0],
-    OPENING_RULES = sizeof opening_rules / sizeof opening_rules[0],
+    OPENING_RULES = sizeof opening_rules / sizeof opening_rules[0], IDENTITY_RULES = sizeof identity_rules / sizeof identity_rules[0],
     FILE_RULES = sizeof file_rules / sizeof file_rules[0], WIDE_RULES = sizeof wide_rules / sizeof wide_rules[0],
 };
 
@@ -130,7 +130,7 @@ static void build(struct filter_wishes wishes) {
     if (wishes.files) emit_file_rules();
     for (size_t i = 0; i < RULES; i++) emit_rule(&rules[i]);
     if (wishes.observed) emit_rule(&exit_rule);
-    for (size_t i = 0; wishes.memory_limited && i < 3; i++) emit_rule(&identity_rules[i]);
+    for (size_t i = 0; wishes.memory_limited && i < IDENTITY_RULES; i++) emit_rule(&identity_rules[i]);
     for (size_t i = 0; wishes.opens && i < OPENING_RULES; i++) emit_rule(&opening_rules[i]);
     give(SECCOMP_RET_ALLOW);
 }

@@ -8,7 +8,7 @@
 NODISCARD bool filter_is_installed(void);
 struct filter_wishes {
     bool observed;       /* intercept exit_group, for checkpoints and reports */
-    bool memory_limited; /* intercept setuid and its kind: identity.c */
+    bool memory_limited; /* intercept setuid and its kind, and capset: identity.c */
     bool opens;          /* intercept open and its kind: opening.c */
     bool files;          /* intercept what injected files need: files.c */
 };

@@ -7,7 +7,7 @@
 #include "call.h"
 #include "state.h"
 
-extern const char rt_replay_bounded[];
+extern const char rt_replay_bounded[], rt_replay_shared[], rt_replay_shared_bounded[];
 
 enum { WORDS = 1024, A_TENTH = 100 * 1000 * 1000, A_SECOND = 1000 * 1000 * 1000 };
 
@@ -36,12 +36,12 @@ static struct moment soon(int operation) {
 
 /* When the owner of a robust mutex dies, the kernel marks the word and wakes its waiters with a shared futex, which fails in
  * secret memory; so waiters look again ten times a second. To them it is a spurious wake-up, which futex(2) allows. */
-static void replay_wait(struct call *call, u64 arg[6]) {
+static void replay_wait(struct call *call, u64 arg[6], const char *unbounded_gate, const char *bounded_gate) {
     const struct moment *limit = ptr_of(call->arg[3]);
     struct moment check = soon((int)call->arg[1]);
     bool bounded = !limit || earlier(&check, limit);
     call_replay(call, arg, bounded ? 3 : -1, &check, sizeof check);
-    if (bounded) call->frame->rip = addr_of(rt_replay_bounded);
+    if (bounded || unbounded_gate) call->frame->rip = addr_of(bounded ? bounded_gate : unbounded_gate);
 }
 
 static bool is_wait(const struct call *call) {
@@ -65,7 +65,7 @@ static void wait_shared(struct call *call) {
     a[0] = addr_of(word);
     a[2] = seen;
     a[5] = FUTEX_BITSET_MATCH_ANY;
-    replay_wait(call, a);
+    replay_wait(call, a, rt_replay_shared, rt_replay_shared_bounded);
 }
 
 static long wake_shared(u64 address, u64 most) {
@@ -105,6 +105,6 @@ void futex_call(struct call *call) {
     u64 a[6];
     memcpy(a, call->arg, sizeof a);
     if (kind == AREA_SECRET) a[1] |= FUTEX_PRIVATE_FLAG;
-    if (kind == AREA_SECRET && is_wait(call)) replay_wait(call, a);
+    if (kind == AREA_SECRET && is_wait(call)) replay_wait(call, a, NULL, rt_replay_bounded);
     else call_replay(call, a, -1, NULL, 0);
 }

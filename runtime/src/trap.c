@@ -123,6 +123,7 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_setuid:
     case __NR_setreuid:
     case __NR_setresuid: return identity_change(call);
+    case __NR_capset: return capability_change(call);
     case __NR_exit: thread_exit((long)call->arg[0]);
     case __NR_exit_group:
         observer_exit();

@@ -201,8 +201,10 @@ static void spawn_attributes(void) {
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     posix_spawnattr_setsigmask(&attributes, &blocked);
     posix_spawnattr_setsigdefault(&attributes, &standard);
-    printf("spawn %d\n", posix_spawn(&child, "/bin/sh", NULL, &attributes, words, environ));
-    printf("status %d\n", ended(child));
+    int error = posix_spawn(&child, "/bin/sh", NULL, &attributes, words, environ); /* the child may speak before it returns */
+    int status = error ? -1 : ended(child);
+    printf("spawn %d\n", error);
+    printf("status %d\n", status);
 }
 
 static int clone_child(void *arg) {

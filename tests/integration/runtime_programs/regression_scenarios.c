@@ -1,6 +1,8 @@
 /* What once went wrong: each scenario is the smallest program that showed it. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -198,12 +200,53 @@ static void mapping_a_bad_descriptor(void) {
     printf("byte %d\n", block[0]);
 }
 
+static uint32_t *never_written;
+static volatile int waits_are_over;
+
+static void *wake_again_and_again(void *unused) {
+    while (!waits_are_over) syscall(SYS_futex, never_written, FUTEX_WAKE, 1, NULL, NULL, 0);
+    return unused;
+}
+
+/* A wake between two looks at the word that stands for it was told as EAGAIN, which says that the program's own has changed. */
+static void waits_on_a_shared_futex_that_is_woken(void) {
+    const struct timespec soon = {0, 5000};
+    long refused = 0;
+    pthread_t thread;
+    never_written = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_create(&thread, NULL, wake_again_and_again, NULL);
+    for (int i = 0; i < 20000; i++) refused += syscall(SYS_futex, never_written, FUTEX_WAIT, 0, &soon, NULL, 0) < 0 && errno == EAGAIN;
+    waits_are_over = 1;
+    pthread_join(thread, NULL);
+    printf("refused %ld\n", refused);
+    printf("another value: %ld\n", result_of(syscall(SYS_futex, never_written, FUTEX_WAIT, 1, NULL, NULL, 0)));
+}
+
+/* Where the limit of locked memory cannot be lifted, forks failed, and so did everything that needs memory. */
+static void memory_after_giving_up_capabilities(void) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct none[2] = {{0}};
+    printf("capset %ld\n", result_of(syscall(SYS_capset, &header, none)));
+    printf("bad pointers %ld", result_of(syscall(SYS_capset, &header, (void *)8)));
+    printf(" %ld\n", result_of(syscall(SYS_capset, (void *)8, none)));
+    header.version = 1;
+    printf("bad version %ld\n", result_of(syscall(SYS_capset, &header, none)));
+    fflush(stdout);
+    char *big = memory(64 * MB, PROT_READ | PROT_WRITE);
+    memset(big, 1, 64 * MB);
+    munmap(big, 64 * MB);
+    int status = 0;
+    if (fork() == 0) execl("/bin/sh", "sh", "-c", "ls -d /; ls -d /", NULL);
+    printf("waited %d, status %d\n", wait(&status) > 0, status);
+}
+
 static const struct scenario all[] = {
     SCENARIO(program_file_as_data), SCENARIO(private_mapping_made_writable), SCENARIO(text_made_writable),
     SCENARIO(bad_pointers), SCENARIO(bounds_of_the_main_stack), SCENARIO(at_the_limit_of_open_files),
     SCENARIO(splice_from_memory), SCENARIO(small_alternate_stack), SCENARIO(many_reservations),
     SCENARIO(memory_after_giving_up_root), SCENARIO(discarding_across_slots),
     SCENARIO(file_in_a_reservation), SCENARIO(shrinking_the_heap_over_protected_pages), SCENARIO(mapping_a_bad_descriptor),
+    SCENARIO(waits_on_a_shared_futex_that_is_woken), SCENARIO(memory_after_giving_up_capabilities),
 };
 
 RUN_SCENARIOS(all)

@@ -1,0 +1,69 @@
+"""stress-ng checks what it does (--verify): in the enclave each of its stressors must end as it does natively."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.system.arms import ARMS, ENVIRONMENT, Arm, command
+
+pytestmark = [
+    pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.slow, pytest.mark.needs_program("stress-ng"),
+]  # fmt: skip
+
+QUICK = ("futex", "fork", "mremap", "signal", "pipe")
+FAMILIES = {
+    "memory": ("vm", "malloc", "mmap", "mremap", "mmapfork", "mmapfixed", "mmapaddr", "mmapmany", "mmaphuge", "madvise",
+               "brk", "stack", "memcpy", "mlock", "fault", "shm", "shm-sysv", "tlb-shootdown"),
+    "threads": ("pthread", "mutex", "switch", "peterson"),
+    "fork": ("fork", "vfork", "clone", "daemon", "wait", "zombie"),
+    "signals": ("signal", "sigq", "sigfd", "sigsegv", "sigfpe", "sigpending", "sigsuspend", "sigchld", "sigio", "sigrt",
+                "sigtrap", "sigabrt", "itimer", "timer", "kill"),
+    "futex": ("futex", "sem", "sem-sysv", "mq", "msg"),
+    "pipes": ("pipe", "pipeherd", "vm-splice", "splice", "tee", "sendfile", "eventfd", "epoll", "poll",
+              "sockpair", "aio"),
+    "calls": ("seccomp", "dentry", "rlimit", "nanosleep", "prctl", "procfs", "vdso", "get", "set", "schedpolicy",
+              "sysinfo"),
+}  # fmt: skip
+LONG = [stressor for family in FAMILIES.values() for stressor in dict.fromkeys(family)]
+REFUSED = {
+    "mincore": "of memory that was unmapped mincore(2) says that it is mapped (LIMITATIONS.md)",
+    "memfd": "a private mapping is a copy, which stays when the file is cut off (LIMITATIONS.md)",
+    "remap": "remap_file_pages(2) is refused (LIMITATIONS.md)",
+}
+
+
+def stress(arm: Arm, stressor: str, seconds: int, directory: Path) -> tuple[int, list[str]]:
+    """Its status and its complaints."""
+    words = ["--temp-path", str(directory), f"--{stressor}", "2", "--timeout", str(seconds), "--verify", "--oomable"]
+    done = subprocess.run(
+        command(arm, ["stress-ng", *words]), stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRONMENT,
+        timeout=seconds + 60, check=False,
+    )  # fmt: skip
+    lines = (done.stdout + done.stderr).splitlines()
+    return done.returncode, [line for line in lines if ": fail:" in line or ": error:" in line]
+
+
+def compare(stressor: str, seconds: int, directory: Path) -> None:
+    native, enclaved = (stress(arm, stressor, seconds, directory) for arm in ARMS)
+    if native[0]:
+        pytest.skip(f"it does not run here natively either: {native[1][:1]}")
+    assert enclaved == native
+
+
+@pytest.mark.parametrize("stressor", QUICK)
+def test_a_second_of(stressor: str, tmp_path: Path) -> None:
+    compare(stressor, 1, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "stressor", [pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=REFUSED[name])) for name in REFUSED]
+)
+def test_what_the_enclave_refuses(stressor: str, tmp_path: Path) -> None:
+    compare(stressor, 1, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("stressor", LONG)
+def test_half_a_minute_of(stressor: str, tmp_path: Path) -> None:
+    compare(stressor, 30, tmp_path)
