@@ -31,8 +31,10 @@ def main() -> None:
     threads = [threading.Thread(target=write, args=(key,)) for key in (10, 11)]
     for thread in threads:
         thread.start()
-    for one in [*processes, *threads]:
-        one.join()
+    for process in processes:
+        process.join()
+    for thread in threads:
+        thread.join()
     connection = sqlite3.connect("file.db")
     for question in (
         "select count(*), sum(key), round(sum(value), 6) from t",
