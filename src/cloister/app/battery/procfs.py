@@ -20,7 +20,7 @@ VARIABLE = "TOKEN"
 AT_RANDOM = 25
 FIRST_NUMBERS = 256
 RACE_SECONDS = 3.0
-START_SECONDS = 2.0
+START_SECONDS, STOP_SECONDS = 2.0, 5.0
 LARGEST_FILE = 1 << 24
 
 
@@ -164,10 +164,20 @@ def descriptors_control(arena: Arena) -> Attempt:
         return judged(target, copied(target))
 
 
+def stopped(pid: int) -> None:
+    """Stop a process, and wait until it stands: on a busy machine it would read its input meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + STOP_SECONDS
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"T", "t"}:
+        if time.monotonic() > end:
+            raise NotTried("the program could not be stopped")
+        time.sleep(0.001)
+
+
 def pipe(arena: Arena) -> Attempt:
     """Copy the descriptor of standard input while a secret waits in it."""
     with arena.target(built_in=True) as target:
-        os.kill(target.pid, signal.SIGSTOP)
+        stopped(target.pid)
         target.tell(target.secret.decode())
         pidfd = os.pidfd_open(target.pid)
         try:
