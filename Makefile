@@ -9,8 +9,13 @@ BIN := $(VENV)/bin
 lab: setup
 	$(BIN)/cloister lab --report lab-report.html
 
-test: packages setup lint
+test: packages setup $(VENV)/.tpm lint
 	$(BIN)/pytest
+
+# Sealing keys in a TPM are tested with swtpm; the binding is built with what `packages` installs.
+$(VENV)/.tpm: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[tpm]'
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .
