@@ -1,5 +1,6 @@
 #include "descriptors.h"
 
+#include <asm/stat.h>
 #include <linux/resource.h>
 
 enum { LIFT = 64 };
@@ -19,4 +20,9 @@ long open_beyond_limit(long number, u64 a, u64 b) {
     long result = SYS2(number, a, b);
     if (result == -EMFILE) result = retry(number, a, b);
     return result == -EMFILE || result == -ENFILE ? -ENOMEM : result;
+}
+
+bool is_same_file(long one, long other) {
+    struct stat a, b;
+    return !failed(SYS2(__NR_fstat, one, &a)) && !failed(SYS2(__NR_fstat, other, &b)) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }

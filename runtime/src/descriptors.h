@@ -9,4 +9,7 @@
  * nobody expects EMFILE from mmap(2) or fork(2). */
 NODISCARD long open_beyond_limit(long number, u64 a, u64 b);
 
+/* Whether two descriptors are of one inode. */
+NODISCARD bool is_same_file(long one, long other);
+
 #endif

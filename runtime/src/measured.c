@@ -92,11 +92,6 @@ static long copy_file(int source, u8 digest[SHA256_SIZE]) {
     return error;
 }
 
-static bool is_same_file(long one, long other) {
-    struct stat a, b;
-    return !failed(SYS2(__NR_fstat, one, &a)) && !failed(SYS2(__NR_fstat, other, &b)) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 /* The same copy opened to be read only, or -errno. What is mounted on /proc is the host's choice. */
 static long open_reader(long copy) {
     char link[40];

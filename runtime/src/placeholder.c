@@ -109,12 +109,6 @@ static long inscribe(long fd, const struct file *file) {
     return failed(error) ? error : SYS4(__NR_utimensat, fd, NULL, times, 0);
 }
 
-static bool is_same(long fd, long other) {
-    struct stat one, two;
-    if (failed(SYS2(__NR_fstat, fd, &one)) || failed(SYS2(__NR_fstat, other, &two))) return false;
-    return one.st_dev == two.st_dev && one.st_ino == two.st_ino;
-}
-
 /* Opens the memfd anew, for reading. Somebody may have mounted another /proc: EIO then, as where there is none. */
 static long open_again(long fd, u64 flags) {
     char link[LINK_SIZE];
@@ -123,7 +117,7 @@ static long open_again(long fd, u64 flags) {
     long opened = SYS2(__NR_open, link, (flags & ~dropped) | O_SYNC);
     if (opened == -EMFILE || opened == -ENFILE || opened == -ENOMEM) return opened;
     if (failed(opened)) return -EIO;
-    if (is_same(fd, opened) && placeholder_is((int)opened)) return opened;
+    if (is_same_file(fd, opened) && placeholder_is((int)opened)) return opened;
     SYS1(__NR_close, opened);
     return -EIO;
 }
