@@ -1,7 +1,7 @@
 /* fork(2): the child must get private copies of all secret memory, which is shared with the parent at first (memfd_secret
  * knows no copy on write). The parent waits meanwhile, with the lock held.
  *
- * 1. The child starts on a stack of its own and copies the program's memory slot by slot.
+ * 1. The child starts on a stack of its own and copies the program's memory extent by extent.
  * 2. Now the parent's stack is a private copy: it goes on there, and copies the runtime's own state last.
  * 3. It tells the parent. The end of a pipe tells the parent too if the child is killed on the way.
  */
@@ -40,22 +40,21 @@ static long copy_area(u64 start, u64 end, int protection, u8 *residency) {
     return SYS5(__NR_mremap, at, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
 }
 
-static void copy_secret_areas_of(u64 slot, u64 to, u8 *residency) {
-    u64 from = slot_start(slot), end = from + SLOT_SIZE;
-    for (size_t i = areas_first_ending_after(from); i < areas_count() && areas_get(i)->start < end; i++) {
+static void copy_secret_areas_of(const struct extent *extent, u64 to, u8 *residency) {
+    for (size_t i = areas_first_ending_after(extent->start); i < areas_count() && areas_get(i)->start < extent->end; i++) {
         const struct area *area = areas_get(i);
         if (area->kind != AREA_SECRET) continue;
-        u64 start = max_u64(area->start, from), stop = min_u64(area->end, end);
+        u64 start = max_u64(area->start, extent->start), stop = min_u64(area->end, extent->end);
         if (!(area->protection & PROT_READ)) SYS3(__NR_mprotect, start, stop - start, PROT_READ);
-        secret_copy(to + (start - from), start, stop - start, residency);
+        secret_copy(to + (start - extent->start), start, stop - start, residency);
     }
 }
 
-/* Moves [start, stop) of the copied slot into its place and gives it the protections the areas say. */
-static long settle(u64 slot, u64 copy, u64 start, u64 stop) {
+/* Moves [start, stop) of the copied extent into its place and gives it the protections the areas say. */
+static long settle(u64 copied, u64 start, u64 stop) {
     if (start >= stop) return 0;
     u64 length = stop - start;
-    long error = SYS5(__NR_mremap, copy + (start - slot_start(slot)), length, length, MREMAP_MAYMOVE | MREMAP_FIXED, start);
+    long error = SYS5(__NR_mremap, copied, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, start);
     if (failed(error)) return error;
     SYS3(__NR_mprotect, start, length, PROT_NONE);
     for (size_t i = areas_first_ending_after(start); i < areas_count() && areas_get(i)->start < stop; i++) {
@@ -67,18 +66,18 @@ static long settle(u64 slot, u64 copy, u64 start, u64 stop) {
     return 0;
 }
 
-static long copy_slot(u64 slot, u8 *residency) {
-    long copy = secret_map(0, SLOT_SIZE, PROT_READ | PROT_WRITE, 0), error = 0;
+static long copy_extent(const struct extent *extent, u8 *residency) {
+    long copy = secret_map(0, extent->end - extent->start, PROT_READ | PROT_WRITE, 0), error = 0;
     if (failed(copy)) return copy;
-    copy_secret_areas_of(slot, (u64)copy, residency);
-    u64 at = slot_start(slot), end = at + SLOT_SIZE;
-    for (size_t i = areas_first_ending_after(at); i < areas_count() && areas_get(i)->start < end && !failed(error); i++) {
+    copy_secret_areas_of(extent, (u64)copy, residency);
+    u64 at = extent->start;
+    for (size_t i = areas_first_ending_after(at); i < areas_count() && areas_get(i)->start < extent->end && !failed(error); i++) {
         const struct area *area = areas_get(i);
         if (area->kind == AREA_SECRET) continue;
-        error = settle(slot, (u64)copy, at, area->start);
+        error = settle((u64)copy + (at - extent->start), at, area->start);
         at = area->end;
     }
-    if (!failed(error)) error = settle(slot, (u64)copy, at, end);
+    if (!failed(error)) error = settle((u64)copy + (at - extent->start), at, extent->end);
     return error;
 }
 
@@ -89,8 +88,8 @@ static long copy_program_memory(u8 *residency) {
         if (area->kind == AREA_SECRET && !in_window(area->start))
             error = copy_area(area->start, area->end, area->protection, residency);
     }
-    for (u64 slot = 0; slot < SLOT_COUNT && !failed(error); slot++)
-        if (slot_is_backed(slot)) error = copy_slot(slot, residency);
+    struct extent extent = {0};
+    while (!failed(error) && window_next_extent(extent.end, &extent)) error = copy_extent(&extent, residency);
     return error;
 }
 

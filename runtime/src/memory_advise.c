@@ -29,8 +29,9 @@ static long discard_backed(u64 start, u64 end, int protection) {
 static long discard(u64 start, u64 end, int protection) {
     long error = 0;
     while (start < end && !failed(error)) {
-        u64 stop = in_window(start) ? min_u64(end, slot_start(slot_of(start)) + SLOT_SIZE) : end;
-        if (!in_window(start) || slot_is_backed(slot_of(start))) error = discard_backed(start, stop, protection);
+        bool backed = true;
+        u64 stop = in_window(start) ? window_alike(start, end, &backed) : end;
+        if (backed) error = discard_backed(start, stop, protection);
         start = stop;
     }
     return error;

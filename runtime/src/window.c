@@ -7,6 +7,8 @@
 
 static u64 base;
 static u64 lowest_free; /* nothing below it is free */
+enum { SLOT_COUNT = WINDOW_SIZE / SLOT_SIZE };
+
 static u8 backed[SLOT_COUNT];
 static u64 backed_count, highest_backed;
 
@@ -18,9 +20,8 @@ u64 window_end(void) { return base + WINDOW_SIZE; }
 bool in_window(u64 address) { return address >= base && address < base + WINDOW_SIZE; }
 bool window_meets(u64 start, u64 end) { return start < window_end() && end > base; }
 bool window_cut(u64 start, u64 end) { return window_meets(start, end) && (start < base || end > window_end()); }
-bool slot_is_backed(u64 slot) { return backed[slot]; }
-u64 slot_start(u64 slot) { return base + slot * SLOT_SIZE; }
-u64 slot_of(u64 address) { return (address - base) / SLOT_SIZE; }
+static u64 slot_start(u64 slot) { return base + slot * SLOT_SIZE; }
+static u64 slot_of(u64 address) { return (address - base) / SLOT_SIZE; }
 
 static long reserve(u64 address, u64 length, int extra_flags) {
     return SYS6(__NR_mmap, address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra_flags, -1, 0);
@@ -162,4 +163,18 @@ long window_release(u64 start, u64 length) {
         at = stop;
     }
     return 0;
+}
+
+bool window_next_extent(u64 address, struct extent *found) {
+    for (u64 slot = address > base ? slot_of(address) : 0; backed_count && slot <= highest_backed; slot++) {
+        if (!backed[slot]) continue;
+        *found = (struct extent){slot_start(slot), slot_start(slot) + SLOT_SIZE};
+        return true;
+    }
+    return false;
+}
+
+u64 window_alike(u64 start, u64 end, bool *is_backed) {
+    *is_backed = backed[slot_of(start)];
+    return min_u64(end, slot_start(slot_of(start)) + SLOT_SIZE);
 }

@@ -27,10 +27,13 @@ NODISCARD long window_protect(u64 start, u64 length, int protection);
 /* Wipes and forgets whatever is mapped in [start, start + length) of the window. */
 NODISCARD long window_release(u64 start, u64 length);
 
-/* For fork: whether a slot is backed, and how to give it a new backing inode. */
-#define SLOT_COUNT (WINDOW_SIZE / SLOT_SIZE)
-NODISCARD bool slot_is_backed(u64 slot);
-u64 slot_start(u64 slot);
-u64 slot_of(u64 address); /* of the window */
+/* For fork: what one inode backs. */
+struct extent {
+    u64 start, end;
+};
+/* The first backed extent that ends after `address`, cut at nothing; false if there is none. */
+NODISCARD bool window_next_extent(u64 address, struct extent *found);
+/* How far from `start` (in the window) memory is alike, at most to `end`: backed, or only reserved. */
+NODISCARD u64 window_alike(u64 start, u64 end, bool *backed);
 
 #endif
