@@ -293,7 +293,7 @@ TARGETS: Final[dict[str, tuple[Reader, ...]]] = {
     ),
     "policy": (
         Reader(
-            covers=("appraise.parse_policy.parse_policy", "appraise.toml_lines.read_toml"), read=as_text(judged),
+            covers=("appraise.parse_policy.parse_policy", "_toml.read_toml"), read=as_text(judged),
             refusals=(PolicyError,),
         ),
         Reader(covers=("appraise.rego.parse_rego",), read=as_text(parse_rego), refusals=(PolicyError,)),

@@ -12,6 +12,7 @@ from tests.fuzz.law import Broken, Reader
 from tests.fuzz.service import answer
 
 from cloister import _json
+from cloister._yaml import read_yaml
 from cloister.broker.audit import Checkpoint, LogReport, parse_checkpoint, segments, verify_log
 from cloister.broker.audit.entry import Entry, parse_entry
 from cloister.broker.audit.event_json import event_of_json, json_of_event
@@ -28,7 +29,6 @@ from cloister.broker.session.read_document import session_of_document
 from cloister.broker.session.remarks import remarks
 from cloister.broker.session.request_signature import SignedBy, read_signature
 from cloister.broker.session.session import Session
-from cloister.broker.session.yaml_nodes import read_yaml
 from cloister.cli._log_text import document as report_document
 from cloister.cli._log_text import entry_document, entry_lines, report_lines
 from cloister.errors import NotAttested, ParseError, PolicyError, UsageError, VerificationError
@@ -172,7 +172,7 @@ BROKER: Final[dict[str, tuple[Reader, ...]]] = {
             read=session, refusals=(PolicyError,), never_quoted=PLANTED,
         ),
         Reader(
-            covers=("broker.session.yaml_nodes.read_yaml",), read=lambda data: read_yaml(data, "x"),
+            covers=("_yaml.read_yaml",), read=lambda data: read_yaml(data, "x"),
             refusals=(PolicyError,), never_quoted=PLANTED,
         ),
     ),

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.forge.plain import plainly_verified
 
+from cloister._toml import read_toml
 from cloister.appraise.appraisal import Claim
 from cloister.appraise.judge import judge
 from cloister.appraise.known_claims import PROGRAM
 from cloister.appraise.parse_policy import parse_policy
 from cloister.appraise.rules import AllOf, AnyOf, Comparison, Constraint, Not, Operator, Truth, evaluate
-from cloister.appraise.toml_lines import read_toml
 from cloister.appraise.vector import Tier, tier_of
 from cloister.endorse.anchors import AnchorKind
 from cloister.errors import PolicyError

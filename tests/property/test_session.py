@@ -19,6 +19,7 @@ from tests.forge.sessions import (
     trusting,
 )
 
+from cloister._yaml import Place
 from cloister.broker.release import ReleaseOutcome, ReleasePolicy
 from cloister.broker.session.canonical import session_hash
 from cloister.broker.session.difference import differences
@@ -28,7 +29,6 @@ from cloister.broker.session.references import template_of
 from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Rule
 from cloister.broker.session.strictness import at_least_as_strict
-from cloister.broker.session.yaml_nodes import Place
 from cloister.errors import PolicyError
 from cloister.verification.recipe import Tcb
 

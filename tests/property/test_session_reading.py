@@ -15,9 +15,9 @@ from tests.forge.sessions import (
     text,
 )
 
+from cloister._yaml import Scalar, Table, read_yaml
 from cloister.broker.session.read import parse_session
 from cloister.broker.session.schema import json_schema
-from cloister.broker.session.yaml_nodes import Scalar, Table, read_yaml
 from cloister.errors import PolicyError
 
 SCHEMA = jsonschema.Draft202012Validator(json_schema())

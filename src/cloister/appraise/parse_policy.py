@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from cloister._toml import Document, Path, read_toml
 from cloister.appraise.parse_rules import ruled
 from cloister.appraise.policy import (
     HARDWARE_ONLY,
@@ -18,7 +19,6 @@ from cloister.appraise.policy import (
     Section,
     TcbPolicy,
 )
-from cloister.appraise.toml_lines import Document, Path, read_toml
 from cloister.endorse.anchors import AnchorKind
 from cloister.errors import PolicyError
 from cloister.model import Tee

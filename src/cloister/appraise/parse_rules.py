@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from cloister._toml import Document, Path
 from cloister.appraise.known_claims import EXECUTABLES, IDENTITY, decides_by_default, names_program
 from cloister.appraise.policy import Rule, pins, worse
 from cloister.appraise.rules import AllOf, AnyOf, Comparison, Constraint, Not, Operator, Reference, is_hex
-from cloister.appraise.toml_lines import Document, Path
 from cloister.appraise.vector import (
     EXECUTABLES_UNRECOGNIZED,
     INSTANCE_UNRECOGNIZED,

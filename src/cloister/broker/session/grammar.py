@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from cloister.broker.session.yaml_nodes import Items, Node, Place, Scalar, Table, wrong
+from cloister._yaml import Items, Node, Place, Scalar, Table, wrong
 
 __all__ = ["Choice", "Either", "Field", "Flag", "Found", "Many", "Pairs", "Record", "Shape", "Text", "Whole", "Word"]
 

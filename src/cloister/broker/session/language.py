@@ -6,9 +6,9 @@ Names are SCONE's (session language 0.3) where they mean the same; `hints` trans
 from collections.abc import Mapping
 from typing import Final
 
+from cloister._yaml import Node, Scalar, wrong
 from cloister.appraise.policy import TOLERABLE
 from cloister.broker.session.grammar import Choice, Either, Field, Flag, Many, Pairs, Record, Text, Whole, Word
-from cloister.broker.session.yaml_nodes import Node, Scalar, wrong
 from cloister.model import Tee
 
 __all__ = ["KINDS", "NAME", "SESSION", "SESSION_NAME", "VERSION", "Datum"]

@@ -1,6 +1,6 @@
 """A session's YAML -> `Session`. Everything that is wrong is a PolicyError with file, line, column and what to do.
 
-1. YAML without its traps (`yaml_nodes.py`). 2. Known keys, each value of its shape (`language.py`).
+1. YAML without its traps (`_yaml.py`). 2. Known keys, each value of its shape (`language.py`).
 3. What one entry must say to be meaningful (`read_attestation.py`, `read_secret.py`, `read_service.py`).
 4. What belongs together, here: names are unique, references lead somewhere and not in circles, and no value that the
    owner wrote stands in the open elsewhere in the session.
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from cloister._yaml import LONGEST, read_yaml, wrong
 from cloister.broker.session.canonical import open_texts
 from cloister.broker.session.grammar import Found, Word
 from cloister.broker.session.language import SESSION
@@ -20,7 +21,6 @@ from cloister.broker.session.read_service import service_of
 from cloister.broker.session.references import FORMATS, Template, template_of
 from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Given, Service, Session
-from cloister.broker.session.yaml_nodes import LONGEST, read_yaml, wrong
 from cloister.errors import UsageError
 
 __all__ = ["parse_session", "read_session"]

@@ -6,12 +6,12 @@ test roots are refused; a signer's old versions are a choice that must be writte
 
 from typing import Final
 
+from cloister._yaml import wrong
 from cloister.appraise.known_claims import EVERYWHERE, PROGRAM, is_known
 from cloister.broker.session.grammar import Found
 from cloister.broker.session.language import spelled
 from cloister.broker.session.references import LOOKS_LIKE
 from cloister.broker.session.session import Rule
-from cloister.broker.session.yaml_nodes import wrong
 from cloister.model import Tee
 
 __all__ = ["MEASUREMENT_CLAIM", "SIGNER_CLAIM", "VERSION_CLAIM", "rule_of"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from cloister import _json
+from cloister._yaml import Place
 from cloister.broker.session.canonical import commitment_of
 from cloister.broker.session.grammar import Word
 from cloister.broker.session.read_people import fingerprint
@@ -28,7 +29,6 @@ from cloister.broker.session.session import (
     Service,
     Session,
 )
-from cloister.broker.session.yaml_nodes import Place
 from cloister.errors import ParseError
 from cloister.model import Tee
 

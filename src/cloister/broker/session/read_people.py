@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+from cloister._yaml import wrong
 from cloister.broker.session.grammar import Found
 from cloister.broker.session.session import AccessPolicy, Approvals, KeyHolder
-from cloister.broker.session.yaml_nodes import wrong
 from cloister.errors import UsageError
 from cloister.result.keys import verification_keys
 

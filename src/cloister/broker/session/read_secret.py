@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from cloister._yaml import wrong
 from cloister.broker.session import key_material
 from cloister.broker.session.grammar import Found, Word
 from cloister.broker.session.references import LOOKS_LIKE, template_of
 from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Export, Generated, Given, Imported, Secret
-from cloister.broker.session.yaml_nodes import wrong
 
 __all__ = ["secret_of"]
 

@@ -3,11 +3,11 @@
 import re
 from typing import Final
 
+from cloister._yaml import wrong
 from cloister.broker.session.grammar import Found, Word
 from cloister.broker.session.read_attestation import rule_of
 from cloister.broker.session.references import LOOKS_LIKE, WELL_FORMED, Template, template_of
 from cloister.broker.session.session import InjectedFile, Service
-from cloister.broker.session.yaml_nodes import wrong
 
 __all__ = ["service_of"]
 

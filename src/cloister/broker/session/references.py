@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from cloister._yaml import Place, wrong
 from cloister.broker.session.grammar import Word
 from cloister.broker.session.language import NAME
-from cloister.broker.session.yaml_nodes import Place, wrong
 
 __all__ = ["FORMATS", "Part", "Reference", "Template", "template_of"]
 

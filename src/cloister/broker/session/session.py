@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from cloister._yaml import Place
 from cloister.broker.session.references import Template
 from cloister.broker.session.secret_value import SecretValue
-from cloister.broker.session.yaml_nodes import Place
 from cloister.model import Tee
 
 __all__ = [

@@ -13,7 +13,8 @@ Path = tuple[str | int, ...]
 """Where a value stands: `("sgx", "any_of", 0, "mrenclave")`."""
 
 LONGEST: Final = 256 << 10
-"""Bytes. A policy is written by people; what is longer belongs into a file of reference values."""
+"""Characters, where the reader says nothing else. A policy is written by people; what is longer belongs into a file
+of reference values."""
 
 TOKEN: Final = re.compile(
     r"""\"""(?:\\.|[^\\])*?(?:"{3,5}|\\?\Z) | '''.*?(?:'{3,5}|\Z) | "(?:\\.|[^"\\\n])*"? | '[^'\n]*'?
@@ -53,10 +54,10 @@ class Document:
         return PolicyError(f"{self.place(path)}: {reason}")
 
 
-def read_toml(text: str, name: str) -> Document:
+def read_toml(text: str, name: str, longest: int = LONGEST) -> Document:
     """Read a TOML document; `name` is the file in messages. PolicyError with file and line if it is not TOML."""
-    if len(text) > LONGEST:
-        raise PolicyError(f"{name}:1: {len(text)} characters; a policy has at most {LONGEST}")
+    if len(text) > longest:
+        raise PolicyError(f"{name}:1: {len(text)} characters; at most {longest} are read")
     text = text.replace("\r\n", "\n")
     long = LONG_KEY.search(TOKEN.sub(_without_strings, text))
     if long is not None:

@@ -19,7 +19,7 @@ from cloister.errors import PolicyError
 __all__ = ["LONGEST", "Items", "Node", "Place", "Scalar", "Table", "read_yaml", "wrong"]
 
 LONGEST: Final = 128 << 10
-"""Bytes of a file."""
+"""Bytes of a file, where its reader says nothing else."""
 DEEPEST: Final = 12
 """Lists and mappings inside each other. A session needs 7."""
 MOST_NODES: Final = 10_000
@@ -126,9 +126,9 @@ class _Open:
         return Table(self.place, tuple((key, value) for key, value in pairs if isinstance(key, Scalar)))
 
 
-def read_yaml(data: bytes, name: str) -> Node:
+def read_yaml(data: bytes, name: str, longest: int = LONGEST) -> Node:
     """The one document in a file called `name`; PolicyError with file, line and column if it is not readable."""
-    text = _text(data, name)
+    text = _text(data, name, longest)
     try:
         return _read(yaml.parse(text, Loader=yaml.SafeLoader), name)
     except yaml.MarkedYAMLError as error:
@@ -144,9 +144,9 @@ def _without_values(error: yaml.MarkedYAMLError) -> str:
     return re.sub(r"'(?!<)[^']*\w[^']*'", "'...'", " ".join(str(error.problem or error.context).split()))
 
 
-def _text(data: bytes, name: str) -> str:
-    if len(data) > LONGEST:
-        raise wrong(Place(name), f"{len(data):,} bytes; a session has at most {LONGEST:,}")
+def _text(data: bytes, name: str, longest: int) -> str:
+    if len(data) > longest:
+        raise wrong(Place(name), f"{len(data):,} bytes; at most {longest:,} are read")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -186,7 +186,7 @@ def _read(events: Iterator[yaml.Event], name: str) -> Node:
             else:
                 stack.append(_Open(place, mapping=isinstance(event, yaml.MappingStartEvent)))
     if not whole.nodes:
-        raise wrong(Place(name), "the file is empty; `cloister session create` writes one to start from")
+        raise wrong(Place(name), "the file is empty")
     return whole.nodes[0]
 
 
@@ -194,7 +194,7 @@ def _start_document(event: yaml.DocumentStartEvent, place: Place, whole: _Open) 
     if event.version or event.tags:
         raise wrong(place, "a directive (%YAML or %TAG); remove it")
     if whole.nodes:
-        raise wrong(place, "a second document in one file; a session is one document, so remove the --- line")
+        raise wrong(place, "a second document in one file; one document is read, so remove the --- line")
 
 
 def _refuse_references(event: yaml.Event, place: Place) -> None:

@@ -1,0 +1,14 @@
+"""Configurations of the frameworks that run programs in enclaves: read strictly, compared, written for one another.
+
+    source.py      a file as values, each with its line
+    table.py       the keys that a format documents, and their types
+    model.py       the nouns that the formats share
+    gramine.py scone.py ego.py ...   one file per format: its table, its reader, its writer
+    formats.py     all formats by name; which one a file is in
+    conversion.py  what one format cannot say of another
+    danger.py      what is dangerous in a configuration, and why
+
+Nothing here touches a file, a clock or a network: it takes and gives text.
+"""
+
+__all__: list[str] = []

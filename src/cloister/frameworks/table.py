@@ -1,0 +1,190 @@
+"""The keys that a format documents, as data: what each holds, what it means here, and where that is written.
+
+`Sheet` reads a file by such a table. A value of the wrong type is refused, with its line. A key that is in no table is
+kept and named, never dropped: a newer version of the framework may know it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from cloister.errors import PolicyError
+from cloister.frameworks.source import Document, Path
+
+__all__ = ["Key", "Kind", "Sheet", "dotted"]
+
+
+class Kind(StrEnum):
+    """What a key holds."""
+
+    TEXT = "text"
+    WHOLE = "whole number"
+    TRUTH = "true or false"
+    ANY = "anything"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One documented key. In `path`, `*` is any name and `[]` any number of items.
+
+    `concept` is what the model calls it (model.py); empty, if only this framework has such a thing. `source` is where
+    it is documented. `choices` are the only values, where the documentation lists them.
+    """
+
+    path: str
+    kind: Kind
+    concept: str = ""
+    source: str = ""
+    choices: tuple[str, ...] = ()
+    parts: tuple[str, ...] = field(init=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        """Cut the path up once."""
+        object.__setattr__(self, "parts", tuple(self.path.replace("[]", ".[]").split(".")))
+
+    def fits(self, path: Path) -> bool:
+        """Whether a value at `path` is this key's."""
+        return len(path) == len(self.parts) and all(
+            part == "[]" if isinstance(one, int) else part in {"*", one}
+            for part, one in zip(self.parts, path, strict=True)
+        )
+
+
+TYPES: Final[Mapping[Kind, type]] = {Kind.TEXT: str, Kind.WHOLE: int, Kind.TRUTH: bool, Kind.ANY: object}
+
+
+def dotted(path: Path) -> str:
+    """A path for people: `fs.mounts[2].uri`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+class Sheet:
+    """A file that is read by a table: values are taken out one by one, and what nobody took is left over."""
+
+    def __init__(self, document: Document, table: Sequence[Key]) -> None:
+        self.document, self._table = document, table
+        self._taken: set[Path] = set()
+        self.unknown = frozenset(path for path, value in self._leaves() if not self._known(path, value))
+        """Keys that are in no table."""
+
+    def _leaves(self, at: Path = ()) -> Iterator[tuple[Path, object]]:
+        """Every value that is no table or list, or that the table takes as a whole."""
+        found = self._at(at)
+        if at and any(key.fits(at) for key in self._table):
+            yield at, found
+        elif isinstance(found, dict) and (found or not at):
+            for name in found:
+                yield from self._leaves((*at, name))
+        elif isinstance(found, list) and found:
+            for number in range(len(found)):
+                yield from self._leaves((*at, number))
+        else:
+            yield at, found
+
+    def _known(self, path: Path, value: object) -> bool:
+        """Whether a key is documented; PolicyError if it is, and its value is of another type."""
+        keys = [key for key in self._table if key.fits(path)]
+        if not keys:
+            return isinstance(value, list | dict) and not value and self._is_above(path)
+        if not any(_holds(key, value) for key in keys):
+            wanted = " or ".join(dict.fromkeys(_wanted(key) for key in keys))
+            raise self.document.error(path, f"{dotted(path)} is {wanted}, not {_called(value)}")
+        return True
+
+    def _is_above(self, path: Path) -> bool:
+        """Whether documented keys stand below `path`: an empty list or table there says nothing, and is known."""
+        above = tuple("[]" if isinstance(one, int) else one for one in path)
+        return any(
+            len(key.parts) > len(above) and all(a in {b, "*"} for a, b in zip(key.parts, above, strict=False))
+            for key in self._table
+        )
+
+    def _at(self, path: Path) -> object:
+        found: object = self.document.values
+        for part in path:
+            if isinstance(found, list):
+                found = found[part] if isinstance(part, int) and part < len(found) else None
+            else:
+                found = found.get(part) if isinstance(found, dict) else None
+        return found
+
+    def text(self, *path: str | int) -> str | None:
+        """The text there, if there is one."""
+        found = self._at(path)
+        if not isinstance(found, str):
+            return None
+        self._taken.add(path)
+        return found
+
+    def whole(self, *path: str | int) -> int | None:
+        """The whole number there, if there is one; PolicyError if it is negative."""
+        found = self._at(path)
+        if not isinstance(found, int) or isinstance(found, bool):
+            return None
+        if found < 0:
+            raise self.document.error(path, f"{dotted(path)} is negative; it counts something")
+        self._taken.add(path)
+        return found
+
+    def truth(self, *path: str | int) -> bool | None:
+        """The switch there, if there is one."""
+        found = self._at(path)
+        if not isinstance(found, bool):
+            return None
+        self._taken.add(path)
+        return found
+
+    def names(self, *path: str | int) -> list[str]:
+        """The keys of the table there; none if there is no table."""
+        found = self._at(path)
+        return list(found) if isinstance(found, dict) else []
+
+    def count(self, *path: str | int) -> int:
+        """How many items the list there has."""
+        found = self._at(path)
+        return len(found) if isinstance(found, list) else 0
+
+    def texts(self, *path: str | int) -> tuple[str, ...]:
+        """The list of texts there."""
+        return tuple(found for number in range(self.count(*path)) if (found := self.text(*path, number)) is not None)
+
+    def take(self, *path: str | int) -> object:
+        """Whatever stands there, with everything inside it."""
+        self._taken.add(path)
+        return self._at(path)
+
+    def error(self, path: Path, reason: str) -> PolicyError:
+        """What to raise about the value at `path`."""
+        return self.document.error(path, f"{dotted(path)} {reason}")
+
+    def place(self, *path: str | int) -> str:
+        """File and line of a value."""
+        return self.document.place(path)
+
+    def left(self) -> Iterator[tuple[Path, object]]:
+        """What nobody took, by its path."""
+        for path, value in self._leaves():
+            if path and not any(path[:length] in self._taken for length in range(1, len(path) + 1)):
+                empty = isinstance(value, list | dict) and not value and path not in self.unknown
+                if not empty:
+                    yield path, value
+
+
+def _holds(key: Key, value: object) -> bool:
+    if key.kind is Kind.ANY:
+        return True
+    if isinstance(value, bool) is not (key.kind is Kind.TRUTH) or not isinstance(value, TYPES[key.kind]):
+        return False
+    return not key.choices or value in key.choices
+
+
+def _wanted(key: Key) -> str:
+    return f"one of {', '.join(key.choices)}" if key.choices else key.kind.value
+
+
+def _called(value: object) -> str:
+    """What a value is, without saying it: it may be secret."""
+    names = {bool: "true or false", int: "a whole number", str: "this text", list: "a list", dict: "a table"}
+    return names.get(type(value), type(value).__name__)
