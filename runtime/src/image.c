@@ -54,29 +54,23 @@ static u64 file_extent(const struct elf_file *elf) {
 long image_build(int file, const struct elf_file *elf, u64 span, bool linear) {
     u64 extent = file_extent(elf);
     if (extent > span) return -ELIBBAD;
-    long fd = sealed_create(span + PAGE);
-    if (failed(fd)) return fd;
-    long at = SYS6(__NR_mmap, 0, span + PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (failed(at)) return close_with(fd, at);
-    SYS3(__NR_madvise, at, extent, MADV_POPULATE_WRITE); /* one call instead of a fault for each page */
-    long error = read_available(file, (u64)at, extent, 0);
-    if (!failed(error)) patch_segments(elf, (u64)at, span, linear);
-    SYS2(__NR_munmap, at, span + PAGE);
-    if (!failed(error)) error = sealed_finish(fd);
-    if (!failed(error) && admission_is_strict() && !image_is_right((int)fd, file, elf, extent, span, linear)) error = -EIO;
-    return failed(error) ? close_with(fd, error) : fd;
+    struct draft draft;
+    long error = draft_begin(&draft, span + PAGE, extent);
+    if (failed(error)) return error;
+    error = read_available(file, draft.at, extent, 0);
+    if (!failed(error)) patch_segments(elf, draft.at, span, linear);
+    long fd = draft_end(&draft, error);
+    if (!failed(fd) && admission_is_strict() && !image_is_right((int)fd, file, elf, extent, span, linear)) return close_with(fd, -EIO);
+    return fd;
 }
 
 long image_map_piece(u64 address, u64 length, int protection, int extra_flags, int file, u64 offset) {
-    long fd = sealed_create(length);
+    struct draft draft;
+    long error = draft_begin(&draft, length, length);
+    if (failed(error)) return error;
+    long copied = read_available(file, draft.at, length, offset), fd = draft_end(&draft, copied);
     if (failed(fd)) return fd;
-    long at = SYS6(__NR_mmap, 0, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (failed(at)) return close_with(fd, at);
-    long copied = read_available(file, (u64)at, length, offset), error = copied;
-    SYS2(__NR_munmap, at, length);
-    if (!failed(error)) error = sealed_finish(fd);
-    if (!failed(error) && admission_is_strict() && !piece_is_right((int)fd, file, length, (u64)copied, offset)) error = -EIO;
-    if (failed(error)) return close_with(fd, error);
+    if (admission_is_strict() && !piece_is_right((int)fd, file, length, (u64)copied, offset)) return close_with(fd, -EIO);
     return close_with(fd, SYS6(__NR_mmap, address, length, protection, MAP_SHARED | extra_flags, fd, 0));
 }
 
@@ -102,7 +96,8 @@ long image_map_whole(u64 length, int protection, int file) {
     u64 span = max_u64(page_up(length), file_extent(&scratch));
     long fd = image_build(file, &scratch, span, true);
     if (failed(fd)) return fd;
-    long at = SYS6(__NR_mmap, 0, span + PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    long at = reserve_aligned(span + PAGE, sealed_alignment(span));
+    if (!failed(at)) at = SYS6(__NR_mmap, at, span + PAGE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
     SYS1(__NR_close, fd);
     if (failed(at)) return at;
     SYS3(__NR_mprotect, at, length, protection);

@@ -6,7 +6,7 @@
 #include "image.h"
 #include "patch.h"
 
-enum { SEEK_TO_DATA = 3 };
+enum { SEEK_TO_DATA = 3, SEEK_TO_HOLE = 4 };
 
 /* A file mapped to be looked at. `at` is NULL if it could not be, or if it is not as long as it should be. */
 struct view {
@@ -71,15 +71,23 @@ static bool same_image(const struct view *image, const struct view *source, cons
     return patch_stubs_are_right(image->at + span, used);
 }
 
-/* Between the file's bytes and the stubs there is a hole: nobody has written there. */
-static bool has_hole(int image, u64 extent, u64 span) {
-    long data = SYS3(__NR_lseek, image, extent, SEEK_TO_DATA);
-    return data == -ENXIO || data == (long)span;
+/* Between the file's bytes and the stubs nobody has written: there is a hole, or what is left of a huge page. */
+static bool has_nothing(int image, const u8 *at, u64 from, u64 to) {
+    while (from < to) {
+        long data = SYS3(__NR_lseek, image, from, SEEK_TO_DATA);
+        if (data == -ENXIO || (!failed(data) && (u64)data >= to)) return true;
+        long hole = failed(data) ? data : SYS3(__NR_lseek, image, data, SEEK_TO_HOLE);
+        if (failed(hole)) return false;
+        u64 end = min_u64((u64)hole, to);
+        if (!is_zero(at + data, end - (u64)data)) return false;
+        from = end;
+    }
+    return true;
 }
 
 bool image_is_right(int image, int file, const struct elf_file *elf, u64 extent, u64 span, bool linear) {
     struct view copy = look_at(image, span + PAGE, 0, extent), source = look_at(file, extent, 0, extent);
-    bool right = copy.at && source.at && has_hole(image, extent, span) && same_image(&copy, &source, elf, span, linear);
+    bool right = copy.at && source.at && has_nothing(image, copy.at, extent, span) && same_image(&copy, &source, elf, span, linear);
     look_away(&copy);
     look_away(&source);
     return right;

@@ -5,6 +5,7 @@
 #include "admission.h"
 #include "areas.h"
 #include "image.h"
+#include "sealed.h"
 #include "secret.h"
 #include "state.h"
 
@@ -17,15 +18,9 @@ static u64 alignment_of(const struct elf_file *elf) {
 
 /* Room for the whole image and its page of stubs; nothing is accessible in it yet. Returns its address. */
 static long reserve_image(const struct elf_file *elf, u64 span) {
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    if (elf->header.e_type == ET_EXEC) return SYS6(__NR_mmap, elf->low, span, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
-    u64 alignment = alignment_of(elf);
-    long at = SYS6(__NR_mmap, 0, span + alignment, PROT_NONE, flags, -1, 0);
-    if (failed(at)) return at;
-    u64 aligned = ((u64)at + alignment - 1) & ~(alignment - 1);
-    if (aligned > (u64)at) SYS2(__NR_munmap, at, aligned - (u64)at);
-    if (alignment > aligned - (u64)at) SYS2(__NR_munmap, aligned + span, (u64)at + alignment - aligned);
-    return (long)aligned;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    if (elf->header.e_type == ET_EXEC) return SYS6(__NR_mmap, elf->low, span, PROT_NONE, flags, -1, 0);
+    return reserve_aligned(span, max_u64(alignment_of(elf), sealed_alignment(span)));
 }
 
 static long map_writable(int fd, const Elf64_Phdr *segment, u64 start, u64 end) {

@@ -37,14 +37,10 @@ bool measured_is_copy(int fd) {
 }
 
 /* The copy can be written by an administrator until it is sealed (/proc/PID/fd), so it is looked at afterwards only. */
-static long fill(long copy, int source, u64 size) {
-    if (!size) return 0;
-    long at = SYS6(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, copy, 0);
-    if (failed(at)) return at;
-    SYS3(__NR_madvise, at, size, MADV_POPULATE_WRITE); /* one call instead of a fault for each page */
-    long n = read_available(source, (u64)at, size, 0);
-    SYS2(__NR_munmap, at, size);
-    return failed(n) ? n : 0;
+static long copy_sealed(int source, u64 size) {
+    struct draft draft;
+    long error = draft_begin(&draft, size, size);
+    return failed(error) ? error : draft_end(&draft, size ? read_available(source, draft.at, size, 0) : 0);
 }
 
 static long hash_sealed(int fd, u64 size, u8 digest[SHA256_SIZE]) {
@@ -81,11 +77,9 @@ static long copy_file(int source, u8 digest[SHA256_SIZE]) {
     if ((info.st_mode & TYPE_MASK) != REGULAR) return -EACCES;
     u64 size = (u64)info.st_size;
     if (!fits_limit(size)) return -EFBIG;
-    long copy = sealed_create(size);
+    long copy = copy_sealed(source, size);
     if (failed(copy)) return copy;
-    error = fill(copy, source, size);
-    if (!failed(error)) error = sealed_finish(copy);
-    if (!failed(error)) error = hash_sealed((int)copy, size, digest);
+    error = hash_sealed((int)copy, size, digest);
     dress(copy, &info);
     if (!failed(error)) return copy;
     SYS1(__NR_close, copy);

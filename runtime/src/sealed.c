@@ -2,12 +2,19 @@
 
 #include <linux/fcntl.h>
 #include <linux/memfd.h>
+#include <linux/mman.h>
 
 #include "descriptors.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U /* Linux 6.3 */
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+/* WORTH: a huge page takes as long as some 40 pages, but its memory too; of the last one so much must be needed at least. */
+enum { WORTH = 512 << 10, PATIENCE = 10 * 1000 * 1000 /* nanoseconds */, MONOTONIC = 1 };
 
 long sealed_create(u64 size) {
     u64 name = addr_of(CLOISTER_MEMFD_TEXT);
@@ -22,4 +29,67 @@ long sealed_create(u64 size) {
 
 long sealed_finish(long fd) {
     return SYS3(__NR_fcntl, fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+}
+
+long reserve_aligned(u64 length, u64 alignment) {
+    u64 more = alignment > PAGE ? alignment : 0;
+    long at = SYS6(__NR_mmap, 0, length + more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (failed(at) || !more) return at;
+    u64 start = (u64)at, aligned = (start + alignment - 1) & ~(alignment - 1), end = start + length + more;
+    if (aligned > start) SYS2(__NR_munmap, start, aligned - start);
+    if (end > aligned + length) SYS2(__NR_munmap, aligned + length, end - aligned - length);
+    return (long)aligned;
+}
+
+/* How much of it, from the start, is worth huge pages. */
+static u64 huge_extent(u64 filled) {
+    u64 whole = filled & ~(HUGE_PAGE - 1UL);
+    return filled - whole >= WORTH ? whole + HUGE_PAGE : whole;
+}
+
+u64 sealed_alignment(u64 filled) { return filled >= HUGE_PAGE ? HUGE_PAGE : PAGE; }
+
+static u64 now(void) {
+    u64 moment[2] = {0, 0};
+    SYS2(__NR_clock_gettime, MONOTONIC, moment);
+    return moment[0] * 1000 * 1000 * 1000 + moment[1];
+}
+
+/* MADV_COLLAPSE does not ask what /sys/kernel/mm/transparent_hugepage wants of shared memory, but for "deny"; there must be a page to
+ * begin with. One at a time: where memory is in pieces, the kernel may take long to find 2 MiB of it, and small pages do as well. */
+static void make_huge(u64 at, u64 length) {
+    for (u64 done = 0, begun = now(); done < length; done += HUGE_PAGE) {
+        *(volatile u8 *)ptr_of(at + done) = 0;
+        if (failed(SYS3(__NR_madvise, at + done, HUGE_PAGE, MADV_COLLAPSE))) return;
+        u64 ended = now();
+        if (ended - begun > PATIENCE) return;
+        begun = ended;
+    }
+}
+
+static long map_view(struct draft *draft, u64 size, u64 huge) {
+    draft->length = max_u64(page_up(max_u64(size, 1)), huge);
+    long at = reserve_aligned(draft->length, huge ? HUGE_PAGE : PAGE);
+    if (failed(at)) return at;
+    draft->at = (u64)at;
+    return SYS6(__NR_mmap, at, draft->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, draft->fd, 0);
+}
+
+long draft_begin(struct draft *draft, u64 size, u64 filled) {
+    u64 huge = huge_extent(filled);
+    *draft = (struct draft){.fd = sealed_create(size)};
+    if (failed(draft->fd)) return draft->fd;
+    long at = map_view(draft, size, huge);
+    if (failed(at)) return draft_end(draft, at);
+    make_huge(draft->at, huge);
+    SYS3(__NR_madvise, draft->at, page_up(filled), MADV_POPULATE_WRITE); /* one call instead of a fault for each page */
+    return 0;
+}
+
+long draft_end(struct draft *draft, long error) {
+    if (draft->at) SYS2(__NR_munmap, draft->at, draft->length);
+    if (!failed(error)) error = sealed_finish(draft->fd);
+    if (!failed(error)) return draft->fd;
+    SYS1(__NR_close, draft->fd);
+    return error;
 }
