@@ -5,7 +5,7 @@
 
 extern const char rt_direct_entry[];
 
-enum { STUB_SIZE = 32, SITE_SIZE = 7, STUBS_MAX = PAGE / STUB_SIZE - 1 };
+enum { STUB_SIZE = 32, SITE_SIZE = 7, STUBS_MAX = PAGE / STUB_SIZE - 1, STRIDE = 32 };
 
 /* Calls that only the runtime can answer and that programs make often; none of them blocks. */
 static bool worth_patching(u32 number) {
@@ -60,11 +60,18 @@ static void patch_one(struct patch_target *target, u64 offset, u32 number) {
     state.counters.patched++;
 }
 
-/* Whether any of 8 bytes is 0x05, the second byte of `syscall`: the usual test for a zero byte, after an exclusive or. */
+typedef u64 __attribute__((may_alias, aligned(1))) loose_word;
+
+/* Not zero if one of the 8 bytes ends a `syscall` (0f 05): then it is zero after the exclusive or, and so is the one before it in the
+ * word that begins a byte earlier. The rest is the usual test for a zero byte. */
+static u64 syscall_ends(const u8 *at) {
+    u64 word = (*(const loose_word *)at ^ 0x0505050505050505UL) | (*(const loose_word *)(at - 1) ^ 0x0f0f0f0f0f0f0f0fUL);
+    return (word - 0x0101010101010101UL) & ~word & 0x8080808080808080UL;
+}
+
+/* Four words at once: texts are megabytes, and hardly any of their bytes are system calls. */
 static bool may_hold_syscall(const u8 *at) {
-    typedef u64 __attribute__((may_alias, aligned(1))) loose_word;
-    u64 word = *(const loose_word *)at ^ 0x0505050505050505UL;
-    return ((word - 0x0101010101010101UL) & ~word & 0x8080808080808080UL) != 0;
+    return (syscall_ends(at) | syscall_ends(at + 8) | syscall_ends(at + 16) | syscall_ends(at + 24)) != 0;
 }
 
 static u32 number_of(const u8 *end) {
@@ -78,15 +85,21 @@ static bool is_site(const u8 *end) {
     return end[-1] == 0x05 && end[-2] == 0x0f && end[-7] == 0xb8 && worth_patching(number_of(end));
 }
 
+/* The sites that end in [from, to]. */
+static void patch_between(struct patch_target *target, u64 from, u64 to) {
+    const u8 *text = ptr_of(target->text);
+    for (u64 end = max_u64(from, SITE_SIZE); end <= to && target->used < STUBS_MAX; end++)
+        if (is_site(text + end)) patch_one(target, end - SITE_SIZE, number_of(text + end));
+}
+
 void patch_sites(struct patch_target *target) {
     const u8 *text = ptr_of(target->text);
-    u64 entry = addr_of(rt_direct_entry);
+    u64 entry = addr_of(rt_direct_entry), at = min_u64(STRIDE, target->length);
     memcpy(ptr_of(target->stubs), &entry, sizeof entry);
-    for (u64 i = 0; i + 8 <= target->length; i += 8) {
-        if (!may_hold_syscall(text + i)) continue;
-        for (u64 end = max_u64(i + 1, SITE_SIZE); end <= i + 8 && target->used < STUBS_MAX; end++)
-            if (is_site(text + end)) patch_one(target, end - SITE_SIZE, number_of(text + end));
-    }
+    patch_between(target, 0, at);
+    for (; at + STRIDE <= target->length; at += STRIDE)
+        if (may_hold_syscall(text + at)) patch_between(target, at + 1, at + STRIDE);
+    patch_between(target, at + 1, target->length);
 }
 
 static bool site_is_right(const struct patch_target *target, u64 offset, u32 number) {
