@@ -16,6 +16,7 @@ SOURCES = (
     "memory_scenarios",
     "signal_scenarios",
     "process_scenarios",
+    "fork_scenarios",
     "thread_scenarios",
     "regression_scenarios",
 )

@@ -1,0 +1,123 @@
+#include "copier.h"
+
+#include <linux/mman.h>
+#include <linux/sched.h>
+
+long rt_clone_on(u64 flags, void *stack_top, int *parent_tid, void (*child)(void *), void *arg);
+
+enum {
+    STACK = 16 << 10, CHUNK = 32, WORTH_IT = 256 /* pages: the second thread itself costs some 200 us */, PATIENCE = 2000,
+    SET_MASK = 2, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129, PROCESSORS_MOST = 1024,
+};
+
+static bool has_two_processors(void) {
+    u64 set[PROCESSORS_MOST / 64] = {0}, found = 0;
+    if (failed(SYS3(__NR_sched_getaffinity, 0, sizeof set, set))) return false;
+    for (size_t i = 0; i < PROCESSORS_MOST; i++) found += set[i / 64] >> (i % 64) & 1;
+    return found > 1;
+}
+
+static void copy_chunk(const struct copier *copier, u32 first) {
+    u32 past = first + CHUNK < copier->total ? first + CHUNK : copier->total;
+    for (u32 page = first; page < past; page++)
+        if (copier->residency[page] & 1) memcpy(ptr_of(copier->to + page * PAGE), ptr_of(copier->from + page * PAGE), PAGE);
+}
+
+static void copy_chunks(struct copier *copier) {
+    for (;;) {
+        u32 first = __atomic_fetch_add(&copier->next, CHUNK, __ATOMIC_ACQ_REL);
+        if (first >= __atomic_load_n(&copier->total, __ATOMIC_ACQUIRE)) return;
+        copy_chunk(copier, first);
+    }
+}
+
+static void relax(void) { __asm__ volatile("pause"); }
+
+/* Looks for a while before it sleeps: what there is to do comes in pieces. */
+static void await_call(struct copier *copier, u32 seen) {
+    for (u32 i = 0; i < PATIENCE && __atomic_load_n(&copier->call, __ATOMIC_ACQUIRE) == seen; i++) relax();
+    while (__atomic_load_n(&copier->call, __ATOMIC_ACQUIRE) == seen) SYS4(__NR_futex, &copier->call, WAIT_PRIVATE, seen, 0);
+}
+
+static void second_main(void *arg) {
+    struct copier *copier = arg;
+    u32 seen = 0;
+    u64 all = ~0UL;
+    SYS4(__NR_rt_sigprocmask, SET_MASK, &all, 0, 8);
+    for (;;) {
+        await_call(copier, seen);
+        seen = __atomic_load_n(&copier->call, __ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&copier->leave, __ATOMIC_ACQUIRE)) SYS1(__NR_exit, 0);
+        __atomic_store_n(&copier->inside, 1, __ATOMIC_SEQ_CST);
+        copy_chunks(copier);
+        __atomic_store_n(&copier->inside, 0, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void call_second(struct copier *copier) {
+    __atomic_add_fetch(&copier->call, 1, __ATOMIC_SEQ_CST);
+    SYS3(__NR_futex, &copier->call, WAKE_PRIVATE, 1);
+}
+
+/* Without a second thread (a limit of processes, a filter of the program's own) everything is copied by the first. */
+static void find_second(struct copier *copier) {
+    const u64 flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    copier->alone = true;
+    if (!has_two_processors()) return;
+    long stack = secret_map(0, STACK, PROT_READ | PROT_WRITE, 0);
+    if (failed(stack)) return;
+    long thread = rt_clone_on(flags, ptr_of((u64)stack + STACK), NULL, second_main, copier);
+    if (failed(thread)) {
+        SYS2(__NR_munmap, stack, STACK);
+        return;
+    }
+    copier->stack = (u64)stack;
+    copier->thread = thread;
+}
+
+static u32 count_resident(const u8 *residency, u64 pages) {
+    u32 found = 0;
+    for (u64 i = 0; i < pages; i++) found += residency[i] & 1;
+    return found;
+}
+
+/* The second thread may still look at what was copied before; a chunk number beyond `total` sends it away, so `next` is changed last. */
+static void copy_by_two(struct copier *copier, u64 to, u64 from, u64 pages) {
+    copier->to = to, copier->from = from;
+    __atomic_store_n(&copier->total, (u32)pages, __ATOMIC_RELEASE);
+    __atomic_store_n(&copier->next, 0, __ATOMIC_SEQ_CST);
+    call_second(copier);
+    copy_chunks(copier);
+    for (u32 i = 0; __atomic_load_n(&copier->inside, __ATOMIC_SEQ_CST); i++)
+        if (i < PATIENCE) relax();
+        else SYS0(__NR_sched_yield);
+    __atomic_store_n(&copier->total, 0, __ATOMIC_SEQ_CST);
+}
+
+void copier_begin(struct copier *copier, u8 *residency) { *copier = (struct copier){.residency = residency}; }
+
+void copier_copy(struct copier *copier, u64 to, u64 from, u64 length) {
+    for (u64 done = 0; done < length; done += PAGES_AT_ONCE * PAGE) {
+        u64 piece = min_u64(length - done, PAGES_AT_ONCE * PAGE), pages = piece / PAGE;
+        if (failed(SYS3(__NR_mincore, from + done, piece, copier->residency))) continue;
+        bool many = count_resident(copier->residency, pages) >= WORTH_IT;
+        if (many && !copier->thread && !copier->alone) find_second(copier);
+        if (many && copier->thread) copy_by_two(copier, to + done, from + done, pages);
+        else
+            for (u64 page = 0; page < pages; page++)
+                if (copier->residency[page] & 1)
+                    memcpy(ptr_of(to + done + page * PAGE), ptr_of(from + done + page * PAGE), PAGE);
+    }
+}
+
+/* Some calls are for processes of one thread only, so it is waited for until the kernel does not know it any more. */
+void copier_end(struct copier *copier) {
+    const u64 moment[2] = {0, 20000};
+    if (!copier->thread) return;
+    __atomic_store_n(&copier->leave, true, __ATOMIC_RELEASE);
+    call_second(copier);
+    long process = SYS0(__NR_getpid);
+    while (SYS3(__NR_tgkill, process, copier->thread, 0) != -ESRCH) SYS2(__NR_nanosleep, moment, 0);
+    SYS2(__NR_munmap, copier->stack, STACK);
+    copier->thread = 0;
+}
