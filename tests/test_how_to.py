@@ -51,6 +51,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "do-the-exercise": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "dump-memory": (*ROOT_RUNTIME, PYTHON),
     "explain-a-failure": (),
+    "keep-files-in-a-volume": (),
     "keep-the-brokers-keys": (pytest.mark.needs_program("openssl"),),
     "launch-step-by-step": (pytest.mark.needs_program("cc"),),
     "prove-it": (*ROOT_RUNTIME, PYTHON),

@@ -10,7 +10,6 @@ and never gives its key away, and whatever implements these three members can st
 import contextlib
 import os
 import secrets
-import stat
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,12 +17,12 @@ from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from cloister._private_file import read_private
 from cloister.errors import UsageError
 from cloister.evidence.software import SigningAlgorithm
 
 __all__ = ["FileHostKey", "HostKey", "default_path"]
 
-OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 LARGEST: Final = 4096
 
 
@@ -106,31 +105,12 @@ def _make(path: Path) -> None:
 
 
 def _read(path: Path) -> ed25519.Ed25519PrivateKey:
+    pem = bytearray(LARGEST)
+    size = read_private(path, pem, what="the host's key", harm="whoever reads this key vouches for anything")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise UsageError(f"cannot read the host's key {path}: {error.strerror}") from error
-    try:
-        _check_access(path, os.fstat(descriptor))
-        pem = os.read(descriptor, LARGEST)
-    finally:
-        os.close(descriptor)
-    try:
-        key = serialization.load_pem_private_key(pem, None)
+        key = serialization.load_pem_private_key(bytes(pem[:size]), None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # the last: keys of a wrong size
         key = None  # without the library's words: they may quote the key
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise UsageError(f"{path} is no Ed25519 private key in PEM without a password")
     return key
-
-
-def _check_access(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} is no file")
-    if status.st_mode & OTHERS:
-        raise UsageError(
-            f"{path} may be used by others (mode {stat.S_IMODE(status.st_mode):o}): whoever reads this key vouches for "
-            f"anything. `chmod 600` it, and make another if somebody may have read it"
-        )
-    if status.st_uid not in {os.geteuid(), 0}:
-        raise UsageError(f"{path} belongs to user {status.st_uid}, who knows this key; use one of your own")

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "result": "show and verify attestation results (EAR tokens)",
     "seal": "seal data to a program on this platform",
     "unseal": "unseal it there, or say why not",
+    "volume": "make, read and check volumes: a tree of files in one file of ciphertext",
     "host-key": "make or show this host's attestation key, which vouches for software enclaves",
     "serve": "run the verifier and the key broker: secrets only for programs that attest",
     "secret": "store, list, rotate and revoke the secrets of a broker",

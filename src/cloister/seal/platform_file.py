@@ -6,10 +6,10 @@ unseal everything that was sealed under it, for any identity.
 
 import os
 import secrets
-import stat
 from pathlib import Path
 from typing import Final, Self
 
+from cloister._private_file import read_private
 from cloister._wire import Record, raw, reserved, u32
 from cloister.errors import ParseError, UsageError
 from cloister.seal.fresh_file import is_there, make_once
@@ -19,7 +19,6 @@ from cloister.seal.wiping import wipe, wiped
 __all__ = ["FilePlatformKey", "default_key_path"]
 
 MAGIC: Final = b"CLOIPKEY"
-OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 class KeyFileStart(Record, size=16):
@@ -89,15 +88,7 @@ def _make(path: Path) -> None:
 def _read(path: Path) -> bytearray:
     content = bytearray(FILE_SIZE + 1)
     with wiped(content):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            raise UsageError(f"cannot read the platform key {path}: {error.strerror}") from error
-        try:
-            _check_access(path, os.fstat(descriptor))
-            size = os.readv(descriptor, [content])
-        finally:
-            os.close(descriptor)
+        size = read_private(path, content, what="the platform key", harm="a key that others know seals nothing")
         try:
             KeyFileStart.parse(bytes(content[: KeyFileStart.SIZE]))
         except ParseError as error:
@@ -106,15 +97,3 @@ def _read(path: Path) -> bytearray:
         if size != FILE_SIZE or not any(key):
             raise UsageError(f"{path} is no platform key: {size} bytes, or only zeros; {FILE_SIZE} are expected")
         return key
-
-
-def _check_access(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} is no file")
-    if status.st_mode & OTHERS:
-        raise UsageError(
-            f"{path} may be used by others (mode {stat.S_IMODE(status.st_mode):o}): a platform key that others know "
-            f"seals nothing. `chmod 600` it, and make another if somebody may have read it"
-        )
-    if status.st_uid not in {os.geteuid(), 0}:
-        raise UsageError(f"{path} belongs to user {status.st_uid}, who knows this key; use one of your own")
