@@ -47,6 +47,9 @@ static const struct rule rules[] = {
     {__NR_munlockall, ANSWER, 0, 0},
     {__NR_remap_file_pages, ANSWER, 0, ENOSYS},
     {__NR_userfaultfd, ANSWER, 0, ENOSYS},
+    /* Whoever copies a ring's descriptor may put orders into it, and the kernel carries them out with this process's memory.
+     * Where files are injected it would open and read by itself, besides. Programs then do without. */
+    {__NR_io_uring_setup, ANSWER, 0, ENOSYS},
     {453 /* map_shadow_stack */, ANSWER, 0, ENOSYS},
     {462 /* mseal */, ANSWER, 0, ENOSYS}, /* fork could not put copies over sealed mappings */
     {__NR_pkey_alloc, ANSWER, 0, ENOSPC}, /* programs then do without protection keys */
@@ -98,7 +101,6 @@ static const struct rule opening_rules[] = {
     {__NR_openat2, ALWAYS, 0, 0},
     {__NR_creat, ALWAYS, 0, 0},
     {__NR_open_by_handle_at, ANSWER, 0, EOPNOTSUPP},
-    {__NR_io_uring_setup, ANSWER, 0, ENOSYS}, /* it opens and reads by itself; programs then do without */
     {__NR_personality, IF_SET, 0, 0x0400000 /* READ_IMPLIES_EXEC */},
 };
 
