@@ -38,7 +38,8 @@ static size_t split_at(u64 address) {
 }
 
 static bool alike(const struct area *left, const struct area *right) {
-    return left->end == right->start && left->kind == right->kind && left->protection == right->protection;
+    return left->end == right->start && left->kind == right->kind && left->protection == right->protection &&
+           left->untouched == right->untouched;
 }
 
 static void join_around(size_t first, size_t last) {
@@ -59,18 +60,31 @@ void areas_drop(u64 start, u64 end) {
     shift(past, first);
 }
 
-void areas_put(u64 start, u64 end, enum area_kind kind, int protection) {
-    areas_drop(start, end);
-    size_t i = areas_first_ending_after(start);
+static void put(const struct area *area) {
+    areas_drop(area->start, area->end);
+    size_t i = areas_first_ending_after(area->start);
     shift(i, i + 1);
-    table[i] = (struct area){.start = start, .end = end, .kind = (u8)kind, .protection = (u8)protection};
+    table[i] = *area;
     join_around(i, i);
+}
+
+void areas_put(u64 start, u64 end, enum area_kind kind, int protection) {
+    const struct area area = {.start = start, .end = end, .kind = (u8)kind, .protection = (u8)protection};
+    put(&area);
+}
+
+void areas_reserve(u64 start, u64 end) {
+    const struct area area = {.start = start, .end = end, .kind = AREA_SECRET, .untouched = 1};
+    put(&area);
 }
 
 void areas_protect(u64 start, u64 end, int protection) {
     size_t first = split_at(start), past = split_at(end);
     if (first == past) return;
-    for (size_t i = first; i < past; i++) table[i].protection = (u8)protection;
+    for (size_t i = first; i < past; i++) {
+        table[i].protection = (u8)protection;
+        if (protection) table[i].untouched = 0;
+    }
     join_around(first, past - 1);
 }
 
@@ -85,6 +99,12 @@ bool areas_cover(u64 start, u64 end) {
 bool areas_any(u64 start, u64 end) {
     size_t i = areas_first_ending_after(start);
     return i < count && table[i].start < end;
+}
+
+bool areas_hold(u64 start, u64 end) {
+    for (size_t i = areas_first_ending_after(start); i < count && table[i].start < end; i++)
+        if (!table[i].untouched) return true;
+    return false;
 }
 
 const struct area *areas_find(u64 address) {

@@ -16,25 +16,10 @@
 static const u64 break_room = 1UL << 36;
 static u64 break_start, break_now;
 
-/* "The next access sees zeroes": the pages themselves cannot be given back one by one. */
-static long discard_backed(u64 start, u64 end, int protection) {
-    int writable = PROT_READ | PROT_WRITE;
-    if (protection != writable && failed(SYS3(__NR_mprotect, start, end - start, writable))) return -EINVAL;
-    secret_wipe(start, end - start, state.residency);
-    if (protection != writable) return SYS3(__NR_mprotect, start, end - start, protection);
-    return 0;
-}
-
-/* Memory that was only reserved so far is zero already, and must not be backed for this. */
+/* "The next access sees zeroes." */
 static long discard(u64 start, u64 end, int protection) {
-    long error = 0;
-    while (start < end && !failed(error)) {
-        bool backed = true;
-        u64 stop = in_window(start) ? window_alike(start, end, &backed) : end;
-        if (backed) error = discard_backed(start, stop, protection);
-        start = stop;
-    }
-    return error;
+    if (in_window(start)) return window_discard(start, end, protection);
+    return secret_clear(start, end - start, protection, protection, state.residency) ? 0 : -EINVAL;
 }
 
 /* Advice that secret memory cannot follow and that changes nothing a program could see is taken and ignored; the rest is

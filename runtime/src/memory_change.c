@@ -62,12 +62,18 @@ static long copy_into_window(u64 at, u64 start, u64 end, int protection) {
     return window_protect(start, end - start, protection);
 }
 
-/* Fills `at` with the bytes of [start, end) and puts it, or its bytes, in their place with `protection`. */
-static long take_place(const struct area *area, u64 start, u64 end, u64 at, int protection) {
+static long copy_out(const struct area *area, u64 start, u64 end, u64 at) {
+    if (area->untouched) return 0;
     long error = SYS3(__NR_mprotect, start, end - start, PROT_READ);
     if (failed(error)) return error;
-    if (area->kind == AREA_SECRET) secret_copy(at, start, end - start, state.residency);
-    else error = copy_mapped(at, start, end - start);
+    if (area->kind != AREA_SECRET) return copy_mapped(at, start, end - start);
+    secret_copy(at, start, end - start, state.residency);
+    return 0;
+}
+
+/* Fills `at` with the bytes of [start, end) and puts it, or its bytes, in their place with `protection`. */
+static long take_place(const struct area *area, u64 start, u64 end, u64 at, int protection) {
+    long error = copy_out(area, start, end, at);
     bool to_window = in_window(start) && !(protection & PROT_EXEC);
     if (!failed(error))
         error = to_window ? copy_into_window(at, start, end, protection) : move_over(at, start, end, protection);
@@ -149,16 +155,23 @@ static long grow_in_place(u64 old, u64 old_end, u64 more, int protection) {
     return failed(error) ? error : (long)old;
 }
 
-/* Moves by copying the pages that exist: pages of a slot cannot leave their place in its inode. */
+/* What the model calls writable stays so, for the wiping that follows counts on it. */
+static bool copy_existing(const struct area *area, u64 to, u64 from, u64 length) {
+    if (area->untouched) return true;
+    if (!(area->protection & PROT_READ) && failed(SYS3(__NR_mprotect, from, length, PROT_READ))) return false;
+    secret_copy(to, from, length, state.residency);
+    return true;
+}
+
+/* Moves by copying the pages that exist: pages of an extent cannot leave their place in its inode. */
 static long move_secret(const struct area *area, u64 old, u64 old_length, u64 new_length, u64 target) {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | (target ? MAP_FIXED : 0);
-    int accessible = PROT_READ | PROT_WRITE, protection = area->protection;
-    long at = memory_map(target, new_length, accessible, flags, -1, 0);
+    int protection = area->protection, while_copied = area->untouched ? PROT_NONE : PROT_READ | PROT_WRITE;
+    long at = memory_map(target, new_length, while_copied, flags, -1, 0);
     if (failed(at)) return at;
-    if (!(protection & PROT_READ) && failed(SYS3(__NR_mprotect, old, old_length, PROT_READ))) return -EFAULT;
-    secret_copy((u64)at, old, min_u64(old_length, new_length), state.residency);
+    if (!copy_existing(area, (u64)at, old, min_u64(old_length, new_length))) return -EFAULT;
     long error = memory_unmap(old, old_length);
-    if (!failed(error) && protection != accessible) error = memory_protect((u64)at, new_length, protection);
+    if (!failed(error) && protection != while_copied) error = memory_protect((u64)at, new_length, protection);
     return failed(error) ? error : at;
 }
 

@@ -41,7 +41,7 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 #define AT_RSEQ_FEATURE_SIZE 27 /* Linux 6.3 */
 #endif
 
-enum { START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000, RANDOM_BYTES = 16, OPEN_PATH = 010000000 };
+enum { FILE_LEAST = 16 << 20, START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000, RANDOM_BYTES = 16, OPEN_PATH = 010000000 };
 enum { GET_AUXILIARY = 0x41555856 /* PR_GET_AUXV */, AUXILIARY_WORDS = 128 };
 
 static u8 start_stack[START_STACK] __attribute__((aligned(16)));
@@ -82,7 +82,7 @@ static void lift_memory_limit(void) {
 static void require_file_size(void) {
     u64 limit[2] = {~0UL, ~0UL};
     SYS2(__NR_getrlimit, RLIMIT_FSIZE, limit);
-    if (limit[0] < SLOT_SIZE)
+    if (limit[0] < FILE_LEAST)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "the file-size limit (RLIMIT_FSIZE) leaves no room for secret memory", 0,
              "ulimit -f unlimited   (or at least 16 MiB)");
 }

@@ -12,7 +12,8 @@ PAGES = 48
 BASE = 0x7000_0000_0000
 KINDS = range(1, 7)
 
-Model = dict[int, tuple[int, int]]  # page number -> (kind, protection)
+SECRET = 1
+Model = dict[int, tuple[int, int, bool]]  # page number -> (kind, protection, untouched)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Step:
 steps = st.lists(
     st.builds(
         Step,
-        call=st.sampled_from(["put", "put", "drop", "protect"]),
+        call=st.sampled_from(["put", "put", "reserve", "drop", "protect"]),
         first=st.integers(0, PAGES - 1),
         count=st.integers(
             1, 12
@@ -50,11 +51,11 @@ def reset() -> None:
     assert pieces().areas_count() == 0
 
 
-def table() -> list[tuple[int, int, int, int]]:
-    """The areas as (start, end, kind, protection), with the tables's own promises checked."""
+def table() -> list[tuple[int, int, int, int, bool]]:
+    """The areas as (start, end, kind, protection, untouched), with the tables's own promises checked."""
     records = [pieces().areas_get(i).contents for i in range(pieces().areas_count())]
-    areas = [(r.start, r.end, r.kind, r.protection) for r in records]
-    assert all(start < end for start, end, _, _ in areas), "an empty area"
+    areas = [(r.start, r.end, r.kind, r.protection, bool(r.untouched)) for r in records]
+    assert all(start < end for start, end, *_ in areas), "an empty area"
     for left, right in itertools.pairwise(areas):
         assert left[1] <= right[0], "unsorted or overlapping"
         assert left[1] < right[0] or left[2:] != right[2:], "two neighbours that are alike"
@@ -63,29 +64,33 @@ def table() -> list[tuple[int, int, int, int]]:
 
 def apply(step: Step, model: Model) -> None:
     start, end = address(step.first), address(step.first + step.count)
-    pages = range(step.first, step.first + step.count)
+    pages = set(range(step.first, step.first + step.count))
     match step.call:
         case "put":
             pieces().areas_put(start, end, step.kind, step.protection)
-            model.update(dict.fromkeys(pages, (step.kind, step.protection)))
+            model.update(dict.fromkeys(pages, (step.kind, step.protection, False)))
+        case "reserve":
+            pieces().areas_reserve(start, end)
+            model.update(dict.fromkeys(pages, (SECRET, 0, True)))
         case "drop":
             pieces().areas_drop(start, end)
             for page in pages:
                 model.pop(page, None)
         case "protect":
             pieces().areas_protect(start, end, step.protection)
-            model.update({page: (model[page][0], step.protection) for page in pages if page in model})
+            for page in pages & model.keys():
+                kind, _, untouched = model[page]
+                model[page] = (kind, step.protection, untouched and not step.protection)
 
 
-def runs(model: Model) -> list[tuple[int, int, int, int]]:
+def runs(model: Model) -> list[tuple[int, int, int, int, bool]]:
     """The model as the table should hold it: longest runs of equal pages."""
-    merged: list[tuple[int, int, int, int]] = []
+    merged: list[tuple[int, int, int, int, bool]] = []
     for page in sorted(model):
-        kind, protection = model[page]
-        if merged and merged[-1][1:] == (address(page), kind, protection):
-            merged[-1] = (merged[-1][0], address(page + 1), kind, protection)
+        if merged and merged[-1][1:] == (address(page), *model[page]):
+            merged[-1] = (merged[-1][0], address(page + 1), *model[page])
         else:
-            merged.append((address(page), address(page + 1), kind, protection))
+            merged.append((address(page), address(page + 1), *model[page]))
     return merged
 
 
@@ -109,10 +114,12 @@ def test_questions_are_answered_from_the_page_map(script: list[Step], offset: in
     if length:
         assert pieces().areas_cover(start, end) == all(page in model for page in touched)
         assert pieces().areas_any(start, end) == any(page in model for page in touched)
+        assert pieces().areas_hold(start, end) == any(page in model and not model[page][2] for page in touched)
     found = pieces().areas_find(start)
     assert bool(found) == (offset // PAGE in model)
     if found:
-        assert (found.contents.kind, found.contents.protection) == model[offset // PAGE]
+        area = found.contents
+        assert (area.kind, area.protection, bool(area.untouched)) == model[offset // PAGE]
         assert found.contents.start <= start < found.contents.end
     after = pieces().areas_first_ending_after(start)
     assert after == sum(1 for area in table() if area[1] <= start)

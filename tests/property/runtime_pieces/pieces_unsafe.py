@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 RUNTIME = HERE.parents[2] / "runtime"
 FLAGS = ["-std=gnu11", "-g", "-w", f"-I{RUNTIME / 'include'}", f"-I{RUNTIME / 'src'}"]
 FREESTANDING = ["-O2", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns", "-fPIC", "-shared"]
-PURE = ["program.c", "areas.c", "guard_table.c", "text.c", "elf_file.c", "patch.c", "state.c", "fail.c"]
+PURE = ["program.c", "areas.c", "extents.c", "idle.c", "guard_table.c", "text.c", "elf_file.c", "patch.c", "state.c", "fail.c"]
 
 Word = ctypes.c_uint64
 
@@ -29,8 +29,15 @@ class Area(ctypes.Structure):
         ("end", Word),
         ("protection", ctypes.c_uint8),
         ("kind", ctypes.c_uint8),
-        ("unused", ctypes.c_uint8 * 6),
+        ("untouched", ctypes.c_uint8),
+        ("unused", ctypes.c_uint8 * 5),
     ]
+
+
+class Extent(ctypes.Structure):
+    """struct extent (extents.h)."""
+
+    _fields_ = [("start", Word), ("end", Word)]
 
 
 class PatchTarget(ctypes.Structure):
@@ -68,11 +75,25 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "areas_get": (ctypes.POINTER(Area), [Word]),
     "areas_first_ending_after": (Word, [Word]),
     "areas_put": (None, [Word, Word, ctypes.c_int, ctypes.c_int]),
+    "areas_reserve": (None, [Word, Word]),
+    "areas_hold": (ctypes.c_bool, [Word, Word]),
     "areas_drop": (None, [Word, Word]),
     "areas_protect": (None, [Word, Word, ctypes.c_int]),
     "areas_cover": (ctypes.c_bool, [Word, Word]),
     "areas_any": (ctypes.c_bool, [Word, Word]),
     "areas_find": (ctypes.POINTER(Area), [Word]),
+    "extents_begin": (None, [Word]),
+    "extents_bytes": (Word, []),
+    **{f"extents_{name}": (ctypes.c_bool, [Word, ctypes.POINTER(Extent)]) for name in ("find", "next")},
+    **{f"extents_{name}": (None, [ctypes.POINTER(Extent)]) for name in ("put", "drop")},
+    "extents_is_idle": (ctypes.c_bool, [ctypes.POINTER(Extent)]),
+    "extents_set_idle": (None, [ctypes.POINTER(Extent), ctypes.c_bool]),
+    "extents_highest_idle": (ctypes.c_bool, [ctypes.POINTER(Extent)]),
+    "extents_dropped_again": (ctypes.c_bool, [ctypes.POINTER(Extent), Word]),
+    "idle_bytes": (Word, []),
+    "idle_limit": (Word, [Word]),
+    **{f"idle_{name}": (None, [Word]) for name in ("add", "remove", "review")},
+    **{f"idle_{name}": (None, [Word, Word]) for name in ("gave_back", "took_new")},
     "guard_table_seen": (None, [ctypes.c_uint32]),
     "guard_table_announced": (None, [ctypes.c_uint32]),
     "guard_table_ended": (None, [ctypes.c_uint32]),

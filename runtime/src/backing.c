@@ -1,0 +1,151 @@
+#include "backing.h"
+
+#include <linux/mman.h>
+
+#include "areas.h"
+#include "idle.h"
+#include "secret.h"
+#include "state.h"
+#include "window.h"
+
+enum { PARTS = 32, GROWTH = 16, REVIEW_EVERY = 64, WORTHWHILE = 4, MONOTONIC_COARSE = 6 };
+
+static u64 size_of(const struct extent *extent) { return extent->end - extent->start; }
+
+static u64 milliseconds(void) {
+    u64 now[2] = {0, 0};
+    SYS2(__NR_clock_gettime, MONOTONIC_COARSE, now);
+    return now[0] * 1000 + now[1] / 1000000;
+}
+
+long backing_reserve(u64 address, u64 length, int extra_flags) {
+    return SYS6(__NR_mmap, address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra_flags, -1, 0);
+}
+
+/* Small extents go back sooner; but each is a mapping, of which the kernel allows 65530, and a descriptor that can be taken. So
+ * they grow with what is asked for and with what there is. */
+static u64 wanted_size(u64 length) {
+    u64 wanted = min_u64(max_u64(length / PARTS, extents_bytes() / GROWTH), EXTENT_MOST), size = SLOT_SIZE;
+    while (size * 2 <= wanted) size *= 2;
+    return size;
+}
+
+static long map_piece(const struct secret *secret, const struct extent *extent, u64 from, u64 to) {
+    if (from >= to) return 0;
+    long at = secret_map_from(secret, from, to - from, PROT_NONE, MAP_FIXED, from - extent->start);
+    return failed(at) ? at : 0;
+}
+
+/* Leaves out what is not secret there (a file mapped MAP_FIXED into the window). */
+static long map_pieces(const struct secret *secret, const struct extent *extent) {
+    u64 at = extent->start;
+    long error = 0;
+    for (size_t i = areas_first_ending_after(at); i < areas_count() && areas_get(i)->start < extent->end && !error; i++) {
+        const struct area *area = areas_get(i);
+        if (area->kind == AREA_SECRET) continue;
+        error = map_piece(secret, extent, at, area->start);
+        at = area->end;
+    }
+    return error ? error : map_piece(secret, extent, at, extent->end);
+}
+
+static long back(const struct extent *extent) {
+    long error = -ESTALE;
+    for (int i = 0; i < SECRET_TRIES && error == -ESTALE; i++) {
+        struct secret secret;
+        error = secret_open(size_of(extent), &secret);
+        if (failed(error)) continue;
+        error = map_pieces(&secret, extent);
+        secret_close(&secret);
+    }
+    if (failed(error)) return error == -ESTALE ? -ENOMEM : error;
+    extents_put(extent);
+    idle_took_new(size_of(extent), milliseconds());
+    return 0;
+}
+
+/* Backs memory from the start of a slot on, as far as the next extent at most; at a limit, no more than is asked for. */
+static long back_gap(u64 at, u64 end, u64 wanted) {
+    struct extent next = {0}, extent = {at, at + wanted};
+    bool bounded = extents_next(at, &next);
+    extent.end = min_u64(extent.end, bounded ? next.start : window_end());
+    long error = back(&extent);
+    u64 least = (end - at + SLOT_SIZE - 1) / SLOT_SIZE * SLOT_SIZE;
+    if (!failed(error) || (wanted == SLOT_SIZE && least >= wanted)) return error;
+    extent.end = min_u64(extent.end, at + min_u64(least, SLOT_SIZE));
+    return back(&extent);
+}
+
+static void use_idle(const struct extent *extent) {
+    if (!extents_is_idle(extent)) return;
+    extents_set_idle(extent, false);
+    idle_remove(size_of(extent));
+}
+
+long backing_provide(u64 start, u64 end) {
+    u64 wanted = 0;
+    for (u64 at = start; at < end;) {
+        struct extent extent;
+        if (extents_find(at, &extent)) {
+            use_idle(&extent);
+            at = extent.end;
+            continue;
+        }
+        if (!wanted) wanted = wanted_size(end - start);
+        long error = back_gap(at - (at - window_start()) % SLOT_SIZE, end, wanted);
+        if (failed(error)) return error;
+    }
+    return 0;
+}
+
+/* The pages die with the inode's last mapping. An idle extent may have got a file mapped into it meanwhile: then it is in use. */
+static bool give_back(const struct extent *extent, u64 now) {
+    use_idle(extent);
+    if (areas_hold(extent->start, extent->end) || failed(backing_reserve(extent->start, size_of(extent), MAP_FIXED))) return false;
+    extents_drop(extent);
+    idle_gave_back(size_of(extent), now);
+    return true;
+}
+
+static bool fits(u64 size) {
+    return idle_bytes() + size <= idle_limit(extents_bytes() - idle_bytes() - size);
+}
+
+/* What is idle at higher addresses goes first, for memory is taken from below. */
+static void make_room(const struct extent *extent, u64 now) {
+    struct extent high;
+    while (!fits(size_of(extent)) && extents_highest_idle(&high) && high.start > extent->start) give_back(&high, now);
+}
+
+void backing_trim(void) {
+    struct extent high;
+    while (!fits(0) && extents_highest_idle(&high)) give_back(&high, milliseconds());
+}
+
+bool backing_retire(const struct extent *extent) {
+    static u32 calls;
+    bool review = ++calls % REVIEW_EVERY == 0, room = fits(size_of(extent));
+    u64 now = review || !room ? milliseconds() : 0;
+    if (review) idle_review(now);
+    if (!room) make_room(extent, now);
+    if (!fits(size_of(extent)) && give_back(extent, now)) return true;
+    extents_set_idle(extent, true);
+    idle_add(size_of(extent));
+    return false;
+}
+
+static bool is_well_filled(const struct extent *extent) {
+    u64 pages = 0;
+    for (u64 at = extent->start; at < extent->end; at += PAGES_AT_ONCE * PAGE) {
+        u64 count = min_u64(extent->end - at, PAGES_AT_ONCE * PAGE) / PAGE;
+        if (failed(SYS3(__NR_mincore, at, count * PAGE, state.residency))) continue;
+        for (u64 i = 0; i < count; i++) pages += state.residency[i] & 1;
+    }
+    return pages >= size_of(extent) / PAGE / WORTHWHILE;
+}
+
+/* What was dropped and filled again within two seconds is wiped from then on, as long as that goes on. */
+bool backing_refresh(const struct extent *extent, int protection) {
+    if (!is_well_filled(extent) || extents_dropped_again(extent, milliseconds() / 1000)) return false;
+    return !failed(secret_map(extent->start, size_of(extent), protection, MAP_FIXED));
+}

@@ -1,0 +1,18 @@
+/* Secret memory behind the window's addresses: extents come and go here. */
+#ifndef CLOISTER_BACKING_H
+#define CLOISTER_BACKING_H
+
+#include "extents.h"
+
+NODISCARD long backing_reserve(u64 address, u64 length, int extra_flags); /* address space alone */
+/* Backs what is not backed yet of [start, end), about to be used; what was idle is so no longer. */
+NODISCARD long backing_provide(u64 start, u64 end);
+/* Nothing stands in `extent` any more but in [start, end), and that not for long: gives it back (true), or tells to wipe that
+ * and keeps it as idle. */
+NODISCARD bool backing_retire(const struct extent *extent);
+/* Gives back what is idle beyond the limit: that is less when much was released at once. */
+void backing_trim(void);
+/* Puts fresh pages in place of an extent's, if it is worth that and the program does not fill it each time anew. */
+NODISCARD bool backing_refresh(const struct extent *extent, int protection);
+
+#endif
