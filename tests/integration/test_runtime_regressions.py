@@ -110,6 +110,23 @@ def test_a_file_size_limit_that_leaves_no_room_is_named() -> None:
     assert "ulimit -f" in done.stderr
 
 
+LIMITING_ITSELF = """
+import mmap, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+memory = mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory[:] = bytes(len(memory))
+print("filled")
+"""
+
+
+@pytest.mark.parametrize(("limit", "ends"), [(4 << 20, (0, "filled\n")), (1 << 20, (1, ""))])
+def test_a_program_that_limits_file_sizes_is_not_killed_for_memory(limit: int, ends: tuple[int, str]) -> None:
+    """Secret memory is files of the kernel's: one larger than the limit would send SIGXFSZ."""
+    outcome = run(enclaved(Path(sys.executable).resolve(), "-c", LIMITING_ITSELF, str(limit)))
+    assert (outcome.status, outcome.output) == ends
+    assert limit > 1 << 20 or "Cannot allocate memory" in outcome.errors
+
+
 def test_children_survive_the_start_of_the_guards() -> None:
     """Guard 2 once read what stood on guard 1's stack after that had gone on: one start in five was killed."""
     command = enclaved(Path("/bin/sh"), "-c", "id -un; grep CapEff /proc/self/status")

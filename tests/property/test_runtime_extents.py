@@ -80,7 +80,7 @@ def test_dropped_again_means_within_two_seconds() -> None:
     pieces().extents_put(extent)
     answers = [pieces().extents_dropped_again(extent, second) for second in (100, 100, 102, 105, 106, 112, 127)]
     assert answers == [False, True, True, False, True, False, True]  # after fifteen seconds it mistakes
-    pieces().extents_set_idle(extent, True)
+    pieces().extents_set_idle(extent, 1)
     assert pieces().extents_is_idle(extent)
     assert pieces().extents_dropped_again(extent, 128)
 

@@ -16,7 +16,18 @@ HERE = Path(__file__).resolve().parent
 RUNTIME = HERE.parents[2] / "runtime"
 FLAGS = ["-std=gnu11", "-g", "-w", f"-I{RUNTIME / 'include'}", f"-I{RUNTIME / 'src'}"]
 FREESTANDING = ["-O2", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns", "-fPIC", "-shared"]
-PURE = ["program.c", "areas.c", "extents.c", "idle.c", "guard_table.c", "text.c", "elf_file.c", "patch.c", "state.c", "fail.c"]
+PURE = [
+    "program.c",
+    "areas.c",
+    "extents.c",
+    "idle.c",
+    "guard_table.c",
+    "text.c",
+    "elf_file.c",
+    "patch.c",
+    "state.c",
+    "fail.c",
+]
 
 Word = ctypes.c_uint64
 
