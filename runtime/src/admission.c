@@ -87,7 +87,7 @@ long admission_open_program(const char *path) {
 
 /* A descriptor that the program executes is one of the copies itself, or leads to a path that is listed. */
 static long open_descriptor(int fd) {
-    static char name[PATH_SIZE];
+    static char name[PATH_SIZE] BEHIND;
     if (measured_is_copy(fd)) return SYS3(__NR_fcntl, fd, F_DUPFD_CLOEXEC, 0);
     if (failed(descriptor_path(fd, name, sizeof name))) return -EACCES;
     long opened = admission_open(name, CLOSE_ON_EXEC);
@@ -95,7 +95,7 @@ static long open_descriptor(int fd) {
 }
 
 static long open_executable(const char *path) {
-    static char name[PATH_SIZE];
+    static char name[PATH_SIZE] BEHIND;
     int fd = path_descriptor(path);
     if (fd >= 0) return open_descriptor(fd);
     if (!path_normalise(AT_HERE, path, name, sizeof name)) return -ENOENT;

@@ -1,7 +1,7 @@
 /* A sorted array. Programs have tens to thousands of areas: a binary search and a short move beat any tree here. */
 #include "areas.h"
 
-static struct area table[AREAS_MAX];
+static struct area table[AREAS_MAX] BEHIND;
 static size_t count;
 
 bool areas_have_room(size_t more) { return count + more <= AREAS_MAX; }

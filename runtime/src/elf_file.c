@@ -3,6 +3,8 @@
 #include <asm/stat.h>
 #include <linux/mman.h>
 
+struct elf_file elf_scratch AFTER_SMALL("a");
+
 long read_available(int fd, u64 to, u64 length, u64 offset) {
     u64 done = 0;
     while (done < length) {

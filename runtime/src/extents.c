@@ -5,8 +5,8 @@
 enum { SLOTS = WINDOW_SIZE / SLOT_SIZE, GROUP = PAGE, GROUPS = SLOTS / GROUP };
 enum { FIRST = 1, MORE = 2, IDLE = 4, BACKED = FIRST | MORE, STAMP_SHIFT = 4, STAMPS = 15 };
 
-static u8 slots[SLOTS];
-static u16 in_group[GROUPS]; /* backed slots */
+static u8 slots[SLOTS] BEHIND;
+static u16 in_group[GROUPS] BEHIND; /* backed slots */
 static u64 base, bytes, highest, highest_idle;
 
 static u64 slot_of(u64 address) { return (address - base) / SLOT_SIZE; }

@@ -10,7 +10,7 @@ struct farewell {
 };
 
 /* If all places are taken, a stack stays mapped until the process ends. */
-static struct farewell pending[PLACES];
+static struct farewell pending[PLACES] BEHIND;
 static size_t count;
 
 void farewell_defer(u64 start, u64 length) {

@@ -11,7 +11,7 @@
 enum { READABLE = 4, ALL_ACCESS = 7, SECTOR = 512, NO_FOLLOW = 0x100 /* AT_SYMLINK_NOFOLLOW */ };
 
 /* Not on the stack: a signal stack may be small. Owned by whoever holds the lock. */
-static char given[PATH_SIZE], full[PATH_SIZE];
+static char given[PATH_SIZE] BEHIND, full[PATH_SIZE] BEHIND;
 
 /* A path as a call gives it. */
 struct place {

@@ -21,7 +21,7 @@ enum {
     FILE_RULES = sizeof file_rules / sizeof file_rules[0], WIDE_RULES = sizeof wide_rules / sizeof wide_rules[0],
 };
 
-static struct sock_filter program[PROGRAM_MAX];
+static struct sock_filter program[PROGRAM_MAX] BEHIND;
 static u16 length;
 static u32 files_base;
 

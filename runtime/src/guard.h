@@ -4,9 +4,10 @@
 
 #include "rt.h"
 
-/* Starts the guards and returns when they hold this process; exits if they cannot. `kernel_stack` is the initial stack
- * pointer. Call before any secret is in memory. */
-void guard_start(u64 kernel_stack);
+/* Starts the guards, which take hold meanwhile. `kernel_stack` is the initial stack pointer. */
+void guard_begin(u64 kernel_stack);
+/* Returns when they hold this process; exits if they cannot. Call before any secret is in memory. */
+void guard_await(void);
 /* In a program executed from an enclave: exits unless a tracer still holds this process. */
 void guard_require(void);
 

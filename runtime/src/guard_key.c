@@ -28,7 +28,7 @@ struct registers {
     u64 fs_base, gs_base, ds, es, fs, gs;
 };
 
-static u64 piece[PIECE / sizeof(u64)];
+static u64 piece[PIECE / sizeof(u64)] BEHIND;
 
 static bool get_registers(long tid, struct registers *registers) {
     return !failed(SYS4(__NR_ptrace, PTRACE_GETREGS, tid, 0, registers));

@@ -5,6 +5,10 @@
 
 #include "rt.h"
 
+enum { GUARD_TABLE_SIZE = 1 << 22 }; /* PID_MAX_LIMIT of 64-bit kernels (linux/threads.h) */
+
+/* So many bytes, all zero. Before everything else. */
+void guard_table_use(u8 *memory);
 void guard_table_seen(u32 tid);      /* the thread itself has stopped */
 void guard_table_announced(u32 tid); /* its creator reports it */
 void guard_table_ended(u32 tid);

@@ -17,7 +17,6 @@ struct known_image {
 enum { KNOWN_IMAGES = 32 };
 static struct known_image known[KNOWN_IMAGES];
 static size_t next_known;
-static struct elf_file scratch; /* owned by whoever holds the lock */
 
 static long close_with(long fd, long error) {
     SYS1(__NR_close, fd);
@@ -80,7 +79,7 @@ bool is_elf(int file) {
 }
 
 bool image_spans(int file, u64 length) {
-    return !failed(elf_read(file, &scratch)) && page_up(length) == scratch.high - scratch.low;
+    return !failed(elf_read(file, &elf_scratch)) && page_up(length) == elf_scratch.high - elf_scratch.low;
 }
 
 static void remember(u64 start, u64 length, const struct stat *file) {
@@ -91,10 +90,10 @@ static void remember(u64 start, u64 length, const struct stat *file) {
 long image_map_whole(u64 length, int protection, int file) {
     struct stat info;
     long error = SYS2(__NR_fstat, file, &info);
-    if (!failed(error)) error = elf_read(file, &scratch);
+    if (!failed(error)) error = elf_read(file, &elf_scratch);
     if (failed(error)) return error;
-    u64 span = max_u64(page_up(length), file_extent(&scratch));
-    long fd = image_build(file, &scratch, span, true);
+    u64 span = max_u64(page_up(length), file_extent(&elf_scratch));
+    long fd = image_build(file, &elf_scratch, span, true);
     if (failed(fd)) return fd;
     long at = reserve_aligned(span + PAGE, sealed_alignment(span));
     if (!failed(at)) at = SYS6(__NR_mmap, at, span + PAGE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);

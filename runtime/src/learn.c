@@ -9,7 +9,7 @@
 enum { TYPE_MASK = 0170000, REGULAR = 0100000 };
 
 /* Not on the stack: a signal stack may be small. */
-static char record[1 + PATH_SIZE];
+static char record[1 + PATH_SIZE] BEHIND;
 
 static void write_record(char kind) {
     long fd = SYS3(__NR_open, state.learn, WRITE_ONLY | CREATE | APPEND | CLOSE_ON_EXEC, 0600);

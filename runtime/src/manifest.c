@@ -44,7 +44,7 @@ static const char broker[] = "broker";
 static bool is_broker(const struct entry *entry) { return compare(entry, broker, sizeof broker - 1) == 0; }
 
 static bool is_in_order(const struct entry *entry) {
-    static char path[PATH_SIZE], normal[PATH_SIZE];
+    static char path[PATH_SIZE] BEHIND, normal[PATH_SIZE] BEHIND;
     static const u8 nothing[SHA256_SIZE];
     if (is_broker(entry)) return true;
     if (entry->length == 0 || entry->length >= PATH_SIZE || entry->path[0] != '/') return false;

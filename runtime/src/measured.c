@@ -18,7 +18,7 @@ enum { ALL_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
  * program that opens so many measured files before it maps one of the first is told that this one is unknown. */
 static struct copy {
     u64 device, inode;
-} copies[COPIES];
+} copies[COPIES] BEHIND;
 static size_t next_copy;
 
 /* What was refused must not be known: an administrator may have it open by now, and can lead the program to it by another name. */

@@ -11,7 +11,7 @@ struct unix_address {
 };
 
 /* Not on the stack: at exit that may be a small alternate one. Owned by whoever holds the lock. */
-static char line[LINE_SIZE];
+static char line[LINE_SIZE] BEHIND;
 
 static size_t append_json(size_t at, const char *key, u64 value) {
     at = append(line, at, LINE_SIZE, ",\"");

@@ -22,7 +22,7 @@ struct opening {
 };
 
 /* Not on the stack: a signal stack may be small. Owned by whoever holds the lock. */
-static char given[PATH_SIZE], full[PATH_SIZE];
+static char given[PATH_SIZE] BEHIND, full[PATH_SIZE] BEHIND;
 
 static long read_call(const struct call *call, struct opening *out) {
     const u64 *a = call->arg;

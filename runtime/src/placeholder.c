@@ -35,7 +35,7 @@ static struct {
     u64 tag;
     u32 index;
     bool known;
-} tags[KNOWN_TAGS];
+} tags[KNOWN_TAGS] BEHIND;
 
 void placeholder_forget_tags(void) { memset(tags, 0, sizeof tags); }
 

@@ -17,6 +17,9 @@ typedef uint64_t u64;
 
 #define PAGE 4096UL
 #define ADDRESS_LIMIT (1UL << 47) /* of programs, on x86-64 */
+/* Large, or seldom used: stands behind the rest (Makefile: --sort-section), so that what every start touches shares few pages. */
+#define BEHIND __attribute__((section(".bss.z")))
+#define AFTER_SMALL(order) __attribute__((section(".bss." order)))
 #define NODISCARD __attribute__((warn_unused_result))
 
 static inline u64 page_up(u64 value) { return (value + PAGE - 1) & ~(PAGE - 1); }

@@ -2,12 +2,13 @@
  *
  * 1. The runtime's data goes into secret memory, its text behind a seal; it goes on on a stack of its own.
  * 2. Options are read.
- * 3. The guards take hold (in a program executed from an enclave they hold already).
- * 4. Arguments and environment move into secret memory; the observer may look; the kernel's copy is wiped.
- * 5. Program and interpreter are loaded.
+ * 3. The guards are started (in a program executed from an enclave they hold already). While they take hold, what is public is
+ *    done: memory is reserved, and program and interpreter are loaded if the command line alone says which they are.
+ * 4. The guards hold. Arguments and environment move into secret memory; the observer may look; the kernel's copy is wiped.
+ * 5. Program and interpreter are loaded, if they were not.
  * 6. The SIGSYS handler and the filter are installed, and the program is entered.
  */
-#include "start.h"
+#include "start_load.h"
 
 #include <linux/auxvec.h>
 #include <linux/mman.h>
@@ -22,7 +23,6 @@
 #include "filter.h"
 #include "guard.h"
 #include "handoff.h"
-#include "load.h"
 #include "manifest.h"
 #include "memory.h"
 #include "observer.h"
@@ -37,15 +37,10 @@ extern const char rt_sigsys_entry[], rt_sigreturn[];
 __attribute__((noreturn)) void rt_enter_program(u64 stack, u64 entry);
 __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void *), void *arg);
 
-#ifndef AT_RSEQ_FEATURE_SIZE
-#define AT_RSEQ_FEATURE_SIZE 27 /* Linux 6.3 */
-#endif
-
-enum { FILE_LEAST = 16 << 20, START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000, RANDOM_BYTES = 16, OPEN_PATH = 010000000 };
+enum { FILE_LEAST = 16 << 20, START_STACK = 64 << 10, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, NO_DEFER = 0x40000000 };
 enum { GET_AUXILIARY = 0x41555856 /* PR_GET_AUXV */, AUXILIARY_WORDS = 128 };
 
-static u8 start_stack[START_STACK] __attribute__((aligned(16)));
-static struct elf_file program_elf, interpreter_elf;
+static u8 start_stack[START_STACK] __attribute__((aligned(PAGE))) BEHIND;
 
 static struct words words_at(char **list) {
     struct words words = {.word = list};
@@ -87,39 +82,6 @@ static void require_file_size(void) {
              "ulimit -f unlimited   (or at least 16 MiB)");
 }
 
-static void resolve_link(const char *link, char *to) {
-    long n = SYS3(__NR_readlink, link, to, PATH_SIZE - 1);
-    to[failed(n) ? 0 : n] = 0;
-}
-
-static void resolve_descriptor(int fd, char *to) {
-    char link[40];
-    append_number(link, append(link, 0, sizeof link, "/proc/self/fd/"), sizeof link, (u64)fd);
-    resolve_link(link, to);
-}
-
-/* What is loaded is a copy without a name: the file's own is asked for by its path. */
-static void resolve_path(const char *path, char *to) {
-    long fd = SYS2(__NR_open, path, OPEN_PATH | CLOSE_ON_EXEC);
-    if (failed(fd)) return;
-    resolve_descriptor((int)fd, to);
-    SYS1(__NR_close, fd);
-}
-
-static __attribute__((noreturn)) void refuse_program(const char *path, long error) {
-    if (error == -ENOENT || error == -ENOTDIR) fail_program(CLOISTER_EXIT_NOT_FOUND, path, "not found", NULL);
-    if (error == -ENOEXEC)
-        fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "not a 64-bit x86 ELF program or a #! script, so it cannot be enclaved",
-                     "file PROGRAM says what it is; 32-bit programs are not supported");
-    if (error == -ELIBBAD) fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its ELF headers contradict each other", NULL);
-    if (error == -EEXIST)
-        fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its fixed addresses are taken (by the runtime itself, for one)",
-                     "build it position-independent: cc -fPIE -pie");
-    if (error == -ENOMEM || error == -EAGAIN) fail_secret_memory(error);
-    if (admission_has_spoken()) SYS1(__NR_exit_group, CLOISTER_EXIT_NOT_EXECUTABLE);
-    fail_program(CLOISTER_EXIT_NOT_EXECUTABLE, path, "may not be read and executed", "chmod a+rx PROGRAM");
-}
-
 /* The first program of a strict enclave is what its evidence names; a later one that was given as a descriptor is a sealed copy. */
 static int open_measured(const char *path, int given_fd) {
     admission_begin();
@@ -129,39 +91,13 @@ static int open_measured(const char *path, int given_fd) {
     return (int)fd;
 }
 
-static int open_elf(const char *path, int given_fd, struct elf_file *elf) {
-    long fd = given_fd >= 0 ? given_fd : program_open(path);
-    long error = failed(fd) ? fd : elf_read((int)fd, elf);
-    if (failed(error)) refuse_program(path, error);
-    return (int)fd;
-}
-
 /* The path that scripts are given to their interpreters by: in a strict enclave the one that was measured, not one that starts from
  * a working directory, which the host can rename between measuring and reading. */
 static const char *measured_path(struct program_stack *stack, const char *path, bool first) {
-    static char name[PATH_SIZE];
+    static char name[PATH_SIZE] BEHIND;
     if (!admission_is_strict() || (!first && *path == '/')) return path;
     const char *chosen = first ? state.root_program : path_normalise(AT_HERE, path, name, sizeof name) ? name : path;
     return stack_push(stack, chosen, strlen(chosen));
-}
-
-/* Follows `#!` lines, adding what they say to the arguments. Returns the path of the program proper. */
-static const char *follow_scripts(struct program_stack *stack, const char *path, int *fd) {
-    for (int depth = 0;; depth++) {
-        struct script_line line;
-        long opened = *fd >= 0 ? *fd : program_open(path);
-        long script = failed(opened) ? opened : program_script((int)opened, &line);
-        if (failed(script)) refuse_program(path, script);
-        if (script == 0) {
-            *fd = (int)opened;
-            return path;
-        }
-        if (depth >= SCRIPT_DEPTH) refuse_program(path, -ENOEXEC);
-        stack_insert_script(stack, line.interpreter, line.argument, path);
-        path = stack->arguments.word[0];
-        SYS1(__NR_close, opened);
-        *fd = -1;
-    }
 }
 
 static void set_name(const char *path) {
@@ -169,39 +105,6 @@ static void set_name(const char *path) {
     for (const char *at = path; *at; at++)
         if (*at == '/') base = at + 1;
     SYS2(__NR_prctl, PR_SET_NAME, base);
-}
-
-static u64 load_program(struct program_stack *stack, const char *path, int fd, const u64 *auxiliary) {
-    struct loaded program, interpreter = {0};
-    open_elf(path, fd, &program_elf);
-    if (program_elf.executable_stack)
-        fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "it asks for an executable stack (PT_GNU_STACK), which secret memory cannot be",
-                     "link it with -z noexecstack, or clear the mark: execstack -c PROGRAM");
-    if (state.manifest.size) resolve_path(path, state.program);
-    else resolve_descriptor(fd, state.program);
-    long error = load_image(fd, &program_elf, &program);
-    if (failed(error)) refuse_program(path, error);
-    SYS1(__NR_close, fd);
-    if (program_elf.interpreter[0]) {
-        int loader = open_elf(program_elf.interpreter, -1, &interpreter_elf);
-        error = load_image(loader, &interpreter_elf, &interpreter);
-        if (failed(error)) refuse_program(program_elf.interpreter, error);
-        SYS1(__NR_close, loader);
-    }
-    u8 random[RANDOM_BYTES];
-    require(SYS3(__NR_getrandom, random, sizeof random, 0), "no random bytes");
-    const u64 overrides[][2] = {
-        {AT_PHDR, program.headers},     {AT_PHNUM, program.header_count},
-        {AT_ENTRY, program.entry},      {AT_BASE, interpreter.base},
-        {AT_EXECFN, addr_of(stack_push(stack, path, strlen(path)))},
-        {AT_PLATFORM, addr_of(stack_push(stack, "x86_64", 6))},
-        {AT_RANDOM, addr_of(stack_push(stack, random, sizeof random))},
-        {AT_SECURE, 0}, /* set when file capabilities raised the runtime; the program itself gained nothing */
-        {AT_RSEQ_FEATURE_SIZE, 0}, /* rseq(2) is not offered: filter.c */
-    };
-    u64 pointer = stack_finish(stack, auxiliary, overrides, sizeof overrides / sizeof overrides[0]);
-    stack->top = pointer;
-    return interpreter.entry ? interpreter.entry : program.entry;
 }
 
 /* The name stays, so that ps(1) shows what runs; arguments, variables and the auxiliary vector go. This thread has left that
@@ -245,22 +148,30 @@ static void take_words(struct program_stack *stack, struct options *options, con
     provision_finish(stack, &options->arguments);
 }
 
-/* Step 3. What an enclave executes is guarded already, and must have the key of its tree: its own children need it too. */
-static void join_tree(bool executed, const struct kernel_stack *kernel, const struct options *options) {
+/* Step 3. What an enclave executes is guarded already, and must have the key of its tree: its own children need it too. Returns
+ * whether guards take hold meanwhile, to be awaited. */
+static bool join_tree(bool executed, const struct kernel_stack *kernel, const struct options *options) {
     state.handoff_required = options->manifest_fd >= 0 || state.attester[0];
     if (state.unsafe_no_guard) {
         if (executed) handoff_do_without_key();
         if (options->handoff_fd >= 0) fail(CLOISTER_EXIT_USAGE, "without a guard there is no key for --handoff-fd", 0, NULL);
-        return;
+        return false;
     }
     if (executed) {
         guard_require();
         handoff_take_key(options->handoff_fd >= 0);
-        return;
+        return false;
     }
     SYS1(__NR_unshare, CLONE_FS); /* whoever shares a working directory with this process could change it */
     handoff_make_key();
-    guard_start(kernel->pointer);
+    guard_begin(kernel->pointer);
+    return true;
+}
+
+/* Whether the command line alone says what is loaded, and how: nothing is measured, learned, injected or handed on. */
+static bool may_load_early(const struct options *options) {
+    bool told_later = options->handoff_fd >= 0 || options->start_fd >= 0 || options->manifest_fd >= 0 || state.attester[0];
+    return !told_later && options->program_fd < 0 && !state.learn[0];
 }
 
 /* What everybody may see of the program: the interpreter of a script, or the word after its path on the runtime's command line.
@@ -287,36 +198,42 @@ static void start_program(void *arg) {
     kernel.auxiliary = true_auxiliary(kernel.auxiliary);
     struct options options;
     struct program_stack stack;
+    struct program program;
     bool executed = filter_is_installed();
     options_parse(&kernel, &options);
     resolve_link("/proc/self/exe", state.runtime);
     lift_memory_limit();
-    join_tree(executed, &kernel, &options);
-    process_forbid_core_dumps();
+    bool guarding = join_tree(executed, &kernel, &options);
     prepare_memory();
-    if (options.manifest_fd >= 0) manifest_take(options.manifest_fd);
     stack_create(&stack);
     options.program = stack_push(&stack, options.program, strlen(options.program)); /* the kernel's copy may change */
+    bool loaded = guarding && may_load_early(&options) && load_early(options.program, &program);
+    if (guarding) guard_await();
+    process_forbid_core_dumps();
+    if (options.manifest_fd >= 0) manifest_take(options.manifest_fd);
     bool provisioned = state.attester[0];
     take_words(&stack, &options, &kernel);
     files_begin();
     const char *path = options.program;
     set_name(path);
-    copy_bounded(state.program, PATH_SIZE, path);
+    if (!loaded) copy_bounded(state.program, PATH_SIZE, path);
     observer_checkpoint("start");
     bool first = provisioned || !state.root_program[0]; /* else the sealed block said which program is the tree's */
     int fd = state.manifest.size ? open_measured(path, options.program_fd) : options.program_fd;
     path = measured_path(&stack, path, first);
-    path = follow_scripts(&stack, path, &fd);
+    if (!loaded) {
+        path = follow_scripts(&stack, path, &fd);
+        load_program(path, fd, &program);
+    }
     const char *name = public_name(&stack, path, &options);
-    u64 entry = load_program(&stack, path, fd, kernel.auxiliary);
+    lay_out(&stack, path, &program, kernel.auxiliary);
     wipe_kernel_stack(&kernel, name);
     install_handler();
     struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited,
                                   .opens = opening_is_watched(), .files = state.files_watched};
     bool inherited = executed && options.handoff_fd >= 0; /* whoever starts a runtime by its path may wish for more than it stands under */
     if (!inherited) filter_install(wishes);
-    rt_enter_program(stack.top, entry);
+    rt_enter_program(stack.top, program_entry(&program));
 }
 
 void start_main(u64 *kernel_stack); /* called by _start */

@@ -2,7 +2,7 @@
 
 enum { SET_MASK = 2, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129 };
 
-struct state state;
+struct state state AFTER_SMALL("b") __attribute__((aligned(PAGE)));
 static u32 lock_word; /* 0 free, 1 held, 2 held and waited for */
 
 void lock_take(struct lock_guard *guard, bool signals_are_blocked) {

@@ -16,28 +16,29 @@ struct counters {
     u64 patched;      /* system-call sites patched at load time */
 };
 
+/* What every start touches stands first, for each page of secret memory costs some 20 us. */
 struct state {
-    char program[PATH_SIZE];           /* absolute path of the running program: /proc/self/exe as it would be natively */
-    char runtime[PATH_SIZE];           /* absolute path of this runtime, for exec where /proc is not mounted */
+    struct counters counters;
+    u8 handoff_key[32];                /* this tree's, also in guard 1: handoff.c */
+    u64 vdso, vdso_size;               /* sealed like text; 0 if there is none */
+    u64 stack_start, stack_end;        /* the program's main stack */
+    u32 *shared_words;                 /* ordinary shared memory: see futex.c */
+    struct region manifest;            /* what else may be code: admission.c */
+    struct region files;               /* injected files: files.c */
+    u8 root_digest[32];                /* SHA-256 of the root program */
+    u8 broker[32];                     /* the key of the broker that gave this tree its secrets; zeros if none did */
+    bool files_watched;                /* the filter of this tree sees what injected files need, even if there are none any more */
+    bool unsafe_no_guard;
+    bool handoff_required;             /* what this tree executes must come with a sealed block: it has a manifest or secrets */
+    bool keyless;                      /* executed without a block, so without a key: what it executes itself gets none */
+    bool memory_limited;               /* RLIMIT_MEMLOCK holds as soon as CAP_IPC_LOCK is gone */
     char checkpoint[OPTION_SIZE];      /* "" if no observer listens */
     char report[OPTION_SIZE];          /* "" if no report is wanted */
     char learn[OPTION_SIZE];           /* "" unless what the program loads is written down: learn.c */
     char attester[OPTION_SIZE];        /* "" if nothing is provisioned, else the carrier's unix socket: provision.c */
     char root_program[PATH_SIZE];      /* the measured program of this tree, normalised; "" without a manifest */
-    u8 root_digest[32];                /* its SHA-256 */
-    struct region manifest;            /* what else may be code: admission.c */
-    struct region files;               /* injected files: files.c */
-    bool files_watched;                /* the filter of this tree sees what injected files need, even if there are none any more */
-    u8 broker[32];                     /* the key of the broker that gave this tree its secrets; zeros if none did */
-    u8 handoff_key[32];                /* this tree's, also in guard 1: handoff.c */
-    bool unsafe_no_guard;
-    bool handoff_required;             /* what this tree executes must come with a sealed block: it has a manifest or secrets */
-    bool keyless;                      /* executed without a block, so without a key: what it executes itself gets none */
-    bool memory_limited;               /* RLIMIT_MEMLOCK holds as soon as CAP_IPC_LOCK is gone */
-    u64 vdso, vdso_size;               /* sealed like text; 0 if there is none */
-    u64 stack_start, stack_end;        /* the program's main stack */
-    u32 *shared_words;                 /* ordinary shared memory: see futex.c */
-    struct counters counters;
+    char program[PATH_SIZE];           /* absolute path of the running program: /proc/self/exe as it would be natively */
+    char runtime[PATH_SIZE];           /* absolute path of this runtime, for exec where /proc is not mounted */
     u8 residency[PAGES_AT_ONCE];       /* owned by whoever holds the lock */
 };
 

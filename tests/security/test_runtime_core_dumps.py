@@ -114,11 +114,12 @@ CHILDREN = "read -r S; echo ready; while :; do TOKEN=$S /bin/true $S; done"
 
 
 def collect(place: Path) -> list[bytes]:
-    """Core files have one name on some machines: each is taken before the next overwrites it."""
+    """Core files have one name on some machines: each is taken before the next overwrites it, or takes its place just now."""
     found = []
     for path in place.glob("core*"):
-        found.append(path.read_bytes())
-        path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            found.append(path.read_bytes())
+            path.unlink()
     return found
 
 

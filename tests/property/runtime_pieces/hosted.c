@@ -3,6 +3,7 @@
 #include "filter.c"
 
 #include "areas.h"
+#include "guard_table.h"
 #include "opening.h"
 #include "patch.h"
 #include "program.h"
@@ -73,3 +74,10 @@ void pieces_watch_opens(bool watched) { state.learn[0] = watched; }
 
 /* For the records that Python lays out itself. */
 const u64 pieces_area_size = sizeof(struct area), pieces_rule_size = sizeof(struct rule), pieces_patch_target_size = sizeof(struct patch_target);
+
+/* Memory for the table of threads, as guard 1 gives it. */
+void pieces_guard_table(void);
+void pieces_guard_table(void) {
+    static u8 memory[GUARD_TABLE_SIZE];
+    guard_table_use(memory);
+}

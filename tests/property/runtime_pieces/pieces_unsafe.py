@@ -105,6 +105,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "idle_limit": (Word, [Word]),
     **{f"idle_{name}": (None, [Word]) for name in ("add", "remove", "review")},
     **{f"idle_{name}": (None, [Word, Word]) for name in ("gave_back", "took_new")},
+    "pieces_guard_table": (None, []),
     "guard_table_seen": (None, [ctypes.c_uint32]),
     "guard_table_announced": (None, [ctypes.c_uint32]),
     "guard_table_ended": (None, [ctypes.c_uint32]),
@@ -167,6 +168,7 @@ def pieces() -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     for name, record in (("area", Area), ("rule", RuleRecord), ("patch_target", PatchTarget)):
         assert Word.in_dll(library, f"pieces_{name}_size").value == ctypes.sizeof(record), f"struct {name} has changed"
+    library.pieces_guard_table()
     return library
 
 
