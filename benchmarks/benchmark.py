@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from benchmarks.goals import Goal
+
 from cloister.launch.command import enclave_command
 
 __all__ = [
     "Arm",
     "Benchmark",
     "Better",
+    "Group",
     "Need",
     "NotMeasured",
     "PackageMissing",
@@ -37,14 +40,33 @@ class Better(Enum):
     LESS = "less"
 
 
+class Group(Enum):
+    """What a row is about: readers look for servers, or for what starting costs, not for a benchmark's name."""
+
+    SERVERS = "servers, warmed up"
+    PROGRAMS = "whole programs, start-up included"
+    STEADY = "the same programs, once warm"
+    STARTING = "starting a program"
+    FORKING = "fork and exec"
+    MEMORY = "memory"
+    CALLS = "system calls and threads"
+    NOISE = "control"
+    TOOLS = "tools"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """One row of the table. `key` names it in what a run returns; `what` and `unit` are for people."""
+    """One row of the table. `key` names it in what a run returns; `what` and `unit` are for people.
+
+    `goal` is None where nothing is aimed at: the row explains another, or is the control.
+    """
 
     key: str
     what: str
     unit: str
     better: Better
+    group: Group
+    goal: Goal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

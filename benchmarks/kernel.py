@@ -1,12 +1,16 @@
-"""What single services of the kernel cost: pages, mappings, forks, threads, an ordinary system call."""
+"""What single services of the kernel cost: pages, mappings, forks, threads, calls that are intercepted or not."""
 
-from benchmarks.benchmark import Benchmark, Better, Quantity, Run, enclaved, native
+from benchmarks.benchmark import Benchmark, Better, Group, Quantity, Run, enclaved, native
+from benchmarks.goals import at_most, extra, times
 from benchmarks.needs import C_COMPILER, compiled
 from benchmarks.processes import numbers_of
 
-__all__ = ["CALLS", "FORK", "MEMORY"]
+__all__ = ["CALLS", "FORK", "MEMORY", "RETURNED"]
 
 FORK_MIB = (1, 16, 64)
+FORK_GOAL = at_most(20)
+EXEC_MIB = 64
+RETURNED_WAYS = ("pieces", "mapping")
 
 
 def measure_memory(this: Run) -> dict[str, float]:
@@ -15,47 +19,106 @@ def measure_memory(this: Run) -> dict[str, float]:
 
 
 def measure_fork(this: Run) -> dict[str, float]:
-    """Milliseconds for fork, exit and wait, by MiB that the parent has touched."""
-    program = compiled("fork", this.scratch)
-    return {str(size): numbers_of(this.arm.start([program, str(size)]))["fork"] for size in FORK_MIB}
+    """Milliseconds for fork, exit and wait, by MiB that the parent has touched; and with an exec in between."""
+    program, executing = compiled("fork", this.scratch), compiled("forkexec", this.scratch)
+    found = {str(size): numbers_of(this.arm.start([program, str(size)]))["fork"] for size in FORK_MIB}
+    return found | numbers_of(this.arm.start([executing, str(EXEC_MIB)]))
 
 
 def measure_calls(this: Run) -> dict[str, float]:
-    """Nanoseconds for getppid(2), microseconds for a thread."""
-    return numbers_of(this.arm.start([compiled("calls", this.scratch)]))
+    """Nanoseconds for getppid(2), microseconds for a thread and for a memory call."""
+    memory = numbers_of(this.arm.start([compiled("trapped", this.scratch)]))
+    return numbers_of(this.arm.start([compiled("calls", this.scratch)])) | {k: v / 1e3 for k, v in memory.items()}
+
+
+def measure_returned(this: Run) -> dict[str, float]:
+    """MiB that stay after 200 MB were used and freed, by how, and MiB that were given back."""
+    program = compiled("returned", this.scratch)
+    numbers: dict[str, float] = {}
+    for way in RETURNED_WAYS:
+        found = numbers_of(this.arm.start([program, way]))
+        numbers |= {f"{way}-after": found["after"], f"{way}-given": max(found["peak"] - found["after"], 0.01)}
+    return numbers
 
 
 MEMORY = Benchmark(
     name="memory",
-    quantities=(
-        Quantity(key="first-touch", what="first touch of a page", unit="us", better=Better.LESS),
-        Quantity(key="map-untouched", what="mmap+munmap 64 KiB, untouched", unit="us", better=Better.LESS),
-        Quantity(key="map-touched", what="mmap+munmap 64 KiB, touched", unit="us", better=Better.LESS),
+    quantities=tuple(
+        Quantity(key=key, what=what, unit="us", better=Better.LESS, group=Group.MEMORY)
+        for key, what in (
+            ("first-touch", "first touch of a page"),
+            ("map-untouched", "mmap+munmap 64 KiB, untouched"),
+            ("map-touched", "mmap+munmap 64 KiB, touched"),
+        )
     ),
     needs=(C_COMPILER,),
     measure=measure_memory,
     baseline=native,
     candidate=enclaved,
 )
+RETURNED = Benchmark(
+    name="returned",
+    quantities=(
+        Quantity(
+            key="pieces-after", what="resident after free() of 200 MB", unit="MiB", better=Better.LESS,
+            group=Group.MEMORY, goal=times(1.10),
+        ),
+        Quantity(
+            key="pieces-given", what="given back by free() of 200 MB", unit="MiB", better=Better.MORE,
+            group=Group.MEMORY,
+        ),
+        Quantity(
+            key="mapping-after", what="resident after munmap() of 200 MB", unit="MiB", better=Better.LESS,
+            group=Group.MEMORY, goal=times(1.10),
+        ),
+        Quantity(
+            key="mapping-given", what="given back by munmap() of 200 MB", unit="MiB", better=Better.MORE,
+            group=Group.MEMORY,
+        ),
+    ),
+    needs=(C_COMPILER,),
+    measure=measure_returned,
+    baseline=native,
+    candidate=enclaved,
+)  # fmt: skip
 FORK = Benchmark(
     name="fork",
-    quantities=tuple(
-        Quantity(key=str(size), what=f"fork+exit+wait with {size} MiB", unit="ms", better=Better.LESS)
-        for size in FORK_MIB
+    quantities=(
+        *(
+            Quantity(
+                key=str(size), what=f"fork+exit+wait with {size} MiB", unit="ms", better=Better.LESS,
+                group=Group.FORKING, goal=FORK_GOAL if size == max(FORK_MIB) else None,
+            )
+            for size in FORK_MIB
+        ),
+        Quantity(
+            key="forkexec", what=f"fork+exec+wait with {EXEC_MIB} MiB", unit="ms", better=Better.LESS,
+            group=Group.FORKING,
+        ),
     ),
     needs=(C_COMPILER,),
     measure=measure_fork,
     baseline=native,
     candidate=enclaved,
-)
+)  # fmt: skip
 CALLS = Benchmark(
     name="calls",
     quantities=(
-        Quantity(key="getppid", what="system call (getppid)", unit="ns", better=Better.LESS),
-        Quantity(key="thread", what="thread create+join", unit="us", better=Better.LESS),
+        Quantity(
+            key="getppid", what="system call (getppid)", unit="ns", better=Better.LESS, group=Group.CALLS,
+            goal=extra(10),
+        ),
+        Quantity(
+            key="patched", what="memory call (mprotect)", unit="us", better=Better.LESS, group=Group.CALLS,
+            goal=at_most(1.5),
+        ),
+        Quantity(
+            key="trapped", what="memory call, by syscall(2)", unit="us", better=Better.LESS, group=Group.CALLS
+        ),
+        Quantity(key="thread", what="thread create+join", unit="us", better=Better.LESS, group=Group.CALLS),
     ),
     needs=(C_COMPILER,),
     measure=measure_calls,
     baseline=native,
     candidate=enclaved,
-)
+)  # fmt: skip

@@ -2,7 +2,8 @@
 
 import os
 
-from benchmarks.benchmark import Benchmark, Better, Need, Quantity, Run, enclaved, native
+from benchmarks.benchmark import Benchmark, Better, Group, Need, Quantity, Run, enclaved, native
+from benchmarks.goals import speed
 from benchmarks.needs import C_COMPILER, find
 from benchmarks.processes import free_port, serving
 from benchmarks.tcp_load import answers_per_second
@@ -29,7 +30,14 @@ def measure(this: Run) -> dict[str, float]:
 BENCHMARK = Benchmark(
     name="memcached",
     quantities=tuple(
-        Quantity(key=command, what=f"memcached {command}", unit="req/s", better=Better.MORE)
+        Quantity(
+            key=command,
+            what=f"memcached {command}",
+            unit="req/s",
+            better=Better.MORE,
+            group=Group.SERVERS,
+            goal=speed(0.98),
+        )
         for command in ("set", "get")
     ),
     needs=(Need(program="memcached", package="memcached"), C_COMPILER),

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from benchmarks.benchmark import Need, NotMeasured, PackageMissing
 
-__all__ = ["C_COMPILER", "compiled", "find", "require"]
+__all__ = ["C_COMPILER", "PROGRAMS", "compiled", "find", "require"]
 
 C_COMPILER = Need(program="cc", package="gcc")
 PROGRAMS = Path(__file__).parent / "programs"
+# Debian keeps the programs that a database server needs, and users do not, away from the others.
+DATABASE = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
 # Debian's own programs first: a python3 from elsewhere may be a shell script that looks for another python3.
-PLACES = f"/usr/bin:/bin:/usr/sbin:/sbin:{os.environ.get('PATH', '')}"
+PLACES = ":".join([*DATABASE, "/usr/bin:/bin:/usr/sbin:/sbin", os.environ.get("PATH", "")])
 COMPILE_SECONDS = 60
 
 

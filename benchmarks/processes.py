@@ -12,7 +12,18 @@ from pathlib import Path
 
 from benchmarks.benchmark import NotMeasured
 
-__all__ = ["Finished", "free_port", "numbers_of", "run", "serving", "start_milliseconds"]
+__all__ = [
+    "READY_SECONDS",
+    "Finished",
+    "free_port",
+    "last_round",
+    "numbers_of",
+    "run",
+    "serving",
+    "start_milliseconds",
+    "whole",
+    "whole_and_last",
+]
 
 RUN_SECONDS = 60.0
 READY_SECONDS = 20.0
@@ -44,6 +55,25 @@ def numbers_of(command: Sequence[str]) -> dict[str, float]:
     """Run one of our own programs, which print lines of a name and a number."""
     words = [line.split() for line in run(command).output.splitlines()]
     return {name: float(number) for name, number in words}
+
+
+def whole(command: Sequence[str], *, says: str) -> float:
+    """Seconds of a whole process; NotMeasured if it prints anything else."""
+    finished = run(command)
+    if finished.output != says:
+        raise NotMeasured(f"{name_of(command)} printed {finished.output!r}, not {says!r}")
+    return finished.seconds
+
+
+def last_round(command: Sequence[str]) -> float:
+    """What a program that measures itself says of its last round: seconds."""
+    return numbers_of(command)["last"]
+
+
+def whole_and_last(command: Sequence[str]) -> dict[str, float]:
+    """Seconds of a whole process, and what it says of its last round."""
+    finished = run(command)
+    return {"whole": finished.seconds, "last": float(finished.output.split()[1])}
 
 
 def start_milliseconds(command: list[str], count: int) -> float:

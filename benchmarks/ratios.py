@@ -23,11 +23,13 @@ class Summary:
 
     `baseline` and `candidate` are medians in the quantity's unit. The five ratios (speed of the candidate as a
     fraction of the baseline's) are order statistics of the ratios of single pairs, so that what slows both
-    halves of a pair alike cancels; `ratio` is their median and need not be the ratio of the two medians.
+    halves of a pair alike cancels; `ratio` is their median and need not be the ratio of the two medians. `extra`
+    is the median of what the candidate measured more than the baseline, in the quantity's unit.
     """
 
     baseline: float
     candidate: float
+    extra: float
     lowest: float
     lower_quartile: float
     ratio: float
@@ -60,6 +62,7 @@ def summarise(pairs: Sequence[Pair], better: Better) -> Summary:
     return Summary(
         baseline=statistics.median(pair.baseline for pair in pairs),
         candidate=statistics.median(pair.candidate for pair in pairs),
+        extra=statistics.median(pair.candidate - pair.baseline for pair in pairs),
         lowest=min(ratios),
         lower_quartile=quartiles[0],
         ratio=quartiles[1],

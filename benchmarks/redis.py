@@ -2,7 +2,8 @@
 
 import csv
 
-from benchmarks.benchmark import Benchmark, Better, Need, NotMeasured, Quantity, Run, enclaved, native
+from benchmarks.benchmark import Benchmark, Better, Group, Need, NotMeasured, Quantity, Run, enclaved, native
+from benchmarks.goals import speed
 from benchmarks.needs import find
 from benchmarks.processes import free_port, run, serving
 
@@ -42,7 +43,14 @@ def rates(port: int, pipeline: int, seconds: float) -> dict[str, float]:
 BENCHMARK = Benchmark(
     name="redis",
     quantities=tuple(
-        Quantity(key=f"{command}-{pipeline}", what=f"redis {command}, P{pipeline}", unit="req/s", better=Better.MORE)
+        Quantity(
+            key=f"{command}-{pipeline}",
+            what=f"redis {command}, P{pipeline}",
+            unit="req/s",
+            better=Better.MORE,
+            group=Group.SERVERS,
+            goal=speed(0.98),
+        )
         for pipeline in REQUESTS_PER_SECOND
         for command in ("SET", "GET")
     ),

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from benchmarks.benchmark import Arm, Benchmark, Better, Need, NotMeasured, Quantity, Run
+from benchmarks.benchmark import Arm, Benchmark, Better, Group, Need, NotMeasured, Quantity, Run
 from benchmarks.scan_speed import GIGABYTE, MARKER, SECRETS, core_file, grep, scan, seconds
 
 from cloister.errors import CloisterError
@@ -50,8 +50,8 @@ def speed_of_scan(core: Path, secrets: dict[str, bytes]) -> float:
 BENCHMARK = Benchmark(
     name="scan",
     quantities=(
-        Quantity(key="one", what="scan of a core, 1 secret", unit="GB/s", better=Better.MORE),
-        Quantity(key="six", what="scan of a core, 6 secrets", unit="GB/s", better=Better.MORE),
+        Quantity(key="one", what="scan of a core, 1 secret", unit="GB/s", better=Better.MORE, group=Group.TOOLS),
+        Quantity(key="six", what="scan of a core, 6 secrets", unit="GB/s", better=Better.MORE, group=Group.TOOLS),
     ),
     needs=(
         Need(program="gcore", package="gdb"),

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from benchmarks.benchmark import Quantity
+from benchmarks.judgement import judge
 from benchmarks.pairs import Outcome
 from benchmarks.ratios import Summary, summarise
+
+from cloister.quantities import figure, ratio
 
 __all__ = ["as_text"]
 
@@ -13,7 +16,10 @@ WHAT_WIDTH = 34
 
 
 def as_text(outcomes: Sequence[Outcome]) -> str:
-    """One table for each two ways that were compared, in the order in which they first appear, then the troubles."""
+    """One table for each two ways that were compared, in the order in which they first appear, then the troubles.
+
+    Where no row of a table has a goal, neither has the table a column for it.
+    """
     comparisons = dict.fromkeys(
         (outcome.benchmark.baseline.name, outcome.benchmark.candidate.name) for outcome in outcomes
     )
@@ -30,20 +36,22 @@ def table(outcomes: Sequence[Outcome]) -> str:
     heading: Cells = (
         "", "unit", benchmark.baseline.name, benchmark.candidate.name, "speed", "middle half", "min-max", "pairs"
     )  # fmt: skip
-    rows = [heading, *(row for outcome in outcomes for row in rows_of(outcome))]
-    full = [row for row in rows if len(row) == len(heading)]
-    widths = [max(len(row[column]) for row in full) for column in range(len(heading))]
-    widths[0] = max(WHAT_WIDTH, *(len(row[0]) for row in rows))
-    return "".join(f"{aligned(row, widths)}\n" for row in rows)
+    aimed = any(quantity.goal for outcome in outcomes for quantity in outcome.benchmark.quantities)
+    rows = [(heading, "goal" if aimed else ""), *(row for outcome in outcomes for row in rows_of(outcome))]
+    full = [cells for cells, _ in rows if len(cells) == len(heading)]
+    widths = [max(len(cells[column]) for cells in full) for column in range(len(heading))]
+    widths[0] = max(WHAT_WIDTH, *(len(cells[0]) for cells, _ in rows))
+    return "".join(f"{aligned(cells, widths)}  {goal}".rstrip() + "\n" for cells, goal in rows)
 
 
-def rows_of(outcome: Outcome) -> Iterator[Cells]:
-    """The cells of each quantity of one benchmark: all eight, or a name and why there is no number."""
+def rows_of(outcome: Outcome) -> Iterator[tuple[Cells, str]]:
+    """The cells of each quantity of one benchmark, and its goal; or a name, and why there is no number."""
     for quantity in outcome.benchmark.quantities:
         if outcome.pairs:
-            yield cells(quantity, summarise(outcome.of(quantity.key), quantity.better))
+            summary = summarise(outcome.of(quantity.key), quantity.better)
+            yield cells(quantity, summary), judge(quantity.goal, summary, quantity.unit).text if quantity.goal else ""
         else:
-            yield quantity.what, "not measured: " + ("see below" if outcome.failed else outcome.trouble)
+            yield (quantity.what, "not measured: " + ("see below" if outcome.failed else outcome.trouble)), ""
 
 
 def cells(quantity: Quantity, summary: Summary) -> Cells:
@@ -52,8 +60,8 @@ def cells(quantity: Quantity, summary: Summary) -> Cells:
     return (
         quantity.what,
         quantity.unit,
-        number(summary.baseline),
-        number(summary.candidate),
+        figure(summary.baseline),
+        figure(summary.candidate),
         ratio(summary.ratio),
         "-" if alone else f"{ratio(summary.lower_quartile)}-{ratio(summary.upper_quartile)}",
         "-" if alone else f"{ratio(summary.lowest)}-{ratio(summary.highest)}",
@@ -75,19 +83,3 @@ def troubles(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for outcome in outcomes:
         if outcome.failed:
             yield f"{outcome.benchmark.name} failed after {len(outcome.pairs)} measured pairs: {outcome.trouble}"
-
-
-def number(value: float) -> str:
-    """Three significant digits at least, no more decimals than that needs, thousands apart."""
-    for limit, decimals in ((100.0, 0), (10.0, 1), (1.0, 2)):
-        if value >= limit:
-            return f"{value:,.{decimals}f}"
-    return f"{value:.3f}"
-
-
-def ratio(value: float) -> str:
-    """Two decimals; more below a tenth, where two would say little."""
-    for limit, decimals in ((0.1, 2), (0.01, 3)):
-        if value >= limit:
-            return f"{value:.{decimals}f}"
-    return f"{value:.4f}"

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.table import aligned, number, ratio
+from benchmarks.table import aligned
 from benchmarks.verify.contenders import CLOISTER
 from benchmarks.verify.many import ManyOutcome
 from benchmarks.verify.rounds import Outcome
+
+from cloister.quantities import figure, ratio
 
 __all__ = ["as_text"]
 
@@ -46,10 +48,10 @@ def rows(outcome: Outcome) -> Iterator[Cells]:
     for name in outcome.rates:
         summary = outcome.compared(name)
         if name == outcome.baseline:
-            yield (f"  {name}", "", number(summary.candidate), "1", "", "", "")
+            yield (f"  {name}", "", figure(summary.candidate), "1", "", "", "")
             continue
         yield (
-            f"  {name}", "", number(summary.candidate), ratio(summary.ratio),
+            f"  {name}", "", figure(summary.candidate), ratio(summary.ratio),
             f"{ratio(summary.lower_quartile)}-{ratio(summary.upper_quartile)}",
             f"{ratio(summary.lowest)}-{ratio(summary.highest)}",
             ratio(outcome.goal) if name == CLOISTER and outcome.goal is not None else "",
@@ -62,6 +64,6 @@ def many_row(outcome: ManyOutcome) -> Cells:
     """One subject's records per second."""
     summary = outcome.summary
     return (
-        f"  {outcome.subject}", "", number(summary.baseline), number(summary.candidate), ratio(summary.ratio),
+        f"  {outcome.subject}", "", figure(summary.baseline), figure(summary.candidate), ratio(summary.ratio),
         f"{ratio(summary.lowest)}-{ratio(summary.highest)}", str(summary.pairs),
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """How Cloister writes numbers for people: one unit convention in every report, so that figures can be compared."""
 
-__all__ = ["counted", "human_size"]
+__all__ = ["counted", "figure", "human_size", "ratio"]
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -18,3 +18,19 @@ def human_size(size: int) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """`number` of a thing in words: `1 call`, `2 calls`; `plural` where an s does not make it."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def figure(value: float) -> str:
+    """A measured `value`: three significant digits at least, no more decimals than that needs, thousands apart."""
+    for limit, decimals in ((100.0, 0), (10.0, 1), (1.0, 2)):
+        if value >= limit:
+            return f"{value:,.{decimals}f}"
+    return f"{value:.3f}"
+
+
+def ratio(value: float) -> str:
+    """A part of something: two decimals; more below a tenth, where two would say little."""
+    for limit, decimals in ((0.1, 2), (0.01, 3)):
+        if value >= limit:
+            return f"{value:.{decimals}f}"
+    return f"{value:.4f}"

@@ -52,6 +52,10 @@ class Terminal:
         """The process group that the keyboard talks to."""
         return os.tcgetpgrp(self.master)
 
+    def echoes(self) -> bool:
+        """Whether what is typed is shown, termios(3)."""
+        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
+
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 

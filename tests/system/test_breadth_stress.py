@@ -1,5 +1,9 @@
-"""stress-ng checks what it does (--verify): in the enclave each of its stressors must end as it does natively."""
+"""stress-ng checks what it does (--verify): in the enclave each of its stressors must end as it does natively.
 
+CLOISTER_LONG_MINUTES says for how long each family is run with all its stressors at once: 3 unless set.
+"""
+
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +14,7 @@ pytestmark = [
     pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.slow, pytest.mark.needs_program("stress-ng"),
 ]  # fmt: skip
 
+MINUTES = float(os.environ.get("CLOISTER_LONG_MINUTES", "3"))
 QUICK = ("futex", "fork", "mremap", "signal", "pipe")
 FAMILIES = {
     "memory": ("vm", "malloc", "mmap", "mremap", "mmapfork", "mmapfixed", "mmapaddr", "mmapmany", "mmaphuge", "madvise",
@@ -32,9 +37,9 @@ REFUSED = {
 }
 
 
-def stress(arm: Arm, stressor: str, seconds: int, directory: Path) -> tuple[int, list[str]]:
+def stress(arm: Arm, instances: list[str], seconds: int, directory: Path) -> tuple[int, list[str]]:
     """Its status and its complaints."""
-    words = ["--temp-path", str(directory), f"--{stressor}", "2", "--timeout", str(seconds), "--verify", "--oomable"]
+    words = ["--temp-path", str(directory), *instances, "--timeout", str(seconds), "--verify", "--oomable"]
     done = subprocess.run(
         command(arm, ["stress-ng", *words]), stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRONMENT,
         timeout=seconds + 60, check=False,
@@ -43,8 +48,9 @@ def stress(arm: Arm, stressor: str, seconds: int, directory: Path) -> tuple[int,
     return done.returncode, [line for line in lines if ": fail:" in line or ": error:" in line]
 
 
-def compare(stressor: str, seconds: int, directory: Path) -> None:
-    native, enclaved = (stress(arm, stressor, seconds, directory) for arm in ARMS)
+def compare(stressors: tuple[str, ...], seconds: int, directory: Path, *, each: int = 2) -> None:
+    instances = [word for stressor in stressors for word in (f"--{stressor}", str(each))]
+    native, enclaved = (stress(arm, instances, seconds, directory) for arm in ARMS)
     if native[0]:
         pytest.skip(f"it does not run here natively either: {native[1][:1]}")
     assert enclaved == native
@@ -52,18 +58,26 @@ def compare(stressor: str, seconds: int, directory: Path) -> None:
 
 @pytest.mark.parametrize("stressor", QUICK)
 def test_a_second_of(stressor: str, tmp_path: Path) -> None:
-    compare(stressor, 1, tmp_path)
+    compare((stressor,), 1, tmp_path)
 
 
 @pytest.mark.parametrize(
     "stressor", [pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=REFUSED[name])) for name in REFUSED]
 )
 def test_what_the_enclave_refuses(stressor: str, tmp_path: Path) -> None:
-    compare(stressor, 1, tmp_path)
+    compare((stressor,), 1, tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("stressor", LONG)
 def test_half_a_minute_of(stressor: str, tmp_path: Path) -> None:
-    compare(stressor, 30, tmp_path)
+    compare((stressor,), 30, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2 * MINUTES * 60 + 300)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_at_once(family: str, tmp_path: Path) -> None:
+    """Its stressors compete: for memory, for process numbers, for the runtime's and the guards' attention."""
+    compare(FAMILIES[family], round(MINUTES * 60), tmp_path, each=1)

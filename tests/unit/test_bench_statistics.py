@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import record, table
-from benchmarks.benchmark import Arm, Benchmark, Better, Need, NotMeasured, Quantity, Run
+from benchmarks.benchmark import Arm, Benchmark, Better, Group, Need, NotMeasured, Quantity, Run
 from benchmarks.machine import Machine
 from benchmarks.needs import find
 from benchmarks.pairs import Effort, Outcome, alternate
@@ -15,12 +15,14 @@ from benchmarks.ratios import Pair, speed_ratio, summarise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloister.quantities import figure, ratio
+
 POSITIVE = st.floats(min_value=1e-6, max_value=1e9)
 PAIRS = st.lists(st.builds(Pair, baseline=POSITIVE, candidate=POSITIVE), min_size=1, max_size=30)
 FIRST = Arm(name="native", start=list)
 SECOND = Arm(name="enclaved", start=list)
-RATE = Quantity(key="rate", what="answers", unit="req/s", better=Better.MORE)
-TIME = Quantity(key="time", what="waiting", unit="ms", better=Better.LESS)
+RATE = Quantity(key="rate", what="answers", unit="req/s", better=Better.MORE, group=Group.SERVERS)
+TIME = Quantity(key="time", what="waiting", unit="ms", better=Better.LESS, group=Group.STARTING)
 
 
 def pair(baseline: float, candidate: float) -> Pair:
@@ -158,12 +160,12 @@ def test_a_failure_is_told_once_below_the_table(fails_at: int, rows_without: int
     [(98123.4, "98,123"), (123.4, "123"), (12.34, "12.3"), (1.234, "1.23"), (0.1234, "0.123")],
 )
 def test_numbers(value: float, shown: str) -> None:
-    assert table.number(value) == shown
+    assert figure(value) == shown
 
 
 @pytest.mark.parametrize(("value", "shown"), [(2.564, "2.56"), (0.984, "0.98"), (0.076, "0.076"), (0.0026, "0.0026")])
 def test_ratios(value: float, shown: str) -> None:
-    assert table.ratio(value) == shown
+    assert ratio(value) == shown
 
 
 def test_the_document_holds_every_pair() -> None:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from cloister.observe.report import LabRecord, Verdict, as_json, render
+from cloister.observe.report.cost_bars import NATIVE, WIDTH, bars_by_group
 from cloister.observe.report.html import pair_attempts
 from cloister.observe.report.record import (
     Access,
@@ -17,6 +18,8 @@ from cloister.observe.report.record import (
     CallRecord,
     Cell,
     Command,
+    CostRecord,
+    CostRow,
     HitRecord,
     MachineRecord,
     MemberRecord,
@@ -112,6 +115,22 @@ MACHINE = MachineRecord(
 )
 
 
+COSTS = (
+    CostRow(
+        group="servers", what="server, GET", unit="req/s", native=1000.0, enclaved=970.0, speed=0.97, lower=0.95,
+        upper=0.99, goal="0.98 not: 0.97", reached=False, least_speed=0.98,
+    ),
+    CostRow(
+        group="starting", what="start of app", unit="ms", native=1.0, enclaved=400.0, speed=0.0025, lower=0.002,
+        upper=0.003, goal="+1000 ms reached", reached=True, least_speed=0.0,
+    ),
+    CostRow(
+        group="servers", what="recycling", unit="us", native=5.0, enclaved=1.0, speed=5.0, lower=4.0, upper=6.0,
+        goal="", reached=False, least_speed=0.0,
+    ),
+)  # fmt: skip
+
+
 @pytest.fixture
 def record() -> LabRecord:
     """What a lab that went well records."""
@@ -130,6 +149,7 @@ def record() -> LabRecord:
         audience=(row,),
         commands=(Command(terminal=1, text="./app", expect="type it"), Command(terminal=2, text="", expect="Enter")),
         machine=MACHINE,
+        costs=CostRecord(machine="a small machine", measured="2025-01-01", rows=COSTS),
     )
 
 
@@ -232,6 +252,22 @@ def test_attempts_are_paired_by_tool(record: LabRecord) -> None:
     pairs = pair_attempts(replace(record.native, attempts=(*record.native.attempts, only)), record.enclaved)
     assert pairs[0] == (record.native.attempts[0].tool, record.native.attempts[0], record.enclaved.attempts[0])
     assert pairs[1] == ("gdb", only, None)
+
+
+def test_costs_are_drawn_by_group_and_within_the_drawing() -> None:
+    groups = dict(bars_by_group(COSTS))
+    assert [bar.row.what for bar in groups["servers"]] == ["server, GET", "recycling"]
+    slow, fast = groups["starting"][0], groups["servers"][1]
+    assert (slow.end, slow.goal) == (1.5, 0)
+    assert (fast.end, fast.lower, fast.upper) == (WIDTH, WIDTH, WIDTH)
+    assert groups["servers"][0].goal == pytest.approx(0.98 * NATIVE, abs=0.05)
+
+
+def test_a_missed_goal_looks_like_one(record: LabRecord) -> None:
+    html = render(record)
+    assert '<span class="bad">0.98 not: 0.97</span>' in html
+    assert '<span class="good">+1000 ms reached</span>' in html
+    assert "400 ms" in outline(html).text
 
 
 def test_the_record_is_json(record: LabRecord) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from cloister.app.lab.arm import Arm, Progress, absent_arm, run_arm
 from cloister.app.lab.audience import audience
 from cloister.app.lab.by_hand import commands
+from cloister.app.lab.costs import costs
 from cloister.app.lab.machine import describe_machine
 from cloister.app.lab.program import EXPECTED_HASH, SECRET, compile_program, source_of
 from cloister.app.lab.verdict import judge
@@ -58,4 +59,5 @@ def _record(started: str, native: ArmRecord, enclaved: ArmRecord) -> LabRecord:
         audience=audience(native.attempts, enclaved.attempts, as_root=os.geteuid() == 0),
         commands=commands(),
         machine=describe_machine(),
+        costs=costs(),
     )

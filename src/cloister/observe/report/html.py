@@ -5,11 +5,12 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cloister.observe.report.alignment import align, is_telling
+from cloister.observe.report.cost_bars import NATIVE, WIDTH, bars_by_group
 from cloister.observe.report.hexdump import rows_of
 from cloister.observe.report.marking import marked
 from cloister.observe.report.memory_map import draw
 from cloister.observe.report.record import ArmRecord, Attempt, LabRecord, Outcome
-from cloister.quantities import human_size
+from cloister.quantities import figure, human_size, ratio
 
 __all__ = ["render"]
 
@@ -32,6 +33,8 @@ def render(record: LabRecord) -> str:
             stretches=stretches,
             telling=[row for stretch in stretches for row in stretch.rows if is_telling(row)],
             attempts=pair_attempts(record.native, record.enclaved),
+            cost_groups=bars_by_group(record.costs.rows),
+            scale={"width": WIDTH, "native": NATIVE},
         )
     )
 
@@ -59,4 +62,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(human_size=human_size, hex_rows=rows_of, marked=marked, refusal=refusal)
+    environment.filters.update(figure=figure, ratio=ratio)
     return environment

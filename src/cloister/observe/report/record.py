@@ -17,6 +17,8 @@ __all__ = [
     "CallRecord",
     "Cell",
     "Command",
+    "CostRecord",
+    "CostRow",
     "HitRecord",
     "LabRecord",
     "MachineRecord",
@@ -206,6 +208,37 @@ class MachineRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CostRow:
+    """One thing that was measured natively and enclaved, in `unit`.
+
+    `speed` is the enclaved speed as a fraction of the native one, a median; half of the measurements lie between
+    `lower` and `upper`. `goal` is the goal and how it ended, in words, empty without one; `least_speed` is that goal
+    where it is a speed, else 0.
+    """
+
+    group: str
+    what: str
+    unit: str
+    native: float
+    enclaved: float
+    speed: float
+    lower: float
+    upper: float
+    goal: str
+    reached: bool
+    least_speed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRecord:
+    """What protection costs, as measured once, elsewhere: on which machine, when, and the rows."""
+
+    machine: str
+    measured: str
+    rows: tuple[CostRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabRecord:
     """One run of the lab. `reason` explains the verdict in a sentence or two, with the fix if there is one."""
 
@@ -221,6 +254,7 @@ class LabRecord:
     audience: tuple[AudienceRow, ...]
     commands: tuple[Command, ...]
     machine: MachineRecord
+    costs: CostRecord
 
 
 def as_json(record: LabRecord) -> dict[str, Any]:
