@@ -23,6 +23,8 @@ TOKEN: Final = re.compile(
 )
 """What may span lines or hide brackets. A string that is not closed is a token too: looking for its end from every
 quotation mark in it would take time that grows with the square of its length."""
+ITEM: Final = re.compile(rf"{TOKEN.pattern} | , | [^\s\"'\#\[\]{{}},]+", re.DOTALL | re.VERBOSE)
+"""The same, and what parts the items of a list."""
 MOST_PARTS: Final = 16
 """Parts of a dotted key. Python's reader takes time that grows with the square of their number."""
 DEEPEST: Final = 64
@@ -127,13 +129,34 @@ def _lines(text: str, name: str) -> dict[Path, int]:
             for end in range(1, len(table) + 1):
                 lines.setdefault(table[:end], line)
         else:
+            items = _item_lines(statement, line)
             for path, value in _paths(content, table):
                 if len(path) > DEEPEST:
                     raise PolicyError(f"{name}:{line}: tables and lists are nested more than {DEEPEST} deep")
                 if isinstance(value, int) and value not in NUMBERS:
                     raise PolicyError(f"{name}:{line}: a number that needs more than 64 bits")
-                lines.setdefault(path, line)
+                number = next((part for part in path[len(table) :] if isinstance(part, int)), None)
+                lines.setdefault(path, line if number is None or number >= len(items) else items[number])
     return lines
+
+
+def _item_lines(statement: str, line: int) -> list[int]:
+    """The line of each item of the list that a statement gives, if it gives one."""
+    found: list[int] = []
+    depth, begun = 0, False
+    for token in ITEM.finditer(statement):
+        word = token[0]
+        if depth == 1 and not begun and word[0] not in "]#\n":
+            found.append(line)
+            begun = True
+        if word in "[{":
+            depth += 1
+        elif word in "]}":
+            depth -= 1
+        elif word == "," and depth == 1:
+            begun = False
+        line += word.count("\n")
+    return found
 
 
 def _header(content: object, repeated: bool, counts: dict[Path, int]) -> Path:  # noqa: FBT001 - `[[` or `[`

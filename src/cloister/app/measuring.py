@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from cloister.errors import NotFound, UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command, find_program
 from cloister.measure.software import Manifest, SoftwareMeasurement
 
-__all__ = ["Found", "learn_program", "measure_files", "measure_program"]
+__all__ = ["Found", "Seen", "found_in", "learn_program", "measure_files", "measure_program", "run_learning"]
 
 ALWAYS: Final = frozenset({"/etc/ld.so.cache", "/etc/ld.so.preload"})
 """What says which library a name means: it is measured wherever it is read, though it is no code itself."""
@@ -81,19 +81,39 @@ def learn_program(
 
     Listed is what it and its children executed and mapped executable; with `read_files` also what they only read.
     """
-    program = _absolute(find_program(name))
+
+    def start(command: Sequence[str]) -> int:
+        return subprocess.run(command, check=False, env=environment).returncode
+
+    status, seen = run_learning(name, arguments, start)
+    return found_in(name, seen, status, read_files=read_files, files=files, closed=closed)
+
+
+def run_learning(name: str, arguments: Sequence[str], start: Callable[[Sequence[str]], int]) -> tuple[int, Seen]:
+    """Let `start` run a program in the software enclave, to its end: its status, and what it opened meanwhile."""
     with tempfile.TemporaryDirectory(prefix="cloister-learn-") as place:
         log = Path(place) / "opened"
         log.touch()
         log.chmod(0o666)  # children may have another user
         Path(place).chmod(0o711)
-        command = enclave_command(name, arguments, RuntimeOptions(learn=log))
-        status = subprocess.run(command, check=False, env=environment).returncode
-        seen = Seen.parse(log.read_bytes())
+        status = start(enclave_command(name, arguments, RuntimeOptions(learn=log)))
+        return status, Seen.parse(log.read_bytes())
+
+
+def found_in(
+    name: str,
+    seen: Seen,
+    status: int,
+    *,
+    read_files: bool,
+    files: Iterable[str] = (),
+    closed: Iterable[str] = (),
+) -> Found:
+    """Measure what a run was seen to use."""
     notes = {path: CODE for path in seen.code() if Path(path).is_file()}
     wanted = seen.opened if read_files else seen.opened & ALWAYS
     notes |= {path: READ for path in wanted - seen.written - notes.keys() if _is_measurable(path)}
-    return _found(program, {**dict(_given(files)), **notes}, closed, status)
+    return _found(_absolute(find_program(name)), {**dict(_given(files)), **notes}, closed, status)
 
 
 def measure_files(paths: Iterable[str]) -> dict[str, bytes]:

@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "trace": "list the system calls of a program and what they reveal",
     "launch": "launch an emulated TEE step by step: owner, hypervisor, security processor",
     "measure": "compute what a program must measure in each TEE, offline",
+    "convert": "write a program's configuration for another framework: Gramine, SCONE, EGo, Occlum",
+    "manifest": "learn a program's configuration from a run; check one for what is dangerous",
     "attack": "attack a program as its administrator: in the software enclave, or in an emulated TEE",
     "host": "be the administrator of a running emulated machine",
     "attest": "write the evidence of a program in an emulated TEE, and what vouches for it",

@@ -3,15 +3,18 @@
 `None`, or an empty mapping, means that a file does not say it: the framework's default holds, and is not made up here.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Final
 
-from cloister.frameworks.source import Path
+from cloister._toml import Path
 
 __all__ = [
     "NAMES_ONLY",
+    "NO_ITEMS",
+    "SINGLE",
     "Backing",
     "Configuration",
     "Identity",
@@ -21,6 +24,7 @@ __all__ = [
     "Mount",
     "Secret",
     "Variable",
+    "refers",
     "shown",
 ]
 
@@ -88,6 +92,7 @@ class Secret:
 class Kept:
     """What only one format has: kept for that format. `known` if it is documented there."""
 
+    format: str
     path: Path
     value: object = field(repr=False)
     known: bool
@@ -141,10 +146,14 @@ class Configuration:
     """Platform statuses and advisories (INTEL-SA-...) that are accepted though they are not the best."""
     accept_debug: bool | None = None
     """Whether secrets go to debug enclaves too."""
+    salt: str | None = None
+    """What makes a session's identity say nothing of its secrets' values."""
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     readers: tuple[str, ...] | None = None
     updaters: tuple[str, ...] | None = None
     kept: tuple[Kept, ...] = ()
+    orders: Mapping[Path, tuple[int, ...]] = field(default_factory=dict, compare=False)
+    """Which items of its lists were understood, in this order: the others stand behind them when they are written."""
     places: Mapping[Item, str] = field(default_factory=dict, compare=False)
     """File and line of each item."""
     notes: Mapping[Item, str] = field(default_factory=dict, compare=False)
@@ -166,9 +175,19 @@ class Configuration:
         return self.places.get(item) or self.places.get((item[0], ""), "")
 
 
-NO_ITEMS: Final = frozenset({"format", "kept", "places", "notes"})
+NO_ITEMS: Final = frozenset({"format", "kept", "orders", "places", "notes"})
+SINGLE: Final = frozenset(one.name for one in fields(Configuration) if one.default is None)
+"""Fields that have one value."""
 NAMES_ONLY: Final = frozenset({"arguments", "environment", "injected_files", "secrets"})
 """Fields whose values may be secret: reports name them, and never show what they hold."""
+
+
+REFERENCE: Final = re.compile(r"\$\$(?:SCONE|CLOISTER)::|@@")
+
+
+def refers(*texts: str | None) -> bool:
+    """Whether a text is completed by a key service or by the host: elsewhere it would stand there as it is."""
+    return any(text is not None and REFERENCE.search(text) for text in texts)
 
 
 def shown(item: Item, value: object) -> str:

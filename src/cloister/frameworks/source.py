@@ -14,16 +14,7 @@ from cloister._toml import Document, Path, read_toml
 from cloister._yaml import AMBIGUOUS, Items, Node, Scalar, read_yaml
 from cloister.errors import ParseError, PolicyError
 
-__all__ = [
-    "LONGEST",
-    "Document",
-    "Path",
-    "read_environment",
-    "read_json",
-    "read_toml_file",
-    "read_xml",
-    "read_yaml_file",
-]
+__all__ = ["LONGEST", "read_environment", "read_json", "read_toml_file", "read_xml", "read_yaml_file"]
 
 LONGEST: Final = 4 << 20
 """Bytes. A signed Gramine manifest lists every trusted file with its digest, and may have some thousands."""

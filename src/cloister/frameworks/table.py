@@ -5,12 +5,13 @@ kept and named, never dropped: a newer version of the framework may know it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from cloister._toml import Document, Path
 from cloister.errors import PolicyError
-from cloister.frameworks.source import Document, Path
+from cloister.frameworks.forms import PLAIN, Form
 
 __all__ = ["Key", "Kind", "Sheet", "dotted"]
 
@@ -36,12 +37,13 @@ class Key:
     kind: Kind
     concept: str = ""
     source: str = ""
-    choices: tuple[str, ...] = ()
-    parts: tuple[str, ...] = field(init=False, compare=False, default=())
+    choices: tuple[object, ...] = ()
+    form: Form = PLAIN
 
-    def __post_init__(self) -> None:
-        """Cut the path up once."""
-        object.__setattr__(self, "parts", tuple(self.path.replace("[]", ".[]").split(".")))
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The path, cut up."""
+        return tuple(self.path.replace("[]", ".[]").split("."))
 
     def fits(self, path: Path) -> bool:
         """Whether a value at `path` is this key's."""
@@ -72,7 +74,7 @@ class Sheet:
     def _leaves(self, at: Path = ()) -> Iterator[tuple[Path, object]]:
         """Every value that is no table or list, or that the table takes as a whole."""
         found = self._at(at)
-        if at and any(key.fits(at) for key in self._table):
+        if at and self._is_whole(at, found):
             yield at, found
         elif isinstance(found, dict) and (found or not at):
             for name in found:
@@ -82,6 +84,12 @@ class Sheet:
                 yield from self._leaves((*at, number))
         else:
             yield at, found
+
+    def _is_whole(self, path: Path, value: object) -> bool:
+        """Whether a documented key takes what stands there as one value."""
+        keys = [key for key in self._table if key.fits(path)]
+        inside = isinstance(value, dict | list) and bool(value) and self._is_above(path)
+        return any(key.kind is Kind.ANY for key in keys) or (bool(keys) and not inside)
 
     def _known(self, path: Path, value: object) -> bool:
         """Whether a key is documented; PolicyError if it is, and its value is of another type."""
@@ -155,6 +163,10 @@ class Sheet:
         self._taken.add(path)
         return self._at(path)
 
+    def release(self, *path: str | int) -> None:
+        """Put a value back: it is left over after all."""
+        self._taken.discard(path)
+
     def error(self, path: Path, reason: str) -> PolicyError:
         """What to raise about the value at `path`."""
         return self.document.error(path, f"{dotted(path)} {reason}")
@@ -162,6 +174,10 @@ class Sheet:
     def place(self, *path: str | int) -> str:
         """File and line of a value."""
         return self.document.place(path)
+
+    def others(self, path: Path, known: Sequence[str]) -> tuple[tuple[str, object], ...]:
+        """The members of a table that are not among `known`, taken."""
+        return tuple((name, self.take(*path, name)) for name in self.names(*path) if name not in known)
 
     def left(self) -> Iterator[tuple[Path, object]]:
         """What nobody took, by its path."""
@@ -181,7 +197,7 @@ def _holds(key: Key, value: object) -> bool:
 
 
 def _wanted(key: Key) -> str:
-    return f"one of {', '.join(key.choices)}" if key.choices else key.kind.value
+    return f"one of {', '.join(map(str, key.choices))}" if key.choices else key.kind.value
 
 
 def _called(value: object) -> str:

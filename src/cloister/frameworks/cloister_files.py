@@ -1,0 +1,269 @@
+"""Cloister's own two files: sessions (docs/formats/session.md), and manifests that `cloister measure` writes.
+
+They are read here as configurations only. Whether a session holds together says `cloister session check`.
+"""
+
+import shlex
+from collections.abc import Mapping
+from typing import Final
+
+from cloister.frameworks.draft import Draft, Values
+from cloister.frameworks.model import Configuration, Identity, MeasuredFile, Secret, Variable, refers
+from cloister.frameworks.services import chosen_service
+from cloister.frameworks.source import read_toml_file, read_yaml_file
+from cloister.frameworks.table import Key, Kind, Sheet
+from cloister.frameworks.writing import write_toml, write_yaml
+
+__all__ = [
+    "MANIFEST",
+    "MANIFEST_CANNOT",
+    "MANIFEST_ELSE",
+    "MANIFEST_TABLE",
+    "SESSION",
+    "SESSION_CANNOT",
+    "SESSION_TABLE",
+    "read_manifest",
+    "read_session",
+    "write_manifest",
+    "write_session",
+]
+
+SESSION: Final = "cloister-session"
+MANIFEST: Final = "cloister-manifest"
+PAGE: Final = "docs/formats/session.md"
+TEXT, WHOLE, TRUTH, ANY = Kind.TEXT, Kind.WHOLE, Kind.TRUTH, Kind.ANY
+
+
+def _key(path: str, kind: Kind, concept: str = "", source: str = PAGE) -> Key:
+    return Key(path, kind, concept, source)
+
+
+ENTRY: Final = "services[].attestation[]"
+SESSION_TABLE: Final[tuple[Key, ...]] = (
+    _key("name", TEXT, "name"),
+    _key("version", TEXT),
+    _key("predecessor", TEXT),
+    _key("salt", TEXT, "salt"),
+    _key("services[].name", TEXT, "service"),
+    _key("services[].command", TEXT, "arguments"),
+    _key("services[].command[]", TEXT, "arguments"),
+    _key("services[].arguments[]", TEXT, "arguments"),
+    _key("services[].environment.*", TEXT, "environment"),
+    _key("services[].pwd", TEXT, "working_directory"),
+    _key("services[].injection_files[].path", TEXT, "injected_files"),
+    _key("services[].injection_files[].content", TEXT, "injected_files"),
+    _key("services[].secrets[]", TEXT),
+    _key(f"{ENTRY}.tee", TEXT, "identities"),
+    _key(f"{ENTRY}.measurement", TEXT, "identities"),
+    _key(f"{ENTRY}.measurement[]", TEXT, "identities"),
+    _key(f"{ENTRY}.signer", TEXT, "identities"),
+    _key(f"{ENTRY}.product", WHOLE, "identities"),
+    _key(f"{ENTRY}.minimum_security_version", WHOLE, "identities"),
+    _key(f"{ENTRY}.tolerate[]", TEXT, "tolerated"),
+    _key(f"{ENTRY}.ignore_advisories[]", TEXT, "tolerated"),
+    _key(f"{ENTRY}.unsafe_allow_debug", TRUTH, "accept_debug"),
+    *(_key(f"{ENTRY}.{one}", ANY) for one in ("claims", "anchors", "unsafe_accept_testing")),
+    _key("secrets[].name", TEXT, "secrets"),
+    _key("secrets[].kind", TEXT, "secrets"),
+    _key("secrets[].value", TEXT, "secrets"),
+    _key("secrets[].generate", ANY, "secrets"),
+    *(_key(f"secrets[].{one}", ANY) for one in ("import", "export")),
+    _key("access_policy.read[]", TEXT, "readers"),
+    _key("access_policy.update[]", TEXT, "updaters"),
+    *(_key(one, ANY) for one in ("approvals", "verifiers")),
+)
+ON_SGX: Final = "it is in the measurement already, by the framework's own file"
+SESSION_CANNOT: Final = {
+    "memory": ON_SGX, "stack": ON_SGX, "threads": ON_SGX, "dynamic_memory": ON_SGX, "cpu_features": ON_SGX,
+    "executable_heap": ON_SGX, "measured_files": ON_SGX, "subprocesses": ON_SGX,
+    "debug": "a session says whether debug is accepted: unsafe_allow_debug",
+    "product_id": "a session says which product is accepted, under attestation",
+    "security_version": "a session says which versions are accepted, under attestation",
+    "mounts": "a session has no volumes; its secrets can be their keys",
+    "host_files": "the host's files are no matter of the broker",
+    "host_arguments": "arguments of the host are not let in",
+    "host_environment": "variables of the host are not let in",
+    "argument_zero": "the command's first word is both",
+    "environment": "variables of the host are not let in",
+    "injected_files": "its content must be given",
+    "attestation": "a session always demands it",
+    "log_level": "the host sets it", "simulation": "a session demands hardware, unless unsafe_accept_testing is set",
+}  # fmt: skip
+MANIFEST_TABLE: Final[tuple[Key, ...]] = (
+    _key("program", TEXT, "program", "cloister.measure.software"),
+    _key("sha256", TEXT, "measured_files", "cloister.measure.software"),
+    _key("closed[]", TEXT, "", "cloister.measure.software"),
+    _key("broker", TEXT, "", "cloister.measure.software"),
+    _key("files.*", TEXT, "measured_files", "cloister.measure.software"),
+)
+MANIFEST_CANNOT: Final = {
+    "measured_files": "it needs the SHA-256 of each file, and names it by the path that the program opens: "
+    "`cloister measure` and `cloister manifest learn` write it",
+}
+MANIFEST_ELSE: Final = "a manifest names the program and its files; the rest is the command line's or the session's"
+KINDS: Final[Mapping[str, str]] = {"jwt": "jwt-key"}
+"""SCONE's words for kinds of secrets, where the session has another."""
+SIZED: Final = frozenset({"ascii", "binary"})
+
+
+def read_session(text: str, name: str, service: str | None = None) -> Configuration:
+    """One service of a session; PolicyError with file and line if it has several and none was chosen."""
+    sheet = Sheet(read_yaml_file(text, name), SESSION_TABLE)
+    draft = Draft(SESSION, sheet)
+    draft.read_single(SESSION_TABLE)
+    number = chosen_service(sheet, service)
+    if number is not None:
+        _read_service(draft, number)
+    for index in range(sheet.count("secrets")):
+        _read_secret(draft, index)
+    for member, field in (("read", "readers"), ("update", "updaters")):
+        if sheet.count("access_policy", member):
+            draft.set(field, sheet.texts("access_policy", member), "access_policy", member)
+    return draft.finish()
+
+
+def _read_service(draft: Draft, number: int) -> None:
+    sheet, at = draft.sheet, ("services", number)
+    draft.element(*at)
+    draft.set("service", sheet.text(*at, "name"), *at)
+    draft.set("working_directory", sheet.text(*at, "pwd"), *at, "pwd")
+    text = sheet.text(*at, "command")
+    try:
+        command = sheet.texts(*at, "command") if text is None else tuple(shlex.split(text))
+    except ValueError as error:
+        raise sheet.error((*at, "command"), f"is no command: {error}") from None
+    words = (*command, *sheet.texts(*at, "arguments"))
+    if words:
+        draft.set("program", words[0], *at, "command")
+        draft.set("arguments", tuple(words[1:]), *at, "command")
+    for variable in sheet.names(*at, "environment"):
+        value = Variable(sheet.text(*at, "environment", variable))
+        draft.add("environment", variable, value, *at, "environment", variable)
+    for index in range(sheet.count(*at, "injection_files")):
+        where = (*at, "injection_files", index)
+        draft.element(*where)
+        draft.add("injected_files", sheet.text(*where, "path") or "", sheet.text(*where, "content"), *where)
+    for index in range(sheet.count(*at, "attestation")):
+        _read_entry(draft, *at, "attestation", index)
+
+
+def _read_entry(draft: Draft, *at: str | int) -> None:
+    """An alternative of an SGX program; those of other TEEs are kept."""
+    sheet = draft.sheet
+    if sheet.text(*at, "tee") != "sgx":
+        sheet.release(*at, "tee")
+        return
+    draft.element(*at)
+    one = sheet.text(*at, "measurement")
+    digests: tuple[str | None, ...] = sheet.texts(*at, "measurement") if one is None else (one,)
+    signer, product = sheet.text(*at, "signer"), sheet.whole(*at, "product")
+    version = sheet.whole(*at, "minimum_security_version")
+    for digest in digests or (None,):
+        number = str(len(draft.get("identities")) + 1)
+        draft.add("identities", number, Identity(digest, signer, product, version), *at)
+    for word in (*sheet.texts(*at, "tolerate"), *sheet.texts(*at, "ignore_advisories")):
+        if word not in draft.get("tolerated"):
+            draft.add("tolerated", word, "", *at)
+    draft.set("accept_debug", sheet.truth(*at, "unsafe_allow_debug"), *at)
+
+
+def _read_secret(draft: Draft, number: int) -> None:
+    sheet, at = draft.sheet, ("secrets", number)
+    name, kind = sheet.text(*at, "name"), sheet.text(*at, "kind")
+    if name is None or kind is None:
+        raise sheet.error(at, "needs a name and a kind")
+    draft.element(*at)
+    if not sheet.names(*at, "generate"):
+        sheet.take(*at, "generate")
+    size, algorithm = (sheet.take(*at, "generate", one) for one in ("size", "algorithm"))
+    made = Secret(
+        next((word for word, own in KINDS.items() if own == kind), kind),
+        size if isinstance(size, int) else None,
+        sheet.text(*at, "value"),
+        algorithm if isinstance(algorithm, str) else None,
+    )
+    draft.add("secrets", name, made, *at)
+
+
+def write_session(configuration: Configuration) -> str:
+    """A session of what can be said in one."""
+    made, notes = Values(), configuration.notes
+    made.put(("name",), configuration.name or configuration.service or "program")
+    made.put(("version",), "1")
+    made.put(("salt",), configuration.salt)
+    at = ("services", 0)
+    made.put((*at, "name"), configuration.service or "program")
+    _write_entries(made, configuration)
+    words = [configuration.program, *(configuration.arguments or ())]
+    if configuration.program is not None:
+        made.put((*at, "command"), words, notes.get(("program", "")))
+    for name, variable in configuration.environment.items():
+        if not variable.from_host and not (variable.value or "").startswith("@@"):
+            made.put((*at, "environment", name), variable.value, notes.get(("environment", name)))
+    made.put((*at, "pwd"), configuration.working_directory)
+    for path, content in configuration.injected_files.items():
+        if content is not None:
+            made.append((*at, "injection_files"), {"path": path, "content": content})
+    for name, secret in configuration.secrets.items():
+        made.append(("secrets",), _secret(name, secret))
+    for member, names in (("read", configuration.readers), ("update", configuration.updaters)):
+        if names is not None:
+            made.put(("access_policy", member), list(names))
+    made.put_kept(configuration, SESSION)
+    return write_yaml(made.values, made.comments)
+
+
+def _secret(name: str, secret: Secret) -> dict[str, object]:
+    members: dict[str, object] = {"name": name, "kind": KINDS.get(secret.kind, secret.kind)}
+    if secret.value is not None:
+        return {**members, "value": secret.value}
+    generate: dict[str, object] = {}
+    if secret.size is not None and secret.kind in SIZED:
+        generate["size"] = secret.size
+    if secret.algorithm is not None:
+        generate["algorithm"] = secret.algorithm
+    return {**members, "generate": generate}
+
+
+def _write_entries(made: Values, configuration: Configuration) -> None:
+    """Who may be the program, with what is tolerated of each platform."""
+    advisories = [one for one in configuration.tolerated if one.startswith("INTEL-SA-")]
+    statuses = [one for one in configuration.tolerated if not one.startswith("INTEL-SA-")]
+    for one in configuration.identities.values():
+        entry: dict[str, object] = {
+            "tee": "sgx", "measurement": one.measurement, "signer": one.signer, "product": one.product,
+            "minimum_security_version": one.security_version, "tolerate": statuses or None,
+            "ignore_advisories": advisories or None, "unsafe_allow_debug": configuration.accept_debug,
+        }  # fmt: skip
+        made.append(("services", 0, "attestation"), {key: value for key, value in entry.items() if value is not None})
+
+
+def read_manifest(text: str, name: str) -> Configuration:
+    """A manifest of the software enclave."""
+    sheet = Sheet(read_toml_file(text, name), MANIFEST_TABLE)
+    draft = Draft(MANIFEST, sheet)
+    program, digest = sheet.text("program"), sheet.text("sha256")
+    draft.set("program", program, "program")
+    if program is not None and digest is not None:
+        draft.add("measured_files", program, MeasuredFile(sha256=digest), "program")
+    for path in sheet.names("files"):
+        draft.add("measured_files", path, MeasuredFile(sha256=sheet.text("files", path)), "files", path)
+    return draft.finish()
+
+
+def write_manifest(configuration: Configuration) -> str:
+    """A manifest of the files whose digests are known."""
+    made = Values()
+    listed = {
+        path: file.sha256
+        for path, file in configuration.measured_files.items()
+        if path.startswith("/") and file.sha256 is not None and file.target in {None, path}
+    }
+    made.put(("program",), configuration.program)
+    made.put(("sha256",), listed.pop(configuration.program or "", None))
+    for path, digest in listed.items():
+        made.put(("files", path), digest, configuration.notes.get(("measured_files", path)))
+    made.put_kept(configuration, MANIFEST)
+    if refers(configuration.program):
+        return ""
+    return write_toml(made.values, made.comments)

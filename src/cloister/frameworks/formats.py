@@ -1,0 +1,126 @@
+"""All formats by name, and which one a file is in."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from cloister.errors import PolicyError, UsageError
+from cloister.frameworks import cloister_files, ego, gramine, occlum, scone, scone_environment, sgx_sdk
+from cloister.frameworks.model import Configuration
+from cloister.frameworks.source import LONGEST
+from cloister.frameworks.table import Key
+
+__all__ = ["FORMATS", "Format", "detect", "format_called", "read_configuration"]
+
+
+class ReadsService(Protocol):
+    """A reader of a file that may have several services."""
+
+    def __call__(self, text: str, name: str, service: str | None = None) -> Configuration:
+        """The configuration of one of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One format. `cannot` says of fields why it has no such thing; `otherwise` of all others."""
+
+    name: str
+    title: str
+    table: tuple[Key, ...]
+    write: Callable[[Configuration], str]
+    read: Callable[[str, str], Configuration] | None = None
+    read_service: ReadsService | None = None
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str = ""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """What a file of this format is of no use without, and where to get it."""
+    comments: bool = False
+
+
+PROGRAM: Final = {"program": "which program is run"}
+WHO: Final = {
+    "identities": "who may be the service: its MRENCLAVE, or its signer; `cloister measure` computes the first",
+}
+FORMATS: Final[Mapping[str, Format]] = {
+    one.name: one
+    for one in (
+        Format(
+            name=gramine.NAME, title="Gramine's manifest", table=gramine.TABLE, read=gramine.read,
+            write=gramine.write, cannot=gramine.CANNOT, comments=True, needs=PROGRAM,
+        ),
+        Format(
+            name=scone.NAME, title="SCONE's session", table=scone.TABLE, read_service=scone.read,
+            write=scone.write, cannot=scone.CANNOT, comments=True, needs=WHO,
+        ),
+        Format(
+            name=scone_environment.NAME, title="SCONE's environment file", table=scone_environment.TABLE,
+            read=scone_environment.read, write=scone_environment.write, cannot=scone_environment.CANNOT,
+            otherwise=scone_environment.ELSE,
+        ),
+        Format(
+            name=ego.NAME, title="EGo's enclave.json", table=ego.TABLE, read=ego.read, write=ego.write,
+            cannot=ego.CANNOT, needs=PROGRAM,
+        ),
+        Format(
+            name=occlum.NAME, title="Occlum.json", table=occlum.TABLE, read=occlum.read, write=occlum.write,
+            cannot=occlum.CANNOT,
+        ),
+        Format(
+            name=sgx_sdk.NAME, title="the SGX SDK's Enclave.config.xml", table=sgx_sdk.TABLE, read=sgx_sdk.read,
+            write=sgx_sdk.write, cannot=sgx_sdk.CANNOT, otherwise=sgx_sdk.ELSE,
+        ),
+        Format(
+            name=cloister_files.SESSION, title="Cloister's session", table=cloister_files.SESSION_TABLE,
+            read_service=cloister_files.read_session, write=cloister_files.write_session,
+            cannot=cloister_files.SESSION_CANNOT, comments=True, needs=WHO,
+        ),
+        Format(
+            name=cloister_files.MANIFEST, title="Cloister's manifest", table=cloister_files.MANIFEST_TABLE,
+            read=cloister_files.read_manifest, write=cloister_files.write_manifest,
+            cannot=cloister_files.MANIFEST_CANNOT, otherwise=cloister_files.MANIFEST_ELSE, comments=True,
+            needs={**PROGRAM, "measured_files": "the SHA-256 of the program and of what it loads: cloister measure"},
+        ),
+    )
+}  # fmt: skip
+
+MARKS: Final = (
+    (gramine.NAME, r"^\s*\[?\[?(libos|loader|sgx|fs)\s*[.\]]"),
+    (cloister_files.MANIFEST, r"^(sha256\s*=\s*\"[0-9a-f]{64}\"|\[files\])\s*$"),
+    (ego.NAME, r"^\s*\"(exe|heapSize|securityVersion)\"\s*:|^\{.*\"(exe|heapSize)\"\s*:"),
+    (occlum.NAME, r"\"(resource_limits|entry_points|user_space_size)\"\s*:"),
+    (sgx_sdk.NAME, r"<EnclaveConfiguration\b"),
+    (scone_environment.NAME, r"^(export\s+)?SCONE_[A-Z_]+="),
+    (cloister_files.SESSION, r"^version:\s*[\"']1[\"']\s*(#.*)?$|^\s*(-\s*)?tee:"),
+    (scone.NAME, r"^version:\s*[\"']?0\.[0-9]|^\s*(-\s*)?(\{\s*)?(mrenclaves?|mrsigner|fspf_path|image_name)\s*:"),
+)
+"""By what each is recognised, line by line: keys that no other has."""
+
+
+def detect(text: str, name: str) -> str:
+    """The format of a file; PolicyError if it has marks of none, or of several."""
+    found = [one for one, mark in MARKS if re.search(mark, text[:LONGEST], re.MULTILINE)]
+    if len(found) == 1:
+        return found[0]
+    why = f"could be {' or '.join(found)}" if found else "is in no format that is recognised"
+    raise PolicyError(f"{name}: {why}; say which it is with --from {'|'.join(found or FORMATS)}")
+
+
+def format_called(name: str) -> Format:
+    """A format by its name; UsageError if there is none."""
+    try:
+        return FORMATS[name]
+    except KeyError:
+        raise UsageError(f"there is no format {name!r}; there are {', '.join(FORMATS)}") from None
+
+
+def read_configuration(text: str, name: str, form: str | None = None, service: str | None = None) -> Configuration:
+    """Read a file called `name`, in the format `form` or the one that it is in."""
+    chosen = format_called(form or detect(text, name))
+    if chosen.read_service is not None:
+        return chosen.read_service(text, name, service)
+    if service is not None:
+        raise UsageError(f"{name}: {chosen.title} is of one program; --service is for sessions")
+    if chosen.read is None:  # pragma: no cover - every format has one of the two
+        raise UsageError(f"{chosen.title} is not read")
+    return chosen.read(text, name)
