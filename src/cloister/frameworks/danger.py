@@ -16,7 +16,16 @@ from cloister.frameworks.model import Backing, Configuration, Item, refers
 __all__ = ["SECRET_NAME", "findings"]
 
 DANGEROUS, RISKY, NOTE = Severity.DANGEROUS, Severity.RISKY, Severity.NOTE
-LOADS_CODE: Final = (".so", ".py", ".pyc", ".sh", ".js", ".jar", ".class", ".pl", ".rb", ".lua", ".php", ".wasm")
+LOADS_CODE: Final = frozenset({
+    "BASH_ENV", "CLASSPATH", "ENV", "GCONV_PATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "LD_AUDIT",
+    "LD_LIBRARY_PATH", "LD_PRELOAD", "NODE_OPTIONS", "NODE_PATH", "PATH", "PERL5LIB", "PERL5OPT", "PYTHONHOME",
+    "PYTHONPATH", "PYTHONSTARTUP", "RUBYLIB", "RUBYOPT", "_JAVA_OPTIONS",
+})  # fmt: skip
+"""Variables by which loaders and interpreters find code."""
+TRUSTS: Final = frozenset({"OPENSSL_CONF", "SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"})
+"""Variables that say whom TLS believes, or write its keys to a file."""
+SECRET_NAME: Final = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE|API_?KEY|CREDENTIAL", re.IGNORECASE)
+CODE: Final = (".so", ".py", ".pyc", ".sh", ".js", ".jar", ".class", ".pl", ".rb", ".lua", ".php", ".wasm")
 SYSTEM: Final = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/opt", "/sbin", "/usr")
 WHOLE: Final = frozenset({"", ".", "/", "./"})
 MANY: Final = 2000
