@@ -4,10 +4,11 @@ These are the rules for what all formats have; danger_keys.py has those for what
 is not proven secure: what the program itself does with its input is not seen here.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from cloister.frameworks import cloister_files, ego, gramine, occlum, scone, scone_environment, sgx_sdk
+from cloister.frameworks import ego, gramine, occlum, scone, scone_environment, sgx_sdk
 from cloister.frameworks.danger_keys import findings_of_keys
 from cloister.frameworks.findings import Finding, Severity
 from cloister.frameworks.formats import FORMATS
@@ -31,7 +32,6 @@ WHOLE: Final = frozenset({"", ".", "/", "./"})
 MANY: Final = 2000
 LEAST_THREADS: Final = 4
 SHORT_SECRET: Final = 16
-SESSIONS: Final = frozenset({scone.NAME, cloister_files.SESSION})
 SIGNED: Final = frozenset({gramine.NAME, ego.NAME, occlum.NAME, sgx_sdk.NAME})
 """Formats that are part of the measurement, or say the signer's numbers."""
 
