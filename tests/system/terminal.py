@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import selectors
+import signal
 import struct
 import termios
 import time
@@ -29,7 +30,10 @@ class Terminal:
         name = os.ttyname(slave)
         # The leader of a session without a terminal gets the first one that it opens: setsid(2).
         streams = [(os.POSIX_SPAWN_OPEN, 0, name, os.O_RDWR, 0), *((os.POSIX_SPAWN_DUP2, 0, fd) for fd in (1, 2))]
-        self.pid = os.posix_spawnp(argv[0], argv, env, file_actions=streams, setsid=True)
+        # Python ignores SIGPIPE, which whoever starts a shell on a terminal does not.
+        self.pid = os.posix_spawnp(
+            argv[0], argv, env, file_actions=streams, setsid=True, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
+        )
         self.status: int | None = None
         os.close(slave)
 
