@@ -45,6 +45,7 @@ void futex_call(struct call *call);
 /* The enum area_kind of what is mapped there, 0 if nothing is. Takes the lock; signals must be blocked. */
 int memory_kind_at(u64 address);
 __attribute__((noreturn)) void thread_exit(long status);
+long numbers_call(struct call *call);
 long path_readlink(struct call *call);
 long identity_change(struct call *call);
 long capability_change(struct call *call);

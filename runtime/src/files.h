@@ -23,6 +23,8 @@ NODISCARD long files_path_call(struct call *call);
 /* Whether the path that this call names (relative to `directory`) is injected. */
 NODISCARD bool files_have(struct call *call, int directory, const char *path);
 /* Calls about descriptors (read, pread64, readv, dup2, ...): *replayed if the kernel is to answer. */
+/* dup2(2) and dup3(2) of an injected file: false if it is none. With the lock held. */
+NODISCARD bool files_duplicate(const struct call *call, long *result);
 void files_descriptor_call(struct call *call, long *result, bool *replayed);
 /* Calls that may bring descriptors of other processes; the kernel answers them. */
 void files_receive(struct call *call);

@@ -118,7 +118,13 @@ static long duplicate(const struct call *call) {
 static bool duplicates(const struct call *call) {
     int command = (int)call->arg[1];
     if (call->number == __NR_fcntl) return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
-    return call->number == __NR_dup || call->number == __NR_dup2 || call->number == __NR_dup3;
+    return call->number == __NR_dup;
+}
+
+bool files_duplicate(const struct call *call, long *result) {
+    if (!state.files_watched || !placeholder_is((int)call->arg[0])) return false;
+    *result = duplicate(call);
+    return true;
 }
 
 /* The program did not ask for O_SYNC. */

@@ -76,6 +76,10 @@ static const struct rule rules[] = {
     {__NR_epoll_pwait2, IF_POINTER, 4, 0},
     /* Shared futexes on secret memory fail in the kernel. */
     {__NR_futex, UNLESS_SET, 1, FUTEX_PRIVATE_FLAG},
+    /* Numbers of descriptors: the runtime's own must not be met (numbers.c). */
+    {__NR_dup2, ALWAYS, 0, 0},
+    {__NR_dup3, ALWAYS, 0, 0},
+    {__NR_close_range, ALWAYS, 0, 0},
     /* Names. */
     {__NR_readlink, ALWAYS, 0, 0},
     {__NR_readlinkat, ALWAYS, 0, 0},
@@ -115,8 +119,6 @@ static const struct rule file_rules[] = {
     {__NR_splice, IF_FILE, 0, 0},
     {__NR_copy_file_range, IF_FILE, 0, 0},
     {__NR_dup, IF_FILE, 0, 0},
-    {__NR_dup2, IF_FILE, 0, 0},
-    {__NR_dup3, IF_FILE, 0, 0},
     {__NR_fcntl, IF_FILE, 0, 0},
     {__NR_fstat, IF_FILE, 0, 0},
     {__NR_stat, ALWAYS, 0, 0},

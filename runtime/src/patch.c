@@ -19,6 +19,9 @@ static bool worth_patching(u32 number) {
     case __NR_rt_sigaction:
     case __NR_rt_sigprocmask:
     case __NR_execve:
+    case __NR_dup2:
+    case __NR_dup3:
+    case __NR_close_range:
         return true;
     case __NR_open:
     case __NR_openat: return opening_is_watched();

@@ -6,10 +6,10 @@
 
 enum {
     PAGES_AT_ONCE = 4096, /* how many pages one mincore(2) call asks about */
-    SECRET_TRIES = 16,    /* how often somebody may take the descriptor's number away: ESTALE */
+    SECRET_TRIES = 100,   /* how often somebody may take the number of the descriptor away: ESTALE */
 };
 
-/* A descriptor, and what it must be of: see descriptors.h. */
+/* A descriptor, and what it must be of: see numbers.c. */
 struct secret {
     long fd;
     u64 device, inode;

@@ -118,6 +118,9 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_openat:
     case __NR_openat2:
     case __NR_creat: return opening_call(call, replayed);
+    case __NR_dup2:
+    case __NR_dup3:
+    case __NR_close_range: return numbers_call(call);
     case __NR_personality: return admission_personality(call->arg[0]);
     case __NR_shmat: return attach_segment(call);
     case __NR_setuid:
@@ -191,6 +194,9 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     case __NR_execve: return execute(&call);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
+    case __NR_dup2:
+    case __NR_dup3:
+    case __NR_close_range: return numbers_call(&call);
     case __NR_open:
     case __NR_openat: return opening_call(&call, NULL);
     case __NR_stat:

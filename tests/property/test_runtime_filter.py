@@ -303,7 +303,14 @@ def test_reads_are_intercepted_where_injected_files_are(name: str) -> None:
         assert bpf.run(wide_filter_program(), call) == bpf.TRAP
 
 
-@pytest.mark.parametrize("name", ["dup", "dup2", "dup3", "fcntl"])
+@pytest.mark.parametrize("name", ["dup2", "dup3", "close_range"])
+@pytest.mark.parametrize("wishes", [OPENS, FILES])
+def test_numbers_of_the_programs_choice_wait_for_the_runtime(name: str, wishes: tuple[bool, bool, bool, bool]) -> None:
+    call = bpf.Call(number=K[f"__NR_{name}"], pointer=OUTSIDE, arguments=(3, 4, 0, 0, 0, 0))
+    assert bpf.run(program_for(wishes), call) == bpf.TRAP
+
+
+@pytest.mark.parametrize("name", ["dup", "fcntl"])
 def test_their_numbers_do_not_change_unseen(name: str) -> None:
     """Only from there: a copy of another file is of no interest."""
     base = pieces().pieces_files_base()
