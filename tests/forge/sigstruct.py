@@ -6,8 +6,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cloister.emulate.vendors import sigstruct as author
-from cloister.emulate.vendors.sigstruct import number
 from cloister.evidence.sigstruct import DEBUG_HEADER, HEADER, Sigstruct
+from cloister.measure.sigstruct import number
 
 __all__ = ["image_with", "signing_key", "sigstruct"]
 

@@ -17,11 +17,12 @@ from cloister.emulate.native import NativeMachine
 from cloister.emulate.sgx.machine import EPC_PAGES, PLATFORMS, SgxMachine
 from cloister.emulate.sgx.structures import GprArea, KeyPolicy
 from cloister.emulate.vendors.keystore import Keystore
-from cloister.emulate.vendors.sigstruct import Product, mrsigner, sign_enclave, signing_key
+from cloister.emulate.vendors.sigstruct import mrsigner, sign_enclave, signing_key
 from cloister.errors import CannotEnclave, LaunchError, UsageError
 from cloister.evidence import sgx
 from cloister.measure.enclave import mrenclave
 from cloister.measure.image import PAGE, Architecture, Image, read_image
+from cloister.measure.sigstruct import Product
 
 SMALL = Shape(memory=4096, frames=256)
 

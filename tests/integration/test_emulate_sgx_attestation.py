@@ -16,13 +16,14 @@ from cloister.emulate.sgx.machine import PLATFORMS, SgxMachine
 from cloister.emulate.sgx.structures import Attributes, KeyName, KeyPolicy, KeyRequest
 from cloister.emulate.vendors.intel_reports import SgxReport
 from cloister.emulate.vendors.keystore import Keystore
-from cloister.emulate.vendors.sigstruct import Product, mrsigner, signing_key
+from cloister.emulate.vendors.sigstruct import mrsigner, signing_key
 from cloister.endorse.anchors import TrustAnchors
 from cloister.endorse.store import Endorsements
 from cloister.errors import ChainInvalid, NotFresh
 from cloister.evidence import sgx
 from cloister.measure.enclave import mrenclave
 from cloister.measure.image import PAGE, Image, ImagePage, Permission, read_image, with_page
+from cloister.measure.sigstruct import Product
 from cloister.verifier.trust_files import read_endorsements
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -16,8 +16,8 @@ from cloister.emulate.sgx.machine import SgxMachine
 from cloister.emulate.sgx.structures import KeyPolicy
 from cloister.emulate.snp.keys import FieldSelect
 from cloister.emulate.snp.machine import SnpMachine
-from cloister.emulate.vendors.sigstruct import Product
 from cloister.measure.image import PAGE, Image, ImagePage, Permission, read_image, with_page
+from cloister.measure.sigstruct import Product
 from cloister.model import Digest, Measurement, MeasurementKind, Tee
 from cloister.seal import Binding, Mismatch, Policy, SealedForAnother, Sealer, SealingIdentity, TeeKey, Terms
 

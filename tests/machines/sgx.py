@@ -14,9 +14,10 @@ from cloister.emulate.sgx.driver import Driver
 from cloister.emulate.sgx.outcomes import Code
 from cloister.emulate.sgx.processor import Fuses, Processor
 from cloister.emulate.sgx.structures import Attribute, Attributes, PageInfo, SecInfo, Secs
-from cloister.emulate.vendors.sigstruct import Product, sign_enclave, signing_key
+from cloister.emulate.vendors.sigstruct import sign_enclave, signing_key
 from cloister.measure.enclave import Tcs
 from cloister.measure.image import PAGE
+from cloister.measure.sigstruct import Product
 
 __all__ = ["BASE", "FIRST", "FUSES", "Bench", "Memory", "author", "draft", "tcs"]
 

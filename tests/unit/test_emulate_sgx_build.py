@@ -13,8 +13,9 @@ from cloister.emulate.sgx import build, paging
 from cloister.emulate.sgx.enter import eenter
 from cloister.emulate.sgx.outcomes import Code, Fault
 from cloister.emulate.sgx.structures import Attribute, Attributes, PageType
-from cloister.emulate.vendors.sigstruct import Product, sign_enclave, signing_key
+from cloister.emulate.vendors.sigstruct import sign_enclave, signing_key
 from cloister.measure.image import PAGE, Permission
+from cloister.measure.sigstruct import Product
 
 CREATED = "9e197c8837c6d65632dbdd59cd7df4f1a25b68d8e4e5eb6ca3b20b05311fecb8"
 ADDED = "995c454650d39811c9c53e1af534aa6c34a496ce9302c34e0ced2c7a7e2c4103"

@@ -12,8 +12,8 @@ from cloister.emulate.sgx.enter import NAMES, aex, eenter
 from cloister.emulate.sgx.epcm import EpcPage
 from cloister.emulate.sgx.outcomes import Code, Fault
 from cloister.emulate.sgx.structures import Attribute, Attributes, SecInfo
-from cloister.emulate.vendors.sigstruct import Product
 from cloister.measure.image import PAGE, Permission
+from cloister.measure.sigstruct import Product
 
 NEW = BASE + 0x8000
 DATA = BASE + 0x5000

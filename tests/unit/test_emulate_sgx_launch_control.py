@@ -9,7 +9,8 @@ from tests.machines.sgx import BASE, FUSES, Bench, author, draft
 from cloister.emulate.sgx.keys import cmac, egetkey
 from cloister.emulate.sgx.outcomes import Code
 from cloister.emulate.sgx.structures import Attribute, Attributes, EinitToken, KeyName, KeyRequest
-from cloister.emulate.vendors.sigstruct import Product, mrsigner, sign_enclave, signing_key
+from cloister.emulate.vendors.sigstruct import mrsigner, sign_enclave, signing_key
+from cloister.measure.sigstruct import Product
 
 NORMAL = Attributes(flags=Attribute.MODE64BIT, xfrm=3)
 LAUNCHES = Attributes(flags=Attribute.MODE64BIT | Attribute.EINITTOKENKEY, xfrm=3)

@@ -22,13 +22,14 @@ from cloister.emulate.vendors.intel_platform import CLIENT, SERVER, SgxType
 from cloister.emulate.vendors.intel_quoting import SgxQuotingEnclave, TdQuotingEnclave
 from cloister.emulate.vendors.intel_reports import TargetInfo
 from cloister.emulate.vendors.keystore import Keystore
-from cloister.emulate.vendors.sigstruct import Product, mrsigner, sign_enclave, signing_key
+from cloister.emulate.vendors.sigstruct import mrsigner, sign_enclave, signing_key
 from cloister.emulate.vendors.x509 import armoured
 from cloister.endorse.anchors import AnchorKind, TrustAnchors
 from cloister.endorse.intel import pck_info, qe_identity, tcb_info
 from cloister.endorse.store import Endorsements
 from cloister.errors import BindingInvalid, EndorsementUnavailable, ParseError, Revoked, SignatureInvalid, UsageError
 from cloister.evidence import sgx, sigstruct, tdx
+from cloister.measure.sigstruct import Product
 from cloister.model import Tee
 from cloister.verification.sigstruct import verify_sigstruct
 from cloister.verifier.trust_files import read_anchors, read_endorsements

@@ -13,7 +13,7 @@ from cloister.launch.command import find_program
 from cloister.launch.strict import read_manifest_file
 from cloister.measure.software import Change, SoftwareMeasurement, difference, write_measurement
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "print_changes", "printable", "run"]
 
 SHOWN = 16
 """Hexadecimal digits of a digest in what `diff` prints."""
@@ -44,8 +44,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, compare, or read; print and write."""
-    if args.program == "diff" and not args.learn:
-        return compare(args)
     if args.arguments and not (args.learn or args.learn_files):
         raise UsageError(f"{args.arguments[0]}: arguments are for a program that --learn runs")
     if args.manifest is not None:
@@ -100,15 +98,6 @@ def from_manifest(args: argparse.Namespace) -> int:
         return 1
     show(found, args)
     return 0
-
-
-def compare(args: argparse.Namespace) -> int:
-    """`cloister measure diff A B`: 0 if they measure the same, else 1 and the components that do not."""
-    if len(args.arguments) != 2:
-        raise UsageError("diff takes two manifests: cloister measure diff OLD.toml NEW.toml")
-    changes = difference(*map(read_manifest_file, args.arguments))
-    print_changes(changes, args)
-    return 1 if changes else 0
 
 
 def print_changes(changes: list[Change], args: argparse.Namespace) -> None:

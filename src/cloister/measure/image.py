@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from enum import IntFlag, StrEnum
 from typing import Final
 
-from cloister._wire import Record, raw, u8, u16, u32, u64
 from cloister.errors import CannotEnclave, ParseError
+from cloister.measure.elf import ElfHeader, ProgramHeader
 
 __all__ = ["HIGHEST", "PAGE", "PIE_BASE", "Architecture", "Image", "ImagePage", "Permission", "read_image", "with_page"]
 
@@ -92,41 +92,6 @@ class Image:
     pages: tuple[ImagePage, ...]
 
 
-class _ElfHeader(Record, size=64):
-    """Elf64_Ehdr."""
-
-    magic: bytes = raw(4, equals=b"\x7fELF")
-    elf_class: int = u8()
-    encoding: int = u8()
-    ident: bytes = raw(10)
-    type: int = u16()
-    machine: int = u16()
-    version: int = u32()
-    entry: int = u64()
-    phoff: int = u64()
-    shoff: int = u64()
-    flags: int = u32()
-    ehsize: int = u16()
-    phentsize: int = u16()
-    phnum: int = u16()
-    shentsize: int = u16()
-    shnum: int = u16()
-    shstrndx: int = u16()
-
-
-class _ProgramHeader(Record, size=56):
-    """Elf64_Phdr."""
-
-    type: int = u32()
-    flags: int = u32()
-    offset: int = u64()
-    vaddr: int = u64()
-    paddr: int = u64()
-    filesz: int = u64()
-    memsz: int = u64()
-    align: int = u64()
-
-
 def read_image(data: bytes, name: str = "the program") -> Image:
     """The image of a static ELF program. CannotEnclave if it is something else; `name` is for that message."""
     header = _header(data, name)
@@ -157,9 +122,9 @@ def with_page(image: Image, page: ImagePage) -> Image:
     return replace(image, pages=tuple(sorted((*image.pages, page), key=lambda one: one.address)))
 
 
-def _header(data: bytes, name: str) -> _ElfHeader:
+def _header(data: bytes, name: str) -> ElfHeader:
     try:
-        header = _ElfHeader.parse(data[: _ElfHeader.SIZE])
+        header = ElfHeader.parse(data[: ElfHeader.SIZE])
     except ParseError as error:
         raise CannotEnclave(f"{name} is not an ELF program ({error.field}: {error.reason})") from error
     if (header.elf_class, header.encoding) != (CLASS_64, LITTLE_ENDIAN) or header.machine not in MACHINES:
@@ -172,18 +137,18 @@ def _header(data: bytes, name: str) -> _ElfHeader:
     return header
 
 
-def _program_headers(data: bytes, header: _ElfHeader, name: str) -> list[_ProgramHeader]:
+def _program_headers(data: bytes, header: ElfHeader, name: str) -> list[ProgramHeader]:
     """The program headers. Refuses those of dynamically linked programs."""
-    if header.phentsize != _ProgramHeader.SIZE or not 1 <= header.phnum <= MOST_HEADERS:
+    if header.phentsize != ProgramHeader.SIZE or not 1 <= header.phnum <= MOST_HEADERS:
         raise CannotEnclave(
             f"{name} has {header.phnum} program headers of {header.phentsize} bytes; a program has 1 to "
-            f"{MOST_HEADERS:,} of {_ProgramHeader.SIZE}"
+            f"{MOST_HEADERS:,} of {ProgramHeader.SIZE}"
         )
-    end = header.phoff + header.phnum * _ProgramHeader.SIZE
+    end = header.phoff + header.phnum * ProgramHeader.SIZE
     if end > len(data):
         raise CannotEnclave(f"{name} is cut off: its program headers end at byte {end:,}, the file at {len(data):,}")
-    places = range(header.phoff, end, _ProgramHeader.SIZE)
-    headers = [_ProgramHeader.parse(data[place : place + _ProgramHeader.SIZE]) for place in places]
+    places = range(header.phoff, end, ProgramHeader.SIZE)
+    headers = [ProgramHeader.parse(data[place : place + ProgramHeader.SIZE]) for place in places]
     for one in headers:
         if one.type == INTERPRETER:
             text = data[one.offset : one.offset + min(one.filesz, SHOWN_NAME)].rstrip(b"\0")
@@ -194,7 +159,7 @@ def _program_headers(data: bytes, header: _ElfHeader, name: str) -> list[_Progra
     return headers
 
 
-def _check_loads(loads: list[_ProgramHeader], base: int, file_size: int, name: str) -> None:
+def _check_loads(loads: list[ProgramHeader], base: int, file_size: int, name: str) -> None:
     """Refuse what cannot be loaded. PT_LOAD segments ascend by address (System V ABI, chapter 5) and do not overlap."""
     if not loads:
         raise CannotEnclave(f"{name} has nothing to load")
@@ -214,7 +179,7 @@ def _check_loads(loads: list[_ProgramHeader], base: int, file_size: int, name: s
             )
 
 
-def _pages(data: bytes, loads: list[_ProgramHeader], base: int) -> tuple[ImagePage, ...]:
+def _pages(data: bytes, loads: list[ProgramHeader], base: int) -> tuple[ImagePage, ...]:
     """The pages of all PT_LOAD segments. Two segments may share a page: it then has the permissions of both."""
     contents: dict[int, bytearray] = {}
     permissions: dict[int, Permission] = {}
@@ -245,7 +210,7 @@ def _permission(flags: int) -> Permission:
     return Permission.READ | writable | executable
 
 
-def _address_of(loads: list[_ProgramHeader], offset: int, base: int) -> int:
+def _address_of(loads: list[ProgramHeader], offset: int, base: int) -> int:
     """Where a file offset stands in memory; 0 if no segment holds it."""
     for one in loads:
         if one.offset <= offset < one.offset + one.filesz:

@@ -31,11 +31,12 @@ from cloister.emulate.terminal import Terminal
 from cloister.emulate.vendors.intel import IntelManufacturer
 from cloister.emulate.vendors.intel_platform import CLIENT, SERVER, SgxType
 from cloister.emulate.vendors.keystore import Keystore
-from cloister.emulate.vendors.sigstruct import Product, sign_enclave, signing_key
+from cloister.emulate.vendors.sigstruct import sign_enclave, signing_key
 from cloister.errors import LaunchError, UsageError
 from cloister.evidence.sigstruct import Sigstruct
 from cloister.measure.enclave import EnclaveLayout
 from cloister.measure.image import PAGE, Architecture, Image, Permission
+from cloister.measure.sigstruct import Product
 from cloister.model import Digest, Tee
 
 __all__ = ["EPC_PAGES", "FEWEST_EPC_PAGES", "PLATFORMS", "SgxMachine"]

@@ -1,0 +1,149 @@
+"""What a guest's boot extends its registers with, as far as it follows from files that its owner has.
+
+tianocore/edk2, OvmfPkg (TdTcg2Dxe, X86QemuLoadImageLib); Linux, drivers/firmware/efi/libstub (efi-stub-helper.c);
+hw/i386/x86-common.c of QEMU, which writes into the kernel's header before the firmware sees it. With direct boot
+(-kernel, -initrd, -append):
+
+    RTMR1    the kernel (Authenticode), then the firmware's own words
+    RTMR2    the command line as the kernel's EFI stub sees it (UTF-16 with its NUL), then the initrd
+
+RTMR0 covers tables that depend on the hypervisor's version and arguments: it is taken from an event log, not foretold.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from cloister.errors import ParseError, UsageError
+from cloister.evidence.eventlog import EV_NO_ACTION, EventLog
+from cloister.measure.authenticode import authenticode
+from cloister.measure.tdx import extend_rtmr
+from cloister.model import Digest
+
+__all__ = ["DirectBoot", "Explained", "InitrdWord", "explained_events", "foretold_rtmr2", "register_of"]
+
+ZEROS: Final = Digest("sha384", bytes(48))
+REGISTERS: Final = {1: "rtmr0", 2: "rtmr1", 3: "rtmr2", 4: "rtmr3"}
+"""A confidential-computing log's numbers."""
+
+ACTIONS: Final = (
+    "Calling EFI Application from Boot Option",
+    "Exit Boot Services Invocation",
+    "Exit Boot Services Returned with Success",
+)
+SEPARATOR: Final = bytes(4)
+HEADER_END: Final = 0x22C
+PROTOCOL: Final = 0x206
+PAGE: Final = 4096
+INITRD_END: Final = 0x8000_0000 - 0x2_8000 - 1
+"""Where an initrd ends at most, in q35 machines with 2.75 GiB or more: below ACPI's data at the end of low memory."""
+
+CAN_USE_HEAP: Final = 0x80
+"""loadflags of the kernel's setup header (Linux, Documentation/arch/x86/boot.rst)."""
+
+
+class InitrdWord(StrEnum):
+    """Where the firmware puts `initrd=initrd` into the command line: edk2 since 2025 before it, older ones behind."""
+
+    BEHIND = "behind"
+    BEFORE = "before"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectBoot:
+    """The files of a direct boot; None where none is given."""
+
+    kernel: bytes | None = field(default=None, repr=False)
+    initrd: bytes | None = field(default=None, repr=False)
+    command_line: str | None = None
+
+    def digests(self) -> dict[bytes, str]:
+        """SHA-384 of everything that these files may appear as in a log, with what it is."""
+        made = {_hashed(text.encode()): f"the firmware's words: {text}" for text in ACTIONS}
+        made[_hashed(SEPARATOR)] = "the firmware's separator"
+        if self.kernel is not None:
+            made[authenticode(self.kernel)] = "the kernel, as its file is"
+            made[authenticode(as_qemu_loads(self.kernel, None))] = "the kernel, with QEMU's changes to its header"
+            size = len(self.initrd or b"")
+            made[authenticode(as_qemu_loads(self.kernel, size))] = "the kernel, as QEMU loads it with this initrd"
+            made[_hashed(self.kernel)] = "the kernel's file"
+        if self.initrd is not None:
+            made[_hashed(self.initrd)] = "the initrd"
+        if self.command_line is not None:
+            for word in InitrdWord:
+                made[_hashed(efi_words(self.command_line, word))] = f"the command line, initrd= {word}"
+            made[_hashed(self.command_line.encode())] = "the command line"
+        return made
+
+
+def efi_words(command_line: str, word: InitrdWord) -> bytes:
+    """The command line as the kernel's EFI stub measures it."""
+    text = {
+        InitrdWord.BEHIND: f"{command_line} initrd=initrd",
+        InitrdWord.BEFORE: f"initrd=initrd {command_line}",
+        InitrdWord.NONE: command_line,
+    }[word]
+    try:
+        return text.encode("utf-16-le") + bytes(2)
+    except UnicodeEncodeError as error:
+        raise UsageError("the command line is not UTF-8: the kernel's EFI stub would not see these bytes") from error
+
+
+def as_qemu_loads(kernel: bytes, initrd_size: int | None) -> bytes:
+    """The kernel after QEMU has written into its setup header. ParseError if it is too short to have one.
+
+    With an initrd, in a machine (q35) that has enough memory for its place to depend on nothing else.
+    """
+    if len(kernel) < HEADER_END:
+        raise ParseError("kernel", "setup header", 0, f"{len(kernel)} bytes are no Linux kernel")
+    made = bytearray(kernel)
+    protocol = int.from_bytes(kernel[PROTOCOL : PROTOCOL + 2], "little")
+    high = protocol >= 0x200 and kernel[0x211] & 1
+    real, words = (0x10000, 0x20000) if high else (0x90000, 0x9A000)
+    if protocol >= 0x200:
+        made[0x210] = 0xB0
+    if protocol >= 0x201:
+        made[0x211] |= CAN_USE_HEAP
+        made[0x224:0x228] = (words - real - 0x200).to_bytes(4, "little")
+    if protocol >= 0x202:
+        made[0x228:0x22C] = words.to_bytes(4, "little")
+    if initrd_size is not None:
+        address = (INITRD_END - initrd_size) // PAGE * PAGE
+        made[0x218:0x220] = max(address, 0).to_bytes(4, "little") + initrd_size.to_bytes(4, "little")
+    return bytes(made)
+
+
+def foretold_rtmr2(command_line: str, initrd: bytes | None, word: InitrdWord) -> Digest:
+    """RTMR2 after a direct boot, before anything in the guest extends it."""
+    running = extend_rtmr(ZEROS, _hashed(efi_words(command_line, word)))
+    return running if initrd is None else extend_rtmr(running, _hashed(initrd))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """An event that one of the files explains."""
+
+    number: int
+    register: str
+    type: str
+    what: str
+
+
+def explained_events(log: EventLog, digests: Mapping[bytes, str]) -> Iterable[Explained]:
+    """The events of a log whose SHA-384 is one of these."""
+    for number, event in enumerate(log.events):
+        what = digests.get(event.digest("sha384"), "")
+        if what and event.type != EV_NO_ACTION:
+            yield Explained(number=number, register=register_of(event.register), type=event.type_name, what=what)
+
+
+def register_of(number: int) -> str:
+    """What quotes call the register of a confidential-computing log."""
+    return REGISTERS.get(number, f"register {number}")
+
+
+def _hashed(data: bytes) -> bytes:
+    return hashlib.sha384(data).digest()

@@ -1,0 +1,95 @@
+"""Real images, firmware and logs: what is computed of them is what their signers and quotes say."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.samples.conftest import EVIDENCE
+from tests.samples.test_measure_sigstruct import SdkImage
+
+from cloister.cli import main
+from cloister.evidence.tdx import parse as parse_quote
+from cloister.measure.sgx_sdk import sdk_enclave
+from cloister.measure.sgxs import parse_sgxs
+
+SIGNED = EVIDENCE / "sgx-sigstruct" / "intel-ita-enclave-signed-so" / "enclave.signed.so"
+FIRMWARE = EVIDENCE / "snp-launch-digest" / "virtee-sev-snp-measure" / "ovmf_AmdSev_suffix.bin"
+LOGS = EVIDENCE / "event-logs"
+CC_LOGS = sorted({path.name for path in LOGS.glob("*ccel*")} - {"trustee-ccel-data-csv"})
+"""One of them has SM3 only, as Hygon's machines do."""
+
+
+def test_the_published_enclave_measures_what_its_author_signed() -> None:
+    written: list[bytes] = []
+    found = sdk_enclave(SIGNED.read_bytes(), write=written.append)
+    assert found.signed is not None
+    assert found.mrenclave.value == found.signed.enclave_hash
+    assert found.mrenclave.value.hex() == SdkImage(SIGNED.read_bytes()).load()
+    stream = parse_sgxs(b"".join(written))
+    assert (stream.mrenclave, stream.pages, stream.threads) == (found.mrenclave, found.pages, 1)
+
+
+@pytest.mark.parametrize("place", [0x3000, 0x76010, 0x85000])
+def test_a_changed_byte_is_told_from_what_was_signed(
+    place: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(SIGNED.read_bytes())
+    data[place] ^= 1
+    (tmp_path / "changed.so").write_bytes(data)
+    assert main(["measure", "--tee", "sgx", "--with", "sdk", str(tmp_path / "changed.so")]) == 1
+    printed = capsys.readouterr()
+    assert "its own SIGSTRUCT is for 69a8788a" in printed.err
+    assert "69a8788a" not in printed.out
+
+
+LINE = "console=ttyS0 loglevel=7"
+
+
+@pytest.mark.parametrize(
+    ("options", "digest"),
+    [
+        (
+            ["--tee", "sev-snp", "--vcpu-type", "EPYC-v4", "--append", LINE],
+            "snp:measurement=803f691094946e42068aaa3a8f9e26a5c89f36f7b73ecfb28c653360fe4b3aba7e534442e7e1e17895dfe778d0228977",
+        ),
+        (
+            ["--tee", "sev-snp", "--vcpu-type", "23/1/2", "--append", LINE, "--guest-features", "1"],
+            "snp:measurement=6d287813eb5222d770f75005c664e34c204f385ce832cc2ce7d0d6f354454362f390ef83a92046c042e706363b4b08fa",
+        ),
+        (
+            ["--tee", "sev-es", "--vcpu-type", "EPYC-v4"],
+            "sev:launch_digest=13810ae661ea11e2bb205621f582fee268f0367c8f97bc297b7fadef3e12002c",
+        ),
+        (
+            ["--tee", "sev"],
+            "sev:launch_digest=77f613d7bbcdf12a73782ea9e88b0172aeda50d1a54201cb903594ff52846898",
+        ),
+    ],
+    ids=["SNP", "SNP features 1", "SEV-ES", "SEV"],
+)  # fmt: skip
+def test_published_launch_digests(
+    options: list[str], digest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").touch()
+    boot = ["--firmware", str(FIRMWARE), "--kernel", str(tmp_path / "empty")]
+    assert main(["measure", *options, *boot]) == 0
+    assert capsys.readouterr().out.strip() == digest
+
+
+@pytest.mark.parametrize("name", CC_LOGS)
+def test_registers_of_a_published_log(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    meta = json.loads((LOGS / name / "meta.json").read_text())
+    expected = meta["expected"]["registers_after_replay"].get("sha384", {})
+    assert main(["measure", "--tee", "tdx", "-q", "--event-log", str(LOGS / name / "eventlog.bin")]) == 0
+    found = dict(line.removeprefix("tdx:rtmr").split("=") for line in capsys.readouterr().out.split())
+    assert found == {str(int(number) - 1): value for number, value in expected.items() if number != "0"}
+
+
+def test_a_published_log_leads_to_the_registers_of_a_quote(capsys: pytest.CaptureFixture[str]) -> None:
+    """cos-113: log and quote are of one boot."""
+    quote = parse_quote((EVIDENCE / "intel-tdx" / "gotdxguest-cos-113-tdx-quote-v4" / "quote.bin").read_bytes())
+    log = LOGS / "goeventlog-cos-113-intel-tdx" / "eventlog.bin"
+    assert main(["measure", "--tee", "tdx", "-q", "--event-log", str(log)]) == 0
+    found = dict(line.removeprefix("tdx:").split("=") for line in capsys.readouterr().out.split())
+    signed = {name: getattr(quote.body, name).hex() for name in found}
+    assert found == signed
