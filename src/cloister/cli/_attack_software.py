@@ -7,14 +7,15 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from cloister.app.battery import Setting, attacks_named, run_battery
 from cloister.app.battery.attack import Attack
-from cloister.app.battery.render import as_json, as_text
+from cloister.app.battery.render import as_html, as_json, as_text
 from cloister.app.battery.verdict import exit_code
 from cloister.errors import UsageError
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "run", "write_page"]
 
 LONGEST_DELAY = 600.0
 
@@ -36,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--unsafe-change-machine",
         action="store_true",
-        help="also try what changes a setting of the whole machine for a moment: core_pattern",
+        help="also try what changes a setting of the whole machine for a moment: core_pattern, a swap file",
     )
 
 
@@ -50,8 +51,8 @@ def delay(text: str) -> float:
 
 def run(args: argparse.Namespace, progress: Callable[[str], None]) -> int:
     """Attack, print, judge."""
-    if args.html is not None or args.keys is not None:
-        raise UsageError("--html and --keys go with --tee or --matrix")
+    if args.keys is not None:
+        raise UsageError("--keys goes with --tee or --matrix")
     attacks = attacks_named(args.only)
     if args.list:
         return show_list(attacks, as_document=args.json)
@@ -60,11 +61,21 @@ def run(args: argparse.Namespace, progress: Callable[[str], None]) -> int:
     user = "root" if os.geteuid() == 0 else "user"
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
+    if args.html is not None:
+        write_page(args.html, as_html(findings, user))
     if args.json:
         print(json.dumps(as_json(findings, user), indent=2))
     else:
         print(as_text(findings, user), end="")
     return exit_code(findings)
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write the page. UsageError where that is impossible."""
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def setting_of(args: argparse.Namespace) -> Setting:

@@ -32,6 +32,7 @@ examples:
   cloister attack                                  root against the software enclave, all attacks
   cloister attack --only mem-read --only gdb       two of them
   cloister attack -- ./app --option                a program of yours, which takes a secret on standard input
+  cloister attack --html attacks.html              and a page with who can still read it
   cloister attack --tee sev                        all attacks on one machine
   cloister attack --tee sgx remap replay           two of them
   cloister attack --matrix                         all attacks on all machines
@@ -58,7 +59,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--tee", metavar="NAME", help="attack this emulated machine")
     which.add_argument("--matrix", action="store_true", help="attack all machines, and print a table")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page with the table as a picture")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page with the tables")
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     parser.add_argument("--keys", metavar="DIR", type=Path, help="keys of the emulated manufacturers")
     parser.add_argument(
@@ -87,7 +88,7 @@ def run_emulated(args: argparse.Namespace) -> int:
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
     if args.html is not None:
-        write_page(args.html, as_html(matrix))
+        _attack_software.write_page(args.html, as_html(matrix))
     if args.json:
         print(json.dumps(as_json(matrix), indent=2))
     elif args.matrix:
@@ -100,14 +101,6 @@ def run_emulated(args: argparse.Namespace) -> int:
 def machine_named(name: str) -> str:
     """The machine's name, if there is such a machine."""
     return kind_of(name).name
-
-
-def write_page(path: Path, page: str) -> None:
-    """Write the page. UsageError where that is impossible."""
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def progress() -> Callable[[str], None]:

@@ -8,7 +8,7 @@ from cloister.app.battery.target import Arena
 
 __all__ = ["Attack", "Attempt", "NotTried", "Reader", "Run", "failed", "succeeded"]
 
-Reader = Literal["root", "kernel", "physical"]
+Reader = Literal["user", "root", "kernel", "physical"]
 """Whose means an attack uses: a key of `cloister.adversaries.ADVERSARIES`."""
 
 

@@ -10,18 +10,37 @@ from cloister.app.battery.attack import Attack, Attempt, NotTried
 from cloister.app.battery.cores import CORES
 from cloister.app.battery.kernel import KERNEL
 from cloister.app.battery.memory import MEMORY
+from cloister.app.battery.paging import PAGING
 from cloister.app.battery.procfs import PROCFS
+from cloister.app.battery.registers import REGISTERS
+from cloister.app.battery.sideways import SIDEWAYS
 from cloister.app.battery.starting import STARTING
 from cloister.app.battery.stress import STRESS
 from cloister.app.battery.target import Arena, Setting
 from cloister.app.battery.tracing import TRACING
+from cloister.app.battery.users import USERS
 from cloister.app.battery.verdict import Finding, judge
 from cloister.errors import CloisterError, UsageError
 from cloister.launch.command import enclave_command
 
 __all__ = ["ATTACKS", "attacks_named", "run_battery"]
 
-ATTACKS: Final = {attack.name: attack for attack in (*MEMORY, *TRACING, *PROCFS, *CORES, *STARTING, *STRESS, *KERNEL)}
+ATTACKS: Final = {
+    attack.name: attack
+    for attack in (
+        *MEMORY,
+        *TRACING,
+        *PROCFS,
+        *SIDEWAYS,
+        *PAGING,
+        *CORES,
+        *STARTING,
+        *STRESS,
+        *REGISTERS,
+        *USERS,
+        *KERNEL,
+    )
+}
 """Every attack by its name, family by family."""
 
 

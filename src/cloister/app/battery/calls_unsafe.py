@@ -10,16 +10,17 @@ import struct
 import time
 
 __all__ = [
-    "attach", "continued", "detach", "get_registers", "peek", "perf_uprobe", "poke", "seize", "set_registers", "step",
-    "take_descriptor", "vm_read", "vm_write", "wait_stopped",
+    "attach", "checked", "continued", "detach", "get_registers", "page_out", "peek", "perf_event", "perf_uprobe",
+    "poke", "poke_user", "seize", "set_registers", "step", "take_descriptor", "vm_read", "vm_write", "wait_stopped",
 ]  # fmt: skip
 
 SEIZE, INTERRUPT, ATTACH, DETACH, CONTINUE, STEP = 0x4206, 0x4207, 16, 17, 7, 9
-PEEKDATA, POKEDATA, GETREGS, SETREGS = 2, 5, 12, 13
+PEEKDATA, POKEDATA, POKEUSER, GETREGS, SETREGS = 2, 5, 6, 12, 13
 REGISTERS = 27
 """Words of `struct user_regs_struct`, x86-64."""
 WAIT_ALL = 0x40000000  # __WALL
-SYS_PIDFD_GETFD, SYS_PERF_EVENT_OPEN = 438, 298
+SYS_PIDFD_GETFD, SYS_PERF_EVENT_OPEN, SYS_PROCESS_MADVISE = 438, 298, 440
+MADV_PAGEOUT = 21
 STOP_SECONDS = 3.0
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -99,6 +100,11 @@ def poke(tid: int, address: int, data: bytes) -> None:
     ptrace(POKEDATA, tid, address, int.from_bytes(data, "little"))
 
 
+def poke_user(tid: int, offset: int, word: int) -> None:
+    """POKEUSER: a word of `struct user`, which has the debug registers."""
+    ptrace(POKEUSER, tid, offset, word)
+
+
 def get_registers(tid: int) -> list[int]:
     """PTRACE_GETREGS, in the order of `struct user_regs_struct`."""
     room = (ctypes.c_uint64 * REGISTERS)()
@@ -138,11 +144,26 @@ def take_descriptor(pidfd: int, number: int) -> int:
     return checked(libc.syscall(SYS_PIDFD_GETFD, pidfd, number, 0), "pidfd_getfd")
 
 
-def perf_uprobe(kind: int, path: bytes, offset: int, pid: int) -> int:
-    """A counter of how often `pid` executes this place of a file (perf_event_open(2), the uprobe PMU)."""
-    room = ctypes.create_string_buffer(path)
+def page_out(pidfd: int, spans: list[tuple[int, int]]) -> None:
+    """process_madvise(2) with MADV_PAGEOUT: give these (address, size) back, to swap if need be."""
+    for address, size in spans:
+        span = Span(address, size)
+        words = (ctypes.c_long(pidfd), ctypes.byref(span), ctypes.c_long(1), ctypes.c_long(MADV_PAGEOUT))
+        with contextlib.suppress(OSError):
+            checked(libc.syscall(ctypes.c_long(SYS_PROCESS_MADVISE), *words, ctypes.c_long(0)), "process_madvise")
+
+
+def perf_event(pid: int, kind: int, config: int, more: tuple[int, int, int, int, int]) -> int:
+    """perf_event_open(2) of one process on every processor. `more`: period, flags, bp_type, config1, config2."""
+    period, flags, breakpoint_type, first, second = more
     attributes = struct.pack(
-        "<IIQQQQQIIQQ56x", kind, 128, 0, 0, 0, 0, 0, 0, 0, ctypes.addressof(room), offset
+        "<IIQQQQQIIQQ56x", kind, 128, config, period, 0, 0, flags, 0, breakpoint_type, first, second
     )  # fmt: skip
     words = (ctypes.c_char_p(attributes), ctypes.c_long(pid), ctypes.c_long(-1), ctypes.c_long(-1), ctypes.c_long(8))
     return checked(libc.syscall(ctypes.c_long(SYS_PERF_EVENT_OPEN), *words), "perf_event_open")
+
+
+def perf_uprobe(kind: int, path: bytes, offset: int, pid: int) -> int:
+    """A counter of how often `pid` executes this place of a file (the uprobe PMU)."""
+    room = ctypes.create_string_buffer(path)
+    return perf_event(pid, kind, 0, (0, 0, 0, ctypes.addressof(room), offset))

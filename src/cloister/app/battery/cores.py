@@ -11,14 +11,17 @@ from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succe
 from cloister.app.battery.target import Arena, Target, open_core_limit, wait_for
 from cloister.app.battery.tracing import last_line, program, run_tool
 
-__all__ = ["CORES", "cores_in", "open_limits"]
+__all__ = ["CORES", "cores_in", "die", "kept_setting", "open_limits", "plain_pattern"]
 
-PATTERN = Path("/proc/sys/kernel/core_pattern")
+PATTERN, LONGEST_PATTERN = Path("/proc/sys/kernel/core_pattern"), 127
+DUMPABLE = Path("/proc/sys/fs/suid_dumpable")
 CORE_SECONDS = 5.0
 GCORE_SECONDS = 20.0
 FATAL = (signal.SIGQUIT, signal.SIGSEGV, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS)
 MOMENTS = 12
 MOMENT = 0.004
+EVERYTHING = "0x1ff"
+"""core(5), coredump_filter: private, shared, files, huge pages, DAX."""
 
 
 def plain_pattern() -> None:
@@ -29,10 +32,11 @@ def plain_pattern() -> None:
 
 
 def open_limits(target: Target) -> None:
-    """Core files of any size for every process."""
+    """Core files of any size, of all kinds of memory, for every process."""
     for pid in target.family():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(OSError):
             open_core_limit(pid)
+            Path(f"/proc/{pid}/coredump_filter").write_text(EVERYTHING)
 
 
 def die(target: Target, number: int) -> None:
@@ -100,34 +104,47 @@ def gcore(arena: Arena) -> Attempt:
         return outcome if outcome.worked else failed(f"{outcome.detail}: {last_line(said)}")
 
 
-def piped(arena: Arena) -> Attempt:
-    """A core_pattern that hands cores to dd(1), which writes them, to a bound, to the target's directory."""
-    if not arena.setting.may_change_machine:
-        raise NotTried(
-            "it changes core_pattern of the whole machine: --unsafe-change-machine allows that, and undoes it"
-        )
-    tool = program("dd")
-    with arena.target() as target, pattern(f"|{tool} iflag=fullblock bs=1M count=99 of={target.directory}/core.%p"):
-        open_limits(target)
-        die(target, signal.SIGSEGV)
-        wait_for(lambda: cores_in(target.directory), 1.0)
-        return judged(target, cores_in(target.directory))
+def piped(dumpable: str = "") -> Callable[[Arena], Attempt]:
+    """A core_pattern that hands cores to dd(1), which writes them, to a bound, to the target's directory.
+
+    `dumpable`: also a value of fs.suid_dumpable, by which programs leave cores that otherwise may not.
+    """
+
+    def run(arena: Arena) -> Attempt:
+        if not arena.setting.may_change_machine:
+            raise NotTried(
+                "it changes core_pattern of the whole machine: --unsafe-change-machine allows that, and undoes it"
+            )
+        tool = program("dd")
+        with contextlib.ExitStack() as settings:
+            if dumpable:
+                settings.enter_context(kept_setting(DUMPABLE, dumpable))
+            target = settings.enter_context(arena.target())
+            pattern = f"|{tool} iflag=fullblock bs=1M count=99 of={target.directory}/core.%p"
+            if len(pattern) > LONGEST_PATTERN:
+                raise NotTried("the pattern would be too long: set TMPDIR to a shorter path")
+            ours = [target.directory / f"core.{pid}" for pid in target.family()]  # others may crash meanwhile, too
+            settings.enter_context(kept_setting(PATTERN, pattern))
+            open_limits(target)
+            die(target, signal.SIGSEGV)
+            wait_for(lambda: any(path.exists() for path in ours), 1.0)
+            return judged(target, [path.read_bytes() for path in ours if path.exists()])
+
+    return run
 
 
 @contextlib.contextmanager
-def pattern(text: str) -> Iterator[None]:
-    """Another core_pattern, and the old one afterwards whatever happens."""
-    before = PATTERN.read_text()
-    if len(text) > 127:
-        raise NotTried("the pattern would be too long: set TMPDIR to a shorter path")
+def kept_setting(path: Path, value: str) -> Iterator[None]:
+    """Another value of a setting of the machine, and the old one afterwards whatever happens."""
     try:
-        PATTERN.write_text(text)
+        before = path.read_text()
+        path.write_text(value)
     except OSError as error:
-        raise NotTried(f"core_pattern cannot be changed: {error.strerror}") from error
+        raise NotTried(f"{path} cannot be changed: {error.strerror}") from error
     try:
         yield
     finally:
-        PATTERN.write_text(before)
+        path.write_text(before)
 
 
 CORE = "core(5)"
@@ -136,6 +153,7 @@ CORES = (
     Attack(name="core-segv", what="core file by SIGSEGV, limit raised", source=CORE, run=dying(signal.SIGSEGV)),
     Attack(name="core-abrt", what="core file by SIGABRT, limit raised", source=CORE, run=dying(signal.SIGABRT)),
     Attack(name="core-quit", what="core file by SIGQUIT, limit raised", source=CORE, run=dying(signal.SIGQUIT)),
-    Attack(name="core-pipe", what="core_pattern that is a program", source=CORE, run=piped),
+    Attack(name="core-pipe", what="core_pattern that is a program", source=CORE, run=piped()),
+    Attack(name="core-dumpable", what="the same with fs.suid_dumpable", source="proc_sys_fs(5)", run=piped("2")),
     Attack(name="core-moments", what="core files at every moment of the start", source=CORE, run=at_every_moment),
 )

@@ -4,6 +4,8 @@ import contextlib
 import os
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -12,12 +14,13 @@ from elftools.elf.sections import SymbolTableSection
 
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
-from cloister.app.battery.memory import own_libc, readable
+from cloister.app.battery.bpf_unsafe import stack_samples
+from cloister.app.battery.memory import maps_of, own_libc, readable
 from cloister.app.battery.procfs import not_here
-from cloister.app.battery.target import VICTIM, Arena, Target
+from cloister.app.battery.target import VICTIM, Arena, Start, Target
 from cloister.app.battery.tracing import program, run_tool
 
-__all__ = ["KERNEL"]
+__all__ = ["KERNEL", "in_samples"]
 
 VARIABLE = "TOKEN"
 SAMPLE_SECONDS = "0.5"
@@ -25,48 +28,51 @@ TOOL_SECONDS = 30.0
 UPROBE = Path("/sys/bus/event_source/devices/uprobe/type")
 FUNCTION = "malloc"
 KNOWN_BYTES = 32
+MANY_SAMPLES, STARTS = 1 << 16, 5
+STACKS = ("-c", "2000000", "--call-graph", "dwarf,65528")
+BREAKPOINT, EXECUTED = 5, 4
+"""PERF_TYPE_BREAKPOINT, HW_BREAKPOINT_X."""
+FILLER = {"FILLER": "-" * 1024}
+"""Lies above the secret, so that this is in no piece that reaches past the end of the stack."""
 
 
-def sampled(options: list[str], arena: Arena) -> Attempt:
-    """Perf record of a program that has its secret among its variables, which stand on the stack."""
-    tool = program("perf")
-    with arena.target(variable=VARIABLE, built_in=True) as target:
-        target.tell("spin")
-        output = target.directory / "perf.data"
-        command = [
-            tool,
-            "record",
-            "-q",
-            "-o",
-            str(output),
-            "-p",
-            str(target.pid),
-            *options,
-            "--",
-            "sleep",
-            SAMPLE_SECONDS,
-        ]
-        said = run_tool(command, target.directory)
-        if not output.exists():
-            raise NotTried(f"perf does not work here: {said.strip()[:100]}")
-        return looked(target, output.read_bytes(), options)
-
-
-def looked(target: Target, data: bytes, options: list[str]) -> Attempt:
-    """For stacks, whether the secret is in them; for registers, whether any came."""
-    if "--call-graph" in options:
-        return succeeded("the secret is in the samples") if target.secret in data else failed("not in the samples")
-    return succeeded("registers were sampled") if len(data) > 1 << 16 else failed("no samples came")
+def perf_samples(target: Target, options: list[str], user: int | None = None) -> bytes:
+    """What perf record keeps of the program. NotTried where perf cannot."""
+    output = target.directory / "perf.data"
+    command = [program("perf"), "record", "-q", "-o", str(output), "-p", str(target.pid), *options]
+    said = run_tool([*command, "--", "sleep", SAMPLE_SECONDS], target.directory, user=user)
+    if not output.exists():
+        raise NotTried(f"perf does not work here: {said.strip()[:100]}")
+    return output.read_bytes()
 
 
 def stacks(arena: Arena) -> Attempt:
-    """Copies of the stack, as large as they can be."""
-    return sampled(["-e", "cpu-clock", "-c", "2000000", "--call-graph", "dwarf,65528"], arena)
+    """Copies of the stack, as large as they can be, of a program that has its secret among its variables."""
+    return in_samples(lambda: arena.target(variable=VARIABLE, built_in=True), "cpu-clock")
+
+
+def in_samples(
+    program_of: Callable[[], AbstractContextManager[Target]], event: str, user: int | None = None
+) -> Attempt:
+    """Whether the secret comes by in samples of the stack of the busy program.
+
+    It is started anew some times: samples end at the first page that was never touched, and chance puts one between
+    the stack pointer and the variables or not.
+    """
+    for _ in range(STARTS):
+        with program_of() as target:
+            target.tell("spin")
+            if target.secret in perf_samples(target, ["-e", event, *STACKS], user):
+                return succeeded("the secret is in the samples")
+    return failed(f"not in the samples of {STARTS} starts")
 
 
 def registers(arena: Arena) -> Attempt:
     """Registers, ten thousand times a second."""
-    return sampled(["-e", "cpu-clock", "-F", "9999", "--user-regs=ax,bx,cx,dx,si,di,sp,ip"], arena)
+    with arena.target(built_in=True) as target:
+        target.tell("spin")
+        data = perf_samples(target, ["-e", "cpu-clock", "-F", "9999", "--user-regs=ax,bx,cx,dx,si,di,sp,ip"])
+        return succeeded("registers were sampled") if len(data) > MANY_SAMPLES else failed("no samples came")
 
 
 def uprobe(arena: Arena) -> Attempt:
@@ -90,12 +96,18 @@ def uprobe(arena: Arena) -> Attempt:
 
 def function_in(target: Target) -> tuple[str, int]:
     """The file that the code of malloc is mapped from, as root can name it, and the place in it."""
-    code = code_of(FUNCTION)
+    at = address_of(FUNCTION, target)
+    mapping = next(one for one in maps_of(target.pid) if one.start <= at < one.end)
+    return f"/proc/{target.pid}/map_files/{mapping.start:x}-{mapping.end:x}", mapping.offset + at - mapping.start
+
+
+def address_of(name: str, target: Target) -> int:
+    """Where a function of the C library stands in the program's code."""
+    code = code_of(name)
     for mapping, at, data in readable(target.pid):
         place = data.find(code)
         if place >= 0 and "x" in mapping.permissions:
-            link = f"/proc/{target.pid}/map_files/{mapping.start:x}-{mapping.end:x}"
-            return link, mapping.offset + at + place - mapping.start
+            return at + place
     raise NotTried("the function was not found in the program's code")
 
 
@@ -131,11 +143,52 @@ def bpf(arena: Arena) -> Attempt:
         return succeeded("the secret was copied") if target.secret in said else failed("not copied")
 
 
+def bpf_stacks(arena: Arena) -> Attempt:
+    """A BPF program of the battery's own copies the stack at each tick of the clock."""
+    with arena.target(variable=VARIABLE, built_in=True, start=Start(environment=FILLER)) as target:
+        target.tell("spin")
+        try:
+            seen = stack_samples(target.pid, float(SAMPLE_SECONDS), target.secret)
+        except OSError as error:
+            raise NotTried(f"{error.strerror or error}") from error
+        return succeeded("the secret was copied from the stack") if seen else failed("not in what was copied")
+
+
+def hardware_breakpoint(arena: Arena) -> Attempt:
+    """A breakpoint of the processor, by perf, at a function of the program."""
+    with arena.target(built_in=True) as target:
+        try:
+            fd = calls.perf_event(target.pid, BREAKPOINT, 0, (1, 1 << 5, EXECUTED, address_of(FUNCTION, target), 8))
+        except OSError as error:
+            raise NotTried(f"perf_event_open: {error.strerror or error}") from error
+        try:
+            target.tell("fork")
+            time.sleep(0.5)
+            count = int.from_bytes(os.read(fd, 8), "little")
+        finally:
+            os.close(fd)
+        return succeeded("calls were seen") if count else failed("no call was seen")
+
+
 PERF = "perf_event_open(2)"
 KERNEL = (
     Attack(name="perf-stacks", what="perf: samples of the stack", source=PERF, reader="kernel", run=stacks),
     Attack(name="perf-registers", what="perf: samples of registers", source=PERF, reader="kernel", run=registers),
     Attack(name="uprobe", what="a uprobe in its code", source=PERF, reader="kernel", run=uprobe),
+    Attack(
+        name="breakpoint",
+        what="a hardware breakpoint in its code",
+        source=PERF,
+        reader="kernel",
+        run=hardware_breakpoint,
+    ),
+    Attack(
+        name="bpf-stacks",
+        what="a BPF program copies its stack",
+        source="bpf(2), bpf-helpers(7)",
+        reader="kernel",
+        run=bpf_stacks,
+    ),
     Attack(name="bpf", what="bpftrace copies what it reads", source="bpf(2)", reader="kernel", run=bpf),
     Attack(
         name="module",

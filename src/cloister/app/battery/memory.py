@@ -23,6 +23,7 @@ __all__ = [
     "mem_write",
     "own_libc",
     "readable",
+    "reading",
     "start_of",
 ]
 

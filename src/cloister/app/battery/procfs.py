@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
-from cloister.app.battery.memory import holds_secret, links, mem_read, start_of
+from cloister.app.battery.memory import links, mem_read, start_of
 from cloister.app.battery.target import HOLDER, VICTIM, Arena, Start, Target
 from cloister.observe.prove.secret import Secret
 
@@ -258,17 +258,6 @@ def children(arena: Arena) -> Attempt:
         return failed(f"{len(seen)} children were looked at")
 
 
-def swap(arena: Arena) -> Attempt:
-    """Push everything out to swap, and see what went. Where there is swap."""
-    if len(Path("/proc/swaps").read_text().splitlines()) < 2:
-        raise NotTried("no swap area is active on this machine")
-    with arena.target() as target:
-        found = holds_secret(target)
-        if found is None:
-            return failed("secret memory is not evictable, and nothing else holds the secret")
-        raise NotTried("the content of the swap device is not searched, it is everybody's")
-
-
 def not_here(why: str) -> Callable[[Arena], Attempt]:
     """An attack that this battery does not make."""
 
@@ -318,11 +307,4 @@ PROCFS = (
         declared="a descriptor taken while it is open",
     ),
     Attack(name="race-exec", what="read what children are handed", source="execve(2)", run=children),
-    Attack(name="swap", what="push memory out to swap", source="swapon(8)", run=swap),
-    Attack(
-        name="hibernation",
-        what="write all memory to disk",
-        source="memfd_secret(2)",
-        run=not_here("it would stop this machine; `cloister doctor` says whether it can"),
-    ),
 )

@@ -1,11 +1,16 @@
-"""A battery's findings as a table for people, and as JSON."""
+"""A battery's findings as a table for people, as JSON, and as a page."""
 
+import textwrap
 from collections.abc import Sequence
+from typing import Final
 
-from cloister.app.battery.verdict import Finding, Outcome, exit_code, readers
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-__all__ = ["as_json", "as_text"]
+from cloister.app.battery.verdict import Finding, Outcome, exit_code, readers, row_of
 
+__all__ = ["as_html", "as_json", "as_text"]
+
+WIDTH = 110
 SUMMARY = (
     (Outcome.LEAKED, "leaked, and is not declared in LIMITATIONS.md: a bug, or a program that gives its secret away"),
     (Outcome.DECLARED, "leaked, as LIMITATIONS.md declares"),
@@ -25,12 +30,20 @@ def as_text(findings: Sequence[Finding], user: str) -> str:
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])).rstrip()
         for row in rows
     ]
-    counts = [(sum(one.outcome is outcome for one in findings), text) for outcome, text in SUMMARY]
-    lines += ["", *(f"{number:3} {text}" for number, text in counts if number)]
+    lines += ["", *(f"{number:3} {text}" for number, text in counted(findings))]
     lines += ["", "who can still read this, as observed now:"]
     for row in readers(findings, user):
-        lines += [f"  {row.adversary.who}", f"    native:   {row.native}", f"    enclaved: {row.enclaved}"]
+        lines += [f"  {row.adversary.who}", f"    native:   {row.native}"]
+        lines += textwrap.wrap(
+            f"    enclaved: {row.enclaved}", WIDTH, subsequent_indent=" " * 14, break_on_hyphens=False
+        )
     return "\n".join(lines) + "\n"
+
+
+def counted(findings: Sequence[Finding]) -> list[tuple[int, str]]:
+    """How many there are of each outcome that there is, in words."""
+    counts = [(sum(one.outcome is outcome for one in findings), text) for outcome, text in SUMMARY]
+    return [(number, text) for number, text in counts if number]
 
 
 def native_word(finding: Finding) -> str:
@@ -81,3 +94,29 @@ def as_json(findings: Sequence[Finding], user: str) -> dict[str, object]:
             for row in readers(findings, user)
         ],
     }
+
+
+COLOURS: Final = {
+    Outcome.STOPPED: "stopped",
+    Outcome.LEAKED: "leaked",
+    Outcome.DECLARED: "declared",
+    Outcome.NOT_SEEN: "declared",
+    Outcome.INCONCLUSIVE: "untried",
+    Outcome.NOT_TRIED: "untried",
+}
+
+
+def as_html(findings: Sequence[Finding], user: str) -> str:
+    """One page without scripts or anything from elsewhere: who can still read, and every attack with what was seen."""
+    environment = Environment(
+        loader=PackageLoader("cloister.app.battery"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    rows = readers(findings, user)
+    return environment.get_template("battery.html.j2").render(
+        rows=rows,
+        groups={row.adversary.key: [one for one in findings if row_of(one, user) == row.adversary.key] for row in rows},
+        counts=[f"{number} {text}" for number, text in counted(findings)],
+        code=exit_code(findings),
+        native=native_word,
+        colour=lambda one: COLOURS[one.outcome],
+    )

@@ -3,17 +3,16 @@
 import contextlib
 import hashlib
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
+from cloister.app.battery.compiling import build
 from cloister.app.battery.memory import arena_directory, maps_of, mem_read, mem_write
 from cloister.app.battery.procfs import shown
 from cloister.app.battery.target import VICTIM, Arena, Start, Target, wait_for
-from cloister.app.battery.tracing import program
 from cloister.app.measuring import measure_program
 from cloister.errors import LaunchError
 from cloister.measure.software import Manifest
@@ -21,7 +20,6 @@ from cloister.observe.prove.secret import Secret
 
 __all__ = ["STARTING"]
 
-BUILD_SECONDS = 60.0
 RUN_SECONDS = 5.0
 RACE_SECONDS = 2.0
 ATTEMPTS = 30
@@ -48,24 +46,6 @@ static long call(long n, long a, const void *b, long c)
 { long r; __asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory"); return r; }
 void _start(void) { call(1, 1, "slipped-in\\n", 11); call(231, 0, 0, 0); }
 """
-
-
-def build(place: Path, name: str, source: str, *flags: str) -> Path:
-    """Compile one of these."""
-    compiler = program("cc")
-    text = place / f"{name}.c"
-    text.write_text(source)
-    done = subprocess.run(
-        [compiler, "-O1", "-o", str(place / name), str(text), *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=BUILD_SECONDS,
-        cwd=place,
-    )
-    if done.returncode:
-        raise NotTried(f"cc could not build what is needed: {done.stderr.strip()[-120:]}")
-    return place / name
 
 
 @contextlib.contextmanager

@@ -18,7 +18,18 @@ from cloister.launch.command import RuntimeOptions, enclave_command, find_progra
 from cloister.observe.family import GUARD_COMM, family, read_status
 from cloister.observe.prove.secret import PLACEHOLDER, Secret
 
-__all__ = ["HOLDER", "VICTIM", "Arena", "Setting", "Start", "Target", "open_core_limit", "threads_of", "wait_for"]
+__all__ = [
+    "HOLDER",
+    "VICTIM",
+    "Arena",
+    "Setting",
+    "Start",
+    "Target",
+    "open_core_limit",
+    "settle",
+    "threads_of",
+    "wait_for",
+]
 
 VICTIM = (
     "/bin/sh",
@@ -127,7 +138,7 @@ class Start:
     """How a start differs from the usual one.
 
     `in_the_open`: variable and arguments go through execve(2). `raw`: the words are the whole command already.
-    `manifest`: the descriptor of what a strict enclave may load.
+    `manifest`: the descriptor of what a strict enclave may load. `user`: who runs it, instead of root.
     """
 
     in_the_open: bool = False
@@ -135,6 +146,7 @@ class Start:
     manifest: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    user: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,17 +159,22 @@ class Arena:
 
     @contextlib.contextmanager
     def target(
-        self, *, words: Sequence[str] = (), variable: str | None = None, built_in: bool = False
+        self,
+        *,
+        words: Sequence[str] = (),
+        variable: str | None = None,
+        built_in: bool = False,
+        start: Start | None = None,
     ) -> Iterator[Target]:
         """The program, once it holds the secret.
 
         `words`: another program. `built_in`: the built-in victim, whatever the user chose. `variable`: how the secret
-        is given, as in `Setting`; by default as the user chose.
+        is given, as in `Setting`; by default as the user chose. `start`: what else is not as usual.
         """
         chosen = tuple(words) or (VICTIM if built_in else self.setting.words or VICTIM)
         ours = bool(words) or built_in or not self.setting.words
         how = ("" if ours else self.setting.variable) if variable is None else variable
-        with self.started(chosen, Secret.fresh("battery").value, how) as target:
+        with self.started(chosen, Secret.fresh("battery").value, how, start) as target:
             if not how:
                 target.tell(target.secret.decode())
             elif ours:
@@ -193,12 +210,11 @@ class Arena:
         self, words: list[str], secret: bytes, variable: str, directory: Path, how: Start
     ) -> tuple[subprocess.Popen[bytes], Path]:
         """The running native or enclaved command, and the file that takes its output."""
-        environment = {**os.environ, **how.environment}
+        environment = {variable: secret.decode()} if variable else {}  # at the lowest address
+        environment.update({**os.environ, **how.environment})
         words = [word.replace(PLACEHOLDER, secret.decode()) for word in words]
         words[0] = str(Path(find_program(words[0])).absolute())
         inherit = [] if how.manifest is None else [how.manifest]
-        if variable:
-            environment[variable] = secret.decode()
         pipe = None
         if self.enclaved and not how.raw:
             options = RuntimeOptions(unsafe_no_guard=self.setting.unsafe_no_guard, manifest_fd=how.manifest)
@@ -221,6 +237,9 @@ class Arena:
                     env=environment,
                     pass_fds=inherit,
                     start_new_session=True,
+                    user=how.user,
+                    group=how.user,
+                    extra_groups=None if how.user is None else (),
                 )
         finally:
             if pipe is not None:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cloister.app.battery import calls_unsafe as calls
@@ -15,7 +15,7 @@ from cloister.app.battery.memory import holds_secret, maps_of, mem_read
 from cloister.app.battery.target import VICTIM, Arena, Start, Target, wait_for
 from cloister.observe.prove.secret import Secret
 
-__all__ = ["TRACING", "attached", "last_line", "nothing", "program", "run_tool"]
+__all__ = ["TRACING", "attached", "attaching", "last_line", "nothing", "program", "run_tool"]
 
 RAX, RCX, R11, ORIG_RAX, RIP = 10, 11, 6, 15, 16
 RDI, RSI, RDX = 14, 13, 12
@@ -24,6 +24,8 @@ SYS_WRITE = 1
 LONGEST_WRITE = 1 << 24
 DEBUGGER_SECONDS = 30.0
 GUARDS_DIE_SECONDS = 1.0
+FREEZER = Path("/sys/fs/cgroup/freezer")
+"""cgroups(7), version 1; beside it, or in its place, version 2."""
 
 
 def refusals(errors: list[OSError]) -> str:
@@ -143,8 +145,11 @@ def program(name: str) -> str:
     return path
 
 
-def run_tool(command: list[str], place: Path, seconds: float = DEBUGGER_SECONDS) -> str:
-    """What a tool prints. It and all that it starts are ended when its time is over: TimeoutExpired."""
+def run_tool(command: list[str], place: Path, seconds: float = DEBUGGER_SECONDS, user: int | None = None) -> str:
+    """What a tool prints, run as root or as this user.
+
+    It and all that it starts are ended when its time is over: TimeoutExpired.
+    """
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -152,6 +157,9 @@ def run_tool(command: list[str], place: Path, seconds: float = DEBUGGER_SECONDS)
         stderr=subprocess.STDOUT,
         cwd=place,
         start_new_session=True,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else (),
     ) as process:
         try:
             return process.communicate(timeout=seconds)[0].decode(errors="replace")
@@ -217,13 +225,17 @@ def last_line(said: str) -> str:
     return (refused or lines)[-1].split(": ", 1)[-1] if lines else "it saw nothing"
 
 
-def against_guards(act: Callable[[list[int]], None]) -> Callable[[Arena], Attempt]:
+Act = Callable[[list[int]], contextlib.AbstractContextManager[None] | None]
+
+
+def against_guards(act: Act) -> Callable[[Arena], Attempt]:
     """Do something to the guards, then try to attach to the program and to read it."""
 
     def run(arena: Arena) -> Attempt:
-        with arena.target() as target:
+        with contextlib.ExitStack() as lasting, arena.target() as target:
             guards = target.guards()
-            act(guards)
+            if (during := act(guards)) is not None:
+                lasting.enter_context(during)
             limit = time.monotonic() + GUARDS_DIE_SECONDS
             outcome = failed("the program ended at once")
             while target.alive() and time.monotonic() < limit:
@@ -259,6 +271,36 @@ def stop_and_kill(guards: list[int]) -> None:
     kill(guards[1:])
 
 
+@contextlib.contextmanager
+def frozen(guards: list[int]) -> Iterator[None]:
+    """Both in the freezer, where not even SIGKILL moves them before they are let go."""
+    place, stop, go = freezer()
+    try:
+        place.mkdir()
+        for guard in guards:
+            (place / "cgroup.procs").write_text(str(guard))
+        (place / stop[0]).write_text(stop[1])
+    except OSError as error:
+        raise NotTried(f"no cgroup can be made here: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        (place / go[0]).write_text(go[1])
+        kill(guards)
+        wait_for(lambda: not (place / "cgroup.procs").read_text(), 3.0)
+        place.rmdir()
+
+
+def freezer() -> tuple[Path, tuple[str, str], tuple[str, str]]:
+    """A cgroup's directory to be made, the file and word that freeze it, and those that let it go."""
+    name = f"cloister-battery-freezer-{os.getpid()}"
+    if (FREEZER / "cgroup.procs").exists():
+        return FREEZER / name, ("freezer.state", "FROZEN"), ("freezer.state", "THAWED")
+    if (FREEZER.parent / "cgroup.controllers").exists():
+        return FREEZER.parent / name, ("cgroup.freeze", "1"), ("cgroup.freeze", "0")
+    raise NotTried("there is no freezer here")
+
+
 def other_signals(guards: list[int]) -> None:
     """Everything that can be caught."""
     for number in sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}):
@@ -289,6 +331,7 @@ TRACING = (
     Attack(name="guard-kill", what="kill one guard, attach", source=GUARD, run=against_guards(kill_first)),
     Attack(name="guards-kill", what="kill both guards, attach", source=GUARD, run=against_guards(kill)),
     Attack(name="guards-stop", what="stop the guards, attach", source=GUARD, run=against_guards(stop)),
+    Attack(name="guards-freeze", what="freeze the guards, attach", source="cgroups(7)", run=against_guards(frozen)),
     Attack(
         name="guards-stop-kill", what="stop one guard, kill the other", source=GUARD, run=against_guards(stop_and_kill)
     ),

@@ -8,7 +8,7 @@ from typing import Final
 from cloister.adversaries import ADVERSARIES, Adversary
 from cloister.app.battery.attack import Attack, Attempt
 
-__all__ = ["DECLARED_READERS", "Finding", "Outcome", "Row", "exit_code", "judge", "readers"]
+__all__ = ["DECLARED_READERS", "Finding", "Outcome", "Row", "exit_code", "judge", "readers", "row_of"]
 
 LEAKED_CODE, INCONCLUSIVE_CODE = 10, 16
 DECLARED_READERS: Final = frozenset({"kernel", "physical"})
@@ -101,13 +101,13 @@ def native_cell(findings: Sequence[Finding]) -> str:
 
 
 def enclaved_cell(findings: Sequence[Finding]) -> str:
-    """What leaked, by name; else how much was stopped."""
+    """What leaked, by name, worst first; then how much was stopped."""
     leaked = [one.attack.name for one in findings if one.outcome is Outcome.LEAKED]
     declared = [one.attack.name for one in findings if one.outcome is Outcome.DECLARED]
     stopped = sum(one.outcome is Outcome.STOPPED for one in findings)
-    parts = [f"READS: {', '.join(leaked)}"] if leaked else []
-    parts += [f"{stopped} stopped"] if stopped else []
     unseen = [one.attack.name for one in findings if one.outcome is Outcome.NOT_SEEN]
-    parts += [f"declared, not seen now: {', '.join(unseen)}"] if unseen else []
+    parts = [f"READS: {', '.join(leaked)}"] if leaked else []
     parts += [f"reads, as declared: {', '.join(declared)}"] if declared else []
+    parts += [f"declared, not seen now: {', '.join(unseen)}"] if unseen else []
+    parts += [f"{stopped} stopped"] if stopped else []
     return "; ".join(parts) or "not tried"
