@@ -8,7 +8,7 @@
 #include "state.h"
 #include "window.h"
 
-enum { PARTS = 32, GROWTH = 16, REVIEW_EVERY = 64, WORTHWHILE = 4, MONOTONIC_COARSE = 6 };
+enum { PARTS = 64, GROWTH = 32, REVIEW_EVERY = 64, WORTHWHILE = 4, MONOTONIC_COARSE = 6 };
 
 static u64 size_of(const struct extent *extent) { return extent->end - extent->start; }
 
@@ -107,28 +107,30 @@ static bool give_back(const struct extent *extent, u64 now) {
     return true;
 }
 
-static bool fits(u64 size) {
-    return idle_bytes() + size <= idle_limit(extents_bytes() - idle_bytes() - size);
+/* Whether so much more may be idle, when `leaving` bytes go out of use. */
+static bool fits(u64 size, u64 leaving) {
+    u64 used = extents_bytes() - idle_bytes();
+    return idle_bytes() + size <= idle_limit(used - min_u64(used, leaving));
 }
 
 /* What is idle at higher addresses goes first, for memory is taken from below. */
-static void make_room(const struct extent *extent, u64 now) {
+static void make_room(const struct extent *extent, u64 leaving, u64 now) {
     struct extent high;
-    while (!fits(size_of(extent)) && extents_highest_idle(&high) && high.start > extent->start) give_back(&high, now);
+    while (!fits(size_of(extent), leaving) && extents_highest_idle(&high) && high.start > extent->start) give_back(&high, now);
 }
 
 void backing_trim(void) {
     struct extent high;
-    while (!fits(0) && extents_highest_idle(&high)) give_back(&high, milliseconds());
+    while (!fits(0, 0) && extents_highest_idle(&high)) give_back(&high, milliseconds());
 }
 
-bool backing_retire(const struct extent *extent) {
+bool backing_retire(const struct extent *extent, u64 leaving) {
     static u32 calls;
-    bool review = ++calls % REVIEW_EVERY == 0, room = fits(size_of(extent));
+    bool review = ++calls % REVIEW_EVERY == 0, room = fits(size_of(extent), leaving);
     u64 now = review || !room ? milliseconds() : 0;
     if (review) idle_review(now);
-    if (!room) make_room(extent, now);
-    if (!fits(size_of(extent)) && give_back(extent, now)) return true;
+    if (!room) make_room(extent, leaving, now);
+    if (!fits(size_of(extent), leaving) && give_back(extent, now)) return true;
     extents_set_idle(extent, true);
     idle_add(size_of(extent));
     return false;

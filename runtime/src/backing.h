@@ -7,9 +7,9 @@
 NODISCARD long backing_reserve(u64 address, u64 length, int extra_flags); /* address space alone */
 /* Backs what is not backed yet of [start, end), about to be used; what was idle is so no longer. */
 NODISCARD long backing_provide(u64 start, u64 end);
-/* Nothing stands in `extent` any more but in [start, end), and that not for long: gives it back (true), or tells to wipe that
- * and keeps it as idle. */
-NODISCARD bool backing_retire(const struct extent *extent);
+/* No area stands in `extent` any more: gives it back (true) or keeps it as idle; then its pages have to be wiped. `leaving` bytes,
+ * from there on, go out of use with it. */
+NODISCARD bool backing_retire(const struct extent *extent, u64 leaving);
 /* Gives back what is idle beyond the limit: that is less when much was released at once. */
 void backing_trim(void);
 /* Puts fresh pages in place of an extent's, if it is worth that and the program does not fill it each time anew. */

@@ -82,11 +82,12 @@ static bool is_writable(u64 start, u64 end) {
     return area && area->end >= end && area->kind == AREA_SECRET && area->protection == (PROT_READ | PROT_WRITE);
 }
 
-/* Cleans [start, end) of an extent, unless the whole of it is given back because nothing is left in it. */
+/* Cleans an extent from `start` on, at most to `end`, unless the whole of it is given back because nothing is left in it. */
 static void recycle(const struct extent *extent, u64 start, u64 end, bool writable) {
+    u64 stop = min_u64(extent->end, end);
     if (extents_is_idle(extent)) return;
-    if (!areas_hold(extent->start, extent->end) && backing_retire(extent)) return;
-    secret_clear(start, end - start, writable ? PROT_READ | PROT_WRITE : PROT_NONE, PROT_NONE, state.residency);
+    if (!areas_hold(extent->start, extent->end) && backing_retire(extent, max_u64(end, extent->end) - extent->start)) return;
+    secret_clear(start, stop - start, writable ? PROT_READ | PROT_WRITE : PROT_NONE, PROT_NONE, state.residency);
 }
 
 long window_release(u64 start, u64 length) {
@@ -99,7 +100,7 @@ long window_release(u64 start, u64 length) {
     lowest_free = min_u64(lowest_free, start);
     struct extent extent;
     for (u64 at = start; held && at < end && extents_next(at, &extent) && extent.start < end; at = extent.end)
-        recycle(&extent, max_u64(at, extent.start), min_u64(extent.end, end), writable);
+        recycle(&extent, max_u64(at, extent.start), end, writable);
     if (held) backing_trim();
     return 0;
 }
