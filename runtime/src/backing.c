@@ -8,15 +8,17 @@
 #include "state.h"
 #include "window.h"
 
-enum { PARTS = 64, GROWTH = 32, REVIEW_EVERY = 64, WORTHWHILE = 4, MONOTONIC_COARSE = 6 };
+enum { PARTS = 64, GROWTH = 32, REVIEW_EVERY = 64, WORTHWHILE = 4, PROCESS_TIME = 2, MONOTONIC_COARSE = 6 };
 
 static u64 size_of(const struct extent *extent) { return extent->end - extent->start; }
 
-static u64 milliseconds(void) {
+static u64 milliseconds(int clock) {
     u64 now[2] = {0, 0};
-    SYS2(__NR_clock_gettime, MONOTONIC_COARSE, now);
+    SYS2(__NR_clock_gettime, clock, now);
     return now[0] * 1000 + now[1] / 1000000;
 }
+
+static struct moment now(void) { return (struct moment){milliseconds(MONOTONIC_COARSE), milliseconds(PROCESS_TIME)}; }
 
 long backing_reserve(u64 address, u64 length, int extra_flags) {
     return SYS6(__NR_mmap, address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra_flags, -1, 0);
@@ -60,7 +62,7 @@ static long back(const struct extent *extent) {
     }
     if (failed(error)) return error == -ESTALE ? -ENOMEM : error;
     extents_put(extent);
-    idle_took_new(size_of(extent), milliseconds());
+    idle_took_new(size_of(extent), now());
     return 0;
 }
 
@@ -99,11 +101,11 @@ long backing_provide(u64 start, u64 end) {
 }
 
 /* The pages die with the inode's last mapping. An idle extent may have got a file mapped into it meanwhile: then it is in use. */
-static bool give_back(const struct extent *extent, u64 now) {
+static bool give_back(const struct extent *extent) {
     use_idle(extent);
     if (areas_hold(extent->start, extent->end) || failed(backing_reserve(extent->start, size_of(extent), MAP_FIXED))) return false;
     extents_drop(extent);
-    idle_gave_back(size_of(extent), now);
+    idle_gave_back(size_of(extent), now());
     return true;
 }
 
@@ -114,23 +116,21 @@ static bool fits(u64 size, u64 leaving) {
 }
 
 /* What is idle at higher addresses goes first, for memory is taken from below. */
-static void make_room(const struct extent *extent, u64 leaving, u64 now) {
+static void make_room(const struct extent *extent, u64 leaving) {
     struct extent high;
-    while (!fits(size_of(extent), leaving) && extents_highest_idle(&high) && high.start > extent->start) give_back(&high, now);
+    while (!fits(size_of(extent), leaving) && extents_highest_idle(&high) && high.start > extent->start) give_back(&high);
 }
 
 void backing_trim(void) {
     struct extent high;
-    while (!fits(0, 0) && extents_highest_idle(&high)) give_back(&high, milliseconds());
+    while (!fits(0, 0) && extents_highest_idle(&high)) give_back(&high);
 }
 
 bool backing_retire(const struct extent *extent, u64 leaving) {
     static u32 calls;
-    bool review = ++calls % REVIEW_EVERY == 0, room = fits(size_of(extent), leaving);
-    u64 now = review || !room ? milliseconds() : 0;
-    if (review) idle_review(now);
-    if (!room) make_room(extent, leaving, now);
-    if (!fits(size_of(extent), leaving) && give_back(extent, now)) return true;
+    if (++calls % REVIEW_EVERY == 0) idle_review(milliseconds(MONOTONIC_COARSE));
+    make_room(extent, leaving);
+    if (!fits(size_of(extent), leaving) && give_back(extent)) return true;
     extents_set_idle(extent, true);
     idle_add(size_of(extent));
     return false;
@@ -148,6 +148,6 @@ static bool is_well_filled(const struct extent *extent) {
 
 /* What was dropped and filled again within two seconds is wiped from then on, as long as that goes on. */
 bool backing_refresh(const struct extent *extent, int protection) {
-    if (!is_well_filled(extent) || extents_dropped_again(extent, milliseconds() / 1000)) return false;
+    if (!is_well_filled(extent) || extents_dropped_again(extent, milliseconds(MONOTONIC_COARSE) / 1000)) return false;
     return !failed(secret_map(extent->start, size_of(extent), protection, MAP_FIXED));
 }

@@ -8,14 +8,20 @@
 
 #include "rt.h"
 
-enum { IDLE_LEAST = 8 << 20, IDLE_PART = 16, IDLE_MOST = 512 << 20, IDLE_REGRET = 250, IDLE_PERIOD = 2000 /* ms */ };
+enum { IDLE_LEAST = 8 << 20, IDLE_PART = 16, IDLE_MOST = 512 << 20, IDLE_REGRET = 250, IDLE_PATIENCE = 1000, IDLE_PERIOD = 2000 /* ms */ };
+
+/* Milliseconds. On a busy machine everything takes longer, so what "soon" means is told by the processor's time; but who sleeps
+ * does not need its memory. */
+struct moment {
+    u64 clock, processor;
+};
 
 u64 idle_bytes(void);
 u64 idle_limit(u64 used);        /* how much may be idle beside so many bytes in use */
 void idle_add(u64 size);         /* so much is idle from now on */
 void idle_remove(u64 size);      /* in use again, or given back */
-void idle_gave_back(u64 size, u64 now);
-void idle_took_new(u64 size, u64 now);
-void idle_review(u64 now);       /* lets the allowance wear off */
+void idle_gave_back(u64 size, struct moment now);
+void idle_took_new(u64 size, struct moment now);
+void idle_review(u64 clock);     /* lets the allowance wear off */
 
 #endif

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.property.runtime_pieces.pieces_unsafe import Extent, pieces
+from tests.property.runtime_pieces.pieces_unsafe import Extent, Moment, pieces
 
 SLOT, BASE, GROUP = 2 << 20, 0x7000_0000_0000, 4096
 MIB = 1 << 20
@@ -103,10 +103,11 @@ class Idle:
         pieces().idle_remove(pieces().idle_bytes())
         self.now += 20_000
 
-    def give_and_take(self, given: int, later: int, taken: int) -> None:
-        pieces().idle_gave_back(given, self.now)
+    def give_and_take(self, given: int, later: int, taken: int, *, busy: int | None = None) -> None:
+        pieces().idle_gave_back(given, Moment(self.now, self.now))
+        processor = self.now + (later if busy is None else busy)
         self.now += later
-        pieces().idle_took_new(taken, self.now)
+        pieces().idle_took_new(taken, Moment(self.now, processor))
 
 
 def test_a_few_mebibytes_and_a_sixteenth_may_stay() -> None:
@@ -119,14 +120,21 @@ def test_what_was_given_back_in_vain_is_kept_the_next_time() -> None:
     program = Idle()
     program.give_and_take(100 * MIB, 10, 30 * MIB)
     assert pieces().idle_limit(0) == 38 * MIB
-    pieces().idle_took_new(90 * MIB, program.now)
+    pieces().idle_took_new(90 * MIB, Moment(program.now, program.now))
     assert pieces().idle_limit(0) == 108 * MIB, "no more than was given back"
 
 
-def test_what_is_needed_later_was_not_given_back_in_vain() -> None:
+@pytest.mark.parametrize(("later", "busy"), [(250, 250), (1000, 0)], ids=["worked meanwhile", "slept meanwhile"])
+def test_what_is_needed_later_was_not_given_back_in_vain(later: int, busy: int) -> None:
     program = Idle()
-    program.give_and_take(100 * MIB, 250, 100 * MIB)
+    program.give_and_take(100 * MIB, later, 100 * MIB, busy=busy)
     assert pieces().idle_limit(0) == 8 * MIB
+
+
+def test_on_a_busy_machine_soon_takes_longer() -> None:
+    program = Idle()
+    program.give_and_take(100 * MIB, 999, 100 * MIB, busy=249)
+    assert pieces().idle_limit(0) == 108 * MIB
 
 
 def test_no_program_keeps_more_than_half_a_gibibyte() -> None:

@@ -51,6 +51,12 @@ class Extent(ctypes.Structure):
     _fields_ = [("start", Word), ("end", Word)]
 
 
+class Moment(ctypes.Structure):
+    """struct moment (idle.h)."""
+
+    _fields_ = [("clock", Word), ("processor", Word)]
+
+
 class PatchTarget(ctypes.Structure):
     """struct patch_target (patch.h)."""
 
@@ -104,7 +110,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "idle_bytes": (Word, []),
     "idle_limit": (Word, [Word]),
     **{f"idle_{name}": (None, [Word]) for name in ("add", "remove", "review")},
-    **{f"idle_{name}": (None, [Word, Word]) for name in ("gave_back", "took_new")},
+    **{f"idle_{name}": (None, [Word, Moment]) for name in ("gave_back", "took_new")},
     "pieces_guard_table": (None, []),
     "guard_table_seen": (None, [ctypes.c_uint32]),
     "guard_table_announced": (None, [ctypes.c_uint32]),
