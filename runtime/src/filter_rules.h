@@ -36,6 +36,7 @@ static const struct rule rules[] = {
     {__NR_brk, ALWAYS, 0, 0},
     {__NR_mremap, ALWAYS, 0, 0},
     {__NR_madvise, ALWAYS, 0, 0},
+    {__NR_mincore, ALWAYS, 0, 0}, /* to the kernel, free memory of the window is mapped */
     {__NR_msync, ALWAYS, 0, 0},
     {__NR_pkey_mprotect, ALWAYS, 0, 0},
     {__NR_shmat, ALWAYS, 0, 0}, /* counted: ordinary shared memory */

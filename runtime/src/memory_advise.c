@@ -85,6 +85,25 @@ long memory_sync(u64 address, u64 length, int flags) {
     return secret ? 0 : SYS3(__NR_msync, address, length, flags);
 }
 
+/* Where [address, end) of the window has its first hole; the kernel sees none there. */
+static u64 mapped_until(u64 address, u64 end) {
+    u64 stop = min_u64(end, window_end());
+    while (address < stop) {
+        const struct area *area = areas_find(address);
+        if (!area) return address;
+        address = area->end;
+    }
+    return end;
+}
+
+long memory_residency(u64 address, u64 length, u64 vector) {
+    u64 end = address + page_up(length), from = max_u64(address, window_start());
+    bool wrong = address % PAGE || end <= address || !window_meets(address, end);
+    u64 known = wrong ? end : mapped_until(from, end);
+    long result = known > address || wrong ? SYS3(__NR_mincore, address, min_u64(length, known - address), vector) : 0;
+    return !failed(result) && known < end ? -ENOMEM : result;
+}
+
 long memory_start_break(void) {
     break_start = break_now = window_take(break_room);
     return break_start ? 0 : -ENOMEM;

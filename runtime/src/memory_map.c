@@ -21,7 +21,7 @@ static int placement(const struct request *r) { return r->flags & (MAP_FIXED | M
 static bool is_fixed(const struct request *r) { return (r->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0; }
 static bool is_shared(const struct request *r) { return (r->flags & MAP_TYPE) == MAP_SHARED || (r->flags & MAP_TYPE) == MAP_SHARED_VALIDATE; }
 
-/* A hint (no MAP_FIXED) is ignored: one window, recycled, keeps existing pages in use. */
+/* A hint (no MAP_FIXED) that leads out of the window is ignored: one window, recycled, keeps existing pages in use. */
 static u64 wanted_address(const struct request *r) { return is_fixed(r) ? r->address : 0; }
 
 /* Records what the kernel mapped. An area inside the window replaces whatever stood there. */
@@ -49,11 +49,20 @@ static long map_secret_at(const struct request *r) {
     return failed(error) ? error : (long)r->address;
 }
 
+/* Whoever got memory there before may want to go on right behind it. */
+static u64 take(const struct request *r) {
+    u64 hint = page_up(r->address), end = hint + r->length;
+    bool possible = in_window(hint) && end > hint && end <= window_end() && !areas_any(hint, end);
+    if (!possible) return window_take(r->length);
+    window_take_at(hint, r->length);
+    return hint;
+}
+
 static long map_secret(const struct request *r) {
     if (is_fixed(r)) return map_secret_at(r);
     bool huge = r->length > WINDOW_SIZE / 4; /* address space to come back to, such as a sanitizer's shadow */
     if (huge || r->flags & MAP_32BIT) return map_secret_outside(r, AREA_SECRET);
-    u64 at = window_take(r->length);
+    u64 at = take(r);
     if (!at) return -ENOMEM;
     if (r->protection == PROT_NONE) return (long)at;
     long error = window_protect(at, r->length, r->protection);

@@ -48,6 +48,7 @@ static long memory_call(const struct call *call) {
     case __NR_pkey_mprotect: return (int)a[3] == -1 ? memory_protect(a[0], a[1], (int)a[2]) : -EINVAL;
     case __NR_mremap: return memory_remap(a[0], a[1], a[2], (int)a[3], a[4]);
     case __NR_madvise: return memory_advise(a[0], a[1], (int)a[2]);
+    case __NR_mincore: return memory_residency(a[0], a[1], a[2]);
     case __NR_msync: return memory_sync(a[0], a[1], (int)a[2]);
     case __NR_brk: return memory_break(a[0]);
     default: return -ENOSYS;
@@ -159,6 +160,7 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_pkey_mprotect:
     case __NR_mremap:
     case __NR_madvise:
+    case __NR_mincore:
     case __NR_msync:
     case __NR_brk: return locked_memory_call(call, call->frame->rsp);
     default: return file_call(call, replayed);

@@ -224,9 +224,33 @@ static void locking(void) {
     printf("protection bits %ld\n", result_of(syscall(SYS_mprotect, p, PAGE, 0x80)));
 }
 
+static void residency(void) {
+    unsigned char pages[8] = {0};
+    char *p = mmap(NULL, 6 * PAGE, RW, ANONYMOUS, -1, 0);
+    memset(p, 'r', 6 * PAGE);
+    munmap(p + 2 * PAGE, PAGE);
+    munmap(p + 5 * PAGE, PAGE);
+    printf("mapped %ld\n", result_of(mincore(p, 2 * PAGE, pages)));
+    printf("resident %d %d\n", pages[0] & 1, pages[1] & 1);
+    printf("hole %ld, behind it %ld, end %ld\n", result_of(mincore(p, 4 * PAGE, pages)), result_of(mincore(p + 3 * PAGE, PAGE + 1, pages)),
+           result_of(mincore(p + 4 * PAGE, PAGE + 1, pages)));
+    printf("odd %ld empty %ld bad %ld\n", result_of(mincore(p + 1, PAGE, pages)), result_of(mincore(p, 0, pages)),
+           result_of(mincore(p, PAGE, (unsigned char *)8)));
+}
+
+/* An address that is only suggested is kept where it continues what is there. */
+static void hints(void) {
+    char *p = mmap(NULL, 8 * PAGE, RW, ANONYMOUS, -1, 0);
+    memset(p, 'h', 8 * PAGE);
+    munmap(p + 2 * PAGE, 4 * PAGE);
+    char *fits = mmap(p + 3 * PAGE, 2 * PAGE, RW, ANONYMOUS, -1, 0), *taken = mmap(p + 4 * PAGE, 2 * PAGE, RW, ANONYMOUS, -1, 0);
+    printf("fits %d, taken %d\n", fits == p + 3 * PAGE, taken == p + 4 * PAGE);
+    printf("new %d %d, others %c %c\n", fits[0], taken[0], p[PAGE], p[6 * PAGE]);
+}
+
 static const struct scenario all[] = {
     SCENARIO(decommit), SCENARIO(advice), SCENARIO(guard_pages), SCENARIO(code), SCENARIO(places), SCENARIO(reservations),
-    SCENARIO(file_errors), SCENARIO(files), SCENARIO(kernel_access), SCENARIO(direct_io), SCENARIO(locking),
+    SCENARIO(file_errors), SCENARIO(files), SCENARIO(kernel_access), SCENARIO(direct_io), SCENARIO(locking), SCENARIO(residency), SCENARIO(hints),
 };
 
 RUN_SCENARIOS(all)
