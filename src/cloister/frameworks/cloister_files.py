@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from cloister.frameworks.draft import Draft, Values
-from cloister.frameworks.model import Configuration, Identity, MeasuredFile, Secret, Variable, refers
+from cloister.frameworks.model import Configuration, Identity, MeasuredFile, Secret, Variable
 from cloister.frameworks.services import chosen_service
 from cloister.frameworks.source import read_toml_file, read_yaml_file
 from cloister.frameworks.table import Key, Kind, Sheet
@@ -264,6 +264,4 @@ def write_manifest(configuration: Configuration) -> str:
     for path, digest in listed.items():
         made.put(("files", path), digest, configuration.notes.get(("measured_files", path)))
     made.put_kept(configuration, MANIFEST)
-    if refers(configuration.program):
-        return ""
     return write_toml(made.values, made.comments)

@@ -63,7 +63,7 @@ def _called(form: str, item: Item) -> str:
     table = FORMATS[form].table if form in FORMATS else ()
     path = named or next((key.path for key in table if key.concept == item[0]), item[0])
     if not item[1]:
-        return path
+        return path.removesuffix("[]")
     if "*" in path:
         return path.split("*")[0] + item[1]
     return f"{path.removesuffix('[]').rpartition('[]')[0] or path.removesuffix('[]')}: {item[1]}"

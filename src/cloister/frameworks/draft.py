@@ -150,25 +150,32 @@ class Values:
                 self.put(parts, value)
 
     def put_kept(self, configuration: Configuration, name: str) -> None:
-        """What only this format has, as far as the configuration came from it."""
-        appended: dict[Path, int] = {}
+        """What only this format has, as far as the configuration came from it, where it stood."""
+        inserted: dict[Path, list[int]] = {}
         for kept in (one for one in configuration.kept if one.format == name):
             path: list[str | int] = []
-            for part in kept.path:
-                path.append(self._number(path, kept.path, part, configuration.orders, appended))
+            for depth, part in enumerate(kept.path):
+                if not isinstance(part, int):
+                    path.append(part)
+                    continue
+                before = kept.path[:depth]
+                others = inserted.setdefault(before, [])
+                understood = configuration.orders.get(before, ())
+                number = sum(one < part for one in (*understood, *others))
+                if part not in (*understood, *others):
+                    following = kept.path[depth + 1 : depth + 2]
+                    self._insert(path, number, [] if following and isinstance(following[0], int) else {})
+                    others.append(part)
+                path.append(min(number, self.count(path)))
             self.put(path, kept.value)
 
-    def _number(
-        self, path: list[str | int], old: Path, part: str | int, orders: Mapping[Path, tuple[int, ...]],
-        appended: dict[Path, int],
-    ) -> str | int:  # fmt: skip
-        """Which number an item of a list has now."""
-        if not isinstance(part, int):
-            return part
-        before = old[: len(path)]
-        if part in (read := orders.get(before, ())):
-            return read.index(part)
-        return appended.setdefault((*before, part), self.count(path))
+    def _insert(self, path: list[str | int], number: int, value: object) -> None:
+        """Make room for an item of a list, which may be new."""
+        found = self.at(path)
+        if isinstance(found, list):
+            found.insert(number, value)
+        else:
+            self.put(path, [value])
 
 
 def _enter(found: object, part: str | int, value: object, *, replace: bool = False) -> object:

@@ -17,8 +17,9 @@ WIDE: Final = 100
 
 
 def write_json(values: Mapping[str, object], indent: int = 4) -> str:
-    """A JSON document; it has no comments."""
-    return json.dumps(values, indent=indent, ensure_ascii=False) + "\n"
+    """A JSON document, which has no comments; what cannot be seen is escaped."""
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text) + "\n"
 
 
 def write_toml(values: Mapping[str, object], comments: Mapping[Path, str]) -> str:
