@@ -90,6 +90,7 @@ void guard_await(void) {
     u32 verdict = hear(channel);
     SYS1(__NR_close, channel);
     if (verdict != HELD) refuse(verdict);
+    if (!is_alone()) refuse(PROGRAM_IS_TRACED);
 }
 
 static long tracer_pid(void) {

@@ -4,6 +4,7 @@
 #include <linux/close_range.h>
 #include <linux/prctl.h>
 #include <linux/ptrace.h>
+#include <linux/sched.h>
 #include <linux/wait.h>
 
 #include "bytes.h"
@@ -39,6 +40,10 @@ void end(void) {
 }
 
 void allow_tracer(long pid) { SYS2(__NR_prctl, PR_SET_PTRACER, pid); }
+
+/* Whether nobody else runs in this memory. A debugger that came and went before the guards held could have left a thread or a process
+ * here, of which it is the tracer still. unshare(2) with CLONE_VM changes nothing; it fails with EINVAL where memory is shared. */
+bool is_alone(void) { return SYS1(__NR_unshare, CLONE_VM) != -EINVAL; }
 
 static bool seize(long pid, u64 options) { return !failed(SYS4(__NR_ptrace, PTRACE_SEIZE, pid, 0, options)); }
 
@@ -133,7 +138,7 @@ static void second_main(void *arg) {
     close_all_but(guard.channel);
     bool held = hear(guard.channel) == HELD && attach(guard.first);
     say(guard.channel, held ? HELD : GUARD_IS_TRACED);
-    if (hear(guard.channel) != HELD) end();
+    if (hear(guard.channel) != HELD || !is_alone()) end();
     process_forbid_core_dumps();
     SYS1(__NR_close, guard.channel);
     for (;;) {
@@ -188,9 +193,9 @@ static void first_on_own_stack(void *arg) {
         say(guard.channel, GUARD_IS_TRACED);
         end();
     }
-    bool held = seize(guard.program, TRACE_FAMILY);
-    say(guard.channel, held ? HELD : PROGRAM_IS_TRACED);
-    if (!held) end();
+    bool held = seize(guard.program, TRACE_FAMILY), alone = is_alone();
+    say(guard.channel, !held ? PROGRAM_IS_TRACED : alone ? HELD : GUARD_IS_TRACED);
+    if (!held || !alone) end();
     SYS1(__NR_close, guard.channel);
     process_forbid_core_dumps();
     watch_program(&guard);

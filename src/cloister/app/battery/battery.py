@@ -11,6 +11,7 @@ from cloister.app.battery.cores import CORES
 from cloister.app.battery.kernel import KERNEL
 from cloister.app.battery.memory import MEMORY
 from cloister.app.battery.paging import PAGING
+from cloister.app.battery.planting import PLANTING
 from cloister.app.battery.procfs import PROCFS
 from cloister.app.battery.registers import REGISTERS
 from cloister.app.battery.sideways import SIDEWAYS
@@ -25,22 +26,8 @@ from cloister.launch.command import enclave_command
 
 __all__ = ["ATTACKS", "attacks_named", "run_battery"]
 
-ATTACKS: Final = {
-    attack.name: attack
-    for attack in (
-        *MEMORY,
-        *TRACING,
-        *PROCFS,
-        *SIDEWAYS,
-        *PAGING,
-        *CORES,
-        *STARTING,
-        *STRESS,
-        *REGISTERS,
-        *USERS,
-        *KERNEL,
-    )
-}
+FAMILIES = (MEMORY, TRACING, PROCFS, SIDEWAYS, PAGING, CORES, STARTING, PLANTING, STRESS, REGISTERS, USERS, KERNEL)
+ATTACKS: Final = {attack.name: attack for family in FAMILIES for attack in family}
 """Every attack by its name, family by family."""
 
 

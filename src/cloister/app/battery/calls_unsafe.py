@@ -10,11 +10,13 @@ import struct
 import time
 
 __all__ = [
-    "attach", "checked", "continued", "detach", "get_registers", "page_out", "peek", "perf_event", "perf_uprobe",
-    "poke", "poke_user", "seize", "set_registers", "step", "take_descriptor", "vm_read", "vm_write", "wait_stopped",
+    "attach", "checked", "continued", "detach", "event_message", "get_registers", "interrupt", "page_out", "peek",
+    "perf_event", "perf_uprobe", "poke", "poke_user", "seize", "set_registers", "step", "take_descriptor",
+    "vm_read", "vm_write", "wait_stopped",
 ]  # fmt: skip
 
-SEIZE, INTERRUPT, ATTACH, DETACH, CONTINUE, STEP = 0x4206, 0x4207, 16, 17, 7, 9
+SEIZE, INTERRUPT, EVENT_MESSAGE = 0x4206, 0x4207, 0x4201
+ATTACH, DETACH, CONTINUE, STEP = 16, 17, 7, 9
 PEEKDATA, POKEDATA, POKEUSER, GETREGS, SETREGS = 2, 5, 6, 12, 13
 REGISTERS = 27
 """Words of `struct user_regs_struct`, x86-64."""
@@ -54,9 +56,21 @@ def attach(tid: int) -> None:
     wait_stopped(tid)
 
 
-def seize(tid: int) -> None:
+def seize(tid: int, options: int = 0) -> None:
     """PTRACE_SEIZE; the thread runs on."""
-    ptrace(SEIZE, tid)
+    ptrace(SEIZE, tid, 0, options)
+
+
+def interrupt(tid: int) -> None:
+    """PTRACE_INTERRUPT of what was seized."""
+    ptrace(INTERRUPT, tid)
+
+
+def event_message(tid: int) -> int:
+    """PTRACE_GETEVENTMSG: of a clone, the new thread."""
+    room = ctypes.c_ulong()
+    ptrace(EVENT_MESSAGE, tid, 0, ctypes.addressof(room))
+    return room.value
 
 
 def detach(tid: int, *, running: bool = False) -> None:

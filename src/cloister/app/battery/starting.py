@@ -249,7 +249,7 @@ STARTING = (
         what="write into code before it is sealed",
         source="proc_pid_mem(5)",
         run=race_text,
-        declared="text before it is sealed",
+        declared="the first milliseconds",
     ),
     Attack(name="race-fork", what="seize children before the guard does", source="ptrace(2)", run=race_fork),
 )

@@ -15,7 +15,10 @@ from cloister.app.battery.memory import holds_secret, maps_of, mem_read
 from cloister.app.battery.target import VICTIM, Arena, Start, Target, wait_for
 from cloister.observe.prove.secret import Secret
 
-__all__ = ["TRACING", "attached", "attaching", "last_line", "nothing", "program", "run_tool"]
+__all__ = [
+    "ORIG_RAX", "RAX", "RDI", "RDX", "RIP", "RSI", "SYSCALL", "SYS_WRITE",
+    "TRACING", "attached", "attaching", "last_line", "nothing", "program", "run_tool",
+]  # fmt: skip
 
 RAX, RCX, R11, ORIG_RAX, RIP = 10, 11, 6, 15, 16
 RDI, RSI, RDX = 14, 13, 12
