@@ -3,6 +3,7 @@
 
 #include <linux/mman.h>
 
+#include "access.h"
 #include "handoff.h"
 #include "secret.h"
 #include "state.h"
@@ -95,15 +96,23 @@ static long execute_words(const struct call *call, const struct image *image, ch
     return execute_runtime(call, words, image->environment);
 }
 
-static u64 count_words(char *const *list) {
-    u64 n = 0;
-    while (list && list[n]) n++;
-    return n;
+/* How many there are, or -EFAULT: a page is tried before it is read. */
+static long count_words(char *const *list) {
+    u64 known = 0;
+    for (long n = 0; list; n++) {
+        u64 last = addr_of(list + n) + sizeof *list - 1;
+        if (page_down(last) != known && !can_read(addr_of(list + n), sizeof *list)) return -EFAULT;
+        known = page_down(last);
+        if (!list[n]) return n;
+    }
+    return 0;
 }
 
 /* Without a guard nobody could give a key to the new image, without a key it could not be given anything: arguments and environment stand in the kernel's memory for exec. */
 static long execute_unsafe(const struct call *call, const struct image *image) {
-    u64 size = (count_words(image->arguments) + OWN_WORDS) * sizeof(char *);
+    long count = count_words(image->arguments);
+    if (failed(count)) return count;
+    u64 size = ((u64)count + OWN_WORDS) * sizeof(char *);
     if (size <= ON_STACK * sizeof(char *)) return execute_words(call, image, __builtin_alloca(size));
     /* In a vfork child this mapping stays with the parent: the price for long argument lists. */
     long words = secret_map(0, page_up(size), PROT_READ | PROT_WRITE, 0);

@@ -76,6 +76,11 @@ static void emit_body(const struct rule *rule) {
         jump_if_equal(0, INTERCEPT_SIZE, 0);
         emit_intercept();
         return;
+    case IF_EQUAL:
+        load(low_word_of(rule->arg));
+        jump_if_equal(rule->value, 0, INTERCEPT_SIZE);
+        emit_intercept();
+        return;
     case ANSWER_IF_EQUAL:
         load(low_word_of(rule->arg));
         jump_if_equal(rule->value, 0, INTERCEPT_SIZE);

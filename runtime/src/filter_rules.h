@@ -15,6 +15,7 @@ enum test {
     IF_SET,   /* intercept if argument `arg` has any bit of `value` */
     UNLESS_SET,
     IF_POINTER, /* intercept if argument `arg` is not NULL */
+    IF_EQUAL, /* intercept if argument `arg` == value */
     ANSWER_IF_EQUAL, /* argument `arg` == value: do not make the call unless it is the runtime's, the result is 0 */
     ASK_GUARD,       /* stop for the guard, which is told `value` */
     IF_FILE,         /* intercept if argument `arg` is a descriptor that an injected file may have */
@@ -69,6 +70,7 @@ static const struct rule rules[] = {
     {__NR_rseq, ANSWER, 0, ENOSYS}, /* the kernel writes its area after the thread's stack may be gone */
     /* Signals: SIGSYS is the runtime's. */
     {__NR_rt_sigaction, IF_POINTER, 1, 0},
+    {__NR_rt_sigaction, IF_EQUAL, 0, 31 /* SIGSYS: what is asked for is the program's, not the runtime's */},
     {__NR_rt_sigprocmask, IF_POINTER, 1, 0},
     {__NR_rt_sigsuspend, ALWAYS, 0, 0},
     {__NR_ppoll, IF_POINTER, 3, 0},

@@ -1,6 +1,7 @@
 /* Shared futexes. The kernel keys them by page, which it cannot get at in secret memory (EFAULT); private ones are keyed by
  * address and work. glibc waits for a thread's end with a shared futex, and pshared mutexes and semaphores use them. */
 #include <linux/futex.h>
+#include <linux/mman.h>
 
 #include "access.h"
 #include "areas.h"
@@ -75,7 +76,22 @@ static long wake_shared(u64 address, u64 most) {
     return woken > (long)most ? (long)most : woken;
 }
 
+/* What the kernel refuses before it looks for waiters. */
+static long shared_refusal(const struct call *call) {
+    int command = (int)call->arg[1] & FUTEX_CMD_MASK;
+    bool with_set = command == FUTEX_WAIT_BITSET || command == FUTEX_WAKE_BITSET;
+    if (with_set && (u32)call->arg[5] == 0) return -EINVAL;
+    if (command != FUTEX_CMP_REQUEUE) return 0;
+    if (!can_read(call->arg[0], sizeof(u32))) return -EFAULT;
+    return __atomic_load_n((u32 *)ptr_of(call->arg[0]), __ATOMIC_SEQ_CST) == (u32)call->arg[5] ? 0 : -EAGAIN;
+}
+
 static void shared_call(struct call *call) {
+    long refusal = shared_refusal(call);
+    if (refusal) {
+        call->frame->rax = (u64)refusal;
+        return;
+    }
     switch ((int)call->arg[1] & FUTEX_CMD_MASK) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET: wait_shared(call); return;
@@ -92,12 +108,28 @@ int memory_kind_at(u64 address) {
     lock_take(&lock, true);
     const struct area *area = areas_find(address);
     int kind = area ? area->kind : 0;
+    /* A private page must be writable to hold a shared futex, and a shared one readable: else the kernel says what is wrong. */
+    if (kind == AREA_SECRET && !(area->protection & PROT_WRITE)) kind = 0;
+    if (kind == AREA_SHARED_SECRET && !area->protection) kind = 0;
     lock_give(&lock);
     return kind;
 }
 
+static bool has_two_words(const struct call *call) {
+    int command = (int)call->arg[1] & FUTEX_CMD_MASK;
+    return command == FUTEX_REQUEUE || command == FUTEX_CMP_REQUEUE || command == FUTEX_WAKE_OP;
+}
+
+/* The kernel looks at the time before anything else. */
+static bool is_time_wrong(const struct call *call) {
+    const struct moment *limit = ptr_of(call->arg[3]);
+    if (!is_wait(call) || !limit) return false;
+    return !can_read(call->arg[3], sizeof *limit) || limit->nanoseconds >= A_SECOND || limit->seconds >> 63;
+}
+
 void futex_call(struct call *call) {
-    int kind = memory_kind_at(call->arg[0]);
+    int kind = is_time_wrong(call) ? 0 : memory_kind_at(call->arg[0]);
+    if (kind && has_two_words(call) && memory_kind_at(call->arg[4]) != kind) kind = 0;
     if (kind == AREA_SHARED_SECRET && call->arg[0] % sizeof(u32) == 0) {
         shared_call(call);
         return;

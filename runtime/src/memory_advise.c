@@ -27,9 +27,11 @@ static long discard(u64 start, u64 end, int protection) {
  * MADV_WIPEONFORK). */
 static long advise_secret(const struct area *area, u64 start, u64 end, int advice) {
     switch (advice) {
+    case MADV_POPULATE_READ: return area->protection & PROT_READ ? 0 : -EINVAL;
+    case MADV_POPULATE_WRITE: return area->protection & PROT_WRITE ? 0 : -EINVAL;
     case MADV_DONTNEED:
-    case MADV_DONTNEED_LOCKED:
-    case MADV_FREE: return area->kind == AREA_SECRET ? discard(start, end, area->protection) : 0;
+    case MADV_DONTNEED_LOCKED: return area->kind == AREA_SECRET ? discard(start, end, area->protection) : 0;
+    case MADV_FREE: return area->kind == AREA_SECRET ? discard(start, end, area->protection) : -EINVAL;
     case MADV_REMOVE: return area->kind == AREA_SHARED_SECRET ? discard(start, end, area->protection) : -EINVAL;
     case MADV_NORMAL:
     case MADV_RANDOM:
@@ -45,11 +47,17 @@ static long advise_secret(const struct area *area, u64 start, u64 end, int advic
     case MADV_DODUMP:
     case MADV_COLD:
     case MADV_PAGEOUT:
-    case MADV_POPULATE_READ:
-    case MADV_POPULATE_WRITE:
     case MADV_COLLAPSE: return 0;
     default: return -EINVAL;
     }
+}
+
+/* Where nothing is mapped: populating ends there, other advice goes on and tells at the end. The kernel knows what is advice: it
+ * says so of no memory at all. */
+static long advise_hole(u64 start, int advice, long *told) {
+    long error = SYS3(__NR_madvise, start, 0, advice);
+    *told = -ENOMEM;
+    return advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE ? -ENOMEM : error;
 }
 
 long memory_advise(u64 address, u64 length, int advice) {
@@ -61,7 +69,8 @@ long memory_advise(u64 address, u64 length, int advice) {
         size_t next = areas_first_ending_after(address);
         u64 mapped = next < areas_count() ? min_u64(areas_get(next)->start, end) : end;
         if (mapped > address) {
-            hole = -ENOMEM;
+            long error = advise_hole(address, advice, &hole);
+            if (failed(error)) return error;
             address = mapped;
             continue;
         }
@@ -76,13 +85,29 @@ long memory_advise(u64 address, u64 length, int advice) {
     return hole;
 }
 
-/* msync(2) of secret memory is EINVAL from the kernel; there is no file to write to. */
+/* msync(2) of secret memory is EINVAL from the kernel; there is no file to write to. Of a hole it tells at the end. */
 long memory_sync(u64 address, u64 length, int flags) {
+    u64 end = address + page_up(length);
     if (address % PAGE || flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) return -EINVAL;
     if (flags & MS_ASYNC && flags & MS_SYNC) return -EINVAL;
-    const struct area *area = areas_find(address);
-    bool secret = area && (area->kind == AREA_SECRET || area->kind == AREA_SHARED_SECRET);
-    return secret ? 0 : SYS3(__NR_msync, address, length, flags);
+    if (end < address || (!areas_any(address, end) && !window_meets(address, end))) return SYS3(__NR_msync, address, length, flags);
+    long hole = 0;
+    while (address < end) {
+        size_t next = areas_first_ending_after(address);
+        u64 mapped = next < areas_count() ? min_u64(areas_get(next)->start, end) : end;
+        if (mapped > address) {
+            hole = -ENOMEM;
+            address = mapped;
+            continue;
+        }
+        const struct area *area = areas_get(next);
+        u64 stop = min_u64(area->end, end);
+        bool secret = area->kind == AREA_SECRET || area->kind == AREA_SHARED_SECRET;
+        long error = secret ? 0 : SYS3(__NR_msync, address, stop - address, flags);
+        if (failed(error)) return error;
+        address = stop;
+    }
+    return hole;
 }
 
 /* Where [address, end) of the window has its first hole; the kernel sees none there. */

@@ -148,8 +148,17 @@ long memory_protect(u64 address, u64 length, int protection) {
     return 0;
 }
 
+/* Memory at an address of the program's own choice grows by an inode more. */
+static long grow_outside(u64 old, u64 old_end, u64 more, int protection) {
+    long at = secret_map(old_end, more, protection, MAP_FIXED_NOREPLACE);
+    if (failed(at)) return -ENOMEM;
+    areas_put(old_end, old_end + more, AREA_SECRET, protection);
+    return (long)old;
+}
+
 static long grow_in_place(u64 old, u64 old_end, u64 more, int protection) {
-    if (!in_window(old) || old_end + more > window_end() || areas_any(old_end, old_end + more)) return -ENOMEM;
+    if (!in_window(old)) return grow_outside(old, old_end, more, protection);
+    if (old_end + more > window_end() || areas_any(old_end, old_end + more)) return -ENOMEM;
     window_take_at(old_end, more);
     long error = window_protect(old_end, more, protection);
     return failed(error) ? error : (long)old;
@@ -199,13 +208,13 @@ long memory_remap(u64 old, u64 old_length, u64 new_length, int flags, u64 target
     old_length = page_up(old_length);
     new_length = page_up(new_length);
     const struct area *found = areas_find(old);
+    bool fixed = flags & MREMAP_FIXED;
     if (old % PAGE || !new_length || flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) return -EINVAL;
+    if (fixed && (target % PAGE || !(flags & MREMAP_MAYMOVE))) return -EINVAL;
     if (!found || !old_length) return found ? -EINVAL : -EFAULT;
     if (!areas_have_room(4) || old_length > ADDRESS_LIMIT || new_length > ADDRESS_LIMIT) return -ENOMEM;
     struct area area = *found;
     if (area.end < old + old_length) return -EFAULT;
-    bool fixed = flags & MREMAP_FIXED;
-    if (fixed && (target % PAGE || !(flags & MREMAP_MAYMOVE))) return -EINVAL;
     if (fixed && target < old + old_length && old < target + new_length) return -EINVAL;
     if (fixed && window_cut(target, target + new_length)) return -ENOMEM;
     if (area.kind != AREA_SECRET) return move_native(&area, old, old_length, new_length, flags, target);

@@ -41,7 +41,6 @@ static long map_secret_outside(const struct request *r, enum area_kind kind) {
 
 static long map_secret_at(const struct request *r) {
     if (!in_window(r->address)) return map_secret_outside(r, AREA_SECRET);
-    if (r->flags & MAP_FIXED_NOREPLACE && areas_any(r->address, r->address + r->length)) return -EEXIST;
     long error = window_release(r->address, r->length);
     if (failed(error)) return error;
     window_take_at(r->address, r->length);
@@ -71,11 +70,13 @@ static long map_secret(const struct request *r) {
     return error;
 }
 
-/* What is no regular file may be readable and yet not mappable (a directory, /dev/null): the kernel is asked. */
+/* What is no regular file may be readable and yet not mappable (a directory, /dev/null), and no file of some mounts may be
+ * executed: the kernel is asked. */
 static long check_mappable(const struct request *r) {
     struct stat info;
-    if (failed(SYS2(__NR_fstat, r->fd, &info)) || (info.st_mode & FILE_TYPE) == REGULAR_FILE) return 0;
-    long at = SYS6(__NR_mmap, 0, PAGE, PROT_READ, MAP_PRIVATE, r->fd, r->offset);
+    if (failed(SYS2(__NR_fstat, r->fd, &info))) return 0;
+    if ((info.st_mode & FILE_TYPE) == REGULAR_FILE && !(r->protection & PROT_EXEC)) return 0;
+    long at = SYS6(__NR_mmap, 0, PAGE, r->protection, MAP_PRIVATE, r->fd, r->offset);
     if (!failed(at)) SYS2(__NR_munmap, at, PAGE);
     return failed(at) ? at : 0;
 }
@@ -116,6 +117,8 @@ static long map_read_only(const struct request *r) {
         if (!failed(at) || at == -ENOMEM) return at;
     }
     if (program && is_fixed(r) && image_reuse(r->address, r->length, r->protection, r->fd, r->offset)) return (long)r->address;
+    long error = r->protection & PROT_EXEC ? check_mappable(r) : 0;
+    if (failed(error)) return error;
     if (program || r->protection & PROT_EXEC)
         return record(r, image_map_piece(wanted_address(r), r->length, r->protection, placement(r), r->fd, r->offset), AREA_SEALED);
     long at = map_native(r, MAP_SHARED | placement(r), AREA_PRIVATE_FILE);
@@ -144,9 +147,20 @@ static long map_anonymous(const struct request *r) {
     return is_shared(r) ? map_secret_outside(r, AREA_SHARED_SECRET) : map_secret(r);
 }
 
+/* What stands where a file is to be mapped may be given up only if the file can be mapped: the kernel is asked, for it knows
+ * files, modes and mounts. */
+static long ask_kernel(const struct request *r) {
+    int flags = r->flags & ~(MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_POPULATE);
+    long at = SYS6(__NR_mmap, 0, r->length, r->protection, flags, r->fd, r->offset);
+    if (!failed(at)) SYS2(__NR_munmap, at, r->length);
+    return failed(at) ? at : 0;
+}
+
 /* What a fixed mapping is about to cover must be given up in the model first: wiped if it is the window's. */
-static long clear_way(const struct request *r, bool secret) {
-    if (!(r->flags & MAP_FIXED) || r->flags & MAP_FIXED_NOREPLACE || secret) return 0;
+static long clear_way(const struct request *r, bool anonymous, bool secret) {
+    if (!(r->flags & MAP_FIXED) || r->flags & MAP_FIXED_NOREPLACE) return 0;
+    long error = anonymous ? 0 : ask_kernel(r);
+    if (failed(error) || secret) return failed(error) ? error : 0;
     return window_meets(r->address, r->address + r->length) ? memory_unmap(r->address, r->length) : 0;
 }
 
@@ -169,9 +183,12 @@ long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 
     bool anonymous = flags & MAP_ANONYMOUS;
     if (!anonymous && r.offset % PAGE) return -EINVAL;
     if (!anonymous && failed(SYS2(__NR_fcntl, fd, 1 /* F_GETFD */))) return -EBADF; /* before anything is unmapped */
+    if (flags & MAP_FIXED_NOREPLACE && areas_any(r.address, r.address + r.length)) return -EEXIST;
+    /* In the window nothing is free to the kernel: all of it is reserved. */
+    if (flags & MAP_FIXED_NOREPLACE && in_window(r.address)) r.flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
     if (!may_be_code(&r, anonymous)) return -EACCES;
     bool secret = !is_shared(&r) && !(r.protection & PROT_EXEC) && (anonymous || r.protection & PROT_WRITE);
-    long error = clear_way(&r, secret);
+    long error = clear_way(&r, anonymous, secret);
     if (failed(error)) return error;
     return anonymous ? map_anonymous(&r) : map_file(&r);
 }

@@ -6,6 +6,10 @@
 
 enum { MASK_SIZE = 8, BLOCK = 0, UNBLOCK = 1, SET = 2 };
 
+/* UAPI_SA_FLAGS of linux/signal.h with SA_RESTORER, and the signals that no mask may hold. */
+#define KNOWN_FLAGS 0xdc000807UL
+#define KILL_AND_STOP (1UL << (9 - 1) | 1UL << (19 - 1))
+
 struct kernel_action {
     u64 handler, flags, restorer, mask;
 };
@@ -15,6 +19,8 @@ static struct kernel_action sigsys_action; /* what the program believes it has s
 static long swap_sigsys_action(const struct kernel_action *new, struct kernel_action *old) {
     struct kernel_action previous = sigsys_action;
     if (new) sigsys_action = *new;
+    sigsys_action.flags &= KNOWN_FLAGS; /* as the kernel keeps it */
+    sigsys_action.mask &= ~KILL_AND_STOP;
     if (old) *old = previous;
     return 0;
 }
@@ -22,9 +28,10 @@ static long swap_sigsys_action(const struct kernel_action *new, struct kernel_ac
 long signal_action(struct call *call) {
     const u64 *a = call->arg;
     const struct kernel_action *new = ptr_of(a[1]);
+    if (a[3] != MASK_SIZE) return -EINVAL;
     if (new && !can_read(a[1], sizeof *new)) return -EFAULT;
     if (a[0] == SIGSYS_NUMBER && a[2] && !can_write(a[2], sizeof *new)) return -EFAULT;
-    if (a[0] == SIGSYS_NUMBER && a[3] == MASK_SIZE) return swap_sigsys_action(new, ptr_of(a[2]));
+    if (a[0] == SIGSYS_NUMBER) return swap_sigsys_action(new, ptr_of(a[2]));
     if (!new) return SYS4(__NR_rt_sigaction, a[0], 0, a[2], a[3]);
     struct kernel_action action = *new;
     action.mask &= ~SIGSYS_BIT;

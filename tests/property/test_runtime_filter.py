@@ -95,6 +95,8 @@ def decide(rule: Rule, call: bpf.Call) -> int | None:  # noqa: PLR0911  one for 
             return None if low & rule.value else intercept(call)
         case "IF_POINTER":
             return intercept(call) if argument else None
+        case "IF_EQUAL":
+            return intercept(call) if low == rule.value else None
         case "ANSWER_IF_EQUAL":
             verdict = bpf.ALLOW if is_from_gate(call) else bpf.ERRNO
             return verdict if low == rule.value else None
