@@ -16,7 +16,7 @@ def arena(place: Path, *, enclaved: bool) -> Arena:
 
 
 def test_a_process_that_a_debugger_left_in_the_memory_stops_the_start(tmp_path: Path) -> None:
-    """It seizes the runtime, has it clone(2) with CLONE_VM, and goes away: the guards hold, and find nothing to trace."""
+    """It seizes the runtime, has it clone(2) with CLONE_VM, and goes away before the guards come."""
     outcome = plant(arena(tmp_path, enclaved=True))
     assert not outcome.worked, outcome.detail
     assert "planted 0 times" not in outcome.detail, "it never came before the guards, so nothing was tried"
