@@ -20,6 +20,7 @@ from tests.forge.sigstruct import image_with, sigstruct
 from tests.forge.x509 import Authority, der_of, ec_key, issue, revocation_list, spki
 from tests.fuzz.law import LONGEST
 from tests.fuzz.seeds_broker import BROKER
+from tests.fuzz.seeds_frameworks import FRAMEWORKS
 from tests.fuzz.seeds_images import IMAGES
 from tests.fuzz.seeds_owner import OWNER
 from tests.property.test_envelope import SEEDS as ENVELOPES
@@ -288,7 +289,7 @@ SEEDS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "quote": quote, "snp": snp, "sev": sev, "layouts": layouts, "cca": cca, "cbor": cbor, "tpm": tpm_parts,
     "eventlog": eventlog, "hcl": hcl, "x509": x509, "tcb": tcb, "collateral": collateral, "envelope": envelopes,
     "wrapper": wrapper, "result": result, "keys": keys, "policy": policy, "reference": reference, **BROKER, **OWNER,
-    **IMAGES,
+    **IMAGES, **FRAMEWORKS,
 }  # fmt: skip
 """Name of a target to what forges its inputs."""
 
@@ -311,7 +312,7 @@ SAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "keys": ("*/*/*.pub.pem", "*/*/*pub.json"),
     "policy": (),
     "reference": ("corim/*/*.cbor", "arm-cca/keys-refvals-*/*"),
-    **dict.fromkeys((*BROKER, *OWNER, *IMAGES), ()),
+    **dict.fromkeys((*BROKER, *OWNER, *IMAGES, *FRAMEWORKS), ()),
 }
 """Name of a target to the real samples among its inputs."""
 

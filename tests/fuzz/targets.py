@@ -11,6 +11,7 @@ from typing import Any, Final
 from tests.forge.plain import plainly_verified
 from tests.fuzz.law import Reader
 from tests.fuzz.targets_broker import BROKER
+from tests.fuzz.targets_frameworks import FRAMEWORKS
 from tests.fuzz.targets_images import IMAGES
 from tests.fuzz.targets_owner import OWNER
 
@@ -311,5 +312,6 @@ TARGETS: Final[dict[str, tuple[Reader, ...]]] = {
     **BROKER,
     **OWNER,
     **IMAGES,
+    **FRAMEWORKS,
 }  # fmt: skip
 """Name, as `--only` takes it, to its readers."""

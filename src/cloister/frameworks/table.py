@@ -7,6 +7,7 @@ kept and named, never dropped: a newer version of the framework may know it.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from cloister._toml import Document, Path
@@ -43,7 +44,7 @@ class Key:
     @property
     def parts(self) -> tuple[str, ...]:
         """The path, cut up."""
-        return tuple(self.path.replace("[]", ".[]").split("."))
+        return _parts(self.path)
 
     def fits(self, path: Path) -> bool:
         """Whether a value at `path` is this key's."""
@@ -51,6 +52,11 @@ class Key:
             part == "[]" if isinstance(one, int) else part in {"*", one}
             for part, one in zip(self.parts, path, strict=True)
         )
+
+
+@cache
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(path.replace("[]", ".[]").split("."))
 
 
 TYPES: Final[Mapping[Kind, type]] = {Kind.TEXT: str, Kind.WHOLE: int, Kind.TRUTH: bool, Kind.ANY: object}
@@ -66,8 +72,10 @@ class Sheet:
     """A file that is read by a table: values are taken out one by one, and what nobody took is left over."""
 
     def __init__(self, document: Document, table: Sequence[Key]) -> None:
-        self.document, self._table = document, table
+        self.document, self._table = document, tuple(table)
         self._taken: set[Path] = set()
+        self._keys: dict[Path, list[Key]] = {}
+        self._above: dict[Path, bool] = {}
         self.unknown = frozenset(path for path, value in self._leaves() if not self._known(path, value))
         """Keys that are in no table."""
 
@@ -85,29 +93,46 @@ class Sheet:
         else:
             yield at, found
 
+    def _fitting(self, path: Path) -> list[Key]:
+        """The documented keys of a value there; the items of a list are alike, so they are looked up once."""
+        shape = _shape(path)
+        if shape not in self._keys:
+            self._keys[shape] = [key for key in self._table if key.fits(path)]
+        return self._keys[shape]
+
     def _is_whole(self, path: Path, value: object) -> bool:
         """Whether a documented key takes what stands there as one value."""
-        keys = [key for key in self._table if key.fits(path)]
+        keys = self._fitting(path)
         inside = isinstance(value, dict | list) and bool(value) and self._is_above(path)
         return any(key.kind is Kind.ANY for key in keys) or (bool(keys) and not inside)
 
     def _known(self, path: Path, value: object) -> bool:
         """Whether a key is documented; PolicyError if it is, and its value is of another type."""
-        keys = [key for key in self._table if key.fits(path)]
+        keys = self._fitting(path)
         if not keys:
+            self._refuse_other_shape(path)
             return isinstance(value, list | dict) and not value and self._is_above(path)
         if not any(_holds(key, value) for key in keys):
             wanted = " or ".join(dict.fromkeys(_wanted(key) for key in keys))
             raise self.document.error(path, f"{dotted(path)} is {wanted}, not {_called(value)}")
         return True
 
+    def _refuse_other_shape(self, path: Path) -> None:
+        """PolicyError for a list where a table is documented, or a table where a list is."""
+        for length, part in enumerate(path):
+            inside = {
+                key.parts[length] for key in self._table if _begins(key, path[:length]) and len(key.parts) > length
+            }
+            if inside and (inside == {"[]"}) is not isinstance(part, int) and not {"*"} & inside:
+                wanted = "a list" if inside == {"[]"} else "a table"
+                raise self.document.error(path[:length], f"{dotted(path[:length]) or 'the file'} is {wanted}")
+
     def _is_above(self, path: Path) -> bool:
         """Whether documented keys stand below `path`: an empty list or table there says nothing, and is known."""
-        above = tuple("[]" if isinstance(one, int) else one for one in path)
-        return any(
-            len(key.parts) > len(above) and all(a in {b, "*"} for a, b in zip(key.parts, above, strict=False))
-            for key in self._table
-        )
+        shape = _shape(path)
+        if shape not in self._above:
+            self._above[shape] = any(len(key.parts) > len(path) and _begins(key, path) for key in self._table)
+        return self._above[shape]
 
     def _at(self, path: Path) -> object:
         found: object = self.document.values
@@ -186,6 +211,17 @@ class Sheet:
                 empty = isinstance(value, list | dict) and not value and path not in self.unknown
                 if not empty:
                     yield path, value
+
+
+def _shape(path: Path) -> Path:
+    return tuple(0 if isinstance(part, int) else part for part in path)
+
+
+def _begins(key: Key, path: Path) -> bool:
+    """Whether the key stands at `path` or below."""
+    return len(key.parts) >= len(path) and all(
+        part == "[]" if isinstance(one, int) else part in {"*", one} for part, one in zip(key.parts, path, strict=False)
+    )
 
 
 def _holds(key: Key, value: object) -> bool:
