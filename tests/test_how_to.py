@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from tests.forge.every import write_files
+from tests.forge.launch_files import write_launch_files
 
 from cloister.launch.runtime_file import runtime_path
 from cloister.observe.trace.tracefs import why_unavailable
@@ -54,6 +55,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "keep-files-in-a-volume": (),
     "keep-the-brokers-keys": (pytest.mark.needs_program("openssl"),),
     "launch-step-by-step": (pytest.mark.needs_program("cc"),),
+    "measure-offline": (),
     "prove-it": (*ROOT_RUNTIME, PYTHON),
     "read-the-results-in-a-script": (*ROOT_RUNTIME, PYTHON),
     "release-secrets-to-a-program": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
@@ -63,6 +65,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "seal-data": (pytest.mark.needs_program("openssl"),),
     "search-a-dump": (*ROOT_RUNTIME, PYTHON),
     "serve": (pytest.mark.needs_program("cc"),),
+    "sign-what-is-launched": (pytest.mark.needs_program("openssl"),),
     "trace-system-calls": (*ROOT_RUNTIME, PYTHON),
     "verify-evidence": (pytest.mark.needs_program("jq"),),
     "verify-the-audit-log": (),
@@ -90,7 +93,9 @@ PREPARED: dict[str, Callable[[Path], None]] = {
     "attested-tls": copy_example,
     "compute-together": copy_hospitals,
     "explain-a-failure": write_files,
+    "measure-offline": write_launch_files,
     "serve": copy_client,
+    "sign-what-is-launched": write_launch_files,
     "verify-evidence": write_files,
 }
 """What a page finds in its directory: example programs; forged evidence of every TEE, its roots and its collateral."""

@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.forge.sigstruct import signing_key
 from tests.samples.conftest import EVIDENCE
 from tests.samples.test_measure_sigstruct import SdkImage
+from tests.samples.test_snp_launch_digest import BLOCK
 
 from cloister.cli import main
+from cloister.evidence.sigstruct import of_image
+from cloister.evidence.sigstruct import parse as parse_sigstruct
 from cloister.evidence.tdx import parse as parse_quote
 from cloister.measure.sgx_sdk import sdk_enclave
 from cloister.measure.sgxs import parse_sgxs
@@ -15,6 +20,7 @@ from cloister.measure.sgxs import parse_sgxs
 SIGNED = EVIDENCE / "sgx-sigstruct" / "intel-ita-enclave-signed-so" / "enclave.signed.so"
 FIRMWARE = EVIDENCE / "snp-launch-digest" / "virtee-sev-snp-measure" / "ovmf_AmdSev_suffix.bin"
 LOGS = EVIDENCE / "event-logs"
+SIGSTRUCTS = sorted(EVIDENCE.glob("sgx-sigstruct/*/sigstruct.bin"))
 CC_LOGS = sorted({path.name for path in LOGS.glob("*ccel*")} - {"trustee-ccel-data-csv"})
 """One of them has SM3 only, as Hygon's machines do."""
 
@@ -93,3 +99,40 @@ def test_a_published_log_leads_to_the_registers_of_a_quote(capsys: pytest.Captur
     found = dict(line.removeprefix("tdx:").split("=") for line in capsys.readouterr().out.split())
     signed = {name: getattr(quote.body, name).hex() for name in found}
     assert found == signed
+
+
+# ---------------------------------------------------------------- what was signed
+
+
+def test_the_published_id_block_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    auth = EVIDENCE / "snp-launch-digest" / "virtee-id-block" / "test_auth_block.bin"
+    (tmp_path / "block").write_bytes(BLOCK)
+    assert main(["id-block", "verify", str(tmp_path / "block"), str(auth), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["launch_digest"] == BLOCK[:48].hex()
+    assert (found["policy"], found["version"]) == ("0x30000", 1)
+    (tmp_path / "block").write_bytes(BLOCK[:-1] + b"\1")
+    assert main(["id-block", "verify", str(tmp_path / "block"), str(auth)]) == 5
+
+
+@pytest.mark.parametrize("path", SIGSTRUCTS, ids=lambda path: path.parent.name)
+def test_published_sigstructs_verify(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sigstruct", "verify", "--json", str(path), "--unsafe-allow-debug"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    meta = json.loads((path.parent / "meta.json").read_text())
+    said = meta.get("expected", meta)
+    assert (found["mrenclave"], found["mrsigner"]) == (said["mrenclave"], said["mrsigner"])
+
+
+def test_what_is_signed_again_differs_in_the_key_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The published image, measured and signed by another author: the same MRENCLAVE, another MRSIGNER."""
+    key = signing_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key.pem").write_bytes(key)
+    (tmp_path / "key.pem").chmod(0o600)
+    line = ["create", "--key", str(tmp_path / "key.pem"), "--with", "sdk", str(SIGNED), "-o", str(tmp_path / "made")]
+    assert main(["sigstruct", *line]) == 0
+    made = parse_sigstruct((tmp_path / "made").read_bytes())
+    published = of_image(SIGNED.read_bytes())
+    assert made.enclave_hash == published.enclave_hash
+    assert made.mrsigner != published.mrsigner
+    assert f"sgx:mrenclave={published.enclave_hash.hex()}" in capsys.readouterr().out

@@ -25,6 +25,8 @@ COMMANDS: dict[str, str] = {
     "measure": "compute what a program must measure in each TEE, offline",
     "convert": "write a program's configuration for another framework: Gramine, SCONE, EGo, Occlum",
     "manifest": "learn a program's configuration from a run; check one for what is dangerous",
+    "sigstruct": "sign SGX enclaves, view and verify what their authors signed",
+    "id-block": "sign what an SEV-SNP host may launch, view and verify it",
     "attack": "attack a program as its administrator: in the software enclave, or in an emulated TEE",
     "host": "be the administrator of a running emulated machine",
     "attest": "write the evidence of a program in an emulated TEE, and what vouches for it",

@@ -7,11 +7,12 @@ from cloister._wire import Record
 from cloister.appraise.claims import claims_of_record
 from cloister.cli._lines import labelled, prose
 from cloister.evidence.sigstruct import Sigstruct, looks_like, of_image, parse
+from cloister.measure.open_enclave import signed_in
 from cloister.verification.recipe import Allowances, Check
 from cloister.verification.sigstruct import verify_sigstruct
 from cloister.verifier.documents import check_document
 
-__all__ = ["SIGNED_BY_AUTHOR", "sigstruct_document", "sigstruct_in", "sigstruct_lines"]
+__all__ = ["LONG", "SIGNED_BY_AUTHOR", "claims", "sigstruct_document", "sigstruct_in", "sigstruct_lines"]
 
 SIGNED_BY_AUTHOR = 3
 """Exit code: there is nothing to affirm. Authentic, with the reservation that nothing runs."""
@@ -26,7 +27,9 @@ def sigstruct_in(data: bytes) -> Sigstruct | None:
     """The SIGSTRUCT that a file is, or that a signed enclave image has inside; None if it is neither."""
     if looks_like(data):
         return parse(data)
-    return of_image(data) if data.startswith(ELF) else None
+    if not data.startswith(ELF):
+        return None
+    return signed_in(data) or of_image(data)
 
 
 def sigstruct_document(sigstruct: Sigstruct, allow: Allowances) -> dict[str, Any]:

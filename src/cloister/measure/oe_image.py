@@ -15,7 +15,7 @@ from cloister.evidence.sigstruct import Sigstruct
 from cloister.measure.elf import ElfFile, Relocation, Symbol, parse_elf
 from cloister.measure.enclave_build import PAGE
 
-__all__ = ["RECORD", "LoadedImage", "Properties", "merged_relocations"]
+__all__ = ["PROPERTIES", "RECORD", "LoadedImage", "Properties", "merged_relocations"]
 
 RECORD: Final = "Open Enclave image"
 PROPERTIES: Final = ".oeinfo"

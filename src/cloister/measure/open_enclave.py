@@ -20,13 +20,14 @@ from cloister.errors import ParseError
 from cloister.evidence.sigstruct import Sigstruct
 from cloister.evidence.sigstruct import parse as parse_sigstruct
 from cloister.measure.components import content
+from cloister.measure.elf import parse_elf
 from cloister.measure.enclave import Tcs
 from cloister.measure.enclave_build import DATA, MOST_PAGES, PAGE, EnclaveBuild, MeasuredEnclave
-from cloister.measure.oe_image import RECORD, LoadedImage, Properties, merged_relocations
+from cloister.measure.oe_image import PROPERTIES, RECORD, LoadedImage, Properties, merged_relocations
 from cloister.measure.sgx import SecinfoFlags
 from cloister.measure.sigstruct import XFRM_LEGACY, Product
 
-__all__ = ["ego_enclave", "oe_enclave", "oe_product", "properties_of"]
+__all__ = ["ego_enclave", "oe_enclave", "oe_product", "properties_of", "signed_in"]
 
 CONTROL_PAGES: Final = 4
 """TCS, two SSA frames, a gap."""
@@ -236,6 +237,15 @@ def _signed(properties: Properties) -> Sigstruct | None:
 def properties_of(image: bytes) -> Properties:
     """What the author set, of an image or a payload. ParseError."""
     return LoadedImage.of(image).properties
+
+
+def signed_in(image: bytes) -> Sigstruct | None:
+    """The SIGSTRUCT in an Open Enclave image or an EGo payload; None if it is neither, or not signed. ParseError."""
+    try:
+        file = parse_elf(image)
+    except ParseError:
+        return None  # whoever asks knows other kinds of files
+    return _signed(LoadedImage.of(image).properties) if PROPERTIES in file.sections else None
 
 
 def oe_product(properties: Properties) -> Product:
