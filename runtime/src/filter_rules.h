@@ -52,6 +52,7 @@ static const struct rule rules[] = {
     /* Whoever copies a ring's descriptor may put orders into it, and the kernel carries them out with this process's memory.
      * Where files are injected it would open and read by itself, besides. Programs then do without. */
     {__NR_io_uring_setup, ANSWER, 0, ENOSYS},
+    {__NR_io_setup, ANSWER, 0, ENOSYS}, /* its completions stand in ordinary memory, where others could write some of their own */
     {453 /* map_shadow_stack */, ANSWER, 0, ENOSYS},
     {462 /* mseal */, ANSWER, 0, ENOSYS}, /* fork could not put copies over sealed mappings */
     {__NR_pkey_alloc, ANSWER, 0, ENOSPC}, /* programs then do without protection keys */
@@ -140,7 +141,6 @@ static const struct rule file_rules[] = {
     {__NR_recvmsg, ALWAYS, 0, 0}, /* descriptors come this way, at numbers that any file may have */
     {__NR_recvmmsg, ALWAYS, 0, 0},
     {__NR_pidfd_getfd, ALWAYS, 0, 0},
-    {__NR_io_setup, ANSWER, 0, ENOSYS}, /* like io_uring_setup: it reads by itself */
 };
 
 /* A second filter, for a process that has an injected file at a number that any file may have (`program < file`). */

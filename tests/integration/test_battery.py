@@ -23,7 +23,16 @@ NEEDS_TOOLS = {
 NEEDS_MACHINE = {
     *("swap", "hibernation", "core-pipe", "core-dumpable", "core-segv", "core-abrt", "core-quit", "core-moments"),
     *("uprobe", "breakpoint", "bpf-stacks", "want-of-memory", "guards-freeze", "oom-registers", "fatal-registers"),
-    *("ld-preload", "ld-audit", "library-path", "hostile-directory", "interpreter", "io-uring", "waiting-call"),
+    *(
+        "ld-preload",
+        "ld-audit",
+        "library-path",
+        "hostile-directory",
+        "interpreter",
+        "io-uring",
+        "aio-ring",
+        "waiting-call",
+    ),
     *("debug-registers", "physical"),
 }
 """What a machine may not offer; each says so itself."""
@@ -89,10 +98,17 @@ def test_the_most_important_ones_are_stopped() -> None:
 @pytest.mark.needs_program("cc")
 def test_a_program_with_an_io_uring_cannot_be_given_orders_by_it() -> None:
     """It could: root took the ring's descriptor, and the kernel wrote the program's secret memory to a file for him."""
-    status, outcomes, printed = attack(*only("io-uring"))
     if Path("/proc/sys/kernel/io_uring_disabled").read_text().strip() == "2":
         pytest.skip("io_uring is switched off on this machine")
+    status, outcomes, printed = attack(*only("io-uring"))
     assert (status, outcomes) == (0, {"io-uring": "stopped"}), printed
+
+
+@pytest.mark.needs_program("cc")
+def test_a_program_is_not_told_lies_by_aio() -> None:
+    """It was: its completions stood in ordinary memory, and root wrote some of his own."""
+    status, outcomes, printed = attack(*only("aio-ring"))
+    assert (status, outcomes) == (0, {"aio-ring": "stopped"}), printed
 
 
 @pytest.mark.needs_program("setcap")

@@ -216,7 +216,7 @@ def test_the_working_directory_is_entered(tmp_path: Path) -> None:
 
 
 def test_asynchronous_reads_are_refused() -> None:
-    """They would read the zeros that stand in for the content."""
+    """They would read the zeros that stand in for the content, and their queues are memory that others can write."""
     program = """
 import ctypes, errno
 libc = ctypes.CDLL(None, use_errno=True)
@@ -224,8 +224,8 @@ for number in (206, 425):  # io_setup, io_uring_setup
     libc.syscall(number, 8, 0)
     print(errno.errorcode[ctypes.get_errno()])
 """
-    assert run([PYTHON, "-c", program], {"/f": b""}).stdout == b"ENOSYS\nENOSYS\n"
-    assert run([PYTHON, "-c", program], {}).stdout == b"EFAULT\nENOSYS\n"
+    for files in ({"/f": b""}, {}):
+        assert run([PYTHON, "-c", program], files).stdout == b"ENOSYS\nENOSYS\n"
 
 
 def test_a_damaged_part_with_files_runs_nothing() -> None:

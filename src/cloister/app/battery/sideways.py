@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
 from cloister.app.battery.compiling import build
-from cloister.app.battery.memory import arena_directory, holds_secret, links, maps_of, readable, reading
+from cloister.app.battery.memory import arena_directory, holds_secret, links, maps_of, mem_write, readable, reading
 from cloister.app.battery.procfs import not_here
 from cloister.app.battery.rings_unsafe import ENTRIES, order_write
 from cloister.app.battery.target import Arena, Target, threads_of, wait_for
@@ -23,6 +24,8 @@ LARGEST_FILE = 1 << 20
 RING_SECONDS, MOMENT, TOOL_SECONDS = 2.0, 0.02, 30.0
 PIECE, LARGEST_MAPPING = 1 << 16, 1 << 22
 ORDERS_SECONDS = 30.0
+RING_HEADER, RING_TAIL = 32, 12
+"""struct aio_ring."""
 SKIPPED = frozenset({"mem", "map_files", "fd", "pagemap", "clear_refs"})
 """Of /proc/PID: tried by other attacks, or not for reading."""
 
@@ -39,6 +42,23 @@ int main(void)
   (void)syscall(SYS_io_uring_setup, %d, &p);
   if (!fgets(s, sizeof s, stdin)) return 1;
   puts("ready"); fflush(stdout);
+  return (int)read(0, &c, 1); }
+"""
+
+COMPLETIONS = """
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+#include <linux/aio_abi.h>
+static char s[64];
+int main(void)
+{ aio_context_t ring = 0; struct io_event event; struct timespec moment = {0, 50000000}; char c; int i;
+  (void)syscall(SYS_io_setup, 8, &ring);
+  if (!fgets(s, sizeof s, stdin)) return 1;
+  puts("ready"); fflush(stdout);
+  for (i = 0; ring && i < 200; i++)
+    if (syscall(SYS_io_getevents, ring, 1, 1, &event, &moment) == 1) { puts("completed"); fflush(stdout); }
   return (int)read(0, &c, 1); }
 """
 
@@ -167,6 +187,23 @@ def rings_of(target: Target) -> list[int]:
     return found
 
 
+def completions(arena: Arena) -> Attempt:
+    """A program that waits for completions of AIO, of which there are none: write one into its ring."""
+    with arena_directory(arena) as place:
+        path = str(build(place, "completions", COMPLETIONS))
+        with arena.target(words=(path,)) as target:
+            found = [one.start for one in maps_of(target.pid) if "[aio]" in one.path]
+            if not found:
+                return failed("it got no ring")
+            try:
+                mem_write(target.pid, found[0] + RING_HEADER, struct.pack("<QQqq", 1, 1, 1, 0))
+                mem_write(target.pid, found[0] + RING_TAIL, struct.pack("<I", 1))
+            except OSError as error:
+                return failed(error.strerror or str(error))
+            seen = wait_for(lambda: target.said(b"completed"), RING_SECONDS)
+        return succeeded("it was told that something is done that is not") if seen else failed("it was told nothing")
+
+
 def inside_its_namespaces(arena: Arena) -> Attempt:
     """Nsenter into every namespace of the program, and search its memory from there."""
     tool = program("nsenter")
@@ -205,6 +242,7 @@ SIDEWAYS = (
     Attack(name="early-mem", what="open /proc/PID/mem before its guards", source="proc_pid_mem(5)", run=opened_early),
     Attack(name="proc-files", what="read all of /proc/PID", source="proc(5)", run=everything_shown),
     Attack(name="io-uring", what="give orders by its io_uring", source="io_uring_setup(2), SQPOLL", run=ring),
+    Attack(name="aio-ring", what="forge completions of its AIO", source="io_setup(2)", run=completions),
     Attack(name="nsenter", what="read from inside its namespaces", source="nsenter(1)", run=inside_its_namespaces),
     Attack(name="criu", what="a picture of it by CRIU", source="criu(8)", run=picture),
     Attack(
