@@ -1,0 +1,79 @@
+#include "cache.h"
+
+static u32 *bucket_of(struct volume *volume, u64 object, u32 level, u64 index) {
+    u64 hash = (object * 0x9e3779b97f4a7c15UL) ^ (index * 0xc2b2ae3d27d4eb4fUL) ^ level;
+    return &volume->buckets[(hash ^ hash >> 29) & volume->bucket_mask];
+}
+
+static u32 list_of(const struct frame *frame) { return frame->level + (frame->object == TABLE ? LEVELS : 0U); }
+
+void cache_begin(struct volume *volume) {
+    for (u32 i = 0; i <= volume->bucket_mask; i++) volume->buckets[i] = NO_FRAME;
+    for (u32 i = 0; i < DIRTY_LISTS; i++) volume->dirty_first[i] = NO_FRAME;
+}
+
+u32 cache_find(struct volume *volume, u64 object, u32 level, u64 index) {
+    for (u32 at = *bucket_of(volume, object, level, index); at != NO_FRAME; at = volume->frames[at].next_in_bucket) {
+        struct frame *frame = &volume->frames[at];
+        if (frame->object != object || frame->level != level || frame->index != index) continue;
+        frame->referenced = 1;
+        return at;
+    }
+    return NO_FRAME;
+}
+
+void cache_drop(struct volume *volume, u32 at) {
+    struct frame *frame = &volume->frames[at];
+    if (frame->dirty) cache_clean(volume, at);
+    u32 *link = bucket_of(volume, frame->object, frame->level, frame->index);
+    while (*link != at) link = &volume->frames[*link].next_in_bucket;
+    *link = frame->next_in_bucket;
+    frame->used = 0;
+}
+
+/* Second chance. At least half of all frames are clean when an operation starts (volume_begin), and none makes more than
+ * OPERATION_FRAMES dirty, so there is one to be had. */
+static u32 evict(struct volume *volume) {
+    for (;;) {
+        u32 at = volume->hand++ % volume->frame_count;
+        struct frame *frame = &volume->frames[at];
+        if (!frame->used) return at;
+        if (frame->dirty) continue;
+        if (frame->referenced) {
+            frame->referenced = 0;
+            continue;
+        }
+        cache_drop(volume, at);
+        return at;
+    }
+}
+
+u32 cache_take(struct volume *volume, u64 object, u32 level, u64 index) {
+    u32 at = evict(volume), *bucket = bucket_of(volume, object, level, index);
+    volume->frames[at] = (struct frame){.object = object, .index = index, .level = (u8)level, .used = 1, .referenced = 1,
+                                        .next_in_bucket = *bucket};
+    *bucket = at;
+    return at;
+}
+
+void cache_dirty(struct volume *volume, u32 at) {
+    struct frame *frame = &volume->frames[at];
+    if (frame->dirty) return;
+    u32 *first = &volume->dirty_first[list_of(frame)];
+    frame->dirty = 1;
+    frame->dirty_previous = NO_FRAME;
+    frame->dirty_next = *first;
+    if (*first != NO_FRAME) volume->frames[*first].dirty_previous = at;
+    *first = at;
+    volume->dirty_count++;
+}
+
+void cache_clean(struct volume *volume, u32 at) {
+    struct frame *frame = &volume->frames[at];
+    if (!frame->dirty) return;
+    if (frame->dirty_previous == NO_FRAME) volume->dirty_first[list_of(frame)] = frame->dirty_next;
+    else volume->frames[frame->dirty_previous].dirty_next = frame->dirty_next;
+    if (frame->dirty_next != NO_FRAME) volume->frames[frame->dirty_next].dirty_previous = frame->dirty_previous;
+    frame->dirty = 0;
+    volume->dirty_count--;
+}

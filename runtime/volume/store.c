@@ -1,0 +1,113 @@
+#include "store.h"
+
+static bool has(const u64 *bits, u64 at) { return bits[at / 64] >> (at % 64) & 1; }
+static void set(u64 *bits, u64 at) { bits[at / 64] |= 1UL << (at % 64); }
+static void clear(u64 *bits, u64 at) { bits[at / 64] &= ~(1UL << (at % 64)); }
+
+static bool is_zero(const u8 *block) {
+    u64 any = 0;
+    for (size_t i = 0; i < BLOCK; i += 8) {
+        u64 word;
+        memcpy(&word, block + i, sizeof word);
+        any |= word;
+    }
+    return !any;
+}
+
+/* Next fit, for what was written together shall stand together; the volume grows when nothing in it is free. 0 if it may not. */
+static u64 find_free(struct volume *volume) {
+    u64 blocks = volume->superblock.blocks, words = (blocks + 63) / 64;
+    if (!volume->spare) return blocks < volume->block_limit ? blocks : 0;
+    for (u64 i = 0;; i++) {
+        u64 word = (volume->next_free / 64 + i) % words, used = volume->live[word] | volume->committed[word];
+        if (word == words - 1 && blocks % 64) used |= ~0UL << (blocks % 64);
+        if (used == ~0UL) continue;
+        volume->next_free = word * 64 + (u64)__builtin_ctzl(~used);
+        return volume->next_free;
+    }
+}
+
+long store_load(struct volume *volume, const struct pointer *pointer, struct place place, u8 *to) {
+    if (!pointer->physical) {
+        memset(to, 0, BLOCK);
+        return 0;
+    }
+    if (pointer->physical < SUPERBLOCKS || pointer->physical >= volume->superblock.blocks) return -EBADMSG;
+    long error = volume->io.read(volume->io.context, pointer->physical, to);
+    if (error < 0) return error;
+    bool right;
+    if (volume->superblock.mode == MODE_AUTHENTICATED) {
+        u8 aad[sizeof place + BLOCK], nothing = 0;
+        memcpy(aad, &place, sizeof place);
+        memcpy(aad + sizeof place, to, BLOCK);
+        right = gcm_open(&volume->gcm, pointer->nonce, aad, sizeof aad, &nothing, 0, &nothing, pointer->tag);
+    } else right = gcm_open(&volume->gcm, pointer->nonce, (const u8 *)&place, sizeof place, to, BLOCK, to, pointer->tag);
+    return right ? 0 : -EBADMSG;
+}
+
+static void next_nonce(struct volume *volume, u8 nonce[GCM_NONCE]) {
+    if (volume->nonce_count >> 32 || !volume->nonce_count) {
+        volume->io.random(volume->io.context, volume->nonce_prefix, sizeof volume->nonce_prefix);
+        volume->nonce_count = 1;
+    }
+    u32 count = (u32)volume->nonce_count++;
+    memcpy(nonce, volume->nonce_prefix, 8);
+    memcpy(nonce + 8, &count, 4);
+}
+
+static void seal(struct volume *volume, struct pointer *pointer, struct place place, const u8 *from, u8 *sealed) {
+    next_nonce(volume, pointer->nonce);
+    if (volume->superblock.mode == MODE_AUTHENTICATED) {
+        u8 aad[sizeof place + BLOCK];
+        memcpy(aad, &place, sizeof place);
+        memcpy(aad + sizeof place, from, BLOCK);
+        gcm_seal(&volume->gcm, pointer->nonce, aad, sizeof aad, from, 0, sealed, pointer->tag);
+        memcpy(sealed, from, BLOCK);
+    } else gcm_seal(&volume->gcm, pointer->nonce, (const u8 *)&place, sizeof place, from, BLOCK, sealed, pointer->tag);
+}
+
+long store_save(struct volume *volume, struct pointer *pointer, struct place place, const u8 *from) {
+    if (is_zero(from)) {
+        store_free(volume, pointer);
+        *pointer = (struct pointer){0};
+        return 0;
+    }
+    struct pointer fresh = *pointer;
+    if (!fresh.physical || has(volume->committed, fresh.physical)) {
+        u64 found = find_free(volume);
+        if (!found) return -ENOSPC;
+        fresh.physical = (u32)found;
+    }
+    u8 sealed[BLOCK];
+    seal(volume, &fresh, place, from, sealed);
+    long error = volume->io.write(volume->io.context, fresh.physical, sealed);
+    if (error < 0) return error;
+    if (fresh.physical != pointer->physical) {
+        store_free(volume, pointer);
+        if (fresh.physical < volume->superblock.blocks) volume->spare--;
+        else volume->superblock.blocks++;
+        set(volume->live, fresh.physical);
+    }
+    *pointer = fresh;
+    return 0;
+}
+
+void store_free(struct volume *volume, const struct pointer *pointer) {
+    if (!pointer->physical) return;
+    clear(volume->live, pointer->physical);
+    if (!has(volume->committed, pointer->physical)) volume->spare++;
+}
+
+long store_claim(struct volume *volume, u32 physical) {
+    if (physical < SUPERBLOCKS || physical >= volume->superblock.blocks || physical >= volume->block_limit) return -EBADMSG;
+    if (has(volume->live, physical)) return -EBADMSG;
+    set(volume->live, physical);
+    return 0;
+}
+
+void store_committed(struct volume *volume) {
+    u64 words = (volume->superblock.blocks + 63) / 64, used = 0;
+    memcpy(volume->committed, volume->live, words * 8);
+    for (u64 i = 0; i < words; i++) used += (u64)__builtin_popcountl(volume->live[i]);
+    volume->spare = volume->superblock.blocks - used;
+}
