@@ -18,7 +18,7 @@ from benchmarks.subjects import ALL
 INTERRUPTED = 130
 EPILOG = """\
 examples:
-  python -m benchmarks                          everything, about 11 minutes
+  python -m benchmarks                          everything, about 10 minutes
   python -m benchmarks --quick                  everything, about 4 minutes
   python -m benchmarks --only redis --only fork
   python -m benchmarks --record                 everything; the figures of README.md, docs/benchmarks.md and the report

@@ -30,7 +30,7 @@ class Effort:
 
 
 QUICK = Effort(pairs=3, seconds=9.0, load_seconds=0.25)
-FULL = Effort(pairs=15, seconds=25.0, load_seconds=0.5)
+FULL = Effort(pairs=15, seconds=30.0, load_seconds=0.5)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-/* What memory costs: first touch of a page, and mapping and unmapping 64 KiB untouched and touched.
+/* What memory costs: first touch of a page, and mapping and unmapping 64 KiB untouched and touched, and 4 MiB touched.
  *
- * prints "first-touch N" (us per page), "map-untouched N" and "map-touched N" (us per mmap and munmap).
+ * prints "first-touch N" (us per page), and "map-untouched N", "map-touched N", "map-large N" (us per mmap and munmap).
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -9,7 +9,8 @@
 
 #include "clock.h"
 
-enum { PAGE = 4096, BLOCK = 65536, TOUCHED_BYTES = 32 << 20, UNTOUCHED_ROUNDS = 20000, TOUCHED_ROUNDS = 5000 };
+enum { PAGE = 4096, BLOCK = 64 << 10, LARGE = 4 << 20, TOUCHED_BYTES = 32 << 20 };
+enum { UNTOUCHED_ROUNDS = 20000, TOUCHED_ROUNDS = 5000, LARGE_ROUNDS = 50 };
 
 static volatile char *map(size_t length)
 {
@@ -40,15 +41,15 @@ static double first_touch(void)
     return (now() - begin) / (TOUCHED_BYTES / PAGE) * 1e6;
 }
 
-static double map_and_unmap(int rounds, size_t touched)
+static double map_and_unmap(int rounds, size_t length, size_t touched)
 {
     double begin = now();
 
     for (int i = 0; i < rounds; i++) {
-        volatile char *bytes = map(BLOCK);
+        volatile char *bytes = map(length);
 
         touch(bytes, touched);
-        munmap((void *)bytes, BLOCK);
+        munmap((void *)bytes, length);
     }
     return (now() - begin) / rounds * 1e6;
 }
@@ -56,7 +57,8 @@ static double map_and_unmap(int rounds, size_t touched)
 int main(void)
 {
     printf("first-touch %.4f\n", first_touch());
-    printf("map-untouched %.4f\n", map_and_unmap(UNTOUCHED_ROUNDS, 0));
-    printf("map-touched %.4f\n", map_and_unmap(TOUCHED_ROUNDS, BLOCK));
+    printf("map-untouched %.4f\n", map_and_unmap(UNTOUCHED_ROUNDS, BLOCK, 0));
+    printf("map-touched %.4f\n", map_and_unmap(TOUCHED_ROUNDS, BLOCK, BLOCK));
+    printf("map-large %.4f\n", map_and_unmap(LARGE_ROUNDS, LARGE, LARGE));
     return 0;
 }
