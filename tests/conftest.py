@@ -30,7 +30,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs_program"):
         missing = [name for name in marker.args if shutil.which(name, path=PATH) is None]
         if missing:
-            pytest.skip(f"not installed: {', '.join(missing)} (scripts/install-test-programs)")
+            pytest.skip(f"not installed: {', '.join(missing)} (scripts/install-test-programs --all)")
     if item.get_closest_marker("needs_runtime") and obstacles():
         pytest.skip(f"the software enclave cannot run here: {obstacles()}")
 
