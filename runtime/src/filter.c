@@ -19,10 +19,12 @@ enum {
     PROGRAM_MAX = 1024, RULES = sizeof rules / sizeof rules[0],
     OPENING_RULES = sizeof opening_rules / sizeof opening_rules[0], IDENTITY_RULES = sizeof identity_rules / sizeof identity_rules[0],
     FILE_RULES = sizeof file_rules / sizeof file_rules[0], WIDE_RULES = sizeof wide_rules / sizeof wide_rules[0],
+    CHOSEN_MAX = RULES + 1 + OPENING_RULES + IDENTITY_RULES + FILE_RULES + 1, TO_INTERCEPT = ~0U,
 };
 
+static struct rule chosen[CHOSEN_MAX] BEHIND; /* those that hold, in the order of their numbers */
 static struct sock_filter program[PROGRAM_MAX] BEHIND;
-static u16 length;
+static u16 length, chosen_count;
 static u32 files_base;
 
 static void emit(u16 code, u8 jump_true, u8 jump_false, u32 value) {
@@ -36,6 +38,8 @@ static void jump_if_any(u32 bits, u8 yes, u8 no) { emit(BPF_JMP | BPF_JSET | BPF
 
 static u32 low_word_of(u8 arg) { return (u32)(offsetof(struct seccomp_data, args) + 8UL * arg); }
 
+enum { GATE_TEST = 7 }; /* instructions */
+
 /* The gate's own calls are let through, all others get `verdict`. Gate addresses fit one upper word (linker script). */
 static void emit_unless_gate(u32 verdict) {
     u64 start = addr_of(gate_start), stop = addr_of(gate_end);
@@ -48,32 +52,31 @@ static void emit_unless_gate(u32 verdict) {
     give(verdict);
 }
 
-enum { INTERCEPT_SIZE = 7 };
-
-static void emit_intercept(void) { emit_unless_gate(SECCOMP_RET_TRAP); }
+/* The same for all, at the end of the program: where to is filled in by then. */
+static void emit_intercept(void) { emit(BPF_JMP | BPF_JA, 0, 0, TO_INTERCEPT); }
 
 static void emit_answer(u32 error) { give(SECCOMP_RET_ERRNO | error); }
 
-/* What follows the test of the number. Each body ends in a verdict or falls through to the next rule with the number lost. */
+/* What follows the test of the number. Each body ends in a verdict or falls through. */
 static void emit_body(const struct rule *rule) {
     switch ((enum test)rule->test) {
     case ALWAYS: emit_intercept(); return;
     case ANSWER: emit_answer(rule->value); return;
     case IF_SET:
         load(low_word_of(rule->arg));
-        jump_if_any(rule->value, 0, INTERCEPT_SIZE);
+        jump_if_any(rule->value, 0, 1);
         emit_intercept();
         return;
     case UNLESS_SET:
         load(low_word_of(rule->arg));
-        jump_if_any(rule->value, INTERCEPT_SIZE, 0);
+        jump_if_any(rule->value, 1, 0);
         emit_intercept();
         return;
     case IF_POINTER:
         load(low_word_of(rule->arg));
         jump_if_equal(0, 0, 2);
         load(low_word_of(rule->arg) + 4);
-        jump_if_equal(0, INTERCEPT_SIZE, 0);
+        jump_if_equal(0, 1, 0);
         emit_intercept();
         return;
     case IF_EQUAL:
@@ -83,24 +86,56 @@ static void emit_body(const struct rule *rule) {
         return;
     case ANSWER_IF_EQUAL:
         load(low_word_of(rule->arg));
-        jump_if_equal(rule->value, 0, INTERCEPT_SIZE);
+        jump_if_equal(rule->value, 0, GATE_TEST);
         emit_unless_gate(SECCOMP_RET_ERRNO);
         return;
     case ASK_GUARD: give(SECCOMP_RET_TRACE | rule->value); return;
     case IF_FILE:
         load(low_word_of(rule->arg));
-        emit(BPF_JMP | BPF_JGE | BPF_K, 0, INTERCEPT_SIZE, files_base);
+        emit(BPF_JMP | BPF_JGE | BPF_K, 0, 1, files_base);
         emit_intercept();
         return;
     }
 }
 
-static void emit_rule(const struct rule *rule) {
-    u16 test_at = length;
-    jump_if_equal(rule->number, 0, 0);
-    emit_body(rule);
-    load(offsetof(struct seccomp_data, nr));
+static void choose(const struct rule *rule) {
+    u16 at = chosen_count++;
+    for (; at > 0 && chosen[at - 1].number > rule->number; at--) chosen[at] = chosen[at - 1];
+    chosen[at] = *rule;
+}
+
+static void choose_all(const struct rule *list, size_t count) {
+    for (size_t i = 0; i < count; i++) choose(&list[i]);
+}
+
+/* One number's rules, in the order in which they were chosen. Returns where the next number's begin. */
+static u16 emit_number(u16 at) {
+    u16 number = chosen[at].number, test_at = length;
+    jump_if_equal(number, 0, 0);
+    for (; at < chosen_count && chosen[at].number == number; at++) emit_body(&chosen[at]);
+    give(SECCOMP_RET_ALLOW);
     program[test_at].jf = (u8)(length - test_at - 1);
+    return at;
+}
+
+enum { FEW = 4 };
+
+/* By halves: when a filter is installed, the kernel tries it with every number (seccomp_cache_prepare), and a call that is intercepted
+ * goes through it each time. */
+static void emit_tree(u16 from, u16 to) {
+    u16 middle = (u16)(from + (to - from) / 2);
+    while (middle > from && chosen[middle - 1].number == chosen[middle].number) middle--;
+    if (to - from <= FEW || middle == from) {
+        while (from < to) from = emit_number(from);
+        give(SECCOMP_RET_ALLOW);
+        return;
+    }
+    emit(BPF_JMP | BPF_JGE | BPF_K, 0, 1, chosen[middle].number);
+    u16 jump_at = length;
+    emit(BPF_JMP | BPF_JA, 0, 0, 0);
+    emit_tree(from, middle);
+    program[jump_at].k = (u32)(length - jump_at - 1);
+    emit_tree(middle, to);
 }
 
 /* High enough not to meet other files' numbers, below the limit of open files, and no higher than the kernel's table of them may
@@ -112,16 +147,15 @@ static u32 choose_files_base(void) {
     return (u32)max_u64(most > 2 * BASE_ROOM ? most - BASE_ROOM : most / 2, BASE_STEP) / BASE_STEP * BASE_STEP;
 }
 
-/* In front, for reads are many. */
-static void emit_file_rules(void) {
+static void choose_file_rules(void) {
     files_base = choose_files_base();
     const struct rule probe = {BASE_PROBE, ANSWER, 0, TOLD + files_base / BASE_STEP};
-    for (size_t i = 0; i < FILE_RULES; i++) emit_rule(&file_rules[i]);
-    emit_rule(&probe);
+    choose_all(file_rules, FILE_RULES);
+    choose(&probe);
 }
 
 static void start_building(void) {
-    length = 0;
+    length = chosen_count = 0;
     load(offsetof(struct seccomp_data, arch));
     jump_if_equal(AUDIT_ARCH_X86_64, 1, 0);
     give(SECCOMP_RET_KILL_PROCESS); /* 32-bit system calls would bypass the rules */
@@ -130,14 +164,21 @@ static void start_building(void) {
     emit_answer(ENOSYS);
 }
 
+static void finish_building(void) {
+    emit_tree(0, chosen_count);
+    for (u16 i = 0; i < length; i++)
+        if (program[i].code == (BPF_JMP | BPF_JA) && program[i].k == TO_INTERCEPT) program[i].k = (u32)(length - i - 1);
+    emit_unless_gate(SECCOMP_RET_TRAP);
+}
+
 static void build(struct filter_wishes wishes) {
     start_building();
-    if (wishes.files) emit_file_rules();
-    for (size_t i = 0; i < RULES; i++) emit_rule(&rules[i]);
-    if (wishes.observed) emit_rule(&exit_rule);
-    for (size_t i = 0; wishes.memory_limited && i < IDENTITY_RULES; i++) emit_rule(&identity_rules[i]);
-    for (size_t i = 0; wishes.opens && i < OPENING_RULES; i++) emit_rule(&opening_rules[i]);
-    give(SECCOMP_RET_ALLOW);
+    if (wishes.files) choose_file_rules();
+    choose_all(rules, RULES);
+    if (wishes.observed) choose(&exit_rule);
+    if (wishes.memory_limited) choose_all(identity_rules, IDENTITY_RULES);
+    if (wishes.opens) choose_all(opening_rules, OPENING_RULES);
+    finish_building();
 }
 
 bool filter_is_installed(void) {
@@ -169,9 +210,9 @@ u32 filter_files_base(void) {
 static void build_wide(void) {
     const struct rule probe = {WIDE_PROBE, ANSWER, 0, TOLD};
     start_building();
-    for (size_t i = 0; i < WIDE_RULES; i++) emit_rule(&wide_rules[i]);
-    emit_rule(&probe);
-    give(SECCOMP_RET_ALLOW);
+    choose_all(wide_rules, WIDE_RULES);
+    choose(&probe);
+    finish_building();
 }
 
 /* All threads get it. Stands under the lock, which also keeps `program`; in a vfork child too. */

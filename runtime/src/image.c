@@ -56,7 +56,7 @@ long image_build(int file, const struct elf_file *elf, u64 span, bool linear) {
     struct draft draft;
     long error = draft_begin(&draft, span + PAGE, extent);
     if (failed(error)) return error;
-    error = read_available(file, draft.at, extent, 0);
+    error = draft_fill(&draft, file, extent, 0);
     if (!failed(error)) patch_segments(elf, draft.at, span, linear);
     long fd = draft_end(&draft, error);
     if (!failed(fd) && admission_is_strict() && !image_is_right((int)fd, file, elf, extent, span, linear)) return close_with(fd, -EIO);
@@ -67,7 +67,7 @@ long image_map_piece(u64 address, u64 length, int protection, int extra_flags, i
     struct draft draft;
     long error = draft_begin(&draft, length, length);
     if (failed(error)) return error;
-    long copied = read_available(file, draft.at, length, offset), fd = draft_end(&draft, copied);
+    long copied = draft_fill(&draft, file, length, offset), fd = draft_end(&draft, copied);
     if (failed(fd)) return fd;
     if (admission_is_strict() && !piece_is_right((int)fd, file, length, (u64)copied, offset)) return close_with(fd, -EIO);
     return close_with(fd, SYS6(__NR_mmap, address, length, protection, MAP_SHARED | extra_flags, fd, 0));

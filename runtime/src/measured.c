@@ -40,7 +40,7 @@ bool measured_is_copy(int fd) {
 static long copy_sealed(int source, u64 size) {
     struct draft draft;
     long error = draft_begin(&draft, size, size);
-    return failed(error) ? error : draft_end(&draft, size ? read_available(source, draft.at, size, 0) : 0);
+    return failed(error) ? error : draft_end(&draft, draft_fill(&draft, source, size, 0));
 }
 
 static long hash_sealed(int fd, u64 size, u8 digest[SHA256_SIZE]) {
