@@ -5,7 +5,26 @@
 
 extern const char rt_direct_entry[];
 
-enum { STUB_SIZE = 32, SITE_SIZE = 7, STUBS_MAX = PAGE / STUB_SIZE - 1, STRIDE = 32 };
+enum { STUB_SIZE = 32, STUBS_MAX = PAGE / STUB_SIZE - 1, STRIDE = 32, NUMBER_SIZE = 5, LEA_SIZE = 7, CALL_SIZE = 2, JUMP_SIZE = 5 };
+
+enum form {
+    PLAIN, /* `mov $number,%eax; syscall` */
+    APART, /* the same with a `lea` between the two, which then stands first */
+    LAST,  /* how compilers write `for (;;) exit(0)`, with which threads end: `mov $60,%edx`, padding, then a loop of `xor %edi,%edi;
+            * mov %edx,%eax; syscall; jmp`; what is replaced is the loop */
+};
+
+static const u8 site_size[] = {
+    [PLAIN] = NUMBER_SIZE + CALL_SIZE, [APART] = NUMBER_SIZE + LEA_SIZE + CALL_SIZE, [LAST] = 8};
+static const u8 jump_at[] = {[PLAIN] = 0, [APART] = LEA_SIZE, [LAST] = 0}; /* in the site */
+
+enum { SITE_MOST = NUMBER_SIZE + LEA_SIZE + CALL_SIZE };
+
+struct site {
+    u64 offset; /* in the text */
+    u32 number;
+    enum form form;
+};
 
 /* Calls that only the runtime can answer and that programs make often; none of them blocks. */
 static bool worth_patching(u32 number) {
@@ -22,6 +41,7 @@ static bool worth_patching(u32 number) {
     case __NR_dup2:
     case __NR_dup3:
     case __NR_close_range:
+    case __NR_exit:
         return true;
     case __NR_open:
     case __NR_openat: return opening_is_watched();
@@ -39,6 +59,12 @@ static bool worth_patching(u32 number) {
 
 static void put_u32(u8 *at, u64 value) { memcpy(at, &value, 4); }
 
+static u32 get_u32(const u8 *at) {
+    u32 value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
 /* lea -128(%rsp),%rsp / mov $number,%eax / call *entry(%rip) / lea 128(%rsp),%rsp / jmp back. The red zone is the caller's. */
 static void write_stub(u8 *stub, u64 stub_from_base, u64 entry_from_base, u32 number, u64 back_from_base) {
     static const u8 code[] = {0x48, 0x8d, 0x64, 0x24, 0x80, 0xb8, 0, 0, 0, 0, 0xff, 0x15, 0,   0, 0,
@@ -49,16 +75,40 @@ static void write_stub(u8 *stub, u64 stub_from_base, u64 entry_from_base, u32 nu
     put_u32(stub + 25, back_from_base - (stub_from_base + 29));
 }
 
-static void patch_one(struct patch_target *target, u64 offset, u32 number) {
+/* xor %edi,%edi / lea -128(%rsp),%rsp / mov $exit,%eax / call *entry(%rip) / hlt */
+static void write_last_stub(u8 *stub, u64 stub_from_base, u64 entry_from_base) {
+    static const u8 code[] = {0x31, 0xff, 0x48, 0x8d, 0x64, 0x24, 0x80, 0xb8, __NR_exit, 0, 0, 0, 0xff, 0x15, 0, 0, 0, 0, 0xf4};
+    memcpy(stub, code, sizeof code);
+    put_u32(stub + 14, entry_from_base - (stub_from_base + 18));
+}
+
+static void write_stub_for(const struct patch_target *target, const struct site *site, u8 *stub, u64 stub_from_base) {
+    u64 back = target->text_from_base + site->offset + site_size[site->form];
+    if (site->form == LAST) write_last_stub(stub, stub_from_base, target->stubs_from_base);
+    else write_stub(stub, stub_from_base, target->stubs_from_base, site->number, back);
+}
+
+static bool is_relative(const u8 *lea) { return (lea[2] & 0xc7) == 0x05; } /* to the address of what follows it */
+
+/* What takes the place of `source`, the site as it is. */
+static void write_site(const struct patch_target *target, const struct site *site, const u8 *source, u8 *to, u64 stub_from_base) {
+    u64 jump = jump_at[site->form];
+    memset(to, 0x90, site_size[site->form]);
+    if (site->form == APART) {
+        memcpy(to, source + NUMBER_SIZE, LEA_SIZE);
+        if (is_relative(to)) put_u32(to + 3, get_u32(to + 3) + NUMBER_SIZE);
+    }
+    to[jump] = 0xe9;
+    put_u32(to + jump + 1, stub_from_base - (target->text_from_base + site->offset + jump + JUMP_SIZE));
+}
+
+static void patch_one(struct patch_target *target, const struct site *site) {
     u64 stub_offset = (target->used + 1) * STUB_SIZE; /* the first place holds the entry's address */
-    u8 *site = ptr_of(target->text + offset);
-    u64 site_from_base = target->text_from_base + offset;
+    u8 *at = ptr_of(target->text + site->offset), patched[SITE_MOST];
     u64 stub_from_base = target->stubs_from_base + stub_offset;
-    write_stub(ptr_of(target->stubs + stub_offset), stub_from_base, target->stubs_from_base, number,
-               site_from_base + SITE_SIZE);
-    site[0] = 0xe9;
-    put_u32(site + 1, stub_from_base - (site_from_base + 5));
-    site[5] = site[6] = 0x90;
+    write_stub_for(target, site, ptr_of(target->stubs + stub_offset), stub_from_base);
+    write_site(target, site, at, patched, stub_from_base);
+    memcpy(at, patched, site_size[site->form]);
     target->used++;
     state.counters.patched++;
 }
@@ -77,55 +127,118 @@ static bool may_hold_syscall(const u8 *at) {
     return (syscall_ends(at) | syscall_ends(at + 8) | syscall_ends(at + 16) | syscall_ends(at + 24)) != 0;
 }
 
-static u32 number_of(const u8 *end) {
-    u32 number;
-    memcpy(&number, end - 6, sizeof number);
-    return number;
+/* Whether [at, end) is one of the instructions that fill up to where a loop begins. */
+static bool is_padding(const u8 *at, u64 length) {
+    static const u8 nops[][9] = {{0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}, {0x0f, 0x1f, 0x40}, {0x0f, 0x1f, 0x44}, {0x66, 0x0f, 0x1f, 0x44},
+                                 {0x0f, 0x1f, 0x80}, {0x0f, 0x1f, 0x84}, {0x66, 0x0f, 0x1f, 0x84}};
+    return !length || (length <= sizeof nops / sizeof nops[0] && memcmp(at, nops[length - 1], length) == 0);
 }
 
-/* `mov $number, %eax; syscall` that ends at `end`. */
-static bool is_site(const u8 *end) {
-    return end[-1] == 0x05 && end[-2] == 0x0f && end[-7] == 0xb8 && worth_patching(number_of(end));
+enum { LOOP_CALL = 6 }; /* bytes of the loop up to the end of its `syscall` */
+
+/* Whether the loop's `syscall` ends at `end`, of a text of which `before` bytes and those of `jmp` are there. */
+static bool is_last(const u8 *end, u64 before) {
+    static const u8 loop[] = {0x31, 0xff, 0x89, 0xd0, 0x0f, 0x05, 0xeb, 0xf8}, number[NUMBER_SIZE] = {0xba, __NR_exit, 0, 0, 0};
+    if (before < LOOP_CALL + sizeof number || memcmp(end - LOOP_CALL, loop, sizeof loop) != 0) return false;
+    const u8 *start = end - LOOP_CALL;
+    for (u64 gap = 0; gap <= 9 && before - LOOP_CALL >= gap + sizeof number; gap++)
+        if (memcmp(start - gap - sizeof number, number, sizeof number) == 0) return is_padding(start - gap, gap);
+    return false;
 }
+
+/* Seven bytes: of a register and 32 bits, or relative; nothing to do with %rax, which holds the number, or %rsp. */
+static bool is_lea(const u8 *at) {
+    u8 mode = at[2] >> 6, to = at[2] >> 3 & 7, base = at[2] & 7;
+    bool plain = mode == 2 && base != 0 && base != 4;
+    return at[0] == 0x48 && at[1] == 0x8d && to != 0 && to != 4 && (plain || is_relative(at));
+}
+
+enum { NEAR = 4096 };
+
+/* Whether bytes nearby could be a jump to this place: an instruction that is moved must not be one that others lead to. */
+static bool may_be_jumped_to(const u8 *text, u64 place, u64 length) {
+    u64 from = place > NEAR ? place - NEAR : 0, to = min_u64(place + NEAR, length);
+    for (u64 at = from; at + 2 <= to; at++) {
+        u8 code = text[at];
+        bool is_short = (code & 0xf0) == 0x70 || code == 0xeb;
+        if (is_short && at + 2 + (u64)(long)(signed char)text[at + 1] == place) return true;
+        bool is_long = code == 0xe9 || (at > 0 && text[at - 1] == 0x0f && (code & 0xf0) == 0x80);
+        if (is_long && at + 5 <= to && at + 5 + (u64)(long)(int)get_u32(text + at + 1) == place) return true;
+    }
+    return false;
+}
+
+static bool is_moved_alone(const u8 *text, u64 offset, u64 length) {
+    return !may_be_jumped_to(text, offset + NUMBER_SIZE, length) &&
+           !may_be_jumped_to(text, offset + NUMBER_SIZE + LEA_SIZE, length);
+}
+
+static bool is_number(const u8 *at, struct site *site) {
+    site->number = get_u32(at + 1);
+    return at[0] == 0xb8 && worth_patching(site->number);
+}
+
+/* Whether a site's `syscall` ends `end` bytes from the start of a text of `length` bytes. */
+static bool find_site(const u8 *text, u64 end, u64 length, struct site *site) {
+    const u8 *at = text + end;
+    if (end < NUMBER_SIZE + CALL_SIZE || at[-1] != 0x05 || at[-2] != 0x0f) return false;
+    *site = (struct site){.offset = end - site_size[PLAIN], .form = PLAIN};
+    if (is_number(text + site->offset, site)) return true;
+    if (end >= site_size[APART] && is_lea(at - CALL_SIZE - LEA_SIZE)) {
+        *site = (struct site){.offset = end - site_size[APART], .form = APART};
+        if (is_number(text + site->offset, site)) return is_moved_alone(text, site->offset, length);
+    }
+    *site = (struct site){.offset = end - LOOP_CALL, .number = __NR_exit, .form = LAST};
+    return end + 2 <= length && is_last(at, end);
+}
+
+struct found {
+    u64 count;
+    struct site site[STUBS_MAX];
+};
 
 /* The sites that end in [from, to]. */
-static void patch_between(struct patch_target *target, u64 from, u64 to) {
+static void find_between(const struct patch_target *target, u64 from, u64 to, struct found *found) {
     const u8 *text = ptr_of(target->text);
-    for (u64 end = max_u64(from, SITE_SIZE); end <= to && target->used < STUBS_MAX; end++)
-        if (is_site(text + end)) patch_one(target, end - SITE_SIZE, number_of(text + end));
+    for (u64 end = from; end <= to && target->used + found->count < STUBS_MAX; end++)
+        found->count += find_site(text, end, target->length, &found->site[found->count]);
 }
 
+/* All are found before any is patched, so that whoever checks the result against the source finds the same. */
 void patch_sites(struct patch_target *target) {
     const u8 *text = ptr_of(target->text);
     u64 entry = addr_of(rt_direct_entry), at = min_u64(STRIDE, target->length);
+    struct found found;
+    found.count = 0; /* the rest is not touched */
     memcpy(ptr_of(target->stubs), &entry, sizeof entry);
-    patch_between(target, 0, at);
+    find_between(target, 0, at, &found);
     for (; at + STRIDE <= target->length; at += STRIDE)
-        if (may_hold_syscall(text + at)) patch_between(target, at + 1, at + STRIDE);
-    patch_between(target, at + 1, target->length);
+        if (may_hold_syscall(text + at)) find_between(target, at + 1, at + STRIDE, &found);
+    find_between(target, at + 1, target->length, &found);
+    for (u64 i = 0; i < found.count; i++) patch_one(target, &found.site[i]);
 }
 
-static bool site_is_right(const struct patch_target *target, u64 offset, u32 number) {
-    const u8 *site = ptr_of(target->text + offset);
-    u64 site_from_base = target->text_from_base + offset;
-    int distance;
-    memcpy(&distance, site + 1, sizeof distance);
-    u64 stub_from_base = site_from_base + 5 + (u64)(long)distance, stub_offset = stub_from_base - target->stubs_from_base;
-    if (site[0] != 0xe9 || site[5] != 0x90 || site[6] != 0x90) return false;
+static bool site_is_right(const struct patch_target *target, const struct site *site, const u8 *source) {
+    const u8 *at = ptr_of(target->text + site->offset);
+    u64 jump = jump_at[site->form], jump_end = target->text_from_base + site->offset + jump + JUMP_SIZE;
+    u64 stub_from_base = jump_end + (u64)(long)(int)get_u32(at + jump + 1), stub_offset = stub_from_base - target->stubs_from_base;
     if (stub_offset == 0 || stub_offset >= PAGE || stub_offset % STUB_SIZE) return false;
-    u8 expected[STUB_SIZE] = {0};
-    write_stub(expected, stub_from_base, target->stubs_from_base, number, site_from_base + SITE_SIZE);
-    return memcmp(expected, ptr_of(target->stubs + stub_offset), STUB_SIZE) == 0;
+    u8 site_expected[SITE_MOST], stub_expected[STUB_SIZE] = {0};
+    write_site(target, site, source + site->offset, site_expected, stub_from_base);
+    write_stub_for(target, site, stub_expected, stub_from_base);
+    return memcmp(site_expected, at, site_size[site->form]) == 0 &&
+           memcmp(stub_expected, ptr_of(target->stubs + stub_offset), STUB_SIZE) == 0;
 }
 
 bool patch_is_right(struct patch_target *target, const u8 *source, u64 *offset) {
-    u64 first = *offset < SITE_SIZE ? 0 : *offset - (SITE_SIZE - 1);
-    for (u64 site = first; site <= *offset && site + SITE_SIZE <= target->length; site++) {
-        const u8 *end = source + site + SITE_SIZE;
-        if (!is_site(end)) continue;
-        *offset = site + SITE_SIZE;
+    struct site site;
+    u64 last = min_u64(*offset + SITE_MOST, target->length); /* a site that begins at or before *offset has its end here at most */
+    for (u64 end = *offset + 1; end <= last; end++) {
+        if (!find_site(source, end, target->length, &site)) continue;
+        if (site.offset > *offset || site.offset + site_size[site.form] <= *offset) continue;
+        *offset = site.offset + site_size[site.form];
         target->used++;
-        return site_is_right(target, site, number_of(end));
+        return site_is_right(target, &site, source);
     }
     return false;
 }

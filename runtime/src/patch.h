@@ -1,4 +1,4 @@
-/* Load-time patching: `mov $number, %eax; syscall` becomes a jump to a stub that calls the runtime.
+/* Load-time patching: `mov $number, %eax; syscall`, and forms like it, becomes a jump to a stub that calls the runtime.
  *
  * A SIGSYS under the guard costs 30-50 us, since every signal is a stop of the tracer; a patched site costs some ns. What is
  * not patched still works through SIGSYS. */

@@ -194,6 +194,7 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     state.counters.direct++;
     switch (call.number) {
     case __NR_execve: return execute(&call);
+    case __NR_exit: thread_exit((long)call.arg[0]);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
     case __NR_dup2:

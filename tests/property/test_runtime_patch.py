@@ -2,7 +2,9 @@
 
 import ctypes
 import struct
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.property.runtime_pieces.pieces_unsafe import PatchTarget, address_of, pieces
@@ -19,7 +21,8 @@ PATCHED = {
     13,
     14,
     59,
-}  # mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve
+    60,
+}  # mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve exit
 TEXT_AT, STUBS_AT = 0x21000, 0x90000
 
 
@@ -120,8 +123,137 @@ def test_nothing_is_read_past_the_end() -> None:
 
 
 def test_other_calls_are_left_alone() -> None:
-    for number in (0, 1, 60, 202, 231, 9 + 256, 0x0900):
+    for number in (0, 1, 61, 202, 231, 9 + 256, 0x0900):
         assert patch(site(number))[0] == site(number)
+
+
+LOOP = bytes.fromhex("31ff 89d0 0f05 ebf8")  # xor %edi,%edi; mov %edx,%eax; syscall; jmp to the first
+NUMBER = b"\xba\x3c\0\0\0"  # mov $60,%edx
+PADDINGS = [
+    "",
+    "90",
+    "6690",
+    "0f1f00",
+    "0f1f4000",
+    "0f1f440000",
+    "660f1f440000",
+    "0f1f8000000000",
+    "0f1f840000000000",
+    "660f1f840000000000",
+]
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_the_loop_that_ends_a_thread_goes_through_its_stub(padding: str) -> None:
+    for before in (0, 1, 26, 31, 64):
+        text = b"\x90" * before + NUMBER + bytes.fromhex(padding) + LOOP
+        patched, stubs, used = patch(text)
+        at = len(text) - len(LOOP)
+        assert used == 1
+        assert patched[:at] == text[:at]
+        assert patched[at] == 0xE9
+        assert patched[at + 5 :] == b"\x90" * 3
+        assert relative(patched, at + 1, TEXT_AT) == STUBS_AT + STUB
+        stub = stubs[STUB : 2 * STUB]
+        assert stub[:12] == bytes.fromhex(
+            "31ff 488d642480 b83c000000"
+        )  # xor %edi,%edi; lea -128(%rsp),%rsp; mov $60,%eax
+        assert stub[12:14] == b"\xff\x15"  # call *entry(%rip)
+        assert relative(stub, 14, STUBS_AT + STUB) == STUBS_AT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LOOP,
+        b"\xba\x3d\0\0\0" + LOOP,
+        NUMBER + b"\xc3" + LOOP,
+        NUMBER + b"\x90" * 10 + LOOP,
+        NUMBER + LOOP[:-1] + b"\xf6",
+        NUMBER + b"\x48" + LOOP,
+    ],
+    ids=["no-number", "another-number", "a-return-between", "far", "another-target", "something-between"],
+)
+def test_other_loops_are_left_alone(text: bytes) -> None:
+    assert patch(text)[0] == text
+
+
+def test_a_loop_cut_by_the_end_is_left_alone() -> None:
+    text = NUMBER + LOOP
+    for missing in range(1, len(LOOP)):
+        assert patch(text[:-missing], after=b"")[0] == text[:-missing]
+
+
+def changed_bytes(text: bytes, first: int, last: int) -> Iterator[bytes]:
+    """The text with one bit of one byte of a range changed."""
+    for at in range(first, last):
+        yield text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :]
+
+
+def test_the_loop_is_checked_like_other_sites() -> None:
+    text = NUMBER + LOOP
+    patched, stubs, _ = patch(text)
+    assert is_right(text, patched, stubs)
+    assert not any(is_right(text, changed, stubs) for changed in changed_bytes(patched, len(NUMBER), len(text)))
+    assert not any(is_right(text, patched, changed) for changed in changed_bytes(stubs, STUB, 2 * STUB))
+
+
+MASK = b"\xb8\x0e\0\0\0"  # mov $rt_sigprocmask,%eax
+CALL = b"\x0f\x05"
+LEAS = ["488db3f0080000", "488d35dd781100", "488d3d00000000", "488d9530ffffff"]
+"""lea 0x8f0(%rbx),%rsi; lea ...(%rip),%rsi; lea 0(%rip),%rdi; lea -0xd0(%rbp),%rdx"""
+
+
+@pytest.mark.parametrize("lea", LEAS)
+def test_a_number_apart_from_its_call(lea: str) -> None:
+    """The instruction between the two goes first, and still means what it meant."""
+    between = bytes.fromhex(lea)
+    for before in (0, 1, 20, 31):
+        text = b"\x90" * before + MASK + between + CALL
+        patched, stubs, used = patch(text)
+        assert used == 1
+        assert patched[:before] == text[:before]
+        moved, rest = patched[before : before + 7], patched[before + 7 :]
+        assert moved[:3] == between[:3]
+        (distance,), (moved_distance,) = struct.unpack("<i", between[3:]), struct.unpack("<i", moved[3:])
+        assert moved_distance == distance + (5 if lea.startswith(("488d35", "488d3d")) else 0)
+        assert rest[0] == 0xE9
+        assert rest[5:] == b"\x90\x90"
+        assert relative(patched, before + 8, TEXT_AT) == STUBS_AT + STUB
+        stub = stubs[STUB : 2 * STUB]
+        assert stub[5:10] == MASK
+        assert relative(stub, 25, STUBS_AT + STUB) == TEXT_AT + len(text), "and back behind the call"
+        assert is_right(text, patched, stubs)
+        assert not any(is_right(text, changed, stubs) for changed in changed_bytes(patched, before, len(text)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xb8\x15\x01\0\0" + bytes.fromhex(LEAS[0]) + CALL,
+        MASK + bytes.fromhex("488d80f0080000") + CALL,
+        MASK + bytes.fromhex("488da3f0080000") + CALL,
+        MASK + bytes.fromhex("488d74241000 90") + CALL,
+        MASK + bytes.fromhex("488b35dd781100") + CALL,
+        MASK + bytes.fromhex("4c8d35dd781100") + CALL,
+    ],
+    ids=["another-call", "of-the-number", "of-the-stack", "with-an-index", "a-load", "of-another-register"],
+)
+def test_other_instructions_between_are_left_alone(text: bytes) -> None:
+    assert patch(text)[0] == text
+
+
+@pytest.mark.parametrize("place", [5, 12], ids=["lea", "syscall"])
+@pytest.mark.parametrize("jump", ["eb", "75", "e9", "0f84"])
+def test_what_others_jump_to_is_not_moved(jump: str, place: int) -> None:
+    site_bytes = MASK + bytes.fromhex(LEAS[0]) + CALL
+    code = bytes.fromhex(jump)
+    width = 1 if len(code) == 1 and jump != "e9" else 4
+    back = place - len(site_bytes) - len(code) - width
+    behind = site_bytes + code + back.to_bytes(width, "little", signed=True)
+    assert patch(behind)[0] == behind
+    other = site_bytes + code + (back + 1).to_bytes(width, "little", signed=True)
+    assert patch(other)[2] == 1, "a jump to where no instruction begins is none"
 
 
 def test_opens_are_patched_where_they_are_watched() -> None:
