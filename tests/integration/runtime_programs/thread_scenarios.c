@@ -352,8 +352,11 @@ static void wakes_across_processes(void) {
     }
 }
 
+static int has_lock;
+
 static void *die_with_lock(void *arg) {
     pthread_mutex_lock(arg);
+    __atomic_store_n(&has_lock, 1, __ATOMIC_SEQ_CST);
     usleep(50000);
     return NULL;
 }
@@ -367,7 +370,7 @@ static void robust(void) {
     pthread_mutex_init(&lock, &attributes);
     pthread_t thread;
     pthread_create(&thread, NULL, die_with_lock, &lock);
-    usleep(10000);
+    while (!__atomic_load_n(&has_lock, __ATOMIC_SEQ_CST)) usleep(1000);
     struct timespec limit;
     clock_gettime(CLOCK_REALTIME, &limit);
     limit.tv_sec += 3;
