@@ -81,7 +81,7 @@ static void emit_body(const struct rule *rule) {
         return;
     case IF_EQUAL:
         load(low_word_of(rule->arg));
-        jump_if_equal(rule->value, 0, INTERCEPT_SIZE);
+        jump_if_equal(rule->value, 0, 1);
         emit_intercept();
         return;
     case ANSWER_IF_EQUAL:
