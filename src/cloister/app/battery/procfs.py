@@ -3,15 +3,16 @@
 import contextlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cloister.app.battery import calls_unsafe as calls
 from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
-from cloister.app.battery.memory import links, mem_read, start_of
+from cloister.app.battery.compiling import build
+from cloister.app.battery.memory import arena_directory, links, mem_read, start_of
 from cloister.app.battery.target import HOLDER, VICTIM, Arena, Start, Target
+from cloister.app.battery.tracing import run_tool
 from cloister.observe.prove.secret import Secret
 
 __all__ = ["PROCFS", "not_here", "shown"]
@@ -20,7 +21,7 @@ VARIABLE = "TOKEN"
 AT_RANDOM = 25
 FIRST_NUMBERS = 256
 RACE_SECONDS = 3.0
-START_SECONDS, STOP_SECONDS = 2.0, 5.0
+START_SECONDS, STOP_SECONDS, THIEF_SECONDS = 2.0, 5.0, 30.0
 LARGEST_FILE = 1 << 24
 
 
@@ -193,54 +194,23 @@ def pipe(arena: Arena) -> Attempt:
             os.close(pidfd)
 
 
-def race(command: str) -> Callable[[Arena], Attempt]:
-    """pidfd_getfd(2) in a loop, while the program is kept making new memory or files."""
-
-    def run(arena: Arena) -> Attempt:
-        with arena.target(built_in=True) as target:
-            stop, caught = threading.Event(), list[str]()
-            thief = threading.Thread(target=steal, args=(target.pid, stop, caught), daemon=True)
-            thief.start()
-            try:
-                target.tell(command)
-                thief.join(RACE_SECONDS)
-            finally:
-                stop.set()
-                thief.join()
-            return succeeded(f"caught {caught[0]}") if caught else failed(f"not caught in {RACE_SECONDS:.0f} s")
-
-    return run
-
-
-def steal(pid: int, stop: threading.Event, caught: list[str]) -> None:
-    """Until one of memory is caught."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        while not stop.is_set() and not caught:
-            for number in range(3, 8):
-                with contextlib.suppress(OSError):
-                    fd = calls.take_descriptor(pidfd, number)
-                    try:
-                        name = os.readlink(f"/proc/self/fd/{fd}")
-                    finally:
-                        os.close(fd)
-                    if "secretmem" in name or "memfd" in name:
-                        caught.append("a descriptor of memory")
-    finally:
-        os.close(pidfd)
+def race(arena: Arena) -> Attempt:
+    """pidfd_getfd(2) in a loop, while the program is kept asking for new memory."""
+    with arena_directory(arena) as place, arena.target(built_in=True) as target:
+        thief = str(build(place, "thief", THIEF))
+        target.tell("grow")
+        return caught(run_tool([thief, str(target.pid)], place, THIEF_SECONDS))
 
 
 def race_control(arena: Arena) -> Attempt:
     """The same of a program that has its memory in a memfd."""
-    with arena.target(words=HOLDER) as target:
-        caught = list[str]()
-        stop = threading.Event()
-        thief = threading.Thread(target=steal, args=(target.pid, stop, caught), daemon=True)
-        thief.start()
-        thief.join(RACE_SECONDS)
-        stop.set()
-        thief.join()
-        return succeeded(f"caught {caught[0]}") if caught else failed("not caught")
+    with arena_directory(arena) as place, arena.target(words=HOLDER) as target:
+        return caught(run_tool([str(build(place, "thief", THIEF)), str(target.pid)], place, THIEF_SECONDS))
+
+
+def caught(said: str) -> Attempt:
+    """What the thief says."""
+    return succeeded(f"caught a descriptor of memory: {said.strip()}") if said else failed("not caught in some seconds")
 
 
 def children(arena: Arena) -> Attempt:
@@ -266,6 +236,32 @@ def not_here(why: str) -> Callable[[Arena], Attempt]:
 
     return run
 
+
+THIEF = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+int main(int count, char **word)
+{ int pid = (int)syscall(434, atoi(word[1]), 0), fd, number, names;
+  char link[64], name[64];
+  time_t end = time(0) + 4;
+  for (names = 0; count == 2 && pid >= 0 && time(0) < end; names++)
+    for (number = 3; number < 8; number++) {
+      if ((fd = (int)syscall(438, pid, number, 0)) < 0) continue;
+      snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+      memset(name, 0, sizeof name);
+      if (readlink(link, name, sizeof name - 1) > 0 && (strstr(name, "secretmem") || strstr(name, "memfd"))) {
+        puts(name);
+        return 0;
+      }
+      close(fd);
+    }
+  return 0; }
+"""
+"""Calls pidfd_open(2) and pidfd_getfd(2) by number: older headers have not got them."""
 
 FD = "proc_pid_fd(5)"
 GETFD = "pidfd_getfd(2)"
@@ -302,7 +298,7 @@ PROCFS = (
         name="pidfd-race",
         what="copy a descriptor of new memory",
         source=GETFD,
-        run=race("grow"),
+        run=race,
         control=race_control,
         declared="a descriptor taken while it is open",
     ),

@@ -5,7 +5,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cloister.app.battery import calls_unsafe as calls
@@ -21,6 +21,7 @@ __all__ = ["SIDEWAYS"]
 
 VARIABLE = "TOKEN"
 LARGEST_FILE = 1 << 20
+BUSY_SECONDS = 2.0
 RING_SECONDS, MOMENT, TOOL_SECONDS = 2.0, 0.02, 30.0
 PIECE, LARGEST_MAPPING = 1 << 16, 1 << 22
 ORDERS_SECONDS = 30.0
@@ -100,6 +101,23 @@ def opened_early(arena: Arena) -> Attempt:
         if any(secret in data for _, _, data in got):
             return succeeded("the secret was read by what was opened before")
         return failed(f"{sum(len(data) for _, _, data in got):,} bytes could be read, the secret is in none")
+
+
+def reading_while(command: str) -> Callable[[Arena], Attempt]:
+    """Search all of its memory again and again, while it forks, executes, or asks for more."""
+
+    def run(arena: Arena) -> Attempt:
+        with arena.target(built_in=True) as target:
+            target.tell(command)
+            limit, searches, seen = time.monotonic() + BUSY_SECONDS, 0, set[int]()
+            while time.monotonic() < limit and target.alive():
+                searches += 1
+                seen.update(target.family())
+                if holds_secret(target):
+                    return succeeded("the secret was read")
+            return failed(f"searched {searches} times, {len(seen)} processes; never found")
+
+    return run
 
 
 def everything_shown(arena: Arena) -> Attempt:
@@ -232,6 +250,7 @@ def picture(arena: Arena) -> Attempt:
         return failed(f"{len(content)} files of a picture: {last_line(said)[:80]}")
 
 
+MEM = "proc_pid_mem(5)"
 SIDEWAYS = (
     Attack(
         name="thread-mem",
@@ -239,7 +258,10 @@ SIDEWAYS = (
         source="proc_pid_task(5)",
         run=reading(thread_memory),
     ),
-    Attack(name="early-mem", what="open /proc/PID/mem before its guards", source="proc_pid_mem(5)", run=opened_early),
+    Attack(name="early-mem", what="open /proc/PID/mem before its guards", source=MEM, run=opened_early),
+    Attack(name="fork-mem", what="search while it forks", source=MEM, run=reading_while("fork")),
+    Attack(name="exec-mem", what="search while it executes others", source=MEM, run=reading_while("exec")),
+    Attack(name="grow-mem", what="search while it asks for memory", source=MEM, run=reading_while("grow")),
     Attack(name="proc-files", what="read all of /proc/PID", source="proc(5)", run=everything_shown),
     Attack(name="io-uring", what="give orders by its io_uring", source="io_uring_setup(2), SQPOLL", run=ring),
     Attack(name="aio-ring", what="forge completions of its AIO", source="io_setup(2)", run=completions),
