@@ -92,6 +92,9 @@ def test_tdx(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = measure(capsys, "--tee tdx --firmware TDVF.fd --page-order section -q --initrd initrd --append quiet")
     assert out.splitlines()[0] == f"tdx:mrtd={mrtd(data, each=False)}"
     assert out.splitlines()[1].startswith("tdx:rtmr2=")
+    out, _ = measure(capsys, "--tee tdx -q --kernel bzImage --separator rtmr0")
+    assert out.startswith("tdx:rtmr1=")
+    assert out != measure(capsys, "--tee tdx -q --kernel bzImage")[0]
     out, _ = measure(capsys, "--tee tdx --event-log sha384.log --init-data init.toml")
     claims = [line.partition("=")[0] for line in out.splitlines()]
     assert claims[-1] == "tdx:mrconfigid"
@@ -165,6 +168,7 @@ def test_diff_names_what_changed(files: Path, capsys: pytest.CaptureFixture[str]
         ("--tee tdx --firmware OVMF.fd", "no firmware for TDX"),
         ("--tee tdx --initrd initrd", "nothing to measure"),
         ("--tee tdx --kernel initrd --event-log sha384.log", "MZ"),
+        ("--tee tdx --kernel bzImage --separator rtmr2", "there are rtmr1, rtmr0"),
         ("--tee tdx --firmware TDVF.fd --page-order other", "there are page, section"),
         ("--tee cca --realm OVMF.fd", "not UTF-8"),
         ("--tee cca --realm init.toml", "'x' is not understood"),

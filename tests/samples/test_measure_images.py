@@ -11,11 +11,15 @@ from tests.samples.test_measure_sigstruct import SdkImage
 from tests.samples.test_snp_launch_digest import BLOCK
 
 from cloister.cli import main
+from cloister.evidence.eventlog import parse as parse_log
 from cloister.evidence.sigstruct import of_image
 from cloister.evidence.sigstruct import parse as parse_sigstruct
 from cloister.evidence.tdx import parse as parse_quote
+from cloister.measure.boot_events import rtmr1_of
 from cloister.measure.sgx_sdk import sdk_enclave
 from cloister.measure.sgxs import parse_sgxs
+from cloister.measure.sigstruct import product_of
+from cloister.verification.eventlog import replay
 
 SIGNED = EVIDENCE / "sgx-sigstruct" / "intel-ita-enclave-signed-so" / "enclave.signed.so"
 FIRMWARE = EVIDENCE / "snp-launch-digest" / "virtee-sev-snp-measure" / "ovmf_AmdSev_suffix.bin"
@@ -101,6 +105,16 @@ def test_a_published_log_leads_to_the_registers_of_a_quote(capsys: pytest.Captur
     assert found == signed
 
 
+@pytest.mark.parametrize(("name", "separator"), [
+    ("dstack-ccel", True), ("trustee-ccel-data-ovmf", False), ("goeventlog-ccel-unpadded-data", False),
+])  # fmt: skip
+def test_rtmr1_of_published_direct_boots_follows_from_their_kernel(name: str, separator: bool) -> None:  # noqa: FBT001 - a table
+    log = parse_log((LOGS / name / "eventlog.bin").read_bytes())
+    kernels = [one.digest("sha384") for one in log.events if one.type_name == "EV_EFI_BOOT_SERVICES_APPLICATION"]
+    assert len(kernels) == 1
+    assert rtmr1_of(kernels[0], separator=separator).value == replay(log, "sha384")[2]
+
+
 # ---------------------------------------------------------------- what was signed
 
 
@@ -135,4 +149,5 @@ def test_what_is_signed_again_differs_in_the_key_only(tmp_path: Path, capsys: py
     published = of_image(SIGNED.read_bytes())
     assert made.enclave_hash == published.enclave_hash
     assert made.mrsigner != published.mrsigner
+    assert product_of(made) == product_of(published)
     assert f"sgx:mrenclave={published.enclave_hash.hex()}" in capsys.readouterr().out

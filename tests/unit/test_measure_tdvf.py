@@ -11,7 +11,14 @@ from tests.forge.tpm import event_log
 from cloister.errors import ParseError, UsageError
 from cloister.evidence.eventlog import Event, EventLog, parse
 from cloister.measure.authenticode import authenticode
-from cloister.measure.boot_events import DirectBoot, InitrdWord, as_qemu_loads, explained_events, foretold_rtmr2
+from cloister.measure.boot_events import (
+    DirectBoot,
+    InitrdWord,
+    as_qemu_loads,
+    explained_events,
+    foretold_rtmr1,
+    foretold_rtmr2,
+)
 from cloister.measure.tdvf import PageOrder, parse_tdvf
 
 
@@ -139,6 +146,17 @@ def test_rtmr2_is_the_command_line_then_the_initrd() -> None:
         assert foretold_rtmr2(line, None, word).value == extended(first)
     with pytest.raises(UsageError, match="UTF-8"):
         foretold_rtmr2("\udcff", None, InitrdWord.NONE)
+
+
+def test_rtmr1_is_the_kernel_and_the_firmware_s_words() -> None:
+    words = [
+        b"Calling EFI Application from Boot Option", bytes(4), b"Exit Boot Services Invocation",
+        b"Exit Boot Services Returned with Success",
+    ]  # fmt: skip
+    hashes = [hashlib.sha384(one).digest() for one in words]
+    loaded, alone = authenticode(as_qemu_loads(kernel(), 6)), authenticode(as_qemu_loads(kernel(), None))
+    assert foretold_rtmr1(kernel(), b"initrd", separator=True).value == extended(loaded, *hashes)
+    assert foretold_rtmr1(kernel(), None, separator=False).value == extended(alone, hashes[0], *hashes[2:])
 
 
 def test_events_are_explained_by_the_files_that_they_hash() -> None:

@@ -16,7 +16,7 @@ from cloister.measure.keystone import enclave_hash
 from cloister.measure.open_enclave import ego_enclave, oe_enclave, oe_product, properties_of
 from cloister.measure.sgx_sdk import sdk_enclave
 from cloister.measure.sgxs import parse_sgxs
-from cloister.measure.sigstruct import Product
+from cloister.measure.sigstruct import Product, product_of
 from cloister.model import Tee
 
 __all__ = ["EnclaveImage", "measure_enclave", "measure_keystone", "read_enclave"]
@@ -97,7 +97,8 @@ def _open_enclave(args: argparse.Namespace, write: Write) -> EnclaveImage:
 
 
 def _sdk(args: argparse.Namespace, write: Write) -> EnclaveImage:
-    return EnclaveImage(sdk_enclave(read_input(args.program, LARGEST), write=write), None)
+    found = sdk_enclave(read_input(args.program, LARGEST), write=write)
+    return EnclaveImage(found, None if found.signed is None else product_of(found.signed))
 
 
 def _sgxs(args: argparse.Namespace, write: Write) -> EnclaveImage:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from cloister.cli._arguments import read_input
-from cloister.cli._measure_options import given
+from cloister.cli._measure_options import SEPARATORS, given
 from cloister.errors import UsageError
 from cloister.evidence.eventlog import parse as parse_log
-from cloister.measure.boot_events import DirectBoot, InitrdWord, explained_events, foretold_rtmr2
+from cloister.measure.boot_events import DirectBoot, InitrdWord, explained_events, foretold_rtmr1, foretold_rtmr2
 from cloister.measure.components import Measured, content, hexadecimal
 from cloister.measure.realm import read_realm
 from cloister.measure.sev import Kernel, sev_digest, sev_es_digest
@@ -38,7 +38,7 @@ ALLOWED: Final = {
     "sev-snp": (
         *BOOT, *PROCESSORS, "--guest-features", "--firmware-digest", "--svsm", "--variables-size", "--init-data",
     ),
-    "tdx": (*BOOT, "--page-order", "--event-log", "--initrd-word", "--init-data"),
+    "tdx": (*BOOT, "--page-order", "--event-log", "--initrd-word", "--separator", "--init-data"),
     "cca": ("--realm",),
 }  # fmt: skip
 
@@ -171,17 +171,31 @@ def _tdx(args: argparse.Namespace) -> Measured:
     boot = _direct_boot(args, components)
     if args.event_log is not None:
         claims |= _registers(args, boot, components)
-    elif boot.command_line is not None:
-        word = InitrdWord.BEHIND if args.initrd_word is None else _one_of(InitrdWord, args.initrd_word, "--initrd-word")
-        components["initrd word"] = str(word)
-        claims["rtmr2"] = foretold_rtmr2(boot.command_line, boot.initrd, word)
+    else:
+        claims |= _foretold(args, boot, components)
     if not claims:
-        raise UsageError("nothing to measure: give --firmware, or --event-log, or --append with --initrd")
+        raise UsageError("nothing to measure: give --firmware, or --event-log, or --kernel with --initrd and --append")
     if args.init_data is not None:
         data = read_input(args.init_data, LARGEST)
         claims["mrconfigid"] = Digest("sha384", hashlib.sha384(data).digest())
         components["init data"] = content(data)
     return Measured(machine="tdx", tee=Tee.TDX, claims=claims, components=components)
+
+
+def _foretold(args: argparse.Namespace, boot: DirectBoot, components: dict[str, str]) -> dict[str, Digest]:
+    """The registers of a direct boot that follow from its files."""
+    made = dict[str, Digest]()
+    if boot.kernel is not None:
+        place = SEPARATORS[0] if args.separator is None else args.separator
+        if place not in SEPARATORS:
+            raise UsageError(f"--separator {place}: there are {', '.join(SEPARATORS)}")
+        components["separator"] = place
+        made["rtmr1"] = foretold_rtmr1(boot.kernel, boot.initrd, separator=place == SEPARATORS[0])
+    if boot.command_line is not None:
+        word = InitrdWord.BEHIND if args.initrd_word is None else _one_of(InitrdWord, args.initrd_word, "--initrd-word")
+        components["initrd word"] = str(word)
+        made["rtmr2"] = foretold_rtmr2(boot.command_line, boot.initrd, word)
+    return made
 
 
 def _direct_boot(args: argparse.Namespace, components: dict[str, str]) -> DirectBoot:

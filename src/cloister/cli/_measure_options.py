@@ -7,15 +7,16 @@ from cloister.measure.boot_events import InitrdWord
 from cloister.measure.tdvf import PageOrder
 from cloister.measure.vmsa import CPU_MODELS, Vmm
 
-__all__ = ["FRAMEWORKS", "GUEST_OPTIONS", "add_enclave_options", "add_guest_options", "given"]
+__all__ = ["FRAMEWORKS", "GUEST_OPTIONS", "SEPARATORS", "add_enclave_options", "add_guest_options", "given"]
 
 FRAMEWORKS: Final = ("gramine", "ego", "oe", "sdk", "occlum", "sgxs")
 """What --with names. SCONE's layout is not public."""
 
+SEPARATORS: Final = ("rtmr1", "rtmr0")
 ENCLAVE_OPTIONS: Final = ("framework", "loader", "runtime", "module", "sgxs", "any_order")
 GUEST_OPTIONS: Final = (
     "firmware", "kernel", "initrd", "append", "vcpus", "vcpu_type", "vmm", "guest_features", "firmware_digest", "svsm",
-    "variables_size", "page_order", "event_log", "initrd_word", "realm", "init_data",
+    "variables_size", "page_order", "event_log", "initrd_word", "separator", "realm", "init_data",
 )  # fmt: skip
 
 
@@ -67,6 +68,10 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
         "--initrd-word", metavar="NAME",
         help=f"tdx: where the firmware puts initrd= into the command line: {', '.join(InitrdWord)} "
         f"({InitrdWord.BEHIND})",
+    )  # fmt: skip
+    group.add_argument(
+        "--separator", metavar="NAME",
+        help=f"tdx: what the firmware's separator extends: {SEPARATORS[0]} (edk2 now), {SEPARATORS[1]} (before)",
     )  # fmt: skip
     group.add_argument("--realm", metavar="FILE", help="cca: the realm's description, in TOML")
     group.add_argument(

@@ -7,7 +7,8 @@ hw/i386/x86-common.c of QEMU, which writes into the kernel's header before the f
     RTMR1    the kernel (Authenticode), then the firmware's own words
     RTMR2    the command line as the kernel's EFI stub sees it (UTF-16 with its NUL), then the initrd
 
-RTMR0 covers tables that depend on the hypervisor's version and arguments: it is taken from an event log, not foretold.
+RTMR1 depends on where QEMU puts the initrd, and so on the machine's memory if that is small. RTMR0 covers tables that
+depend on the hypervisor's version and arguments: it is taken from an event log, not foretold.
 """
 
 import hashlib
@@ -22,7 +23,15 @@ from cloister.measure.authenticode import authenticode
 from cloister.measure.tdx import extend_rtmr
 from cloister.model import Digest
 
-__all__ = ["DirectBoot", "Explained", "InitrdWord", "explained_events", "foretold_rtmr2", "register_of"]
+__all__ = [
+    "DirectBoot",
+    "Explained",
+    "InitrdWord",
+    "explained_events",
+    "foretold_rtmr1",
+    "foretold_rtmr2",
+    "register_of",
+]
 
 ZEROS: Final = Digest("sha384", bytes(48))
 REGISTERS: Final = {1: "rtmr0", 2: "rtmr1", 3: "rtmr2", 4: "rtmr3"}
@@ -120,6 +129,25 @@ def foretold_rtmr2(command_line: str, initrd: bytes | None, word: InitrdWord) ->
     """RTMR2 after a direct boot, before anything in the guest extends it."""
     running = extend_rtmr(ZEROS, _hashed(efi_words(command_line, word)))
     return running if initrd is None else extend_rtmr(running, _hashed(initrd))
+
+
+def foretold_rtmr1(kernel: bytes, initrd: bytes | None, *, separator: bool) -> Digest:
+    """RTMR1 after a direct boot in a machine with enough memory (`as_qemu_loads`). ParseError.
+
+    `separator` says whether the firmware extends this register with its separator after the boot option, as edk2 does
+    now, or RTMR0, as it did.
+    """
+    image = as_qemu_loads(kernel, None if initrd is None else len(initrd))
+    return rtmr1_of(authenticode(image), separator=separator)
+
+
+def rtmr1_of(kernel: bytes, *, separator: bool) -> Digest:
+    """RTMR1 from the kernel's digest."""
+    calling, *leaving = (_hashed(text.encode()) for text in ACTIONS)
+    running = ZEROS
+    for value in (kernel, calling, *([_hashed(SEPARATOR)] if separator else []), *leaving):
+        running = extend_rtmr(running, value)
+    return running
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ Numbers may also be texts with a unit: "1G".
 """
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,9 +63,14 @@ class Ram:
     top: int
     whole: bool
 
-    def entries(self) -> Sequence[tuple[int, int]]:
+    def entries(self) -> Iterable[tuple[int, int]]:
         """The ranges that are measured."""
-        return [(self.base, self.top)] if self.whole else list(table_entries(self.base, self.top))
+        return [(self.base, self.top)] if self.whole else table_entries(self.base, self.top)
+
+    @property
+    def count(self) -> int:
+        """How many ranges."""
+        return sum(1 for _ in self.entries())
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +158,11 @@ def _description(values: Mapping[str, object]) -> RealmDescription:
         hash_algorithm="sha512" if algorithm == "sha512" else "sha256",
     )
     made = tuple(_step(one, number) for number, one in enumerate(steps, 1))
-    if sum(len(one.entries()) for one in made if isinstance(one, Ram)) > MOST_ENTRIES:
-        raise UsageError(f"its ranges have more than {MOST_ENTRIES:,} table entries together")
+    left = MOST_ENTRIES
+    for one in made:
+        left -= one.count if isinstance(one, Ram) else 0
+        if left < 0:
+            raise UsageError(f"its ranges have more than {MOST_ENTRIES:,} table entries together")
     return RealmDescription(parameters=parameters, steps=made)
 
 

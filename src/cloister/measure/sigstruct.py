@@ -26,6 +26,7 @@ __all__ = [
     "complete",
     "number",
     "parse_unsigned",
+    "product_of",
     "unsigned",
 ]
 
@@ -78,6 +79,11 @@ class _Unsigned(Record, size=SIGNED):
     isvextprodid: bytes = raw(16)
     isvprodid: int = u16()
     isvsvn: int = u16()
+
+
+def product_of(one: Sigstruct) -> Product:
+    """What a SIGSTRUCT says besides the measurement: for signing the same product again, under another key."""
+    return Product(**{field.name: getattr(one, field.name) for field in dataclasses.fields(Product)})
 
 
 def unsigned(

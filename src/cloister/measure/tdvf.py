@@ -25,6 +25,9 @@ from cloister.model import Digest
 __all__ = ["PageOrder", "TdvfFirmware", "TdvfSection", "parse_tdvf"]
 
 PAGE: Final = 4096
+ZEROS: Final = bytes(PAGE)
+"""Shared by all pages that the image says nothing about: there may be a million."""
+
 RECORD: Final = "TDX firmware"
 METADATA: Final = uuid.UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
 """The entry of OVMF's table that says how far before the image's end the descriptor stands."""
@@ -106,15 +109,25 @@ class TdvfFirmware:
         """Address and content of a section's pages; zeros behind what is in the image."""
         data = self.image[section.data_offset : section.data_offset + section.raw_size]
         for at in range(0, section.size, PAGE):
-            yield section.address + at, data[at : at + PAGE].ljust(PAGE, b"\0")
+            yield section.address + at, data[at : at + PAGE].ljust(PAGE, b"\0") if at < len(data) else ZEROS
 
     def mrtd(self, order: PageOrder = PageOrder.EACH) -> Digest:
         """MRTD of a domain that is launched with it."""
         running = TdMeasurement()
         for section in self.sections:
             if section.added:
-                _add_section(running, list(self.pages(section)), order, measured=section.measured)
+                self._add(running, section, order)
         return running.digest()
+
+    def _add(self, running: TdMeasurement, section: TdvfSection, order: PageOrder) -> None:
+        each = order is PageOrder.EACH
+        for address in range(section.address, section.address + (0 if each else section.size), PAGE):
+            running.page_add(address)
+        for address, data in self.pages(section):
+            if each:
+                running.page_add(address)
+            for at in range(0, PAGE if section.measured else 0, CHUNK):
+                running.extend(address + at, data[at : at + CHUNK])
 
     def components(self, order: PageOrder) -> dict[str, str]:
         """The image, and each section that is added."""
@@ -126,17 +139,6 @@ class TdvfFirmware:
                 place = f"{hexadecimal(one.address)}+{hexadecimal(one.size)}"
                 made[f"section {number} {SectionKind(one.kind).name} {place}"] = measured
         return made
-
-
-def _add_section(running: TdMeasurement, pages: list[tuple[int, bytes]], order: PageOrder, *, measured: bool) -> None:
-    if order is PageOrder.SECTION:
-        for address, _ in pages:
-            running.page_add(address)
-    for address, data in pages:
-        if order is PageOrder.EACH:
-            running.page_add(address)
-        for at in range(0, PAGE if measured else 0, CHUNK):
-            running.extend(address + at, data[at : at + CHUNK])
 
 
 def parse_tdvf(image: bytes) -> TdvfFirmware:
