@@ -38,8 +38,7 @@ def reads(form: str) -> Callable[[bytes], object]:
         again = convert(found, form)
         if again.losses:
             raise Broken(f"{form} loses {again.losses[0].item} on the way to itself")
-        for other in FORMATS:
-            convert(found, other)
+        convert(found, list(FORMATS)[len(data) % len(FORMATS)])
         return found
 
     return read

@@ -37,6 +37,8 @@ CASES = [
     ("gramine", GRAMINE + 'sgx.allowed_files = ["file:/usr/lib/x.so"]', "sgx.allowed_files: /usr/lib/x.so", DANGEROUS),
     ("gramine", GRAMINE + 'sgx.allowed_files = ["file:app.py"]', "sgx.allowed_files: app.py", DANGEROUS),
     ("gramine", GRAMINE + 'sgx.allowed_files = ["file:."]', "sgx.allowed_files: .", DANGEROUS),
+    ("gramine", GRAMINE + 'fs.mounts = [{ path = "/d", uri = "file:." }]\nsgx.allowed_files = ["file:."]',
+     "fs.mounts: /d", DANGEROUS),
     ("gramine", GRAMINE + 'sgx.allowed_files = ["file:data.txt"]', "sgx.allowed_files: data.txt", RISKY),
     ("gramine", GRAMINE + 'loader.log_level = "all"', "loader.log_level", RISKY),
     ("gramine", GRAMINE + "sgx.insecure__rpc_thread_num = 4", "sgx.insecure__rpc_thread_num", RISKY),

@@ -123,6 +123,8 @@ def test_what_gramine_would_refuse_is_refused_with_its_line(text: str, said: str
         ("scone", "name: a\nservices: [{ name: w, environment: { A: yes } }]\n", "some readers of YAML"),
         ("scone", "services:\n  - name: w\n    attestation: [{}]\n", "neither mrenclave nor mrsigner"),
         ("scone", "a: &x 1\nb: *x\n", "an anchor"),
+        ("cloister-manifest", f'program = "bin/app"\nsha256 = "{"ab" * 32}"\n', "file:2: sha256 is no absolute path"),
+        ("cloister-manifest", '[files]\n"/lib/x" = "aa"\n', "file:2: files./lib/x is no absolute path"),
         ("cloister-session", "services: [{ name: a }, { name: b }]\n", "several services"),
     ],
 )  # fmt: skip

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
             print(clean_lines(f"{place}: {one.severity}: {one.key}: {one.reason}"))
             print(f"    {one.advice}")
     said = ", ".join(f"{number} {severity}" for severity, number in counts.items() if number)
+    sys.stdout.flush()  # the summary comes last, also where both go to one place
     print(f"{', '.join(args.files)}: {FORMATS[configuration.format].title}: {said or 'no remarks'}", file=sys.stderr)
     bad = counts[Severity.DANGEROUS] + (counts[Severity.RISKY] if args.strict else 0)
     return FOUND if bad else 0

@@ -77,7 +77,8 @@ def report_losses(found: Conversion, to: str) -> None:
         groups.setdefault((one.outcome.value, one.reason), []).append(one.item)
     for (outcome, reason), items in groups.items():
         print(clean_lines(f"{outcome}: {', '.join(items)}: {reason}"), file=sys.stderr)
-    print(f"{FORMATS[to].title}: {counted(len(found.losses), 'item')} of the run without a place", file=sys.stderr)
+    if found.losses:
+        print(f"{FORMATS[to].title}: {counted(len(found.losses), 'item')} of the run without a place", file=sys.stderr)
 
 
 def explain(learned: Learned) -> None:

@@ -3,6 +3,7 @@
 They are read here as configurations only. Whether a session holds together says `cloister session check`.
 """
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Final
@@ -103,6 +104,7 @@ MANIFEST_CANNOT: Final = {
 MANIFEST_ELSE: Final = "a manifest names the program and its files; the rest is the command line's or the session's"
 KINDS: Final[Mapping[str, str]] = {"jwt": "jwt-key"}
 """SCONE's words for kinds of secrets, where the session has another."""
+SHA256: Final = re.compile("[0-9a-f]{64}")
 SIZED: Final = frozenset({"ascii", "binary"})
 
 
@@ -245,10 +247,16 @@ def read_manifest(text: str, name: str) -> Configuration:
     program, digest = sheet.text("program"), sheet.text("sha256")
     draft.set("program", program, "program")
     if program is not None and digest is not None:
-        draft.add("measured_files", program, MeasuredFile(sha256=digest), "program")
+        _add_file(draft, program, digest, "sha256")
     for path in sheet.names("files"):
-        draft.add("measured_files", path, MeasuredFile(sha256=sheet.text("files", path)), "files", path)
+        _add_file(draft, path, sheet.text("files", path), "files", path)
     return draft.finish()
+
+
+def _add_file(draft: Draft, path: str, digest: str | None, *at: str | int) -> None:
+    if not path.startswith("/") or digest is None or not SHA256.fullmatch(digest):
+        raise draft.sheet.error(at, "is no absolute path with 64 hexadecimal digits of a SHA-256")
+    draft.add("measured_files", path, MeasuredFile(sha256=digest), *at)
 
 
 def write_manifest(configuration: Configuration) -> str:
@@ -257,7 +265,7 @@ def write_manifest(configuration: Configuration) -> str:
     listed = {
         path: file.sha256
         for path, file in configuration.measured_files.items()
-        if path.startswith("/") and file.sha256 is not None and file.target in {None, path}
+        if path.startswith("/") and SHA256.fullmatch(file.sha256 or "") and file.target in {None, path}
     }
     made.put(("program",), configuration.program)
     made.put(("sha256",), listed.pop(configuration.program or "", None))

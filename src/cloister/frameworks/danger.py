@@ -175,7 +175,8 @@ def _is_system(path: str) -> bool:
 def _mounts(c: Configuration) -> Iterator[Finding]:
     for target, mount in c.mounts.items():
         item = ("mounts", target)
-        if mount.backing is Backing.HOST and (target == "/" or _is_system(target)):
+        whole = c.format == gramine.NAME and (mount.source or "") in WHOLE
+        if mount.backing is Backing.HOST and (target == "/" or _is_system(target) or whole):
             yield _about(
                 c, item, DANGEROUS, "the host changes what the program executes or is configured by",
                 "mount only the directory that data go through, elsewhere",
