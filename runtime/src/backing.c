@@ -58,7 +58,7 @@ static long back(const struct extent *extent) {
         error = secret_open(size_of(extent), &secret);
         if (failed(error)) continue;
         error = map_pieces(&secret, extent);
-        secret_close(&secret);
+        if (error != -ESTALE) secret_close(&secret);
     }
     if (failed(error)) return error == -ESTALE ? -ENOMEM : error;
     extents_put(extent);

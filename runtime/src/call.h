@@ -46,6 +46,7 @@ void futex_call(struct call *call);
 int memory_kind_at(u64 address);
 __attribute__((noreturn)) void thread_exit(long status);
 long numbers_call(struct call *call);
+long limit_call(struct call *call);
 long path_readlink(struct call *call);
 long identity_change(struct call *call);
 long capability_change(struct call *call);

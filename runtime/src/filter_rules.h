@@ -5,6 +5,7 @@
 #include <linux/fcntl.h>
 #include <linux/futex.h>
 #include <linux/prctl.h>
+#include <linux/resource.h>
 #include <linux/sched.h>
 
 #include "rt.h"
@@ -80,6 +81,10 @@ static const struct rule rules[] = {
     {__NR_epoll_pwait2, IF_POINTER, 4, 0},
     /* Shared futexes on secret memory fail in the kernel. */
     {__NR_futex, UNLESS_SET, 1, FUTEX_PRIVATE_FLAG},
+    /* The limit of address space, of which the kernel would count what is only reserved (limits.c). */
+    {__NR_setrlimit, IF_EQUAL, 0, RLIMIT_AS},
+    {__NR_getrlimit, IF_EQUAL, 0, RLIMIT_AS},
+    {__NR_prlimit64, IF_EQUAL, 1, RLIMIT_AS},
     /* Numbers of descriptors: the runtime's own must not be met (numbers.c). */
     {__NR_dup2, ALWAYS, 0, 0},
     {__NR_dup3, ALWAYS, 0, 0},

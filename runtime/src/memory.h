@@ -14,5 +14,6 @@ NODISCARD long memory_residency(u64 address, u64 length, u64 vector);
 NODISCARD long memory_sync(u64 address, u64 length, int flags);
 NODISCARD long memory_break(u64 address);
 NODISCARD long memory_start_break(void);
+u64 memory_break_rest(void); /* what the heap may still grow by */
 
 #endif

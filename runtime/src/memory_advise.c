@@ -1,5 +1,6 @@
 #include <linux/mman.h>
 
+#include "limits.h"
 #include "memory.h"
 #include "secret.h"
 #include "state.h"
@@ -130,15 +131,18 @@ long memory_residency(u64 address, u64 length, u64 vector) {
 }
 
 long memory_start_break(void) {
+    limits_begin();
     break_start = break_now = window_take(break_room);
     return break_start ? 0 : -ENOMEM;
 }
 
+u64 memory_break_rest(void) { return break_start + break_room - page_up(break_now); }
+
 long memory_break(u64 address) {
     if (address < break_start || address > break_start + break_room) return (long)break_now;
     u64 old = page_up(break_now), new = page_up(address);
-    long error = 0;
-    if (new > old) error = window_protect(old, new - old, PROT_READ | PROT_WRITE);
+    long error = new > old && !limits_allow(new - old) ? -ENOMEM : 0;
+    if (new > old && !failed(error)) error = window_protect(old, new - old, PROT_READ | PROT_WRITE);
     if (new < old) {
         error = window_release(new, old - new);
         window_take_at(new, old - new);

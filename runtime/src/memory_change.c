@@ -1,6 +1,7 @@
 #include <linux/mman.h>
 
 #include "admission.h"
+#include "limits.h"
 #include "memory.h"
 #include "secret.h"
 #include "state.h"
@@ -215,6 +216,7 @@ long memory_remap(u64 old, u64 old_length, u64 new_length, int flags, u64 target
     if (!areas_have_room(4) || old_length > ADDRESS_LIMIT || new_length > ADDRESS_LIMIT) return -ENOMEM;
     struct area area = *found;
     if (area.end < old + old_length) return -EFAULT;
+    if (new_length > old_length && !limits_allow(new_length - old_length)) return -ENOMEM;
     if (fixed && target < old + old_length && old < target + new_length) return -EINVAL;
     if (fixed && window_cut(target, target + new_length)) return -ENOMEM;
     if (area.kind != AREA_SECRET) return move_native(&area, old, old_length, new_length, flags, target);

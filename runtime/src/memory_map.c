@@ -5,6 +5,7 @@
 #include "files.h"
 #include "image.h"
 #include "learn.h"
+#include "limits.h"
 #include "memory.h"
 #include "secret.h"
 #include "state.h"
@@ -186,6 +187,7 @@ long memory_map(u64 address, u64 length, int protection, int flags, int fd, u64 
     if (flags & MAP_FIXED_NOREPLACE && areas_any(r.address, r.address + r.length)) return -EEXIST;
     /* In the window nothing is free to the kernel: all of it is reserved. */
     if (flags & MAP_FIXED_NOREPLACE && in_window(r.address)) r.flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
+    if (!limits_allow(r.length - (r.flags & MAP_FIXED ? limits_mapped(r.address, r.address + r.length) : 0))) return -ENOMEM;
     if (!may_be_code(&r, anonymous)) return -EACCES;
     bool secret = !is_shared(&r) && !(r.protection & PROT_EXEC) && (anonymous || r.protection & PROT_WRITE);
     long error = clear_way(&r, anonymous, secret);

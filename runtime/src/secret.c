@@ -65,9 +65,7 @@ long secret_open(u64 size, struct secret *out) {
     return error;
 }
 
-void secret_close(const struct secret *secret) {
-    if (is_open(secret)) SYS1(__NR_close, secret->fd);
-}
+void secret_close(const struct secret *secret) { SYS1(__NR_close, secret->fd); }
 
 /* Nobody else has this inode: if it is there afterwards, it was what was mapped. */
 long secret_map_from(const struct secret *secret, u64 address, u64 length, int protection, int extra_flags, u64 offset) {
@@ -88,7 +86,7 @@ long secret_map(u64 address, u64 length, int protection, int extra_flags) {
         at = secret_open(length, &secret);
         if (failed(at)) continue;
         at = secret_map_from(&secret, address, length, protection, extra_flags, 0);
-        secret_close(&secret);
+        if (at != -ESTALE) secret_close(&secret);
     }
     return at == -ESTALE ? -ENOMEM : at;
 }

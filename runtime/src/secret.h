@@ -17,7 +17,7 @@ struct secret {
 
 /* All return what the kernel does: an address or 0, or -errno (test with failed()). */
 NODISCARD long secret_open(u64 size, struct secret *out); /* the size of a secret inode can be set once only */
-void secret_close(const struct secret *secret);
+void secret_close(const struct secret *secret); /* not after ESTALE: then its number is somebody else's */
 NODISCARD long secret_map_from(const struct secret *secret, u64 address, u64 length, int protection, int extra_flags, u64 offset);
 NODISCARD long secret_map(u64 address, u64 length, int protection, int extra_flags);
 

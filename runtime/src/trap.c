@@ -122,6 +122,9 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_dup2:
     case __NR_dup3:
     case __NR_close_range: return numbers_call(call);
+    case __NR_setrlimit:
+    case __NR_getrlimit:
+    case __NR_prlimit64: return limit_call(call);
     case __NR_personality: return admission_personality(call->arg[0]);
     case __NR_shmat: return attach_segment(call);
     case __NR_setuid:

@@ -127,6 +127,28 @@ def test_a_program_that_limits_file_sizes_is_not_killed_for_memory(limit: int, e
     assert limit > 1 << 20 or "Cannot allocate memory" in outcome.errors
 
 
+LIMITED_ADDRESS_SPACE = """
+ulimit -v 600000
+ulimit -v
+exec "$0" -c '
+import resource
+print(resource.getrlimit(resource.RLIMIT_AS))
+for mebibytes in (100, 700):
+    try:
+        print(len(bytearray(mebibytes << 20)))
+    except MemoryError:
+        print("no memory")
+'
+"""
+
+
+def test_a_limit_of_address_space_holds_for_what_is_executed() -> None:
+    words = ["-c", LIMITED_ADDRESS_SPACE, str(Path(sys.executable).resolve())]
+    native, inside = both(Path("/bin/bash"), *words)
+    assert native.output.splitlines()[-2:] == [str(100 << 20), "no memory"]
+    assert inside == native
+
+
 def test_children_survive_the_start_of_the_guards() -> None:
     """Guard 2 once read what stood on guard 1's stack after that had gone on: one start in five was killed."""
     command = enclaved(Path("/bin/sh"), "-c", "id -un; grep CapEff /proc/self/status")

@@ -211,6 +211,8 @@ CONDITIONAL = [
     ("a shared futex", "futex", (OUTSIDE, 1 | FUTEX_PRIVATE << 32, 1, 0, 0, 0), bpf.TRAP),
     ("reading the mask", "rt_sigprocmask", (0, 0, OUTSIDE, 8, 0, 0), bpf.ALLOW),
     ("setting it", "rt_sigprocmask", (0, UPPER, 0, 8, 0, 0), bpf.TRAP),
+    ("a limit of address space", "prlimit64", (0, 9, OUTSIDE, 0, 0, 0), bpf.TRAP),
+    ("another limit", "prlimit64", (0, 7, OUTSIDE, 0, 0, 0), bpf.ALLOW),
     ("the end, not observed", "exit_group", (0, 0, 0, 0, 0, 0), bpf.ALLOW),
     ("reading a file", "read", (0, OUTSIDE, 1, 0, 0, 0), bpf.ALLOW),
 ]

@@ -248,9 +248,33 @@ static void hints(void) {
     printf("new %d %d, others %c %c\n", fits[0], taken[0], p[PAGE], p[6 * PAGE]);
 }
 
+/* Far from the limit on both sides, for what else is mapped differs. */
+static void address_limit(void) {
+    const size_t MIB = 1 << 20;
+    struct rlimit limit = {256 * MIB, 512 * MIB}, found = {0, 0}, lower = {MIB, 512 * MIB};
+    printf("set %ld\n", result_of(setrlimit(RLIMIT_AS, &limit)));
+    printf("get %ld", result_of(syscall(SYS_getrlimit, RLIMIT_AS, &found)));
+    printf(": %zu %zu\n", (size_t)found.rlim_cur, (size_t)found.rlim_max);
+    printf("too much: %s\n", mapped(mmap(NULL, 300 * MIB, PROT_NONE, ANONYMOUS, -1, 0)));
+    char *p = mmap(NULL, 128 * MIB, RW, ANONYMOUS, -1, 0);
+    printf("half: %s, again: %s\n", mapped(p), mapped(mmap(NULL, 128 * MIB, RW, ANONYMOUS, -1, 0)));
+    printf("over it: %s\n", mapped(mmap(p, 128 * MIB, RW, ANONYMOUS | MAP_FIXED, -1, 0)));
+    printf("longer: %s\n", mapped(mremap(p, 128 * MIB, 300 * MIB, MREMAP_MAYMOVE)));
+    printf("a little: %s\n", mapped(mremap(p, 128 * MIB, 129 * MIB, MREMAP_MAYMOVE)));
+    char *heap = (char *)syscall(SYS_brk, 0);
+    printf("heap %d\n", (char *)syscall(SYS_brk, heap + 200 * MIB) == heap);
+    printf("a little %d\n", (char *)syscall(SYS_brk, heap + MIB) == heap + MIB);
+    printf("lower %ld\n", result_of(prlimit(0, RLIMIT_AS, &lower, &found)));
+    printf("was %zu\n", (size_t)found.rlim_cur);
+    printf("more: %s\n", mapped(mmap(NULL, PAGE, RW, ANONYMOUS, -1, 0)));
+    printf("bad %ld\n", result_of(syscall(SYS_setrlimit, RLIMIT_AS, 8)));
+    printf("bad %ld\n", result_of(syscall(SYS_getrlimit, RLIMIT_AS, 8)));
+    printf("files %ld\n", result_of(getrlimit(RLIMIT_NOFILE, &found)));
+}
+
 static const struct scenario all[] = {
     SCENARIO(decommit), SCENARIO(advice), SCENARIO(guard_pages), SCENARIO(code), SCENARIO(places), SCENARIO(reservations),
-    SCENARIO(file_errors), SCENARIO(files), SCENARIO(kernel_access), SCENARIO(direct_io), SCENARIO(locking), SCENARIO(residency), SCENARIO(hints),
+    SCENARIO(file_errors), SCENARIO(files), SCENARIO(kernel_access), SCENARIO(direct_io), SCENARIO(locking), SCENARIO(residency), SCENARIO(hints), SCENARIO(address_limit),
 };
 
 RUN_SCENARIOS(all)
