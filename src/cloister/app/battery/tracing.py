@@ -20,8 +20,13 @@ __all__ = [
     "TRACING", "attached", "attaching", "last_line", "nothing", "program", "run_tool",
 ]  # fmt: skip
 
-RAX, RCX, R11, ORIG_RAX, RIP = 10, 11, 6, 15, 16
-RDI, RSI, RDX = 14, 13, 12
+RAX = 10
+ORIG_RAX = 15
+RIP = 16
+RDI = 14
+RSI = 13
+RDX = 12
+"""Places of registers in `struct user_regs_struct`, x86-64."""
 SYSCALL = b"\x0f\x05"
 SYS_WRITE = 1
 LONGEST_WRITE = 1 << 24

@@ -97,7 +97,7 @@ def row_of(finding: Finding, user: str) -> str:
 def native_cell(findings: Sequence[Finding]) -> str:
     """Whether anything worked natively."""
     worked = sum(bool(finding.native.worked) for finding in findings)
-    return f"reads ({worked} attacks)" if worked else "not tried"
+    return f"reads ({worked} attack{'s' if worked > 1 else ''})" if worked else "not tried"
 
 
 def enclaved_cell(findings: Sequence[Finding]) -> str:
