@@ -242,6 +242,9 @@ def picture(arena: Arena) -> Attempt:
     """CRIU writes a picture of the process, from which it could be continued."""
     tool = program("criu")
     with arena.target() as target, arena_directory(arena) as place:
+        able = run_tool([tool, "check"], place, TOOL_SECONDS)
+        if "Looks good" not in able:
+            raise NotTried(f"criu does not work with this kernel: {last_line(able)[:80]}")
         command = [tool, "dump", "-t", str(target.pid), "-D", str(place), "-j", "--leave-running"]
         said = run_tool(command, place, TOOL_SECONDS)
         content = [path.read_bytes() for path in place.glob("*.img")]
