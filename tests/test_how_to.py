@@ -36,9 +36,11 @@ EXIT_STATUS = "echo $?"
 ROOT_RUNTIME = (pytest.mark.needs_root, pytest.mark.needs_runtime)
 PYTHON = pytest.mark.needs_program("python3")
 
+NO_GUEST = pytest.mark.skipif(Path("/sys/kernel/config/tsm/report").exists(), reason="this is a confidential guest")
 COMPILERS = pytest.mark.needs_program("cc", "aarch64-linux-gnu-gcc", "riscv64-linux-gnu-gcc")
 
 PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
+    "attest-a-confidential-guest": (NO_GUEST,),
     "attest-an-emulated-program": (pytest.mark.needs_program("cc"),),
     "attack-a-machine": (COMPILERS, pytest.mark.needs_program("jq")),
     "attack-your-own-program": (*ROOT_RUNTIME, PYTHON, pytest.mark.needs_program("gdb")),

@@ -29,7 +29,7 @@ COMMANDS: dict[str, str] = {
     "id-block": "sign what an SEV-SNP host may launch, view and verify it",
     "attack": "attack a program as its administrator: in the software enclave, or in an emulated TEE",
     "host": "be the administrator of a running emulated machine",
-    "attest": "write the evidence of a program in an emulated TEE, and what vouches for it",
+    "attest": "write evidence: of a program in an emulated TEE, or of the confidential guest this runs in",
     "verify": "verify evidence from any TEE, offline, and explain the verdict",
     "tls": "attested TLS: verify the evidence of a server that you connect to",
     "policy": "write, check and try policies: what evidence must say",

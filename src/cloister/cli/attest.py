@@ -1,8 +1,13 @@
-"""Launch a program in an emulated TEE and write its evidence, with what a verifier needs to check it.
+"""Write evidence: of a program in an emulated TEE, or about the confidential guest that this runs in.
 
-Three files: FILE is the evidence in the vendor's own format, FILE.roots.pem the emulated manufacturer's roots, and
-FILE.collateral a folder of certificates, revocation lists and TCB statements. Emulated roots prove nothing: whoever
-reads the manufacturer's keys on this machine can make such evidence. That is what it is for.
+Of a program in an emulated TEE (--tee) three files are written: FILE is the evidence in the vendor's own format,
+FILE.roots.pem the emulated manufacturer's roots, and FILE.collateral a folder of certificates, revocation lists and TCB
+statements. Emulated roots prove nothing: whoever reads the manufacturer's keys on this machine can make such evidence.
+That is what it is for.
+
+Inside an SEV-SNP or TDX guest or a CCA realm (--guest) FILE is what the kernel answers, as JSON: the maker's evidence
+and, of SNP, the certificates that the host gave with it. Written to the kernel's documentation and run against doubles
+of its interfaces, with emulated machines behind them; not yet run on hardware.
 """
 
 import argparse
@@ -12,6 +17,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cloister.cli import _attest_guest
 from cloister.cli._arguments import nonce_of
 from cloister.emulate.catalogue import KINDS, kind_of
 from cloister.emulate.inside import Request, launched, load_program
@@ -29,12 +35,15 @@ examples:
   cloister verify quote.bin --nonce 6e6f6e6365 --unsafe-trust-root quote.bin.roots.pem \\
                   --endorsement quote.bin.collateral/...
   cloister attest --tee cca -o token.cbor ./app-arm64
+  cloister attest --guest --nonce 6e6f6e6365 --event-log boot.log -o report.json
+  cloister verify --nonce 6e6f6e6365 report.json
 
 machines: {", ".join(KINDS)}
 
 exit codes:
     0  written
     2  the command line cannot work, or that TEE has no attestation
+  120  --guest: this machine is no confidential guest, or its kernel has no way to evidence; it says what is missing
   121  the program is no static program for that machine
   127  the program was not found
 """
@@ -43,7 +52,9 @@ exit codes:
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister attest`."""
     parser.epilog = EPILOG
-    parser.add_argument("--tee", metavar="NAME", required=True, help="the kind of machine")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--tee", metavar="NAME", help="the kind of machine to emulate")
+    kind.add_argument("--guest", action="store_true", help="about the confidential guest that this runs in")
     parser.add_argument("--nonce", metavar="HEX", help="what the relying party asked to include")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="where to write the evidence")
     parser.add_argument("--keys", metavar="DIR", default="", help="keys of the emulated manufacturers")
@@ -51,11 +62,17 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         "--unsafe-debug", action="store_true", help="launch in the TEE's debug mode; the evidence says so"
     )
     parser.add_argument("--json", action="store_true", help="print what was written as JSON on standard output")
-    parser.add_argument("program", metavar="PROGRAM", help="the program's file")
+    parser.add_argument("program", metavar="PROGRAM", nargs="?", help="the program's file, for --tee")
+    _attest_guest.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Launch, ask for evidence, write."""
+    if args.guest:
+        return _attest_guest.run(args)
+    _attest_guest.refuse_options(args)
+    if args.program is None:
+        raise UsageError("--tee needs a PROGRAM: what the emulated machine shall run and attest")
     nonce = b"" if args.nonce is None else nonce_of(args.nonce).nonce
     request = Request(tee=args.tee, keys=args.keys, debug=args.unsafe_debug)
     terminal = sealed_terminal(lambda _: b"", lambda _: None)
