@@ -10,7 +10,7 @@ enum {
     SET_MASK = 2, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129, PROCESSORS_MOST = 1024,
 };
 
-static bool has_two_processors(void) {
+bool has_two_processors(void) {
     u64 set[PROCESSORS_MOST / 64] = {0}, found = 0;
     if (failed(SYS3(__NR_sched_getaffinity, 0, sizeof set, set))) return false;
     for (size_t i = 0; i < PROCESSORS_MOST; i++) found += set[i / 64] >> (i % 64) & 1;

@@ -17,6 +17,7 @@ struct copier {
     u64 stack;
 };
 
+bool has_two_processors(void); /* that this process may use */
 /* The calling thread must be its process's only one, with all signals blocked. `residency` has room for PAGES_AT_ONCE bytes. */
 void copier_begin(struct copier *copier, u8 *residency);
 /* As secret_copy. */

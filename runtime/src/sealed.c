@@ -6,6 +6,7 @@
 
 #include "descriptors.h"
 #include "elf_file.h"
+#include "together.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U /* Linux 6.3 */
@@ -15,7 +16,7 @@
 #endif
 
 /* WORTH: a huge page takes as long as some 40 pages, but its memory too; of the last one so much must be needed at least. */
-enum { WORTH = 512 << 10, PATIENCE = 50 * 1000 * 1000 /* nanoseconds */, MONOTONIC = 1 };
+enum { WORTH = 512 << 10, STEP = 4 * HUGE_PAGE, PATIENCE = 50 * 1000 * 1000 /* nanoseconds */, MONOTONIC = 1 };
 
 long sealed_create(u64 size) {
     u64 name = addr_of(CLOISTER_MEMFD_TEXT);
@@ -61,17 +62,6 @@ static bool collapse(u64 at, u64 length) {
     return !failed(SYS3(__NR_madvise, at, length, MADV_COLLAPSE));
 }
 
-/* MADV_COLLAPSE does not ask what /sys/kernel/mm/transparent_hugepage wants of shared memory, but for "deny". Each call waits for work on
- * other processors, so it is asked for more each time; but where memory is in pieces, the kernel may take long to find 2 MiB of it, and
- * small pages do as well. */
-static void make_huge(u64 at, u64 length) {
-    u64 begun = now();
-    for (u64 done = 0, step = HUGE_PAGE; done < length; step = min_u64(2 * step, length - done)) {
-        if (!collapse(at + done, step) || now() - begun > PATIENCE) return;
-        done += step;
-    }
-}
-
 static long map_view(struct draft *draft, u64 size) {
     draft->length = max_u64(page_up(max_u64(size, 1)), draft->huge);
     long at = reserve_aligned(draft->length, draft->huge ? HUGE_PAGE : PAGE);
@@ -84,14 +74,47 @@ long draft_begin(struct draft *draft, u64 size, u64 filled) {
     *draft = (struct draft){.fd = sealed_create(size), .huge = huge_extent(filled)};
     if (failed(draft->fd)) return draft->fd;
     long at = map_view(draft, size);
-    if (failed(at)) return draft_end(draft, at);
-    make_huge(draft->at, draft->huge);
-    return 0;
+    return failed(at) ? draft_end(draft, at) : 0;
 }
 
-/* Into huge pages through the view: one fault for each. */
+/* The part in huge pages, a step at a time. */
+struct filling {
+    struct work work;
+    const struct draft *draft;
+    u64 offset, length; /* of the file */
+    int file;
+    bool small;         /* huge pages take too long here */
+    u64 copied;
+    long error;
+};
+
+static void add_copied(struct filling *filling, long n) {
+    if (failed(n)) __atomic_store_n(&filling->error, n, __ATOMIC_RELAXED);
+    else __atomic_add_fetch(&filling->copied, (u64)n, __ATOMIC_RELAXED);
+}
+
+/* MADV_COLLAPSE does not ask what /sys/kernel/mm/transparent_hugepage wants of shared memory, but for "deny". Each call waits for work on
+ * other processors, so a step is more than one huge page; but where memory is in pieces, the kernel may take long to find 2 MiB of it,
+ * and small pages do as well. */
+static void fill_step(struct work *work, u64 index) {
+    struct filling *filling = (struct filling *)work;
+    u64 start = index * STEP, end = min_u64(start + STEP, filling->draft->huge), at = filling->draft->at + start, begun = now();
+    if (!filling->small && !collapse(at, end - start)) filling->small = true;
+    if (now() - begun > PATIENCE) filling->small = true;
+    u64 length = min_u64(end, filling->length) - start;
+    SYS3(__NR_madvise, at, page_up(length), MADV_POPULATE_WRITE); /* one call instead of a fault for each small page */
+    add_copied(filling, read_available(filling->file, at, length, filling->offset + start));
+}
+
+static long fill_huge(const struct draft *draft, int file, u64 length, u64 offset) {
+    struct filling filling = {.draft = draft, .file = file, .length = length, .offset = offset};
+    filling.work = (struct work){.piece = fill_step, .count = (draft->huge + STEP - 1) / STEP};
+    together(&filling.work);
+    return filling.error ? filling.error : (long)filling.copied;
+}
+
 static long fill_view(const struct draft *draft, int file, u64 start, u64 end, u64 offset) {
-    SYS3(__NR_madvise, draft->at + start, page_up(end - start), MADV_POPULATE_WRITE); /* one call instead of a fault for each small one */
+    SYS3(__NR_madvise, draft->at + start, page_up(end - start), MADV_POPULATE_WRITE);
     return read_available(file, draft->at + start, end - start, offset + start);
 }
 
@@ -111,10 +134,10 @@ static long fill_behind(const struct draft *draft, int file, u64 start, u64 end,
 }
 
 long draft_fill(const struct draft *draft, int file, u64 length, u64 offset) {
-    u64 through_view = min_u64(draft->huge, length);
-    long n = through_view ? fill_view(draft, file, 0, through_view, offset) : 0;
-    if (failed(n) || (u64)n < through_view || length == through_view) return n;
-    long more = fill_behind(draft, file, through_view, length, offset);
+    u64 in_huge = min_u64(draft->huge, length);
+    long n = in_huge ? fill_huge(draft, file, in_huge, offset) : 0;
+    if (failed(n) || (u64)n < in_huge || length == in_huge) return n;
+    long more = fill_behind(draft, file, in_huge, length, offset);
     return failed(more) ? more : n + more;
 }
 

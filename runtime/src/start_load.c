@@ -7,6 +7,7 @@
 #include "fail.h"
 #include "program.h"
 #include "state.h"
+#include "together.h"
 
 enum { OPEN_PATH = 010000000, RANDOM_BYTES = 16 };
 
@@ -100,8 +101,10 @@ bool load_early(const char *path, struct program *program) {
     long fd = program_open(path);
     if (failed(fd)) return false;
     bool plain = program_script((int)fd, &line) == 0;
+    together_allow(true);
     if (plain) load_program(path, (int)fd, program);
     else SYS1(__NR_close, fd);
+    together_allow(false);
     return plain;
 }
 
