@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from tests.forge.enclave_elf import LOADER, oe_image, oe_properties
+from tests.forge.enclave_elf import LOADER, PAGE, oe_image, oe_properties
+from tests.forge.sdk_enclave import sdk_image
 from tests.forge.sigstruct import image_with, signing_key, sigstruct
 from tests.unit.test_measure_enclaves import MANIFEST
 
@@ -126,6 +127,37 @@ def test_view_and_verify_a_signed_image(name: str, capsys: pytest.CaptureFixture
     assert f"DIFFERS: mrsigner is {signer}" in out
     made = json.loads(command(capsys, f"verify --json {name} --mrenclave {'11' * 32}", 4)[0])
     assert made["another"] == ["mrenclave"]
+
+
+@pytest.mark.parametrize(("framework", "image"), [("oe", "enclave"), ("sdk", "sdk.so")])
+def test_a_signature_is_put_into_an_image(
+    framework: str, image: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "sdk.so").write_bytes(sdk_image())
+    (files / image).chmod(0o750)
+    command(capsys, f"create --key key.pem --with {framework} {image} -o made")
+    _, err = command(capsys, f"embed made {image} -o signed")
+    assert "tells whether it is what was signed" in err
+    assert (files / "signed").stat().st_mode & 0o777 == 0o750
+    assert main(["measure", "--tee", "sgx", "--with", framework, "-q", "signed"]) == 0
+    assert capsys.readouterr().err == ""
+    shown = json.loads(command(capsys, "view --json signed")[0])
+    assert shown["mrsigner"] == parse((files / "made").read_bytes()).mrsigner.hex()
+    changed = bytearray((files / image).read_bytes())
+    changed[PAGE + 0x20] ^= 1
+    (files / image).write_bytes(changed)
+    command(capsys, f"embed made {image} -o signed --force")
+    assert main(["measure", "--tee", "sgx", "--with", framework, "-q", "signed"]) == 1
+
+
+def test_what_does_not_verify_is_not_put_into_an_image(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(sigstruct().serialize())
+    data[970] ^= 1
+    (files / "changed").write_bytes(data)
+    command(capsys, "embed changed enclave -o made", 5)
+    (files / "good").write_bytes(sigstruct().serialize())
+    assert "no .note.sgxmeta" in command(capsys, "embed good libpal.so -o made", 2)[1]
+    assert not (files / "made").exists()
 
 
 def test_the_general_verifier_reads_open_enclave_s_too(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

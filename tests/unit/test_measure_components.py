@@ -56,6 +56,7 @@ def test_differences_name_the_input_first() -> None:
     [
         {"root": "00" * 32}, {"tee": "nitro"}, {"claims": {}}, {"claims": {"measurement": "sha384:00"}}, {"more": 1},
         {"claims": {"measurement": "sha384:" + "6D" * 48}}, {"claims": {"measurement": "none:00"}},
+        {"claims": {"measurement": "sha\0384:00"}},
         {"claims": {"measurement": 1}}, {"components": [1]}, {"components": {"a": 1}}, {"digest": "00"},
         {"claims": {"measurement": "shake_128:"}}, {"machine": 1},
     ],

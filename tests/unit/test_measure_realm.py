@@ -84,6 +84,7 @@ STEP = "[[step]]\n"
         ("", "no steps"),
         ("x = 1\n" + STEP + "pc = 1", "'x' is not understood"),
         ('hash_algorithm = "md5"\n' + STEP + "pc = 1", "sha256 or sha512"),
+        ("hash_algorithm = []\n" + STEP + "pc = 1", "sha256 or sha512"),
         ("step = [1]", "step 1"),
         (STEP + "pc = 1\nram = [0, 4096]", "one of data, ram and pc"),
         (STEP + "address = 1", "one of data, ram and pc"),

@@ -1,20 +1,26 @@
-"""`cloister sigstruct attach` and `signer`: signatures that were made elsewhere, and whose key is whose."""
+"""`cloister sigstruct attach`, `embed` and `signer`: signatures that were made elsewhere, and whose key is whose."""
 
 import argparse
 import hashlib
+import stat
+import sys
 from pathlib import Path
 
 from cloister._author_keys import rsa_numbers, rsa_signer
 from cloister.cli._arguments import read_input
 from cloister.cli._author_key_file import private_pem, public_pem, write_new
 from cloister.errors import UsageError
+from cloister.evidence.sigstruct import Sigstruct
+from cloister.evidence.sigstruct import parse as parse_sigstruct
+from cloister.measure.signed_image import embedded
 from cloister.measure.sigstruct import SIGNED, check_key, complete, number, parse_unsigned
 from cloister.verification.recipe import Allowances
 from cloister.verification.sigstruct import verify_sigstruct
 
-__all__ = ["add_options", "add_signer", "run"]
+__all__ = ["add_embed", "add_options", "add_signer", "run"]
 
 SIGNATURE = 384
+LARGEST = 1 << 30
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +32,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
 
 
+def add_embed(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister sigstruct embed`."""
+    parser.add_argument("sigstruct", metavar="SIGSTRUCT", help="what `create` or `attach` wrote")
+    parser.add_argument("image", metavar="IMAGE", help="an image of Open Enclave, EGo or the SGX SDK")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="where the signed image goes")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+
+
 def add_signer(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister sigstruct signer`."""
     parser.add_argument("key", metavar="KEY", help="a private or public key, PEM")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Attach, or name the signer."""
-    return signer(args) if args.action == "signer" else attach(args)
+    """Do one of the three."""
+    return {"attach": attach, "embed": embed, "signer": signer}[args.action](args)
 
 
 def attach(args: argparse.Namespace) -> int:
@@ -47,6 +61,18 @@ def attach(args: argparse.Namespace) -> int:
     verify_sigstruct(made, allow=Allowances(unsafe_allow_debug=made.debug_signed))
     write_new(args.output, made.serialize(), force=args.force)
     print(f"sgx:mrenclave={made.enclave_hash.hex()}\nsgx:mrsigner={made.mrsigner.hex()}")
+    return 0
+
+
+def embed(args: argparse.Namespace) -> int:
+    """Put a SIGSTRUCT that verifies into an image, which keeps its permissions."""
+    one = parse_sigstruct(read_input(args.sigstruct, Sigstruct.SIZE))
+    verify_sigstruct(one, allow=Allowances(unsafe_allow_debug=one.debug_signed))
+    made = embedded(read_input(args.image, LARGEST), one)
+    write_new(args.output, made, force=args.force)
+    args.output.chmod(stat.S_IMODE(Path(args.image).stat().st_mode))
+    told = "`cloister measure --tee sgx --with ...` tells whether it is what was signed"
+    print(f"{args.output}: written; {told}", file=sys.stderr)
     return 0
 
 

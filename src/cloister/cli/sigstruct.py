@@ -19,6 +19,7 @@ examples:
   cloister sigstruct prepare --mrenclave 00ff... -o unsigned        with a key in a device:
   openssl dgst -sha256 -sign key.pem -out signature unsigned        ... any tool that signs PKCS #1 v1.5 with SHA-256
   cloister sigstruct attach unsigned --signature signature --public-key key.pub.pem -o enclave.sig
+  cloister sigstruct embed enclave.sig enclave -o enclave.signed      Open Enclave, EGo, SGX SDK
   cloister sigstruct view enclave.signed.so
   cloister sigstruct verify app.sig --mrsigner 00ff...
   cloister sigstruct signer key.pem                                 prints sgx:mrsigner=...
@@ -33,6 +34,7 @@ ACTIONS = {
     "create": ("measure an image, or take its MRENCLAVE, and sign it", _sigstruct_create.add_create, _sigstruct_create),
     "prepare": ("write what a device is to sign", _sigstruct_create.add_prepare, _sigstruct_create),
     "attach": ("put what was prepared and its signature together", _sigstruct_attach.add_options, _sigstruct_attach),
+    "embed": ("put a SIGSTRUCT into an image", _sigstruct_attach.add_embed, _sigstruct_attach),
     "view": ("show the fields of a SIGSTRUCT, or of a signed image's", _sigstruct_show.add_view, _sigstruct_show),
     "verify": ("check signature, q1 and q2, and what is demanded", _sigstruct_show.add_verify, _sigstruct_show),
     "signer": ("print the MRSIGNER of a key", _sigstruct_attach.add_signer, _sigstruct_attach),

@@ -143,11 +143,11 @@ def _texts(document: Mapping[str, object], member: str) -> dict[str, str]:
 
 def _digest(text: str) -> Digest:
     algorithm, _, digits = text.partition(":")
+    expected = hashlib.new(algorithm).digest_size or -1 if algorithm in hashlib.algorithms_guaranteed else -1
     try:
         value = bytes.fromhex(digits)
-        expected = hashlib.new(algorithm).digest_size or -1
     except ValueError:
-        value, expected = b"", -1
+        value = b""
     if len(value) != expected or value.hex() != digits:
         raise ParseError(RECORD, "claims", 0, f"{text!r} is no digest, such as sha256:00ff...")
     return Digest(algorithm, value)

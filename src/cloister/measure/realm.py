@@ -149,7 +149,7 @@ def read_realm(text: str, name: str) -> RealmDescription:
 def _description(values: Mapping[str, object]) -> RealmDescription:
     _known(values, {*PARAMETERS, "hash_algorithm", "step"}, "a realm's description")
     algorithm, steps = values.get("hash_algorithm", "sha256"), values.get("step", [])
-    if algorithm not in {"sha256", "sha512"}:
+    if not isinstance(algorithm, str) or algorithm not in {"sha256", "sha512"}:
         raise UsageError(f"hash_algorithm is {algorithm!r}; a realm's is sha256 or sha512")
     if not isinstance(steps, list) or not 1 <= len(steps) <= MOST_STEPS:
         raise UsageError(f"there are no steps, or more than {MOST_STEPS}: the host's calls, each under [[step]]")
