@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from tests.forge.tdvf import SECTIONS, Section, kernel, mrtd, tdvf
@@ -21,6 +22,8 @@ from cloister.measure.boot_events import (
 )
 from cloister.measure.tdvf import PageOrder, parse_tdvf
 
+OVMF = Path("/usr/share/ovmf/OVMF.fd")
+
 
 @pytest.mark.parametrize("table", [True, False], ids=["OVMF's table", "td-shim's pointer"])
 def test_mrtd_by_a_second_implementation(table: bool) -> None:  # noqa: FBT001 - a table
@@ -29,6 +32,18 @@ def test_mrtd_by_a_second_implementation(table: bool) -> None:  # noqa: FBT001 -
     assert firmware.mrtd().value.hex() == mrtd(image)
     assert firmware.mrtd(PageOrder.SECTION).value.hex() == mrtd(image, each=False)
     assert firmware.mrtd() != firmware.mrtd(PageOrder.SECTION)
+
+
+@pytest.mark.skipif(not OVMF.exists(), reason=f"not installed: ovmf ({OVMF})")
+def test_mrtd_of_the_distribution_s_firmware() -> None:
+    image = OVMF.read_bytes()
+    found = parse_tdvf(image)
+    sections = [
+        (one.data_offset, one.raw_size, one.address, one.size, one.kind, one.attributes) for one in found.sections
+    ]
+    assert any(one.measured for one in found.sections)
+    assert found.mrtd().value.hex() == mrtd(image, sections)
+    assert found.mrtd(PageOrder.SECTION).value.hex() == mrtd(image, sections, each=False)
 
 
 def test_what_is_not_measured_may_change_and_where_it_goes_may_not() -> None:
