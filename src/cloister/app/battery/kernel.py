@@ -62,8 +62,11 @@ def in_samples(
     for _ in range(STARTS):
         with program_of() as target:
             target.tell("spin")
-            if target.secret in perf_samples(target, ["-e", event, *STACKS], user):
+            samples = perf_samples(target, ["-e", event, *STACKS], user)
+            if target.secret in samples:
                 return succeeded("the secret is in the samples")
+            if not samples:
+                return failed("perf was refused")
     return failed(f"not in the samples of {STARTS} starts")
 
 
