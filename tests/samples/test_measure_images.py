@@ -105,6 +105,19 @@ def test_a_published_log_leads_to_the_registers_of_a_quote(capsys: pytest.Captur
     assert found == signed
 
 
+def test_dstack_s_log_leads_to_the_registers_of_its_quote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = json.loads((EVIDENCE / "intel-tdx" / "dstack-app-event-log" / "quote-report.json").read_text())
+    (tmp_path / "log").write_text(answer["event_log"])
+    assert main(["measure", "--tee", "tdx", "--event-log", str(tmp_path / "log")]) == 0
+    printed = capsys.readouterr()
+    quote = parse_quote((EVIDENCE / "intel-tdx" / "dstack-quote-report-v4" / "quote.bin").read_bytes())
+    assert bytes.fromhex(answer["quote"]).startswith(quote.serialize())
+    assert printed.out.split() == [
+        f"tdx:rtmr{number}={getattr(quote.body, f'rtmr{number}').hex()}" for number in range(4)
+    ]
+    assert "rtmr1 event" in printed.err
+
+
 @pytest.mark.parametrize(("name", "separator"), [
     ("dstack-ccel", True), ("trustee-ccel-data-ovmf", False), ("goeventlog-ccel-unpadded-data", False),
 ])  # fmt: skip

@@ -16,6 +16,7 @@ from cloister.measure.boot_events import (
     DirectBoot,
     InitrdWord,
     as_qemu_loads,
+    events_of,
     explained_events,
     foretold_rtmr1,
     foretold_rtmr2,
@@ -188,7 +189,7 @@ def test_events_are_explained_by_the_files_that_they_hash() -> None:
     ]
     events = tuple(Event(register, 0x80000003, ((0x0C, digest),), b"", 0) for register, digest in hashes)
     log = EventLog(crypto_agile=True, algorithms=((0x0C, 48),), events=events)
-    assert [(one.number, one.register, one.what) for one in explained_events(log, boot.digests())] == [
+    assert [(one.number, one.register, one.what) for one in explained_events(events_of(log), boot.digests())] == [
         (0, "rtmr0", "the firmware's separator"),
         (1, "rtmr1", "the kernel, as QEMU loads it with this initrd"),
         (2, "rtmr1", "the kernel, with QEMU's changes to its header"),
@@ -200,4 +201,4 @@ def test_events_are_explained_by_the_files_that_they_hash() -> None:
 
 def test_events_of_other_files_are_not_explained() -> None:
     log = parse(event_log())
-    assert not [*explained_events(log, DirectBoot(initrd=b"another").digests())]
+    assert not [*explained_events(events_of(log), DirectBoot(initrd=b"another").digests())]

@@ -12,8 +12,16 @@ from typing import Final, TypeVar
 from cloister.cli._arguments import read_input
 from cloister.cli._measure_options import SEPARATORS, given
 from cloister.errors import UsageError
+from cloister.evidence import eventlog_dstack
 from cloister.evidence.eventlog import parse as parse_log
-from cloister.measure.boot_events import DirectBoot, InitrdWord, explained_events, foretold_rtmr1, foretold_rtmr2
+from cloister.measure.boot_events import (
+    DirectBoot,
+    InitrdWord,
+    events_of,
+    explained_events,
+    foretold_rtmr1,
+    foretold_rtmr2,
+)
 from cloister.measure.components import Measured, content, hexadecimal
 from cloister.measure.realm import read_realm
 from cloister.measure.sev import Kernel, sev_digest, sev_es_digest
@@ -22,6 +30,7 @@ from cloister.measure.tdvf import PageOrder, parse_tdvf
 from cloister.measure.vmsa import CPU_MODELS, Vmm, cpu_signature
 from cloister.model import Digest, Tee
 from cloister.verification.eventlog import CC_REGISTERS, replay
+from cloister.verification.eventlog_dstack import replay as replay_dstack
 
 __all__ = ["measure_guest"]
 
@@ -212,15 +221,31 @@ def _registers(args: argparse.Namespace, boot: DirectBoot, components: dict[str,
     A register that the log does not mention is left out: nobody says here what it is.
     """
     data = read_input(args.event_log, LARGEST)
-    log = parse_log(data)
     components["event log"] = content(data)
-    values = replay(log, "sha384")
+    values, events = _dstack_log(data) if eventlog_dstack.looks_like(data) else _firmware_log(data)
     if not values:
         raise UsageError(f"{args.event_log}: has no SHA-384: it is a TPM's log, not that of a trust domain")
     if not args.quiet:
-        for one in explained_events(log, boot.digests()):
+        for one in explained_events(events, boot.digests()):
             print(f"{one.register} event {one.number}: {one.what}", file=sys.stderr)
-    return {name: Digest("sha384", values[number]) for number, name in CC_REGISTERS.items() if number in values}
+    return {name: Digest("sha384", value) for name, value in sorted(values.items())}
+
+
+def _firmware_log(data: bytes) -> tuple[dict[str, bytes], list[tuple[str, bytes]]]:
+    """Registers and events of a log as firmware and kernel write it."""
+    log = parse_log(data)
+    values = replay(log, "sha384")
+    return {name: values[number] for number, name in CC_REGISTERS.items() if number in values}, events_of(log)
+
+
+def _dstack_log(data: bytes) -> tuple[dict[str, bytes], list[tuple[str, bytes]]]:
+    """The same of dstack's log, which is JSON."""
+    log = eventlog_dstack.parse(data)
+    values = replay_dstack(log)
+    return (
+        {f"rtmr{number}": value for number, value in values.items()},
+        [(f"rtmr{one.register}", one.digest) for one in log.events],
+    )
 
 
 # ---------------------------------------------------------------- Arm

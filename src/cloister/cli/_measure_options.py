@@ -63,7 +63,7 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
         help=f"tdx: when pages are measured: {PageOrder.EACH}, each as it is added (Linux, QEMU 9; the default); "
         f"{PageOrder.SECTION}, after all of its section (older stacks)",
     )  # fmt: skip
-    group.add_argument("--event-log", metavar="FILE", help="tdx: a boot's log (CCEL), for the RTMRs that it leads to")
+    group.add_argument("--event-log", metavar="FILE", help="tdx: a boot's log (CCEL, or dstack's), for the RTMRs")
     group.add_argument(
         "--initrd-word", metavar="NAME",
         help=f"tdx: where the firmware puts initrd= into the command line: {', '.join(InitrdWord)} "

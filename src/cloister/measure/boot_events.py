@@ -12,10 +12,10 @@ depend on the hypervisor's version and arguments: it is taken from an event log,
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from cloister.errors import ParseError, UsageError
 from cloister.evidence.eventlog import EV_NO_ACTION, EventLog
@@ -27,10 +27,10 @@ __all__ = [
     "DirectBoot",
     "Explained",
     "InitrdWord",
+    "events_of",
     "explained_events",
     "foretold_rtmr1",
     "foretold_rtmr2",
-    "register_of",
 ]
 
 ZEROS: Final = Digest("sha384", bytes(48))
@@ -150,27 +150,30 @@ def rtmr1_of(kernel: bytes, *, separator: bool) -> Digest:
     return running
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explained:
-    """An event that one of the files explains."""
+class Explained(NamedTuple):
+    """An event that one of the files explains; events are counted from 0."""
 
     number: int
     register: str
-    type: str
     what: str
 
 
-def explained_events(log: EventLog, digests: Mapping[bytes, str]) -> Iterable[Explained]:
-    """The events of a log whose SHA-384 is one of these."""
-    for number, event in enumerate(log.events):
-        what = digests.get(event.digest("sha384"), "")
-        if what and event.type != EV_NO_ACTION:
-            yield Explained(number=number, register=register_of(event.register), type=event.type_name, what=what)
+def explained_events(events: Iterable[tuple[str, bytes]], digests: Mapping[bytes, str]) -> Iterator[Explained]:
+    """The events, (register, SHA-384), whose digest is one of these."""
+    for number, (register, digest) in enumerate(events):
+        if digest in digests:
+            yield Explained(number, register, digests[digest])
 
 
-def register_of(number: int) -> str:
-    """What quotes call the register of a confidential-computing log."""
-    return REGISTERS.get(number, f"register {number}")
+def events_of(log: EventLog) -> list[tuple[str, bytes]]:
+    """Register and SHA-384 of every event of a confidential-computing log; those that extend nothing have no digest."""
+    return [
+        (
+            REGISTERS.get(one.register, f"register {one.register}"),
+            b"" if one.type == EV_NO_ACTION else one.digest("sha384"),
+        )
+        for one in log.events
+    ]
 
 
 def _hashed(data: bytes) -> bytes:
