@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import machine, publish, record, table
+from benchmarks import machine, publish, published, record, table
 from benchmarks.benchmark import Benchmark
 from benchmarks.pairs import FULL, QUICK, Effort, Outcome, alternate
 from benchmarks.subjects import ALL
@@ -73,6 +73,7 @@ def main(words: Sequence[str]) -> int:
         status = INTERRUPTED
     after, mode = machine.examine(), "quick" if args.quick else "full"
     print(f"{machine.describe(before)}; at the end {after.load[0]:.2f}\nmode: {mode}\n\n{table.as_text(outcomes)}")
+    print(published.as_text())
     keep(args, record.as_document(before, after, mode, outcomes), interrupted=status == INTERRUPTED)
     return status
 

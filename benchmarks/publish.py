@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.benchmark import Group
 from benchmarks.machine import Machine, describe
+from benchmarks.published import PUBLISHED
 
 from cloister.quantities import figure, ratio
 
@@ -27,7 +28,7 @@ SHORT = (
     "node, a script of 1 s",
     "node, 18th round", "java, a program of 0.5 s", "hugo (Go), 1,500 pages", "start of true", "start of python3",
     "start of node", "fork+exit+wait with 64 MiB", "redis BGSAVE, 189 MB: fork", "bash, x=$(/bin/true)",
-    "first touch of a page", "resident after free() of 200 MB", "system call (getppid)", "memory call (mprotect)",
+    "first touch of a page", "given back by free() of 200 MB", "system call (getppid)", "memory call (mprotect)",
 )  # fmt: skip
 """The rows that README.md shows, good and bad ones; a test makes sure that each is a row."""
 
@@ -59,7 +60,7 @@ def with_figures(page: str, figures: str) -> str:
 
 def whole(document: Document) -> str:
     """Every row, a table for each group, under the machine."""
-    return "\n".join(["```", machine_of(document), "```", "", tally(document), "", *tables(document)])
+    return "\n".join(["```", machine_of(document), "```", "", tally(document), "", *tables(document), *others()])
 
 
 def tables(document: Document) -> Iterator[str]:
@@ -74,6 +75,17 @@ def tables(document: Document) -> Iterator[str]:
             yield "|---|---|---:|---:|---:|---:|---:|---:|---|"
             yield from map(long_line, rows)
             yield ""
+
+
+def others() -> Iterator[str]:
+    """What others publish."""
+    yield "### Others, as they publish it: not measured here\n"
+    yield "| | published | where |"
+    yield "|---|---|---|"
+    for one in PUBLISHED:
+        where = f"[{one.source}]({one.link})" if one.link else one.source
+        yield f"| {one.who} | {one.figure} | {where} |"
+    yield ""
 
 
 def short(document: Document) -> str:

@@ -1,6 +1,6 @@
-/* The cost of a system call that nothing intercepts (getppid(2)), and of a thread's life.
+/* The cost of a system call that nothing intercepts (getppid(2)), of dup2(2), and of a thread's life.
  *
- * prints "getppid N" (ns per call) and "thread N" (us per pthread_create and pthread_join).
+ * prints "getppid N" and "dup2 N" (ns per call) and "thread N" (us per pthread_create and pthread_join).
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -11,7 +11,7 @@
 
 #include "clock.h"
 
-enum { CALLS = 500000, THREADS = 2000 };
+enum { CALLS = 500000, DUPLICATES = 20000, THREADS = 2000 };
 
 static double system_call(void)
 {
@@ -20,6 +20,19 @@ static double system_call(void)
     for (int i = 0; i < CALLS; i++)
         syscall(SYS_getppid);
     return (now() - begin) / CALLS * 1e9;
+}
+
+static double duplicate(void)
+{
+    int from = dup(0), to = from < 0 ? -1 : dup(from);
+    double begin = now();
+
+    for (int i = 0; i < DUPLICATES; i++)
+        if (dup2(from, to) != to) {
+            perror("calls: dup2");
+            exit(1);
+        }
+    return (now() - begin) / DUPLICATES * 1e9;
 }
 
 static void *nothing(void *argument)
@@ -45,6 +58,7 @@ static double thread(void)
 int main(void)
 {
     printf("getppid %.4f\n", system_call());
+    printf("dup2 %.4f\n", duplicate());
     printf("thread %.4f\n", thread());
     return 0;
 }

@@ -1,8 +1,9 @@
 /* Memory given back: resident memory after 200 MB were used and freed, and a tenth of a second passed.
  *
- * usage: returned pieces|mapping
+ * usage: returned pieces|mapping|discarded
  *
- * pieces: 1 KiB each from malloc(3), all freed. mapping: one mmap(2), all touched, unmapped.
+ * pieces: 1 KiB each from malloc(3), all freed. mapping: one mmap(2), all touched, unmapped. discarded: the same, but the
+ * mapping stays and its pages go with madvise(2), as virtual machines of languages do with their heaps.
  * prints "peak N" and "after N": VmRSS of proc_pid_status(5), in MiB.
  */
 #define _GNU_SOURCE
@@ -57,7 +58,7 @@ static double use_pieces(void)
     return peak;
 }
 
-static double use_mapping(void)
+static double use_mapping(int stays)
 {
     char *bytes = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     double peak;
@@ -67,7 +68,8 @@ static double use_mapping(void)
     for (int i = 0; i < BYTES; i += PAGE)
         bytes[i] = 1;
     peak = resident();
-    munmap(bytes, BYTES);
+    if ((stays ? madvise(bytes, BYTES, MADV_DONTNEED) : munmap(bytes, BYTES)) != 0)
+        fail("returned: giving back");
     return peak;
 }
 
@@ -78,7 +80,7 @@ int main(int argc, char **argv)
 
     if (argc != 2)
         return 2;
-    peak = strcmp(argv[1], "pieces") == 0 ? use_pieces() : use_mapping();
+    peak = strcmp(argv[1], "pieces") == 0 ? use_pieces() : use_mapping(strcmp(argv[1], "discarded") == 0);
     nanosleep(&moment, NULL);
     printf("peak %.2f\nafter %.2f\n", peak, resident());
     return 0;
