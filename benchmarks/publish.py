@@ -93,7 +93,19 @@ def short(document: Document) -> str:
     named = {row["what"]: row for row in document["rows"] if row["group"] != Group.NOISE.value}
     lines = [short_line(named[what]) for what in SHORT if what in named]
     heading = ["| | native | enclaved | speed | goal |", "|---|---:|---:|---:|---|"]
-    return "\n".join([tally(document), "", *heading, *lines, ""])
+    return "\n".join([*heading, *lines, "", tally(document), circumstances(document), ""])
+
+
+def circumstances(document: Document) -> str:
+    """When and where, how busy it was there, and what the control says of that."""
+    machine = document["machine"]
+    busy = f"load average {machine['load'][0]:.1f} at the beginning and {document['load_after'][0]:.1f} at the end"
+    noise = [
+        row["summary"]["ratio"] for row in document["rows"] if row["group"] == Group.NOISE.value and row["summary"]
+    ]
+    control = f"Native against native came out at {ratio(min(noise))} to {ratio(max(noise))}." if noise else ""
+    where = f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}"
+    return f"Measured {machine['date']} ({where}; {busy}). {control}".rstrip()
 
 
 def long_line(row: Row) -> str:
