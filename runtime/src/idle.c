@@ -7,7 +7,7 @@ static struct moment given_at;
 static u64 lowest, since;     /* the least that was idle in this period: nobody needed that */
 
 u64 idle_bytes(void) { return bytes; }
-u64 idle_limit(u64 used) { return max_u64(allowance, IDLE_LEAST + used / IDLE_PART); }
+u64 idle_limit(u64 used) { return max_u64(allowance, min_u64(used / IDLE_SMALL, IDLE_USUAL + used / IDLE_PART)); }
 void idle_add(u64 size) { bytes += size; }
 
 void idle_remove(u64 size) {
@@ -16,7 +16,8 @@ void idle_remove(u64 size) {
 }
 
 static bool is_soon(struct moment now) {
-    return now.processor - given_at.processor < IDLE_REGRET && now.clock - given_at.clock < IDLE_PATIENCE;
+    u64 soon = IDLE_SOON + given / IDLE_FILL;
+    return now.processor - given_at.processor < soon && now.clock - given_at.clock < IDLE_PATIENCE * soon;
 }
 
 void idle_gave_back(u64 size, struct moment now) {
@@ -29,7 +30,7 @@ void idle_gave_back(u64 size, struct moment now) {
 void idle_took_new(u64 size, struct moment now) {
     u64 regretted = is_soon(now) ? min_u64(size, given) : 0;
     given -= regretted;
-    if (regretted) allowance = min_u64(max_u64(allowance, IDLE_LEAST) + regretted, IDLE_MOST);
+    allowance = min_u64(allowance + regretted, IDLE_MOST);
 }
 
 void idle_review(u64 clock) {

@@ -1,17 +1,19 @@
 /* How much memory that nothing stands in is kept for what comes next. Its pages are the system's loss; but getting secret pages
  * anew costs 10 to 20 times what ordinary ones cost, so a program that frees and allocates in turn must not pay for it each time.
  *
- * A few MiB are kept always, and a small part of what is in use. More is kept of what a program is seen to need again: soon after
- * giving memory back it asked for new. That wears off when it has not needed it for some time. */
+ * A 4th of what is in use is kept, or 8 MiB and a 16th if that is less. More is kept of what a program is seen to need again: soon
+ * after it was given back, new memory was asked for. That wears off when it has not been needed for some time. */
 #ifndef CLOISTER_IDLE_H
 #define CLOISTER_IDLE_H
 
 #include "rt.h"
 
-enum { IDLE_LEAST = 8 << 20, IDLE_PART = 16, IDLE_MOST = 512 << 20, IDLE_REGRET = 250, IDLE_PATIENCE = 1000, IDLE_PERIOD = 2000 /* ms */ };
+enum { IDLE_USUAL = 8 << 20, IDLE_SMALL = 4, IDLE_PART = 16, IDLE_MOST = 512 << 20, IDLE_PERIOD = 2000 /* ms */ };
+/* Soon: a quarter of a second and the time that it takes to fill what was given back, some 16 us a page; of the processor's time,
+ * for on a busy machine all takes longer, and within four times that by the clock, for who sleeps does not need its memory. */
+enum { IDLE_SOON = 250, IDLE_FILL = 1 << 18 /* bytes in a ms */, IDLE_PATIENCE = 4 };
 
-/* Milliseconds. On a busy machine everything takes longer, so what "soon" means is told by the processor's time; but who sleeps
- * does not need its memory. */
+/* Milliseconds. */
 struct moment {
     u64 clock, processor;
 };

@@ -24,14 +24,19 @@ long window_reserve(void) {
     return 0;
 }
 
+/* Much memory gets slots of its own, which are empty when it is released: what shares a slot with others' is not given back. */
+static u64 placed(u64 address, u64 length) {
+    return length < 2 * SLOT_SIZE ? address : base + (address - base + SLOT_SIZE - 1) / SLOT_SIZE * SLOT_SIZE;
+}
+
 /* First fit from the bottom: low memory is the most recently used, so its pages are likely to exist already. */
 static u64 find_free(u64 length) {
-    u64 at = lowest_free;
+    u64 at = placed(lowest_free, length);
     for (size_t i = areas_first_ending_after(at); i < areas_count(); i++) {
         const struct area *area = areas_get(i);
         if (area->start >= window_end()) break;
         if (area->start >= at && area->start - at >= length) return at;
-        at = area->end;
+        at = max_u64(at, placed(area->end, length));
     }
     return at < window_end() && window_end() - at >= length ? at : 0;
 }

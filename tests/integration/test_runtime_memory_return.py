@@ -25,6 +25,17 @@ def test_freed_memory_goes_back(tmp_path: Path, way: str) -> None:
     assert number(inside.output, "kept") <= number(native.output, "kept") + TOLERANCE * FREED
 
 
+@pytest.mark.parametrize("way", ["unmapped", "discarded"])
+def test_nothing_is_kept_of_a_large_mapping(tmp_path: Path, way: str) -> None:
+    """It stands in extents of its own."""
+    inside = run(enclaved(build(tmp_path, "memory_return"), way))
+    assert number(inside.output, "kept") <= 1 << 10
+
+
+def test_threads_do_not_meet_each_others_memory(tmp_path: Path) -> None:
+    assert run(enclaved(build(tmp_path, "memory_threads"), "4")).output == "right\n"
+
+
 @pytest.mark.parametrize("how", ["again", "discard"])
 @pytest.mark.parametrize("mebibytes", [1, 4, MORE_THAN_IS_KEPT_ANYWAY])
 def test_memory_in_turns_is_recycled(tmp_path: Path, how: str, mebibytes: int) -> None:
