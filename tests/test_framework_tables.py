@@ -1,4 +1,4 @@
-"""docs/formats/frameworks.md lists every key of every format as the tables in the code have it, and where it is written."""
+"""docs/formats/frameworks.md lists every key of every format, as the tables in the code have it."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -10,7 +10,7 @@ from cloister.frameworks.formats import FORMATS, Format
 from cloister.frameworks.model import NO_ITEMS, Configuration
 
 PAGE = Path(__file__).parents[1] / "docs" / "formats" / "frameworks.md"
-COMPARED = ("gramine", "scone", "scone-env", "ego", "occlum", "sgx-sdk", "cloister-session")
+COMPARED = ("gramine", "scone", "scone-env", "ego", "occlum", "occlum-bom", "sgx-sdk", "cloister-session")
 
 
 def rows(form: Format) -> Iterator[str]:

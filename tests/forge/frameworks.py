@@ -287,12 +287,35 @@ broker = "{"cd" * 32}"
 "/lib/libc.so.6" = "{"ef" * 32}"
 """
 
+BOM = """\
+includes: [base.yaml]
+excludes: [.git]
+targets:
+  - target: /
+    mkdirs: [run]
+    createlinks: [{ src: ../hello, linkname: link }]
+    copy:
+      - from: build
+        dirs: [etc]
+        files:
+          - Makefile
+          - name: Cargo.toml
+            hash: DA665E483C11922D07239B1A04BEE0F0C7C1AB6D60AF041DDA7CE56D07AF723E
+            autodep: false
+            rename: Cargo.toml.backup
+  - target: /bin
+    copy: [{ from: /usr/local/bin }]
+  - target: /opt
+    copy: [{ dirs: [/srv/opt/] }, { files: [/opt/tool] }]
+"""
+
 FULL: Mapping[str, str] = {
     "gramine": GRAMINE,
     "scone": SCONE,
     "scone-env": SCONE_ENVIRONMENT,
     "ego": json.dumps(EGO, indent=4),
     "occlum": json.dumps(OCCLUM, indent=4),
+    "occlum-bom": BOM,
     "sgx-sdk": SDK,
     "cloister-session": SESSION,
     "cloister-manifest": MANIFEST,
@@ -348,6 +371,8 @@ def configurations() -> st.SearchStrategy[Configuration]:
         environment=st.dictionaries(NAMES, VARIABLES, max_size=4),
         host_environment=_maybe(SWITCHES),
         measured_files=st.dictionaries(PATHS, st.builds(MeasuredFile, _maybe(PATHS), _maybe(DIGESTS)), max_size=4),
+        directories=st.dictionaries(PATHS, st.just(""), max_size=2),
+        links=st.dictionaries(PATHS, PATHS, max_size=2),
         host_files=st.dictionaries(PATHS, st.just(""), max_size=2),
         injected_files=st.dictionaries(PATHS, _maybe(WORDS), max_size=2),
         mounts=st.dictionaries(PATHS, MOUNTS, max_size=3),

@@ -20,6 +20,7 @@ COVERS: Final = {
     "scone-env": ("frameworks.scone_environment.read", "frameworks.source.read_environment"),
     "ego": ("frameworks.ego.read", "frameworks.source.read_json"),
     "occlum": ("frameworks.occlum.read", "frameworks.source.read_json"),
+    "occlum-bom": ("frameworks.occlum_bom.read", "frameworks.source.read_yaml_file"),
     "sgx-sdk": ("frameworks.sgx_sdk.read", "frameworks.source.read_xml"),
     "cloister-session": ("frameworks.cloister_files.read_session", "frameworks.source.read_yaml_file"),
     "cloister-manifest": ("frameworks.cloister_files.read_manifest", "frameworks.source.read_toml_file"),

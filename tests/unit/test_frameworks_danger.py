@@ -13,7 +13,8 @@ from cloister.frameworks.table import Key, Kind
 DANGEROUS, RISKY, NOTE = Severity.DANGEROUS, Severity.RISKY, Severity.NOTE
 
 GRAMINE = (
-    'libos.entrypoint = "/bin/app"\nloader.argv = ["app"]\nsgx.remote_attestation = "dcap"\nsgx.isvsvn = 1\n'
+    'fs.root = { uri = "file:/" }\nlibos.entrypoint = "/bin/app"\nloader.argv = ["app"]\n'
+    'sgx.remote_attestation = "dcap"\nsgx.isvsvn = 1\n'
     'sgx.trusted_files = ["file:/bin/app"]\n'
 )
 SESSION = (
@@ -22,6 +23,7 @@ SESSION = (
 )
 EGO = '{"exe": "a", "key": "k", "debug": false, "heapSize": 512, "securityVersion": 1,\n%s}'
 OCCLUM = '{"metadata": {"version_number": 1, "debuggable": false},\n%s}'
+MANIFEST = f'program = "%s"\nsha256 = "{"ab" * 32}"\n'
 SDK = "<EnclaveConfiguration><ISVSVN>1</ISVSVN><DisableDebug>1</DisableDebug>\n%s</EnclaveConfiguration>"
 
 CASES = [
@@ -84,6 +86,15 @@ CASES = [
     ("scone", SESSION + 'secrets: [{ name: pin, kind: ascii, value: "1234" }]', "secrets: pin", RISKY),
     ("scone", SESSION.replace("mrenclave:", "signer: { mrsigner:").replace(" }]", " } }]"), "attestation", RISKY),
     ("scone", SESSION.partition("    attestation")[0], "services", DANGEROUS),
+    ("scone", SESSION + "    environment: { SCONE_MODE: sim }\n", "SCONE_MODE", DANGEROUS),
+    ("scone", SESSION + '    environment: { SCONE_MPROTECT: "1" }\n', "SCONE_MPROTECT", RISKY),
+    ("occlum", OCCLUM % '"env": {"default": [], "untrusted": ["aws_secret_access_key"]}',
+     "env.default: aws_secret_access_key", DANGEROUS),
+    ("cloister-manifest", MANIFEST % "/usr/bin/python3.11", "program", RISKY),
+    ("cloister-manifest", MANIFEST % "/bin/app", "program", NOTE),
+    ("gramine", GRAMINE.replace('{ uri = "file:/" }', '{ type = "tmpfs" }'), "sgx.trusted_files: /bin/app", NOTE),
+    ("gramine", GRAMINE.replace('"file:/bin/app"', ""), "libos.entrypoint", NOTE),
+    ("gramine", GRAMINE + 'fs.mounts = [{ path = "/opt", uri = "file:opt" }]', "fs.mounts: /opt", NOTE),
     ("scone-env", "SCONE_MODE=sim", "SCONE_MODE", DANGEROUS),
     ("scone-env", "SCONE_MODE=auto", "SCONE_MODE", DANGEROUS),
     ("scone-env", "SCONE_ALLOW_DLOPEN=2", "SCONE_ALLOW_DLOPEN", DANGEROUS),
@@ -135,9 +146,9 @@ def test_findings_name_the_line_and_the_worst_come_first() -> None:
     text = GRAMINE + 'loader.log_level = "all"\nsgx.debug = true\nfs.insecure__keys.k = "00"\n'
     remarks = findings(read_configuration(text, "file", "gramine"))
     assert [(one.severity, one.place) for one in remarks] == [
-        (DANGEROUS, "file:7"),
         (DANGEROUS, "file:8"),
-        (RISKY, "file:6"),
+        (DANGEROUS, "file:9"),
+        (RISKY, "file:7"),
     ]
 
 

@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from cloister.frameworks import ego, gramine, occlum, scone, scone_environment, sgx_sdk
+from cloister.frameworks import cloister_files, ego, gramine, occlum, scone, scone_environment, sgx_sdk
 from cloister.frameworks.danger_keys import findings_of_keys
+from cloister.frameworks.danger_paths import findings_of_paths
 from cloister.frameworks.findings import Finding, Severity
 from cloister.frameworks.formats import FORMATS
 from cloister.frameworks.model import Backing, Configuration, Item, refers
@@ -30,6 +31,9 @@ CODE: Final = (".so", ".py", ".pyc", ".sh", ".js", ".jar", ".class", ".pl", ".rb
 SYSTEM: Final = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/opt", "/sbin", "/usr")
 WHOLE: Final = frozenset({"", ".", "/", "./"})
 MANY: Final = 2000
+INTERPRETER: Final = re.compile(
+    r"(ba|da|z)?sh|python[0-9.]*|perl[0-9.]*|ruby[0-9.]*|node(js)?|php[0-9.]*|lua[0-9.]*|java"
+)
 LEAST_THREADS: Final = 4
 SHORT_SECRET: Final = 16
 SIGNED: Final = frozenset({gramine.NAME, ego.NAME, occlum.NAME, sgx_sdk.NAME})
@@ -38,7 +42,7 @@ SIGNED: Final = frozenset({gramine.NAME, ego.NAME, occlum.NAME, sgx_sdk.NAME})
 
 def findings(configuration: Configuration) -> list[Finding]:
     """All remarks, the worst first, then in the order of the file."""
-    found = [*findings_of_keys(configuration)]
+    found = [*findings_of_keys(configuration), *findings_of_paths(configuration)]
     for rule in RULES:
         found += rule(configuration)
     order = list(Severity)
@@ -136,6 +140,11 @@ def _environment(c: Configuration) -> Iterator[Finding]:
 
 
 def _from_host(c: Configuration, item: Item, name: str, *, default: bool) -> Finding:
+    if SECRET_NAME.search(name):
+        return _about(
+            c, item, DANGEROUS, "it is called like a secret, and the host sets it: the host has the secret",
+            "release it by attestation (cloister serve)",
+        )  # fmt: skip
     if name in LOADS_CODE:
         return _about(c, item, DANGEROUS, "the host chooses where code is loaded from", "give it a value here")
     if name in TRUSTS:
@@ -241,6 +250,24 @@ def _secrets(c: Configuration) -> Iterator[Finding]:
             yield _about(c, item, RISKY, f"{secret.size} characters can be guessed", f"take {SHORT_SECRET} or more")
 
 
+def _manifest(c: Configuration) -> Iterator[Finding]:
+    """Manifests of the software enclave."""
+    if c.format != cloister_files.MANIFEST:
+        return
+    closed = any(one.path[0] == "closed" for one in c.kept)
+    name = (c.program or "").rpartition("/")[2]
+    if INTERPRETER.fullmatch(name) and not closed:
+        yield _about(
+            c, ("program", ""), RISKY, f"{name} reads code as data: what is not listed it reads from the host",
+            "close the directories of its code: cloister measure --closed DIR",
+        )  # fmt: skip
+    if not any(one.path == ("broker",) for one in c.kept):
+        yield _about(
+            c, ("program", ""), NOTE, "it takes secrets from any broker, as whoever starts it chooses",
+            "name the broker: cloister measure --broker-key",
+        )  # fmt: skip
+
+
 def _sizes(c: Configuration) -> Iterator[Finding]:
     if c.format == gramine.NAME and c.threads is not None and c.threads < LEAST_THREADS:
         yield _about(
@@ -260,5 +287,5 @@ def _sizes(c: Configuration) -> Iterator[Finding]:
 
 
 RULES: Final[tuple[Callable[[Configuration], Iterator[Finding]], ...]] = (
-    _switches, _attestation, _environment, _files, _mounts, _policy, _secrets, _sizes,
+    _switches, _attestation, _environment, _files, _mounts, _policy, _secrets, _manifest, _sizes,
 )  # fmt: skip

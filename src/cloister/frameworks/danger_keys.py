@@ -128,6 +128,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(SC, "security.attestation.must_be_sgx_local", NOTE, "only enclaves on its own machine are attested",
          "leave it out where the program runs elsewhere"),
+    Rule(EV, "SCONE_MODE", DANGEROUS, "it simulates: there is no enclave", "use it for tests only", _among("sim")),
     Rule(EV, "SCONE_MODE", DANGEROUS, "where there is no SGX, it runs in simulation and says nothing", "set it to hw",
          _among("auto")),
     Rule(EV, "SCONE_ALLOW_DLOPEN", DANGEROUS, "libraries are loaded that nobody authenticated", "set it to 0",
@@ -149,13 +150,23 @@ INSECURE: Final = ("insecure__", "unsafe_", "debug__")
 
 def findings_of_keys(configuration: Configuration) -> Iterator[Finding]:
     """What the table says, and keys that are in no documentation."""
-    for number, kept in enumerate(configuration.kept):
+    for number, kept in enumerate([*configuration.kept, *_variables(configuration)]):
         place, key = configuration.place(("kept", str(number))), dotted(kept.path)
+        if number >= len(configuration.kept):
+            place = configuration.place(("environment", key))
         rules = [rule for rule in RULES if rule.fits(kept)]
         for rule in rules[:1]:
             yield Finding(severity=rule.severity, key=key, place=place, reason=rule.reason, advice=rule.advice)
         if not kept.known:
             yield _unknown(kept, key, place)
+
+
+def _variables(configuration: Configuration) -> Iterator[Kept]:
+    """Variables of SCONE's runtime that a session sets."""
+    if configuration.format == scone.NAME:
+        for name, variable in configuration.environment.items():
+            if any(key.path == name for key in scone_environment.TABLE) and variable.value is not None:
+                yield Kept(scone_environment.NAME, (name,), variable.value, known=True)
 
 
 def _unknown(kept: Kept, key: str, place: str) -> Finding:

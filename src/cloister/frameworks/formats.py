@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cloister.errors import PolicyError, UsageError
-from cloister.frameworks import cloister_files, ego, gramine, occlum, scone, scone_environment, sgx_sdk
+from cloister.frameworks import (
+    cloister_files,
+    ego,
+    gramine,
+    occlum,
+    occlum_bom,
+    scone,
+    scone_environment,
+    sgx_sdk,
+)
 from cloister.frameworks.model import Configuration
 from cloister.frameworks.source import LONGEST
 from cloister.frameworks.table import Key
@@ -67,6 +76,10 @@ FORMATS: Final[Mapping[str, Format]] = {
             cannot=occlum.CANNOT,
         ),
         Format(
+            name=occlum_bom.NAME, title="Occlum's bom.yaml", table=occlum_bom.TABLE, read=occlum_bom.read,
+            write=occlum_bom.write, cannot=occlum_bom.CANNOT, otherwise=occlum_bom.ELSE, comments=True,
+        ),
+        Format(
             name=sgx_sdk.NAME, title="the SGX SDK's Enclave.config.xml", table=sgx_sdk.TABLE, read=sgx_sdk.read,
             write=sgx_sdk.write, cannot=sgx_sdk.CANNOT, otherwise=sgx_sdk.ELSE,
         ),
@@ -85,14 +98,18 @@ FORMATS: Final[Mapping[str, Format]] = {
 }  # fmt: skip
 
 MARKS: Final = (
-    (gramine.NAME, r"^\s*\[?\[?(libos|loader|sgx|fs)\s*[.\]]"),
-    (cloister_files.MANIFEST, r"^(sha256\s*=\s*\"[0-9a-f]{64}\"|\[files\])\s*$"),
-    (ego.NAME, r"^\s*\"(exe|heapSize|securityVersion)\"\s*:|^\{.*\"(exe|heapSize)\"\s*:"),
-    (occlum.NAME, r"\"(resource_limits|entry_points|user_space_size)\"\s*:"),
+    (gramine.NAME, r"^[ \t]*\[?\[?(libos|loader|sgx|fs)[ \t]*[.\]]"),
+    (cloister_files.MANIFEST, r"^(sha256[ \t]*=[ \t]*\"[0-9a-f]{64}\"|\[files\])[ \t]*$"),
+    (ego.NAME, r"^[ \t]*\"(exe|heapSize|securityVersion)\"[ \t]*:|^\{.*\"(exe|heapSize)\"[ \t]*:"),
+    (occlum.NAME, r"\"(resource_limits|entry_points)\"[ \t]*:|^(resource_limits|entry_points)[ \t]*:"),
+    (occlum_bom.NAME, r"^targets[ \t]*:|^[ \t]*(-[ \t]*)?(mkdirs|createlinks)[ \t]*:"),
     (sgx_sdk.NAME, r"<EnclaveConfiguration\b"),
-    (scone_environment.NAME, r"^(export\s+)?SCONE_[A-Z_]+="),
-    (cloister_files.SESSION, r"^version:\s*[\"']1[\"']\s*(#.*)?$|^\s*(-\s*)?tee:"),
-    (scone.NAME, r"^version:\s*[\"']?0\.[0-9]|^\s*(-\s*)?(\{\s*)?(mrenclaves?|mrsigner|fspf_path|image_name)\s*:"),
+    (scone_environment.NAME, r"^(export[ \t]+)?SCONE_[A-Z_]+="),
+    (cloister_files.SESSION, r"^version:[ \t]*[\"']1[\"'][ \t]*(#.*)?$|^[ \t]*(-[ \t]*)?tee:"),
+    (
+        scone.NAME,
+        r"^version:[ \t]*[\"']?0\.[0-9]|^[ \t]*(-[ \t]*)?(\{[ \t]*)?(mrenclaves?|mrsigner|fspf_path|image_name)[ \t]*:",
+    ),
 )
 """By what each is recognised, line by line: keys that no other has."""
 

@@ -8,6 +8,7 @@ are one thing here: a measured file with a target, or a directory of the host.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from cloister.errors import PolicyError
@@ -250,6 +251,20 @@ def _join(draft: Draft) -> None:
         if exact is not None and mounts[exact].backing is Backing.MAPPED:
             measured[path] = MeasuredFile(exact, file.sha256)
             draft.drop("mounts", exact)
+    for path, file in measured.items():
+        if file.target is None:
+            measured[path] = MeasuredFile(_through(mounts, path), file.sha256)
+
+
+def _through(mounts: Mapping[str, Mount], path: str) -> str | None:
+    """Where the program sees a file of the host, by the narrowest mount that it is in; None if that is its own path."""
+    found: tuple[int, str] | None = None
+    for target, mount in mounts.items():
+        start = f"{_bare(mount.source)}/".replace("//", "/")
+        if mount.backing is Backing.MAPPED and mount.source is not None and f"{path}/".startswith(start):
+            seen = f"{target.rstrip('/')}/{path[len(start) :]}".rstrip("/") or "/"
+            found = max(found or (0, ""), (len(start), seen))
+    return None if found is None or found[1] == _bare(path) else found[1]
 
 
 def write(configuration: Configuration) -> str:
@@ -278,7 +293,7 @@ def write(configuration: Configuration) -> str:
 def _write_mounts(made: Values, configuration: Configuration) -> None:
     notes = configuration.notes
     for source, file in configuration.measured_files.items():
-        if file.target is not None:
+        if file.target is not None and file.target != _through(configuration.mounts, source):
             where = {"path": file.target, "uri": f"file:{source}"}
             made.append(("fs", "mounts"), where, notes.get(("measured_files", source)))
     kinds = {Backing.HOST: "chroot", **{backing: kind for kind, backing in BACKINGS.items()}}

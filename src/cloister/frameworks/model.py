@@ -51,10 +51,14 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredFile:
-    """A file that is part of the measurement. `target` is where the program sees it, if that is another path."""
+    """A file that is part of the measurement. `target` is where the program sees it, if that is another path.
+
+    `options` are the format's own.
+    """
 
     target: str | None = None
     sha256: str | None = None
+    options: tuple[tuple[str, object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,10 @@ class Configuration:
     """Whether every variable of the host comes in."""
     measured_files: Mapping[str, MeasuredFile] = field(default_factory=dict)
     """By the host's path."""
+    directories: Mapping[str, str] = field(default_factory=dict)
+    """Empty directories that are made, by their path inside."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Symbolic links that are made, by their path inside: where they lead."""
     host_files: Mapping[str, str] = field(default_factory=dict)
     """Files that the host may change, and the program opens nevertheless."""
     injected_files: Mapping[str, str | None] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Final
 from cloister.frameworks.draft import Draft, Values
 from cloister.frameworks.forms import PLAIN, UNITS, Form
 from cloister.frameworks.model import Backing, Configuration, Mount, Variable, refers
-from cloister.frameworks.source import read_json
+from cloister.frameworks.source import read_json, read_yaml_file
 from cloister.frameworks.table import Key, Kind, Sheet
 from cloister.frameworks.writing import write_json
 
@@ -99,7 +99,7 @@ CANNOT: Final = {
     "argument_zero": "see the arguments",
     "host_arguments": "it is always so with Occlum",
     "host_environment": "variables are named one by one, under env.untrusted",
-    "measured_files": "what is in the image is measured: list it in bom.yaml, for copy_bom",
+    "measured_files": "what is in the image is measured; bom.yaml says what that is: --to occlum-bom",
     "host_files": "mount their directory: type hostfs",
     "injected_files": "put the file into the image, by bom.yaml",
     "attestation": "it is there for every program: /dev/sgx, or Occlum's init with a key broker",
@@ -117,8 +117,9 @@ WIDTH: Final = 16
 
 
 def read(text: str, name: str) -> Configuration:
-    """An Occlum.json; PolicyError with file and line if it is none."""
-    sheet = Sheet(read_json(text, name), TABLE)
+    """An Occlum.json or Occlum.yaml; PolicyError with file and line if it is none."""
+    reads = read_json if text.lstrip().startswith("{") else read_yaml_file  # newer instances have an Occlum.yaml
+    sheet = Sheet(reads(text, name), TABLE)
     draft = Draft(NAME, sheet)
     draft.read_single(SINGLE)
     _read_environment(draft)

@@ -18,10 +18,11 @@ __all__ = ["LONGEST", "read_environment", "read_json", "read_toml_file", "read_x
 
 LONGEST: Final = 4 << 20
 """Bytes. A signed Gramine manifest lists every trusted file with its digest, and may have some thousands."""
+LONGEST_YAML: Final = 1 << 20
+"""The same of YAML, whose reader takes longer."""
 WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]|[^\s"\[\]{},:]+')
 NAME: Final = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-XML_COMMENT: Final = re.compile(r"<!--(?:(?!--).)*-->", re.DOTALL)
 XML_DECLARATION: Final = re.compile(r"\s*<\?xml[^<>?]*\?>")
 XML_ROOT: Final = re.compile(r"\s*<([A-Za-z]\w*)\s*>(.*)</\1\s*>\s*", re.DOTALL)
 XML_ELEMENT: Final = re.compile(r"\s*<([A-Za-z]\w*)\s*(?:/>|>([^<>&]*)</\1\s*>)")
@@ -35,7 +36,7 @@ def read_toml_file(text: str, name: str) -> Document:
 def read_yaml_file(text: str, name: str) -> Document:
     """YAML without its traps; whole numbers and true and false are what they look like, everything else is text."""
     lines: dict[Path, int] = {}
-    found = _value(read_yaml(text.encode("utf-8", "surrogatepass"), name, LONGEST), (), lines)
+    found = _value(read_yaml(text.encode("utf-8", "surrogatepass"), name, LONGEST_YAML), (), lines)
     return _document(found, name, lines)
 
 
@@ -140,7 +141,7 @@ def read_xml(text: str, name: str, root: str) -> Document:
     """
     if len(text) > LONGEST:
         raise PolicyError(f"{name}:1: {len(text)} characters; at most {LONGEST} are read")
-    bare = XML_COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text.lstrip("\ufeff"))
+    bare = _without_comments(text.lstrip("\ufeff"))
     declared = XML_DECLARATION.match(bare)
     start = 0 if declared is None else declared.end()
     whole = XML_ROOT.fullmatch(bare, start)
@@ -160,6 +161,18 @@ def read_xml(text: str, name: str, root: str) -> Document:
         lines[found[1],] = line
         at = found.end()
     return Document(name, values, lines)
+
+
+def _without_comments(text: str) -> str:
+    """The text with nothing but line breaks in the place of comments; each is looked for once, closed or not."""
+    parts, at = [], 0
+    while (start := text.find("<!--", at)) >= 0:
+        end = text.find("-->", start)
+        if end < 0:
+            break
+        parts += [text[at:start], "\n" * text.count("\n", start, end)]
+        at = end + len("-->")
+    return "".join([*parts, text[at:]])
 
 
 def _document(found: object, name: str, lines: Mapping[Path, int]) -> Document:
