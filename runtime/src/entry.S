@@ -177,6 +177,19 @@ rt_switch_stack:
     call *%rsi
     hlt
 
+/* void rt_on_stack(void *stack_top, void (*fn)(void *), void *arg): calls it there and comes back. */
+    .globl rt_on_stack
+    .type rt_on_stack, @function
+rt_on_stack:
+    push %rbx
+    mov %rsp, %rbx
+    mov %rdi, %rsp
+    mov %rdx, %rdi
+    call *%rsi
+    mov %rbx, %rsp
+    pop %rbx
+    ret
+
 /* long rt_save(struct context *): 0 now, 1 when rt_resume comes back to it (in the child of a fork). */
     .globl rt_save
     .type rt_save, @function
@@ -210,6 +223,28 @@ rt_resume:
     .globl rt_sigsys_entry
 rt_sigsys_entry:
     jmp trap_handler
+
+/* The runtime's handlers of a deferred child (deferral.h), called likewise. */
+    .globl rt_fault_entry
+rt_fault_entry:
+    jmp deferral_fault
+
+    .globl rt_stand_in_entry
+rt_stand_in_entry:
+    jmp deferral_stand_in
+
+/* Asks the handler of faults for completion: text cannot be written. It goes on behind the instruction. */
+    .globl rt_request, rt_requested
+rt_request:
+    movb $0, gate_start(%rip)
+rt_requested:
+    ret
+
+/* As from a patched site; deferral_calls.c put the address to go back to on the stack, below the red zone. */
+    .globl rt_call_directly
+rt_call_directly:
+    call rt_direct_entry
+    ret $128
 
 /* A patched system-call site comes here through its stub, with the system-call registers as at the site. All registers but
  * rax, rcx and r11 must survive, as they do across `syscall`. The pushed words are struct direct_frame (trap.c). */

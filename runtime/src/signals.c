@@ -2,17 +2,10 @@
  * handle it or see that it is handled. Everything else goes to the kernel unchanged. */
 #include "access.h"
 #include "call.h"
+#include "deferral.h"
 #include "state.h"
 
 enum { MASK_SIZE = 8, BLOCK = 0, UNBLOCK = 1, SET = 2 };
-
-/* UAPI_SA_FLAGS of linux/signal.h with SA_RESTORER, and the signals that no mask may hold. */
-#define KNOWN_FLAGS 0xdc000807UL
-#define KILL_AND_STOP (1UL << (9 - 1) | 1UL << (19 - 1))
-
-struct kernel_action {
-    u64 handler, flags, restorer, mask;
-};
 
 static struct kernel_action sigsys_action; /* what the program believes it has set for SIGSYS */
 
@@ -25,13 +18,28 @@ static long swap_sigsys_action(const struct kernel_action *new, struct kernel_ac
     return 0;
 }
 
+/* What the kernel would write goes to the runtime first: in a deferred child the program's memory may be held back. */
+static long deferred_action(const struct call *call, const struct kernel_action *new, const u64 *signals) {
+    struct kernel_action action = new ? *new : (struct kernel_action){0}, old;
+    struct kernel_action *to = ptr_of(call->arg[2]);
+    action.mask &= ~SIGSYS_BIT;
+    long result = deferral_signal_action(call->arg[0], new ? &action : NULL, &old);
+    if (!failed(result) && to) *to = old;
+    deferral_leave(signals);
+    return result;
+}
+
 long signal_action(struct call *call) {
     const u64 *a = call->arg;
     const struct kernel_action *new = ptr_of(a[1]);
+    u64 signals;
     if (a[3] != MASK_SIZE) return -EINVAL;
     if (new && !can_read(a[1], sizeof *new)) return -EFAULT;
+    if (a[2]) deferral_open(a[2], sizeof *new);
     if (a[0] == SIGSYS_NUMBER && a[2] && !can_write(a[2], sizeof *new)) return -EFAULT;
     if (a[0] == SIGSYS_NUMBER) return swap_sigsys_action(new, ptr_of(a[2]));
+    if (deferral_now() && a[2] && !can_write(a[2], sizeof *new)) return -EFAULT;
+    if (deferral_now() && deferral_enter(&signals)) return deferred_action(call, new, &signals);
     if (!new) return SYS4(__NR_rt_sigaction, a[0], 0, a[2], a[3]);
     struct kernel_action action = *new;
     action.mask &= ~SIGSYS_BIT;
@@ -47,12 +55,23 @@ static long change_saved_mask(u64 *saved, u64 how, const u64 *set, u64 *old) {
     return 0;
 }
 
+static long deferred_mask(const struct call *call, const u64 *set, u64 *signals) {
+    u64 *to = ptr_of(call->arg[2]), old;
+    long result = deferral_signal_mask(call->arg[0], set, &old, signals);
+    if (!failed(result) && to) *to = old;
+    deferral_leave(signals);
+    return result;
+}
+
 long signal_mask(struct call *call) {
     const u64 *a = call->arg, *set = ptr_of(a[1]);
+    u64 signals;
     if (a[3] != MASK_SIZE) return -EINVAL;
     if (set && !can_read(a[1], MASK_SIZE)) return -EFAULT;
-    if (call->frame && a[2] && !can_write(a[2], MASK_SIZE)) return -EFAULT;
+    if (a[2]) deferral_open(a[2], MASK_SIZE);
+    if ((call->frame || deferral_now()) && a[2] && !can_write(a[2], MASK_SIZE)) return -EFAULT;
     if (call->frame) return change_saved_mask(&call->frame->signals, a[0], set, ptr_of(a[2]));
+    if (deferral_now() && deferral_enter(&signals)) return deferred_mask(call, set, &signals);
     u64 bits = set ? *set & ~SIGSYS_BIT : 0;
     return SYS4(__NR_rt_sigprocmask, a[0], set ? &bits : NULL, a[2], MASK_SIZE);
 }

@@ -3,6 +3,7 @@
 
 #include "admission.h"
 #include "call.h"
+#include "deferral.h"
 #include "farewell.h"
 #include "files.h"
 #include "memory.h"
@@ -12,7 +13,7 @@
 
 extern const char rt_replay[];
 
-enum { SHM_EXECUTE = 0100000 /* SHM_EXEC */, SYS_SECCOMP_CODE = 1, RED_ZONE = 128, REPLAY_DATA = 32 };
+enum { SHM_EXECUTE = 0100000 /* SHM_EXEC */, SYS_SECCOMP_CODE = 1, SYS_DISPATCH_CODE = 2 /* SYS_USER_DISPATCH */, RED_ZONE = 128, REPLAY_DATA = 32, STACK_OF_EXECUTE = 16 << 10 };
 
 /* What rt_replay (entry.S) finds on the stack. */
 struct replay_frame {
@@ -170,6 +171,13 @@ static long answer(struct call *call, bool *replayed) {
     }
 }
 
+/* SIGSEGV cannot be handed to the new image as ignored or blocked while it is the runtime's. */
+static long execute_directly(struct call *call) {
+    if (!deferral_may_execute()) deferral_end();
+    deferral_open(addr_of(call) - STACK_OF_EXECUTE, STACK_OF_EXECUTE); /* the kernel will write there */
+    return execute(call);
+}
+
 /* Called by entry.S. */
 struct direct_frame {
     u64 number;
@@ -180,6 +188,10 @@ long direct_handler(struct direct_frame *frame);
 
 __attribute__((used)) void trap_handler(int signal, void *info, struct trap_frame *f) {
     const int *si_code = (const int *)info + 2;
+    if (*si_code == SYS_DISPATCH_CODE && deferral_now()) {
+        deferral_call(info, f);
+        return;
+    }
     if (*si_code != SYS_SECCOMP_CODE) {
         signal_foreign_sigsys(signal, info, f);
         return;
@@ -196,8 +208,10 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     memcpy(call.arg, frame->arg, sizeof call.arg);
     state.counters.direct++;
     switch (call.number) {
-    case __NR_execve: return execute(&call);
-    case __NR_exit: thread_exit((long)call.arg[0]);
+    case __NR_execve: return execute_directly(&call);
+    case __NR_exit:
+        deferral_end();
+        thread_exit((long)call.arg[0]);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
     case __NR_dup2:
@@ -212,6 +226,8 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     case __NR_access:
     case __NR_faccessat:
     case __NR_faccessat2: return files_path_call(&call);
-    default: return locked_memory_call(&call, addr_of(frame));
+    default:
+        deferral_end();
+        return locked_memory_call(&call, addr_of(frame));
     }
 }
