@@ -226,11 +226,14 @@ static void give_back(void) {
     }
 }
 
-/* True if the parent made the copies. It may give up, and be asked again. */
+/* True if the parent made the copies, or is dead. It may give up, and be asked again. */
 static bool parent_has_split(struct deferral *deferral) {
     const u64 moment[2] = {0, 100000};
     u32 phase;
-    while ((phase = __atomic_load_n(&deferral->phase, __ATOMIC_SEQ_CST)) == DEFERRAL_SPLITTING) SYS2(__NR_nanosleep, moment, 0);
+    while ((phase = __atomic_load_n(&deferral->phase, __ATOMIC_SEQ_CST)) == DEFERRAL_SPLITTING) {
+        if (SYS0(__NR_getppid) != deferral->parent) return true;
+        SYS2(__NR_nanosleep, moment, 0);
+    }
     return phase == DEFERRAL_DONE;
 }
 

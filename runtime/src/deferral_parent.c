@@ -95,6 +95,7 @@ struct deferral *deferral_prepare(const struct call *call, u64 flags) {
     if (!own && !create()) return NULL;
     if (++forks % RELEARN == 0) likely_count = 0;
     own->phase = DEFERRAL_RUNNING;
+    own->parent = SYS0(__NR_getpid);
     own->owner.word = own->bell->word = 0;
     own->pool_taken = own->faults = own->touched_count = 0;
     own->busy = own->segv_sent = false;

@@ -2,11 +2,16 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "scenarios.h"
 
@@ -42,8 +47,488 @@ static void much_is_copied(void) {
     printf("parent: right %d alone %d status %d\n", right, alone, status);
 }
 
+/* What the kernel writes in the child arrives in its own pages, and in nobody else's. */
+static char written[6][PAGE_SIZE * 2];
+
+static void kernel_writes(void) {
+    int ends[2], *pair = (int *)(written[0] + 4000);
+    if (pipe(ends) || write(ends[1], "from a pipe", 12) != 12) return;
+    memset(written, 1, sizeof written);
+    pid_t child = fork();
+    if (!child) {
+        int ok = read(ends[0], written[1] + 4090, 12) == 12 && pipe(pair) == 0 && getcwd(written[2] + 100, 4096) &&
+                 fstat(pair[0], (struct stat *)(written[3] + 4000)) == 0 && getrlimit(RLIMIT_STACK, (struct rlimit *)(written[4] + 8)) == 0 &&
+                 uname((struct utsname *)(written[5] + 4000)) == 0;
+        printf("child: %d %s %d %d %s\n", ok, written[1] + 4090, S_ISFIFO(((struct stat *)(written[3] + 4000))->st_mode),
+               written[2][100] == '/', ((struct utsname *)(written[5] + 4000))->sysname);
+        _exit(0);
+    }
+    int status = ended(child), left = 1;
+    for (size_t i = 0; i < sizeof written; i++) left &= ((char *)written)[i] == 1;
+    printf("parent: %d status %d\n", left, status);
+}
+
+static void many_pages_are_written(void) {
+    enum { SIZE = 3 * MB };
+    char *map = memory(SIZE);
+    memset(map, 'p', SIZE);
+    pid_t child = fork();
+    if (!child) {
+        for (size_t at = 0; at < SIZE; at += 512) map[at] = 'c';
+        int ok = 1;
+        for (size_t at = 0; at < SIZE; at++) ok &= map[at] == (at % 512 ? 'p' : 'c');
+        _exit(ok ? 3 : 4);
+    }
+    int status = ended(child), ok = 1;
+    for (size_t at = 0; at < SIZE; at++) ok &= map[at] == 'p';
+    printf("status %d parent %d\n", status, ok);
+}
+
+static int depth_of(int left) {
+    volatile char room[3000];
+    memset((char *)room, left, sizeof room);
+    return left ? depth_of(left - 1) + (room[7] == (char)left) : 0;
+}
+
+static void deep_recursion(void) {
+    pid_t child = fork();
+    if (!child) _exit(depth_of(1000) == 1000 ? 5 : 6);
+    printf("status %d\n", ended(child));
+}
+
+static volatile int handled, handled_on_stack;
+static char other_stack[64 << 10];
+static void note(int signal) {
+    char here;
+    handled += signal;
+    handled_on_stack = &here > other_stack && &here < other_stack + sizeof other_stack;
+}
+
+static void handle(int signal, void (*handler)(int), int flags) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    sigemptyset(&action.sa_mask);
+    sigaction(signal, &action, NULL);
+}
+
+/* Each kind of signal that reaches the child before it does anything else. */
+static void signals_in_the_child(void) {
+    static const int kinds[] = {SIGUSR1, SIGTERM, SIGCHLD, SIGSEGV, SIGPIPE, SIGALRM, SIGBUS};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        for (int how = 0; how < 4; how++) { /* default, ignored, handled, blocked and handled */
+            pid_t child = fork();
+            if (child) {
+                printf("signal %d how %d: status %d\n", kinds[i], how, ended(child));
+                continue;
+            }
+            sigset_t set, pending;
+            sigemptyset(&set), sigaddset(&set, kinds[i]);
+            if (how == 1) signal(kinds[i], SIG_IGN);
+            if (how >= 2) handle(kinds[i], note, 0);
+            if (how == 3) sigprocmask(SIG_BLOCK, &set, NULL);
+            kill(getpid(), kinds[i]);
+            int before = handled, waits = 0;
+            if (how == 3) {
+                sigpending(&pending);
+                waits = sigismember(&pending, kinds[i]);
+                sigprocmask(SIG_UNBLOCK, &set, NULL);
+            }
+            _exit(100 * (how == 3) + 10 * waits + (before == kinds[i]) + 2 * (handled == kinds[i]));
+        }
+}
+
+/* Handlers and masks that the parent had are the child's. */
+static void signals_are_inherited(void) {
+    static const int kinds[] = {SIGUSR1, SIGSEGV, SIGCHLD, SIGTERM, 40};
+    handle(SIGUSR1, note, SA_RESTART), handle(SIGSEGV, note, SA_ONSTACK | SA_NODEFER), signal(SIGTERM, SIG_IGN), handle(40, note, 0);
+    sigset_t set;
+    sigemptyset(&set), sigaddset(&set, SIGSEGV), sigaddset(&set, SIGCHLD), sigaddset(&set, 40);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    stack_t stack = {.ss_sp = other_stack, .ss_size = sizeof other_stack}, seen;
+    sigaltstack(&stack, NULL);
+    pid_t child = fork();
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct sigaction action;
+        sigaction(kinds[i], NULL, &action);
+        sigprocmask(SIG_BLOCK, NULL, &set);
+        if (!child)
+            printf("signal %d: %s flags %x blocked %d\n", kinds[i], action.sa_handler == note ? "note" : action.sa_handler == SIG_IGN ? "ignored" : "default",
+                   action.sa_flags & ~0x04000000, sigismember(&set, kinds[i]));
+    }
+    if (child) {
+        printf("status %d\n", ended(child));
+        return;
+    }
+    sigaltstack(NULL, &seen);
+    printf("stack %d size %d flags %d\n", seen.ss_sp == other_stack, seen.ss_size == sizeof other_stack, seen.ss_flags);
+    raise(40), raise(SIGSEGV), raise(SIGUSR1);
+    printf("handled %d on stack %d\n", handled, handled_on_stack);
+    sigemptyset(&set), sigprocmask(SIG_SETMASK, &set, NULL);
+    printf("handled %d\n", handled);
+    handle(SIGUSR2, note, SA_ONSTACK), raise(SIGUSR2);
+    printf("handled %d on stack %d\n", handled, handled_on_stack);
+    _exit(0);
+}
+
+static sigjmp_buf again;
+static void jump(int signal, siginfo_t *info, void *context) {
+    (void)context;
+    printf("signal %d code %d address %d\n", signal, info->si_code, info->si_addr == (void *)0x1234);
+    siglongjmp(again, 1);
+}
+
+/* A fault of the child's own is its own, on the stack that it asked for, at its first instruction and again. */
+static void faults_in_the_child(void) {
+    stack_t stack = {.ss_sp = other_stack, .ss_size = sizeof other_stack};
+    sigaltstack(&stack, NULL);
+    struct sigaction action = {.sa_sigaction = jump, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigaction(SIGSEGV, &action, NULL);
+    char *reading = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int how = 0; how < 3; how++) {
+        pid_t child = fork();
+        if (child) {
+            printf("how %d status %d\n", how, ended(child));
+            continue;
+        }
+        for (volatile int i = 0; i < 2; i++)
+            if (!sigsetjmp(again, 1)) {
+                if (how == 0) *(volatile char *)0x1234 = 1;
+                if (how == 1) (void)*(volatile char *)0x1234;
+                if (how == 2) *(volatile char *)reading = 1;
+            }
+        signal(SIGSEGV, SIG_DFL);
+        *(volatile char *)reading = 1;
+        _exit(1);
+    }
+}
+
+static void fork_here(int signal) {
+    pid_t child = fork();
+    if (!child) {
+        note(signal);
+        return;
+    }
+    printf("handler: status %d\n", ended(child));
+}
+
+/* The child goes on in the handler, and returns from it. */
+static void fork_in_a_handler(void) {
+    stack_t stack = {.ss_sp = other_stack, .ss_size = sizeof other_stack};
+    pid_t self = getpid();
+    for (int how = 0; how < 3; how++) {
+        if (how) sigaltstack(&stack, NULL);
+        handle(SIGUSR1, fork_here, how == 2 ? SA_ONSTACK : 0);
+        raise(SIGUSR1);
+        if (getpid() != self) {
+            sigset_t set;
+            sigprocmask(SIG_BLOCK, NULL, &set);
+            _exit(handled + 100 * sigismember(&set, SIGUSR1));
+        }
+    }
+    printf("parent %d\n", handled);
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* The child uses no system call until its parent goes on; its parent does not wait for that. */
+static void child_that_computes(void) {
+    volatile unsigned *map = (unsigned *)memory(MB), *end = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < MB / 4; i++) map[i] = 7;
+    double start = seconds();
+    pid_t child = fork();
+    if (!child) {
+        unsigned sum = 0;
+        do
+            for (int i = 0; i < MB / 4; i++) sum |= map[i];
+        while (!*end);
+        map[5] = 1;
+        _exit(sum == 7 && map[5] == 1 && map[6] == 7 ? 8 : 9);
+    }
+    int early = seconds() - start < 1.5;
+    for (int i = 0; i < MB / 4; i++) map[i] = 8;
+    *end = 1;
+    int status = ended(child);
+    printf("early %d status %d still %u\n", early, status, map[5]);
+}
+
+static void child_that_waits(void) {
+    int ends[2];
+    char byte = 0;
+    if (pipe(ends)) return;
+    pid_t child = fork();
+    if (!child) _exit(read(ends[0], &byte, 1) == 1 ? byte : 1);
+    byte = 7;
+    if (write(ends[1], &byte, 1) != 1) return;
+    printf("pipe: status %d\n", ended(child));
+    char name[] = "/tmp/cloister-fifo-XXXXXX";
+    if (!mkdtemp(name)) return;
+    char fifo[100];
+    snprintf(fifo, sizeof fifo, "%s/fifo", name);
+    mkfifo(fifo, 0600);
+    child = fork();
+    if (!child) _exit(open(fifo, O_RDONLY) >= 0 ? 9 : 1);
+    int fd = open(fifo, O_WRONLY);
+    printf("fifo: %d status %d\n", fd >= 0, ended(child));
+    unlink(fifo), rmdir(name);
+}
+
+static void child_that_stops(void) {
+    int status = 0;
+    pid_t child = fork();
+    if (!child) {
+        raise(SIGSTOP);
+        _exit(4);
+    }
+    waitpid(child, &status, WUNTRACED);
+    printf("stopped %d by %d\n", WIFSTOPPED(status), WSTOPSIG(status));
+    kill(child, SIGCONT);
+    printf("status %d\n", ended(child));
+}
+
+/* Somebody else kills children, wherever they are just then; the parent must see each as killed and keep its memory. */
+static void children_that_are_killed(void) {
+    char *map = memory(MB);
+    int killed = 0, right = 1;
+    memset(map, 'k', MB);
+    signal(SIGCHLD, SIG_DFL);
+    int ends[2];
+    if (pipe(ends)) return;
+    pid_t killer = fork();
+    if (!killer) {
+        pid_t victim;
+        close(ends[1]);
+        for (unsigned i = 0; read(ends[0], &victim, sizeof victim) == sizeof victim; i++) {
+            for (volatile unsigned spin = 0; spin < i * 3000; spin++) continue;
+            kill(victim, SIGKILL);
+        }
+        _exit(0);
+    }
+    for (int i = 0; i < 60; i++) {
+        pid_t child = fork();
+        if (!child) {
+            pid_t self = getpid();
+            if (write(ends[1], &self, sizeof self) != sizeof self) _exit(1);
+            for (int round = 0;; round++)
+                for (int at = 0; at < MB; at += 4096 * (i % 3 + 1)) map[at] = (char)round;
+        }
+        killed += ended(child) == SIGKILL;
+        for (int at = 0; at < MB; at += 4096) right &= map[at] == 'k';
+    }
+    close(ends[1]);
+    ended(killer);
+    printf("killed %d right %d\n", killed, right);
+}
+
+/* The parent is killed while it waits or copies; its child goes on with its own memory. */
+static void parent_that_is_killed(void) {
+    int ends[2];
+    char answer[20] = {0};
+    for (int i = 0; i < 12; i++) {
+        if (pipe(ends)) return;
+        pid_t middle = fork();
+        if (!middle) {
+            char *map = memory(MB);
+            memset(map, 'm', MB);
+            pid_t self = getpid(), child = fork();
+            if (child) pause();
+            kill(self, SIGKILL);
+            int right = 1;
+            for (int at = 0; at < MB; at += 100) right &= map[at] == 'm', map[at] = (char)at;
+            if (write(ends[1], right ? "r" : "w", 1) != 1) _exit(1);
+            _exit(0);
+        }
+        close(ends[1]);
+        int status = ended(middle);
+        if (status != SIGKILL || read(ends[0], answer + i, 1) != 1) answer[i] = '?';
+        close(ends[0]);
+    }
+    printf("children %s\n", answer);
+}
+
+static void exec_that_fails(void) {
+    pid_t child = fork();
+    if (!child) {
+        char *words[] = {"nothing", NULL};
+        execv("/nonexistent/nothing", words);
+        int first = errno;
+        execv("/", words);
+        printf("errno %d %d\n", first, errno);
+        execl("/bin/sh", "sh", "-c", "exit 42", NULL);
+        _exit(1);
+    }
+    printf("status %d\n", ended(child));
+}
+
+static void exec_keeps_the_mask(void) {
+    for (int how = 0; how < 2; how++) {
+        pid_t child = fork();
+        if (!child) {
+            sigset_t set;
+            sigemptyset(&set), sigaddset(&set, SIGUSR2), sigaddset(&set, SIGSEGV);
+            if (how) sigprocmask(SIG_SETMASK, &set, NULL), signal(SIGSEGV, SIG_IGN), handle(SIGHUP, note, 0);
+            execl("/bin/grep", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status", NULL);
+            _exit(1);
+        }
+        printf("status %d\n", ended(child));
+    }
+}
+
+static void children_inside(void) {
+    pid_t child = fork();
+    if (!child) {
+        pid_t inner = vfork();
+        if (!inner) _exit(3);
+        int first = ended(inner), second = system("exit 5"), third;
+        inner = fork();
+        if (!inner) {
+            inner = fork();
+            _exit(inner ? WEXITSTATUS(ended(inner)) + 1 : 20);
+        }
+        third = ended(inner);
+        printf("%d %d %d\n", first, second, third);
+        _exit(0);
+    }
+    printf("status %d\n", ended(child));
+}
+
+/* A reader that is gone: by default it kills, handled it is seen once. */
+static void writing_to_nobody(void) {
+    for (int how = 0; how < 3; how++) {
+        int ends[2];
+        if (pipe(ends)) return;
+        close(ends[0]);
+        pid_t child = fork();
+        if (!child) {
+            if (how) handle(SIGPIPE, how == 1 ? SIG_IGN : note, 0);
+            long n = result_of(write(ends[1], "x", 1));
+            _exit(handled * 10 + (n == -EPIPE));
+        }
+        printf("how %d status %d\n", how, ended(child));
+        close(ends[1]);
+    }
+}
+
+/* No descriptor is left to the runtime, before or after the fork. */
+static void no_descriptors(void) {
+    for (int how = 0; how < 2; how++) {
+        pid_t middle = fork();
+        if (middle) {
+            printf("status %d\n", ended(middle));
+            continue;
+        }
+        struct rlimit limit = {40, 200};
+        setrlimit(RLIMIT_NOFILE, &limit);
+        if (how) while (open("/dev/null", O_RDONLY) >= 0) continue;
+        pid_t child = fork();
+        if (!child) {
+            int opened = 0;
+            while (open("/dev/null", O_RDONLY) >= 0) opened++;
+            char *p = malloc(1000000);
+            if (p) memset(p, 1, 1000000);
+            _exit(opened > 0);
+        }
+        int status = ended(child);
+        _exit(WEXITSTATUS(status) + 10 * (errno == EMFILE) + 2 * (child < 0));
+    }
+}
+
+static void memory_calls(void) {
+    char *map = memory(16 * PAGE_SIZE), *brk_before = sbrk(0);
+    memset(map, 'm', 16 * PAGE_SIZE);
+    for (int how = 0; how < 5; how++) {
+        pid_t child = fork();
+        if (!child) {
+            char *more = NULL;
+            if (how == 0) mprotect(map, 4 * PAGE_SIZE, PROT_READ), more = map + 5 * PAGE_SIZE;
+            if (how == 1) munmap(map, PAGE_SIZE), more = map + PAGE_SIZE;
+            if (how == 2) more = memory(MB);
+            if (how == 3) more = sbrk(100 * PAGE_SIZE);
+            if (how == 4) madvise(map, PAGE_SIZE, MADV_DONTNEED), more = map;
+            int was = more[10];
+            more[10] = 'c';
+            _exit(was + (more[10] == 'c'));
+        }
+        printf("how %d exit %d\n", how, WEXITSTATUS(ended(child)));
+    }
+    int ok = sbrk(0) == brk_before;
+    for (int i = 0; i < 16 * PAGE_SIZE; i++) ok &= map[i] == 'm';
+    printf("parent %d\n", ok);
+}
+
+/* Registers are what they were, whatever happened on the way: vectors, flags, the red zone. */
+static void registers_survive(void) {
+    static volatile char page[PAGE_SIZE * 3];
+    pid_t child = fork();
+    if (!child) {
+        unsigned long low, carry;
+        __asm__ volatile("mov $0x1122334455667788, %%rax\n movq %%rax, %%xmm5\n movq %%rax, %%xmm15\n mov %%rax, -64(%%rsp)\n"
+                         "stc\n movb $1, %2\n setc %%cl\n movzbl %%cl, %%ecx\n mov %%rcx, %1\n"
+                         "mov $39, %%eax\n syscall\n mov $24, %%eax\n syscall\n mov $186, %%eax\n syscall\n mov $-1, %%eax\n syscall\n"
+                         "movq %%xmm5, %%rax\n movq %%xmm15, %%rcx\n cmp %%rax, %%rcx\n jne 1f\n cmp -64(%%rsp), %%rax\n jne 1f\n mov %%rax, %0\n 1:\n"
+                         : "=&r"(low), "=&r"(carry), "+m"(page[PAGE_SIZE])
+                         :
+                         : "rax", "rcx", "r11", "xmm5", "xmm15", "memory", "cc");
+        _exit((low == 0x1122334455667788) + 2 * (carry == 1));
+    }
+    printf("status %d\n", ended(child));
+}
+
+static void chldwait(int how) {
+    struct sigaction action = {.sa_handler = how ? note : SIG_IGN, .sa_flags = how ? SA_NOCLDSTOP : SA_NOCLDWAIT};
+    sigaction(SIGCHLD, &action, NULL);
+    pid_t child = fork();
+    if (!child) _exit(3);
+    errno = 0;
+    int status = 0;
+    long result = waitpid(child, &status, 0);
+    printf("how %d: %d errno %d status %d handled %d\n", how, result == child, errno, status, handled);
+}
+
+static void reaping_by_itself(void) {
+    chldwait(0);
+    chldwait(1);
+}
+
+/* What the program asks to have dispatched or registered is its own matter, in the child too. */
+static void own_dispatch(void) {
+    pid_t child = fork();
+    if (!child) {
+        void *head = NULL;
+        size_t size = 0;
+        long got = syscall(SYS_get_robust_list, 0, &head, &size);
+        long off = result_of(prctl(59, 0, 0, 0, 0)), bad = result_of(prctl(59, 1, 1, 0, 0)), odd = result_of(prctl(59, 7, 0, 0, 0));
+        printf("robust %ld %d %zu dispatch %ld %ld %ld unknown %ld\n", got, head != NULL, size, off, bad, odd, result_of(syscall(100000)));
+        _exit(0);
+    }
+    printf("status %d\n", ended(child));
+}
+
 static const struct scenario all[] = {
     SCENARIO(much_is_copied),
+    SCENARIO(kernel_writes),
+    SCENARIO(many_pages_are_written),
+    SCENARIO(deep_recursion),
+    SCENARIO(signals_in_the_child),
+    SCENARIO(signals_are_inherited),
+    SCENARIO(faults_in_the_child),
+    SCENARIO(fork_in_a_handler),
+    SCENARIO(child_that_computes),
+    SCENARIO(child_that_waits),
+    SCENARIO(child_that_stops),
+    SCENARIO(children_that_are_killed),
+    SCENARIO(parent_that_is_killed),
+    SCENARIO(exec_that_fails),
+    SCENARIO(exec_keeps_the_mask),
+    SCENARIO(children_inside),
+    SCENARIO(writing_to_nobody),
+    SCENARIO(no_descriptors),
+    SCENARIO(memory_calls),
+    SCENARIO(registers_survive),
+    SCENARIO(reaping_by_itself),
+    SCENARIO(own_dispatch),
 };
 
 RUN_SCENARIOS(all)
