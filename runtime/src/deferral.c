@@ -1,14 +1,11 @@
-/* The child's side: what is held back, how it becomes private, how the child becomes complete. */
+/* The child's side: how it begins, and how it becomes complete. */
 #include "deferral.h"
 
 #include <linux/futex.h>
-#include <linux/mman.h>
 
-#include "areas.h"
-#include "fail.h"
+#include "deferral_pages.h"
 #include "fork_copy.h"
 #include "process.h"
-#include "secret.h"
 #include "state.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
@@ -20,7 +17,7 @@ void rt_on_stack(void *stack_top, void (*fn)(void *), void *arg);
 
 enum {
     DISPATCH_OFF, DISPATCH_ON, WRITING = 2 /* of a page fault's error code */, SET_MASK = 2,
-    FAULTS_MOST = 96, /* then copying all is cheaper than going on like this: a fault is some 60 us */
+    FAULTS_MOST = 64, /* then copying all is cheaper than going on like this: a fault is some 60 us */
     SEGV = 11, KILL = 9, ADDRESS_AT = 16 /* in siginfo_t */, BLOCK = 0, NO_STACK = 2 /* SS_DISABLE */,
 };
 
@@ -29,70 +26,6 @@ enum {
 static struct deferral *current;
 
 struct deferral *deferral_now(void) { return current; }
-
-static bool is_held_back_area(const struct area *area) { return area->kind == AREA_SECRET && area->protection & PROT_WRITE; }
-
-/* [start, end) of the runtime's own writable memory. */
-static bool next_own(u16 *index, u64 *start, u64 *end) {
-    for (; *index < process_segment_count(); (*index)++) {
-        const Elf64_Phdr *segment = process_segments() + *index;
-        if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_W)) continue;
-        *start = page_down(segment->p_vaddr), *end = page_up(segment->p_vaddr + segment->p_memsz);
-        (*index)++;
-        return true;
-    }
-    return false;
-}
-
-static bool is_held_back(u64 address) {
-    u64 start, end;
-    for (u16 i = 0; next_own(&i, &start, &end);)
-        if (address >= start && address < end) return true;
-    const struct area *area = areas_find(address);
-    return area && is_held_back_area(area);
-}
-
-static bool hold_back(void) {
-    u64 start, end;
-    for (u16 i = 0; next_own(&i, &start, &end);)
-        if (failed(SYS3(__NR_mprotect, start, end - start, PROT_READ))) return false;
-    for (size_t i = 0; i < areas_count(); i++) {
-        const struct area *area = areas_get(i);
-        if (is_held_back_area(area) && failed(SYS3(__NR_mprotect, area->start, area->end - area->start, PROT_READ))) return false;
-    }
-    return true;
-}
-
-static long free_page(struct deferral *deferral) {
-    if (deferral->pool_taken == DEFERRAL_POOL) return secret_map(0, PAGE, PROT_READ | PROT_WRITE, 0);
-    return (long)(deferral->pool + deferral->pool_taken++ * PAGE);
-}
-
-/* The pool's pages exist already after a first fork, so this costs no first touch. */
-static bool make_private(struct deferral *deferral, u64 page) {
-    long at = free_page(deferral);
-    if (failed(at)) return false;
-    memcpy(ptr_of((u64)at), ptr_of(page), PAGE);
-    if (deferral->touched_count < DEFERRAL_POOL) deferral->touched[deferral->touched_count++] = page;
-    return !failed(SYS5(__NR_mremap, at, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, page));
-}
-
-static bool is_private(const struct deferral *deferral, u64 page) {
-    for (u32 i = 0; i < deferral->touched_count; i++)
-        if (deferral->touched[i] == page) return true;
-    return false;
-}
-
-static bool open_page(struct deferral *deferral, u64 page) {
-    return !is_held_back(page) || is_private(deferral, page) || make_private(deferral, page);
-}
-
-bool deferral_open(u64 address, u64 length) {
-    u64 end = address + length;
-    for (u64 page = page_down(address); current && page < end; page += PAGE)
-        if (!open_page(current, page)) return false;
-    return true;
-}
 
 static bool dispatch(u64 mode) {
     u64 length = mode == DISPATCH_ON ? (u64)(gate_end - gate_start) : 0, start = mode == DISPATCH_ON ? addr_of(gate_start) : 0;
@@ -137,9 +70,9 @@ static bool open_likely(struct deferral *deferral, u64 low, u64 high) {
     u64 count = 0;
     const u64 *likely = deferral_likely(&count);
     for (u64 page = page_down(low); page < high; page += PAGE)
-        if (!open_page(deferral, page)) return false;
+        if (!pages_open(deferral, page)) return false;
     for (u64 i = 0; i < count; i++)
-        if (!open_page(deferral, likely[i])) return false;
+        if (!pages_open(deferral, likely[i])) return false;
     return true;
 }
 
@@ -168,7 +101,7 @@ bool deferral_begin(struct deferral *deferral, u64 low, struct trap_frame *frame
         deferral->no_dispatch = true;
         return false;
     }
-    bool open = hold_back() && open_page(deferral, page_down(addr_of(&current)));
+    bool open = pages_hold_back() && pages_open(deferral, page_down(addr_of(&current)));
     if (!open || !open_likely(deferral, low, addr_of(frame + 1))) {
         dispatch(DISPATCH_OFF);
         return false;
@@ -218,14 +151,6 @@ static __attribute__((noreturn)) void end_without_memory(void) {
     __builtin_unreachable();
 }
 
-static void give_back(void) {
-    for (size_t i = 0; i < areas_count(); i++) {
-        const struct area *area = areas_get(i);
-        if (is_held_back_area(area) && failed(SYS3(__NR_mprotect, area->start, area->end - area->start, area->protection)))
-            end_without_memory();
-    }
-}
-
 /* True if the parent made the copies, or is dead. It may give up, and be asked again. */
 static bool parent_has_split(struct deferral *deferral) {
     const u64 moment[2] = {0, 100000};
@@ -245,14 +170,16 @@ static void take_memory(struct deferral *deferral) {
             break;
         }
         if (!parent_has_split(deferral)) continue;
-        give_back();
+        if (!pages_give_back()) end_without_memory();
         break;
     }
     process_own_runtime_state();
 }
 
 static void send_again(int signal, const void *info) {
-    SYS4(__NR_rt_tgsigqueueinfo, SYS0(__NR_getpid), SYS0(__NR_gettid), signal, info);
+    long process = SYS0(__NR_getpid), thread = SYS0(__NR_gettid);
+    if (failed(SYS4(__NR_rt_tgsigqueueinfo, process, thread, signal, info)))
+        SYS3(__NR_tgkill, process, thread, signal); /* over the limit of queued signals */
 }
 
 void deferral_complete(struct trap_frame *frame) {
@@ -274,6 +201,13 @@ void deferral_complete(struct trap_frame *frame) {
     SYS2(__NR_munmap, deferral->bell, PAGE);
 }
 
+void deferral_complete_and_send(int signal, const void *info, struct trap_frame *frame) {
+    const u64 all = ~0UL;
+    deferral_complete(frame);
+    SYS4(__NR_rt_sigprocmask, SET_MASK, &all, 0, 8);
+    send_again(signal, info);
+}
+
 /* The way into a handler, whose frame says what to go back to. */
 void deferral_end(void) {
     if (current) ((void (*)(void))ptr_of(addr_of(rt_request)))();
@@ -286,14 +220,13 @@ static void take_sent(int signal, const void *info, struct trap_frame *frame) {
         memcpy(current->segv_info, info, DEFERRAL_SIGNAL_INFO);
         return;
     }
-    deferral_complete(frame);
-    send_again(signal, info);
+    deferral_complete_and_send(signal, info, frame);
 }
 
 static bool is_for_held_back(const void *info, const struct trap_frame *frame, u64 *page) {
     const u64 *address = (const u64 *)((const u8 *)info + ADDRESS_AT);
     *page = page_down(*address);
-    return frame->error & WRITING && is_held_back(*address);
+    return frame->error & WRITING && pages_held_back(*address);
 }
 
 void deferral_fault(int signal, void *info, struct trap_frame *frame); /* entry.S */
@@ -309,7 +242,7 @@ __attribute__((used)) void deferral_fault(int signal, void *info, struct trap_fr
     }
     bool requested = frame->rip == addr_of(rt_request);
     if (!requested && is_for_held_back(info, frame, &page) && (current->busy || current->faults++ < FAULTS_MOST))
-        if (open_page(current, page)) return;
+        if (pages_open(current, page)) return;
     if (requested || !current->busy) deferral_complete(frame);
     else SYS4(__NR_rt_sigaction, signal, &standard, 0, 8); /* the runtime's own fault: it ends by it */
     if (requested) frame->rip = addr_of(rt_requested);

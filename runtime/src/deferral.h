@@ -15,7 +15,7 @@
 #include "call.h"
 
 enum {
-    DEFERRAL_STACK = 96 << 10, DEFERRAL_POOL = 256, /* pages */
+    DEFERRAL_STACK = 96 << 10, DEFERRAL_POOL = 192, /* pages */
     DEFERRAL_SIGNALS = 65, DEFERRAL_SIGNAL_INFO = 128 /* siginfo_t */,
 };
 
@@ -89,6 +89,8 @@ NODISCARD bool deferral_enter(u64 *signals);
 void deferral_leave(const u64 *signals);
 /* From a handler of the kernel's that interrupted the program. */
 void deferral_complete(struct trap_frame *frame);
+/* From a handler of a signal that somebody sent: the program's own handler gets it on its own stack. */
+void deferral_complete_and_send(int signal, const void *info, struct trap_frame *frame);
 /* From anywhere else, on whatever stack. */
 void deferral_end(void);
 /* Gives the child its own pages there, as far as they are held back. False if there is no memory. */

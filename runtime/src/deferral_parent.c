@@ -22,7 +22,7 @@ __attribute__((noreturn)) void rt_resume(struct context *context);
 __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void *), void *arg);
 
 enum {
-    SPLIT_STACK = 64 << 10, LIKELY_MOST = 128, RELEARN = 32, MONOTONIC = 1, ONE_THREAD = 3 /* links of /proc/self/task */,
+    SPLIT_STACK = 64 << 10, LIKELY_MOST = 96, RELEARN = 32, MONOTONIC = 1, ONE_THREAD = 3 /* links of /proc/self/task */,
     WAIT_LEAST = 20, WAIT_PER_SLOT = 20, WAIT_MOST = 400, /* ms: about half of what copying takes */
     RINGING = 0x3ffffffe, PATH_ONLY = 010000000, DESCRIPTORS_KEPT = 16,
 };

@@ -90,7 +90,5 @@ bool deferral_may_execute(void) {
 void deferral_stand_in(int signal, void *info, struct trap_frame *frame); /* entry.S */
 
 __attribute__((used)) void deferral_stand_in(int signal, void *info, struct trap_frame *frame) {
-    if (deferral_now()) deferral_complete(frame);
-    if (failed(SYS4(__NR_rt_tgsigqueueinfo, SYS0(__NR_getpid), SYS0(__NR_gettid), signal, info)))
-        SYS3(__NR_tgkill, SYS0(__NR_getpid), SYS0(__NR_gettid), signal); /* over the limit of queued signals */
+    deferral_complete_and_send(signal, info, frame);
 }

@@ -193,7 +193,8 @@ __attribute__((used)) void trap_handler(int signal, void *info, struct trap_fram
         return;
     }
     if (*si_code != SYS_SECCOMP_CODE) {
-        signal_foreign_sigsys(signal, info, f);
+        if (deferral_now()) deferral_complete_and_send(signal, info, f);
+        else signal_foreign_sigsys(signal, info, f);
         return;
     }
     state.counters.traps++;

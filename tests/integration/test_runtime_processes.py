@@ -17,6 +17,7 @@ SOURCES = (
     "signal_scenarios",
     "process_scenarios",
     "fork_scenarios",
+    "fork_signal_scenarios",
     "thread_scenarios",
     "regression_scenarios",
 )
