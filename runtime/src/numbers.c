@@ -5,6 +5,7 @@
  * close(2) does not wait: it is frequent, and a program that closes what it does not own is wrong natively too. secret.c looks
  * whose its number is before each step. */
 #include "call.h"
+#include "deferral.h"
 #include "files.h"
 #include "state.h"
 
@@ -27,7 +28,7 @@ long numbers_call(struct call *call) {
     struct lock_guard lock;
     bool closes = call->number == __NR_close_range, unlocked = closes && call->arg[2] & CLOSE_LATER;
     long result = 0;
-    if (unlocked) return in_kernel(call);
+    if (unlocked || deferral_now()) return in_kernel(call); /* a deferred child has one thread */
     lock_take(&lock, call->frame != NULL);
     result = closes ? in_kernel(call) : put_on_number(call, &unlocked);
     lock_give(&lock);
