@@ -106,6 +106,9 @@ static bool run_exit(struct trap_frame *f) {
     return !holds && !state.checkpoint[0] && !state.report[0] && run(f);
 }
 
+/* New limits may leave no way to complete. */
+static bool run_limit(struct trap_frame *f) { return !f->rdx && (u32)f->rsi != RLIMIT_AS && run_to(f, f->r10, LIMIT_SIZE); }
+
 static bool run_small(struct trap_frame *f) {
     switch ((u32)f->rax) {
     case __NR_dup: return run_descriptor(f);
@@ -125,8 +128,8 @@ static bool run_small(struct trap_frame *f) {
     case __NR_getcwd: return run_to(f, f->rdi, min_u64(f->rsi, PATH_MOST));
     case __NR_uname: return run_to(f, f->rdi, NAME_SIZE);
     case __NR_times: return run_to(f, f->rdi, TIMES_SIZE);
-    case __NR_getrlimit: return run_to(f, f->rsi, LIMIT_SIZE);
-    case __NR_prlimit64: return !f->rdx && run_to(f, f->r10, LIMIT_SIZE); /* new limits may leave no way to complete */
+    case __NR_getrlimit: return (u32)f->rdi != RLIMIT_AS && run_to(f, f->rsi, LIMIT_SIZE); /* that one is the runtime's: limits.c */
+    case __NR_prlimit64: return run_limit(f);
     case __NR_getrusage: return run_to(f, f->rsi, USAGE_SIZE);
     case __NR_getrandom: return f->rsi <= RANDOM_MOST && run_to(f, f->rdi, f->rsi);
     default: return false;

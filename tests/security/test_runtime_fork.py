@@ -22,7 +22,7 @@ SECONDS = 60
 SECRET = struct.pack("<I", 0x5EC8E7)
 CONDITIONAL = {
     *("execve", "rt_sigaction", "rt_sigprocmask"),  # answered by the runtime
-    *("open", "openat", "prctl"),  # made where the filter would let them through
+    *("open", "openat", "prctl", "getrlimit", "prlimit64"),  # made where the filter would let them through
     *("dup2", "dup3", "close_range"),  # wait for other threads: there are none
 }
 """Intercepted calls that the runtime makes for a deferred child all the same."""

@@ -230,6 +230,20 @@ static void exec_that_fails(void) {
     printf("status %d\n", ended(child));
 }
 
+static void limits_in_the_child(void) {
+    struct rlimit limit = {5UL << 30, RLIM_INFINITY};
+    setrlimit(RLIMIT_AS, &limit);
+    pid_t child = fork();
+    if (!child) {
+        struct rlimit one = {0, 0}, other = {0, 0}, third = {0, 0};
+        long results = syscall(SYS_getrlimit, RLIMIT_AS, &one) + syscall(SYS_prlimit64, 0, RLIMIT_AS, NULL, &other) +
+                       syscall(SYS_getrlimit, RLIMIT_STACK, &third);
+        printf("limits %ld: %ld %ld %ld\n", results, (long)one.rlim_cur, (long)other.rlim_cur, (long)third.rlim_cur);
+        _exit(0);
+    }
+    printf("status %d\n", ended(child));
+}
+
 static void children_inside(void) {
     pid_t child = fork();
     if (!child) {
@@ -338,6 +352,7 @@ static const struct scenario all[] = {
     SCENARIO(children_that_are_killed),
     SCENARIO(parent_that_is_killed),
     SCENARIO(exec_that_fails),
+    SCENARIO(limits_in_the_child),
     SCENARIO(children_inside),
     SCENARIO(no_descriptors),
     SCENARIO(memory_calls),
