@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -106,6 +107,31 @@ def test_a_program_that_fails_is_said_to_have(place: Path) -> None:
     done = learn(place, "--no-trace", "-o", "m", "--", "/bin/cat", "no-such-file")
     assert done.returncode == 0
     assert "ended with status 1; listed is what it used until then" in done.stderr
+
+
+@pytest.mark.parametrize("tracing", [[], ["--no-trace"]], ids=["traced", "untraced"])
+def test_a_server_that_does_not_end_is_ended(place: Path, tracing: list[str]) -> None:
+    done = learn(place, *tracing, "--timeout", "2", "-o", "m", "--", "/bin/sleep", "1000")
+    assert done.returncode == 0, done.stderr
+    assert "listed is what it used until then" in done.stderr
+    assert read_configuration((place / "m").read_text(), "m", "gramine").arguments == ("1000",)
+
+
+@pytest.mark.parametrize("tracing", [[], ["--no-trace"]], ids=["traced", "untraced"])
+def test_an_interrupt_ends_the_program_and_loses_nothing(place: Path, tracing: list[str]) -> None:
+    """As from a keyboard: to the whole group at once."""
+    command = [sys.executable, "-m", "cloister", "manifest", "learn", *tracing, "-o", "m", "--"]
+    command += ["/bin/sh", "-c", "echo started; exec sleep 1000"]
+    with subprocess.Popen(
+        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "started\n"
+        os.killpg(running.pid, signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 0, said
+    assert "until then" in said
+    assert read_configuration((place / "m").read_text(), "m", "gramine").program == "/bin/sh"
 
 
 def test_a_program_that_is_not_there_is_not_run(place: Path) -> None:

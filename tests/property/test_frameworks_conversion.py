@@ -6,7 +6,8 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.forge.frameworks import FULL, configurations
+from tests.forge.framework_strategies import configurations
+from tests.forge.frameworks import FULL
 
 from cloister.errors import PolicyError, UsageError
 from cloister.frameworks.conversion import Outcome, convert, name_of

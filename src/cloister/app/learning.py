@@ -8,8 +8,10 @@ read if its name stands in a file that the program loaded or read.
 import os
 import re
 import resource
+import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +20,7 @@ from cloister.app.measuring import Found, Seen, found_in, run_learning
 from cloister.frameworks.danger import SECRET_NAME
 from cloister.frameworks.model import Backing, Configuration, Item, MeasuredFile, Mount, Variable
 from cloister.launch.command import find_program
-from cloister.observe.trace import NameKind, Options, Trace, Tracer
+from cloister.observe.trace import NameKind, Options, Stop, Trace, Tracer
 from cloister.observe.trace.tracefs import why_unavailable
 from cloister.quantities import counted, human_size
 
@@ -29,6 +31,8 @@ DEVICES: Final = re.compile(r"/(proc|sys|dev(?!/shm/))/")
 SEALED: Final = "_sgx_mrenclave"
 """Gramine's key that only this program on this processor gets."""
 OWN_THREADS: Final = 4
+GRACE_SECONDS: Final = 10.0
+"""What a program has to end after SIGTERM."""
 LEAST_MEMORY: Final = 256 << 20
 LARGEST_FILE: Final = 64 << 20
 STARTS_TASKS: Final = frozenset({"clone", "clone3", "fork", "vfork"})
@@ -68,27 +72,69 @@ class Learned:
             yield f"the variable {name} is left out: {why}"
 
 
-def learn_configuration(name: str, arguments: Sequence[str], *, trace: bool, stdout: int | None = None) -> Learned:
-    """Run a program to its end and describe what it used."""
+def learn_configuration(
+    name: str, arguments: Sequence[str], *, trace: bool, stdout: int | None = None, timeout: float | None = None
+) -> Learned:
+    """Run a program to its end, or end it after `timeout` seconds, and describe what it used."""
     network = Network(unseen="" if trace else "not asked for")
     if trace and (missing := why_unavailable()):
         network.unseen = missing
     before = _peak()
 
     def start(command: Sequence[str]) -> int:
-        if network.unseen:
-            return subprocess.run(command, check=False, stdout=stdout).returncode
-        return _traced(command, network, stdout)
+        with _outliving_the_terminal():
+            if network.unseen:
+                return _untraced(command, stdout, timeout)
+            return _traced(command, network, stdout, timeout)
 
     status, seen = run_learning(name, arguments, start)
     found = found_in(name, seen, status, read_files=True)
     return describe(name, arguments, seen, found, network, peak=_peak() if _peak() > before else 0)
 
 
-def _traced(command: Sequence[str], network: Network, stdout: int | None) -> int:
+@contextmanager
+def _outliving_the_terminal() -> Iterator[None]:
+    """Ctrl-C is the program's, which ends by it: what it used is written nevertheless.
+
+    Not ignored, for a program inherits what is ignored: a handler that does nothing becomes the default in it.
+    """
+    keys = (signal.SIGINT, signal.SIGQUIT)
+    former = {key: signal.getsignal(key) for key in keys}
+    for key in keys:
+        if former[key] is not signal.SIG_IGN:
+            signal.signal(key, lambda *_: None)
+    try:
+        yield
+    finally:
+        for key in keys:
+            signal.signal(key, former[key])
+
+
+def _untraced(command: Sequence[str], stdout: int | None, timeout: float | None) -> int:
+    with subprocess.Popen(command, stdout=stdout) as running:
+        try:
+            return running.wait(timeout)
+        except subprocess.TimeoutExpired:
+            running.terminate()
+        try:
+            return running.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            return running.wait()
+
+
+def _traced(command: Sequence[str], network: Network, stdout: int | None, timeout: float | None) -> int:
     tracer = Tracer.program(list(command), secrets={}, stdout=stdout, options=Options(keep=False))
     tracer.start()
-    trace = tracer.wait(None)
+    try:
+        trace = tracer.wait(timeout)
+    except TimeoutError:
+        os.kill(tracer.pid, signal.SIGTERM)
+        try:
+            trace = tracer.wait(GRACE_SECONDS)
+        except TimeoutError:
+            tracer.stop(Stop.KILL)
+            trace = tracer.wait(GRACE_SECONDS)
     _see(trace, network)
     return trace.status if isinstance(trace.status, int) else 0
 

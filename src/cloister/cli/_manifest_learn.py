@@ -31,14 +31,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-trace", action="store_true", help="look at no system calls: quicker, but ports and threads are not known"
     )
-    parser.add_argument("program", metavar="PROGRAM", help="the program; it runs to its end, in the software enclave")
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, help="end the program (SIGTERM) after this time; Ctrl-C does, too"
+    )
+    parser.add_argument(
+        "program", metavar="PROGRAM", help="the program, which runs in the software enclave until it ends"
+    )
     parser.add_argument("arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="its arguments")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the program, and write what it used. Without -o, the program's output goes to standard error."""
     stdout = None if args.output is not None else STDERR
-    learned = learn_configuration(args.program, args.arguments, trace=not args.no_trace, stdout=stdout)
+    learned = learn_configuration(
+        args.program, args.arguments, trace=not args.no_trace, stdout=stdout, timeout=args.timeout
+    )
     text = made(learned, args.to)
     if args.output is None:
         print(text, end="")
