@@ -55,12 +55,13 @@ static void give_signal_stack_back(const struct deferral *deferral) {
     rt_on_stack(ptr_of(signal_stack_start(deferral)), set_signal_stack, &theirs);
 }
 
-/* The kernel marks both words when this thread ends or executes, the secret one first, and wakes who waits at the bell. */
+/* The kernel marks both words when this thread ends or executes, the secret one first, and wakes who waits at the bell. The bell is what
+ * the list calls pending: of an entry the kernel would go on to the next, by a pointer that others can write there. */
 static void hang_bell(struct deferral *deferral) {
     u32 self = (u32)SYS0(__NR_gettid);
-    deferral->owner.next = deferral->bell;
-    deferral->bell->next = (struct robust_word *)&deferral->robust;
-    deferral->robust = (struct robust_head){.next = &deferral->owner, .offset = offsetof(struct robust_word, word)};
+    deferral->owner.next = (struct robust_word *)&deferral->robust;
+    deferral->robust = (struct robust_head){
+        .next = &deferral->owner, .offset = offsetof(struct robust_word, word), .pending = deferral->bell};
     __atomic_store_n(&deferral->owner.word, self, __ATOMIC_SEQ_CST);
     __atomic_store_n(&deferral->bell->word, self | FUTEX_WAITERS, __ATOMIC_SEQ_CST);
     SYS2(__NR_set_robust_list, &deferral->robust, sizeof deferral->robust);

@@ -1,7 +1,6 @@
 /* The parent's side: may this fork be deferred, what must be there for it, and how long to wait. */
 #include "deferral.h"
 
-#include <asm/stat.h>
 #include <linux/futex.h>
 #include <linux/mman.h>
 #include <linux/resource.h>
@@ -22,7 +21,7 @@ __attribute__((noreturn)) void rt_resume(struct context *context);
 __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void *), void *arg);
 
 enum {
-    SPLIT_STACK = 64 << 10, LIKELY_MOST = 96, RELEARN = 32, MONOTONIC = 1, ONE_THREAD = 3 /* links of /proc/self/task */,
+    SPLIT_STACK = 64 << 10, LIKELY_MOST = 96, RELEARN = 32, MONOTONIC = 1,
     WAIT_LEAST = 20, WAIT_PER_SLOT = 20, WAIT_MOST = 400, /* ms: about half of what copying takes */
     RINGING = 0x3ffffffe, PATH_ONLY = 010000000, DESCRIPTORS_KEPT = 16,
 };
@@ -63,16 +62,18 @@ void deferral_forget(void) {
     own = NULL;
 }
 
-/* The parent's only thread will wait, so nobody changes what the child reads. Both sides may need a descriptor for their copies later. */
-static bool is_alone(void) {
-    struct stat tasks = {0};
+/* The parent's only thread will wait, so nobody changes what the child reads. The kernel is asked, not /proc, which root can cover:
+ * this unshare(2) changes nothing, and works only where no other thread or process uses this memory. */
+static bool is_only_one(void) { return SYS1(__NR_unshare, CLONE_VM) == 0; }
+
+/* Both sides may need a descriptor for their copies later. */
+static bool has_descriptors(void) {
     u64 limit[2] = {0, 0};
-    long fd = SYS2(__NR_open, "/proc/self/task", PATH_ONLY | CLOSE_ON_EXEC);
+    long fd = SYS2(__NR_open, "/", PATH_ONLY | CLOSE_ON_EXEC);
     if (failed(fd)) return false;
-    SYS2(__NR_fstat, fd, &tasks);
     SYS1(__NR_close, fd);
     SYS2(__NR_getrlimit, RLIMIT_NOFILE, limit);
-    return tasks.st_nlink == ONE_THREAD && (u64)fd + DESCRIPTORS_KEPT < limit[0];
+    return (u64)fd + DESCRIPTORS_KEPT < limit[0];
 }
 
 static bool is_on_signal_stack(const struct trap_frame *frame) {
@@ -86,7 +87,7 @@ static const u64 plain_flags = 0xff | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID |
 static bool may_defer(const struct call *call, u64 flags) {
     bool new_stack = call->number != __NR_fork && call->arg[1];
     if (cannot || flags & ~plain_flags || new_stack || opening_is_watched() || state.files_watched) return false;
-    return !is_on_signal_stack(call->frame) && is_alone();
+    return !is_on_signal_stack(call->frame) && is_only_one() && has_descriptors();
 }
 
 struct deferral *deferral_prepare(const struct call *call, u64 flags) {
