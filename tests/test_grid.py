@@ -11,7 +11,7 @@ STAGES = ("evidence", "endorse", "verification", "appraise", "measure", "emulate
 TEES = ("software", "sgx", "tdx", "snp", "sev", "cca", "keystone", "tpm", "trustzone")
 
 WHOLE = {
-    ("launch", "software"): "launch/ starts the software enclave and nothing else so far",
+    ("launch", "software"): "launch/command.py and its neighbours start the software enclave",
     ("observe", "software"): "observe/ looks at processes from outside, whatever runs in them",
 }
 """Cells filled by the whole package instead of one file."""
@@ -43,7 +43,7 @@ NEVER = {
 """Cells that stay empty, and why."""
 
 NOT_YET = {
-    "launch": "hardware TEEs cannot be launched yet; emulated ones launch in emulate/",
+    "launch": "enclaves on hardware are launched by their frameworks; emulated machines launch in emulate/",
     "observe": "hardware TEEs cannot be launched yet; emulated ones have administrators of their own in emulate/",
 }
 """Why a stage's other cells are empty. An entry goes when its column is full."""

@@ -65,6 +65,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "prove-it": (*ROOT_RUNTIME, PYTHON),
     "read-the-results-in-a-script": (*ROOT_RUNTIME, PYTHON),
     "release-secrets-to-a-program": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
+    "run-a-confidential-guest": (NO_GUEST,),
     "run-a-program": (*ROOT_RUNTIME, PYTHON),
     "run-in-a-container": ROOT_RUNTIME,
     "run-in-an-emulated-tee": (pytest.mark.needs_runtime, COMPILERS),

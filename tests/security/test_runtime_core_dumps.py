@@ -114,7 +114,7 @@ CHILDREN = "read -r S; echo ready; while :; do TOKEN=$S /bin/true $S; done"
 
 
 def collect(place: Path) -> list[bytes]:
-    """Core files have one name on some machines: each is taken before the next overwrites it, or takes its place just now."""
+    """Core files have one name on some machines: each is taken before the next overwrites it."""
     found = []
     for path in place.glob("core*"):
         with contextlib.suppress(FileNotFoundError):

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "scan": "look for a known secret in a process, core or file",
     "trace": "list the system calls of a program and what they reveal",
     "launch": "launch an emulated TEE step by step: owner, hypervisor, security processor",
+    "vm": "define and run confidential virtual machines, with QEMU or libvirt",
     "measure": "compute what a program must measure in each TEE, offline",
     "convert": "write a program's configuration for another framework: Gramine, SCONE, EGo, Occlum",
     "manifest": "learn a program's configuration from a run; check one for what is dangerous",
