@@ -63,11 +63,19 @@ long image_build(int file, const struct elf_file *elf, u64 span, bool linear) {
     return fd;
 }
 
+/* How much of [offset, offset + length) the file has. Memory is taken for that, not for what the caller asks for. */
+static u64 part_of(int file, u64 length, u64 offset) {
+    struct stat info;
+    if (failed(SYS2(__NR_fstat, file, &info)) || (u64)info.st_size <= offset) return 0;
+    return min_u64(length, (u64)info.st_size - offset);
+}
+
 long image_map_piece(u64 address, u64 length, int protection, int extra_flags, int file, u64 offset) {
     struct draft draft;
-    long error = draft_begin(&draft, length, length);
+    u64 part = part_of(file, length, offset);
+    long error = draft_begin(&draft, length, part);
     if (failed(error)) return error;
-    long copied = draft_fill(&draft, file, length, offset), fd = draft_end(&draft, copied);
+    long copied = draft_fill(&draft, file, part, offset), fd = draft_end(&draft, copied);
     if (failed(fd)) return fd;
     if (admission_is_strict() && !piece_is_right((int)fd, file, length, (u64)copied, offset)) return close_with(fd, -EIO);
     return close_with(fd, SYS6(__NR_mmap, address, length, protection, MAP_SHARED | extra_flags, fd, 0));

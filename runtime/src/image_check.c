@@ -94,10 +94,11 @@ bool image_is_right(int image, int file, const struct elf_file *elf, u64 extent,
 }
 
 bool piece_is_right(int piece, int file, u64 length, u64 copied, u64 offset) {
-    struct view copy = look_at(piece, length, 0, length);
-    struct view source = copied ? look_at(file, page_up(copied), offset, 0) : (struct view){0};
+    u64 last = page_up(copied);
+    struct view copy = look_at(piece, length, 0, last);
+    struct view source = copied ? look_at(file, last, offset, 0) : (struct view){0};
     bool right = copy.at && (!copied || source.at) && first_difference(copy.at, source.at, 0, copied) == copied &&
-                 is_zero(copy.at + copied, length - copied);
+                 is_zero(copy.at + copied, last - copied) && has_nothing(piece, copy.at, last, length);
     look_away(&copy);
     look_away(&source);
     return right;

@@ -12,6 +12,9 @@
 
 enum { READ_STEP = 32 * PAGE, WORTH_TWO = 128 * PAGE /* a second thread costs some 150 us */ };
 
+/* Its place is reserved twice while it is built, and the program's memory needs one, too. */
+#define SPAN_MOST (ADDRESS_LIMIT / 4)
+
 static u64 alignment_of(const struct elf_file *elf) {
     u64 alignment = PAGE;
     for (u16 i = 0; i < elf->header.e_phnum; i++)
@@ -67,10 +70,20 @@ static long map_writable(int fd, const Elf64_Phdr *segment, u64 start, u64 end) 
     return protection == (PROT_READ | PROT_WRITE) ? 0 : SYS3(__NR_mprotect, start, end - start, protection);
 }
 
-static long map_sealed(long image, const Elf64_Phdr *segment, u64 start) {
-    u64 length = page_up(segment->p_vaddr % PAGE + segment->p_filesz);
-    if (!length) return 0;
+/* What a segment that is not writable has beyond its file: zeros that nobody can change. */
+static long map_zeros(u64 start, u64 end, int protection) {
+    if (start >= end) return 0;
+    long at = secret_map(start, end - start, protection, MAP_FIXED);
+    if (failed(at)) return at;
+    areas_put(start, end, AREA_SECRET, protection);
+    return 0;
+}
+
+static long map_sealed(long image, const Elf64_Phdr *segment, u64 start, u64 end) {
+    u64 length = segment->p_filesz ? page_up(segment->p_vaddr % PAGE + segment->p_filesz) : 0;
     int protection = protection_of(segment);
+    long error = map_zeros(start + length, end, protection & ~PROT_EXEC);
+    if (failed(error) || !length) return error;
     long at = SYS6(__NR_mmap, start, length, protection, MAP_SHARED | MAP_FIXED, image, page_down(segment->p_offset));
     if (failed(at)) return at;
     areas_put(start, start + length, AREA_SEALED, protection);
@@ -79,18 +92,18 @@ static long map_sealed(long image, const Elf64_Phdr *segment, u64 start) {
 
 static long map_segment(int fd, long image, const Elf64_Phdr *segment, u64 base) {
     u64 start = base + page_down(segment->p_vaddr), end = base + page_up(segment->p_vaddr + segment->p_memsz);
-    return segment->p_flags & PF_W ? map_writable(fd, segment, start, end) : map_sealed(image, segment, start);
+    return segment->p_flags & PF_W ? map_writable(fd, segment, start, end) : map_sealed(image, segment, start, end);
 }
 
+/* As the kernel finds them (fs/binfmt_elf.c): where they are loaded, whatever PT_PHDR says. */
 static u64 headers_address(const struct elf_file *elf, u64 base) {
     u64 offset = elf->header.e_phoff;
     for (u16 i = 0; i < elf->header.e_phnum; i++) {
         const Elf64_Phdr *segment = &elf->segment[i];
-        if (segment->p_type == PT_PHDR) return base + segment->p_vaddr;
         if (segment->p_type == PT_LOAD && segment->p_offset <= offset && offset < segment->p_offset + segment->p_filesz)
             return base + segment->p_vaddr + offset - segment->p_offset;
     }
-    return 0;
+    return base;
 }
 
 static u64 file_reach(const struct elf_file *elf) {
@@ -102,6 +115,7 @@ static u64 file_reach(const struct elf_file *elf) {
 
 long load_image(int fd, const struct elf_file *elf, struct loaded *out) {
     u64 span = max_u64(elf->high - elf->low, file_reach(elf));
+    if (span > SPAN_MOST) return -EFBIG;
     long at = reserve_image(elf, span + PAGE);
     if (failed(at)) return at;
     u64 base = (u64)at - elf->low;

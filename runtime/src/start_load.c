@@ -40,6 +40,7 @@ void refuse_program(const char *path, long error) {
         fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "not a 64-bit x86 ELF program or a #! script, so it cannot be enclaved",
                      "file PROGRAM says what it is; 32-bit programs are not supported");
     if (error == -ELIBBAD) fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its ELF headers contradict each other", NULL);
+    if (error == -EFBIG) fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its ELF headers ask for more memory than there are addresses", NULL);
     if (error == -EEXIST)
         fail_program(CLOISTER_EXIT_CANNOT_ENCLAVE, path, "its fixed addresses are taken (by the runtime itself, for one)",
                      "build it position-independent: cc -fPIE -pie");

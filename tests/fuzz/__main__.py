@@ -21,9 +21,9 @@ from tests.fuzz.seeds import SEEDS, forged, real, words
 
 __all__ = ["main"]
 
-RUNTIME: Final = "runtime"
-"""The C readers, which have a program of their own."""
-NAMES: Final = (*SEEDS, RUNTIME)
+UNGUIDED: Final = {"runtime": "tests.fuzz.runtime", "calls": "tests.fuzz.calls", "elf": "tests.fuzz.elf_files"}
+"""What is compiled C has programs of its own: the runtime's readers, its system calls, its loader."""
+NAMES: Final = (*SEEDS, *UNGUIDED)
 MEMORY: Final = Path("/dev/shm")
 """For the files that readers read: nobody waits for a disk."""
 MEMORY_MIB: Final = 1024
@@ -83,12 +83,13 @@ def run(name: str, seconds: int, directory: Path) -> Run:
     place = directory.resolve() / name
     for folder in ("corpus", "seeds", "found"):
         (place / folder).mkdir(parents=True, exist_ok=True)
-    unguided = ["tests.fuzz.runtime", f"--seconds={seconds}", f"--found={place / 'found'}"]
-    command = [sys.executable, "-m", *(unguided if name == RUNTIME else guided(name, seconds, place))]
+    unguided = [UNGUIDED.get(name, ""), f"--seconds={seconds}", f"--found={place / 'found'}"]
+    command = [sys.executable, "-m", *(unguided if name in UNGUIDED else guided(name, seconds, place))]
     log = place / "log"
     start = time.monotonic()
-    shared = MEMORY if MEMORY.is_dir() else place
+    shared = MEMORY if MEMORY.is_dir() and name not in UNGUIDED else None  # programs may not be executed there
     with log.open("wb") as file, tempfile.TemporaryDirectory(dir=shared) as files:  # libFuzzer ends without clearing up
+        Path(files).chmod(0o711)  # broken programs run as nobody
         code = subprocess.run(
             command, stdout=file, stderr=file, check=False, env={**os.environ, "TMPDIR": files}
         ).returncode

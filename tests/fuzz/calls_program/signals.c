@@ -38,6 +38,9 @@ static unsigned long mask_now(void) {
     return mask;
 }
 
+/* raise(3) may go to the thread that the C library remembers: in a child of a bare clone(2) that is its parent. */
+static void raise_here(int signal) { syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal); }
+
 static void run_hook(int signal, ucontext_t *context) {
     void *page = at(hooks[signal].page);
     switch (hooks[signal].what) {
@@ -45,7 +48,7 @@ static void run_hook(int signal, ucontext_t *context) {
     case 2: note(" unmapped %d", munmap(page, PAGE)); break;
     case 3: sigaddset(&context->uc_sigmask, SIGUSR2); break;
     case 4: sigdelset(&context->uc_sigmask, SIGUSR1); break;
-    case 5: raise(SIGUSR2); break;
+    case 5: raise_here(SIGUSR2); break;
     case 6: note(" protected %ld", outcome(mprotect(page, PAGE, PROT_READ | PROT_WRITE))); break;
     default: break;
     }
@@ -152,9 +155,8 @@ static void op_raise(const long *a) {
     }
     note(" %d", signal);
     if (!here->is_thread && a[1] % 4 == 0) kill(getpid(), signal);
-    else if (here->is_thread || a[1] % 4 == 1) syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
-    else if (a[1] % 4 == 2) sigqueue(getpid(), signal, value);
-    else raise(signal);
+    else if (here->is_thread || a[1] % 4 != 2) raise_here(signal);
+    else sigqueue(getpid(), signal, value);
 }
 
 static void op_pending(const long *a) {
@@ -203,7 +205,8 @@ static void op_other_stack(const long *a) {
     static const int flags[] = {0, 0, SS_DISABLE, (int)(1U << 31) /* SS_AUTODISARM */, SS_ONSTACK, 77};
     stack_t wanted = {.ss_sp = other_stack, .ss_size = a[1] % 8 ? STACK_SIZE : 100, .ss_flags = PICK(flags, a[0])}, old = {0};
     note(" %ld", outcome(sigaltstack(a[2] % 4 ? &wanted : NULL, &old)));
-    note(" old %d %x %zu", old.ss_sp == other_stack, (unsigned)old.ss_flags, old.ss_size);
+    unsigned shown = old.ss_flags & SS_DISABLE ? SS_DISABLE : (unsigned)old.ss_flags; /* SS_AUTODISARM of none is forgotten */
+    note(" old %d %x %zu", old.ss_sp == other_stack, shown, old.ss_size);
 }
 
 /* Reads or writes one word; SIGSEGV and SIGBUS are told. The code says whether something is mapped there; in an enclave all
