@@ -120,6 +120,7 @@ def test_what_view_and_verify_say(files: Path, capsys: pytest.CaptureFixture[str
         (f"create --measurement {DIGEST} --policy x --id-key id.pem --block b --auth a", "hexadecimal number"),
         (f"create --measurement {DIGEST} --policy {'f' * 17} --id-key id.pem --block b --auth a", "64 bits"),
         (f"create --measurement {DIGEST} --guest-svn -1 --id-key id.pem --block b --auth a", "has 32"),
+        (f"create --measurement {DIGEST} --guest-svn 4294967296 --id-key id.pem --block b --auth a", "has 32"),
         (f"create --measurement {DIGEST} --family-id {'x' * 17} --id-key id.pem --block b --auth a", "at most 16"),
         (f"create --measurement {DIGEST} --id-key p256.pem --block b --auth a", "with a P-384 key"),
         (f"create --measurement {DIGEST} --id-key text --block b --auth a", "no private key"),

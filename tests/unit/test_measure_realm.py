@@ -6,7 +6,7 @@ import pytest
 
 from cloister.errors import UsageError
 from cloister.measure.cca import RealmInitialMeasurement, RealmParameters
-from cloister.measure.realm import read_realm
+from cloister.measure.realm import Ram, read_realm
 
 DESCRIPTION = """\
 s2sz = 40
@@ -77,6 +77,19 @@ def test_components_name_steps() -> None:
 STEP = "[[step]]\n"
 
 
+@pytest.mark.parametrize(("written", "value"), [("'4K'", 1 << 12), ("'3M'", 3 << 20), ("'2G'", 2 << 30)])
+    ("written", "value"), [('"4K"', 1 << 12), ('"3M"', 3 << 20), ('"2G"', 2 << 30), ("0x1000", 4096)]
+)
+def test_addresses_with_units(written: str, value: int) -> None:
+    assert read_realm(f"{STEP}ram = [0, {written}]", "r").steps == (Ram(0, value, whole=False),)
+
+
+def test_data_begins_below_the_largest_address() -> None:
+    read_realm(STEP + 'data = "x"\naddress = 0xfffffff000', "r")
+    with pytest.raises(UsageError, match="below 0x10000000000"):
+        read_realm(STEP + 'data = "x"\naddress = 0x10000000000', "r")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -108,3 +121,11 @@ def test_a_description_that_is_refused(text: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason) as refusal:
         read_realm(text, "realm.toml")
     assert str(refusal.value).startswith("realm.toml: ")
+
+
+@pytest.mark.parametrize("base", [0, 0x1000, 0x1FF000, 0x200000, 0x201000])
+@pytest.mark.parametrize("size", [0x1000, 0x1FF000, 0x200000, 0x201000, 0x400000, 0x7FF000])
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_entries_of_a_range_are_counted_without_making_them(base: int, size: int, *, whole: bool) -> None:
+    ram = Ram(base, base + size, whole=whole)
+    assert ram.count == len(list(ram.entries()))

@@ -156,3 +156,12 @@ def test_a_header_that_lies_about_the_file() -> None:
         with pytest.raises(ParseError, match=reason):
             parse_elf(bytes(data))
     assert replace(parse_elf(good), sections={}).section("x") == b""
+
+
+@pytest.mark.parametrize(("place", "what"), [(32, "program headers"), (40, "section headers")])
+def test_a_table_ends_within_the_file(place: int, what: str) -> None:
+    data = bytearray(Image(parts=[Part(address=0, flags=5, content=b"x")]).build())
+    for beyond in (len(data) - 8, len(data), 1 << 63):
+        struct.pack_into("<Q", data, place, beyond)
+        with pytest.raises(ParseError, match=what):
+            parse_elf(bytes(data))

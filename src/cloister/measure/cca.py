@@ -17,7 +17,15 @@ from cloister.measure.guest import GuestLayout
 from cloister.measure.image import Architecture
 from cloister.model import Digest
 
-__all__ = ["RealmInitialMeasurement", "RealmParameters", "extend", "guest_digest", "table_entries"]
+__all__ = [
+    "BLOCK",
+    "GRANULE",
+    "RealmInitialMeasurement",
+    "RealmParameters",
+    "extend",
+    "guest_digest",
+    "table_entries",
+]
 
 GRANULE: Final = 4096
 BLOCK: Final = 2 << 20

@@ -29,13 +29,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.errors import UsageError
-from cloister.measure.cca import RealmInitialMeasurement, RealmParameters, table_entries
+from cloister.measure.cca import BLOCK, GRANULE, RealmInitialMeasurement, RealmParameters, table_entries
 from cloister.measure.components import content, hexadecimal
 from cloister.model import Digest
 
 __all__ = ["Data", "Processor", "Ram", "RealmDescription", "read_realm"]
 
-GRANULE: Final = 4096
 MOST_STEPS: Final = 4096
 MOST_MEMORY: Final = 1 << 40
 MOST_ENTRIES: Final = 1 << 20
@@ -69,8 +68,13 @@ class Ram:
 
     @property
     def count(self) -> int:
-        """How many ranges."""
-        return sum(1 for _ in self.entries())
+        """How many ranges, without making them."""
+        first, last = -(-self.base // BLOCK) * BLOCK, self.top // BLOCK * BLOCK
+        if self.whole:
+            return 1
+        if first >= last:
+            return (self.top - self.base) // GRANULE
+        return (first - self.base + self.top - last) // GRANULE + (last - first) // BLOCK
 
 
 @dataclass(frozen=True, slots=True)
