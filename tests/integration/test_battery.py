@@ -33,11 +33,21 @@ NEEDS_MACHINE = {
         "aio-ring",
         "waiting-call",
     ),
-    *("debug-registers", "physical"),
+    *("debug-registers", "physical", "tracepoints", "kprobe"),
 }
 """What a machine may not offer; each says so itself."""
 NEVER_TRIED = {
-    *("module", "hypervisor", "cold-boot", "kexec", "hot-unplug", "kcmp", "userfaultfd", "sysrq-registers"),
+    *(
+        "module",
+        "hypervisor",
+        "cold-boot",
+        "kexec",
+        "hot-unplug",
+        "kcmp",
+        "userfaultfd",
+        "sysrq-registers",
+        "user-namespace",
+    ),
 }
 """Each says why."""
 

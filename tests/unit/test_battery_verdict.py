@@ -153,7 +153,8 @@ def test_the_security_page_names_every_attack_and_no_other() -> None:
     page = (Path(__file__).parents[2] / "SECURITY.md").read_text()
     named = set(re.findall(r"`attack:([\w-]+)`", page)) - {"NAME"}
     assert named <= set(ATTACKS)
-    assert set(ATTACKS) - named == {"hot-unplug", "kcmp", "userfaultfd"}, "they read nothing, and are not tried"
+    read_nothing_and_are_not_tried = {"hot-unplug", "kcmp", "userfaultfd", "user-namespace"}
+    assert set(ATTACKS) - named == read_nothing_and_are_not_tried
 
 
 def arena(tmp_path: object, *, enclaved: bool) -> Arena:

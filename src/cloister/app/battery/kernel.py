@@ -19,6 +19,7 @@ from cloister.app.battery.memory import maps_of, own_libc, readable
 from cloister.app.battery.procfs import not_here
 from cloister.app.battery.target import VICTIM, Arena, Start, Target
 from cloister.app.battery.tracing import program, run_tool
+from cloister.observe.trace.tracefs import MOUNTED, open_instance, why_unavailable
 
 __all__ = ["KERNEL", "in_samples"]
 
@@ -29,6 +30,8 @@ UPROBE = Path("/sys/bus/event_source/devices/uprobe/type")
 FUNCTION = "malloc"
 KNOWN_BYTES = 32
 MANY_SAMPLES, STARTS = 1 << 16, 5
+TRACE_PAGE, TRACE_SIZE = 4096, 0xFFFFF
+"""events/header_page of tracefs; the upper bits of the size say whether events were lost."""
 STACKS = ("-c", "2000000", "--call-graph", "dwarf,65528")
 BREAKPOINT, EXECUTED = 5, 4
 """PERF_TYPE_BREAKPOINT, HW_BREAKPOINT_X."""
@@ -157,6 +160,38 @@ def bpf_stacks(arena: Arena) -> Attempt:
         return succeeded("the secret was copied from the stack") if seen else failed("not in what was copied")
 
 
+def tracepoints(arena: Arena) -> Attempt:
+    """The kernel's tracer lists the program's system calls: numbers, arguments, results, no memory."""
+    if why := why_unavailable():
+        raise NotTried(why)
+    with arena.target() as target, open_instance() as instance:
+        instance.follow([target.pid])
+        instance.record()
+        target.tell("check")
+        time.sleep(float(SAMPLE_SECONDS))
+        size = sum(map(traced, instance.open_buffers()))
+        return succeeded(f"{size:,} bytes about its calls") if size else failed("nothing was traced")
+
+
+def traced(descriptor: int) -> int:
+    """How many bytes of events a buffer of the tracer has, by its pages' headers; and close it."""
+    found = 0
+    try:
+        with contextlib.suppress(BlockingIOError):
+            while page := os.read(descriptor, TRACE_PAGE):
+                found += int.from_bytes(page[8:16], "little") & TRACE_SIZE
+    finally:
+        os.close(descriptor)
+    return found
+
+
+def kprobe(_arena: Arena) -> Attempt:
+    """A probe in the kernel that copies what a system call is given."""
+    if not any((Path(place) / "kprobe_events").exists() for place in MOUNTED):
+        raise NotTried("this kernel has no kprobes, or tracefs is not mounted")
+    raise NotTried("a BPF program shows the same: bpf-stacks")
+
+
 def hardware_breakpoint(arena: Arena) -> Attempt:
     """A breakpoint of the processor, by perf, at a function of the program."""
     with arena.target(built_in=True) as target:
@@ -178,6 +213,14 @@ KERNEL = (
     Attack(name="perf-stacks", what="perf: samples of the stack", source=PERF, reader="kernel", run=stacks),
     Attack(name="perf-registers", what="perf: samples of registers", source=PERF, reader="kernel", run=registers),
     Attack(name="uprobe", what="a uprobe in its code", source=PERF, reader="kernel", run=uprobe),
+    Attack(
+        name="tracepoints",
+        what="list its system calls by tracepoints",
+        source="ftrace.rst, events.rst",
+        run=tracepoints,
+        declared="system calls",
+    ),
+    Attack(name="kprobe", what="a kprobe copies arguments", source="kprobetrace.rst", reader="kernel", run=kprobe),
     Attack(
         name="breakpoint",
         what="a hardware breakpoint in its code",

@@ -11,6 +11,7 @@ from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succe
 from cloister.app.battery.cores import cores_in, die, open_limits, plain_pattern
 from cloister.app.battery.kernel import in_samples
 from cloister.app.battery.memory import arena_directory, holds_secret
+from cloister.app.battery.procfs import not_here
 from cloister.app.battery.registers import holder_program, words_of
 from cloister.app.battery.target import VICTIM, Arena, Start, Target, settle
 from cloister.app.battery.tracing import attached, nothing, program, run_tool
@@ -118,6 +119,13 @@ CORE = "core(5)"
 USERS = (
     Attack(name="user-mem", what="the same user reads memory", source="proc_pid_mem(5)", reader="user", run=memory),
     Attack(name="user-ptrace", what="the same user attaches", source="ptrace(2)", reader="user", run=tracing),
+    Attack(
+        name="user-namespace",
+        what="the same user, root of a namespace",
+        source="user_namespaces(7)",
+        reader="user",
+        run=not_here("root of a namespace below has fewer rights over it than its own user: refused natively, too"),
+    ),
     Attack(
         name="user-perf",
         what="the same user samples the stack",

@@ -16,7 +16,7 @@ from cloister.errors import ObservationError
 from cloister.observe.trace.mount_unsafe import detached_tracefs
 from cloister.observe.trace.ring import Format, parse_format
 
-__all__ = ["Instance", "open_instance", "open_tracefs", "why_unavailable"]
+__all__ = ["MOUNTED", "Instance", "open_instance", "open_tracefs", "why_unavailable"]
 
 MOUNTED = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 INSTANCE = re.compile(r"cloister-(\d+)-[0-9a-f]+")
