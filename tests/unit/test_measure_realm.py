@@ -78,8 +78,6 @@ STEP = "[[step]]\n"
 
 
 @pytest.mark.parametrize(("written", "value"), [("'4K'", 1 << 12), ("'3M'", 3 << 20), ("'2G'", 2 << 30)])
-    ("written", "value"), [('"4K"', 1 << 12), ('"3M"', 3 << 20), ('"2G"', 2 << 30), ("0x1000", 4096)]
-)
 def test_addresses_with_units(written: str, value: int) -> None:
     assert read_realm(f"{STEP}ram = [0, {written}]", "r").steps == (Ram(0, value, whole=False),)
 
