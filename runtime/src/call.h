@@ -41,7 +41,8 @@ long signal_action(struct call *call);
 long signal_mask(struct call *call);
 void signal_wait(struct call *call);
 void signal_foreign_sigsys(int signal, void *info, struct trap_frame *frame);
-void futex_call(struct call *call);
+/* *replayed is set if the kernel answers it after the handler has returned; NULL for a patched site. */
+long futex_call(struct call *call, bool *replayed);
 /* The enum area_kind of what is mapped there, 0 if nothing is. Takes the lock; signals must be blocked. */
 int memory_kind_at(u64 address);
 __attribute__((noreturn)) void thread_exit(long status);

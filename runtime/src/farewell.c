@@ -2,7 +2,7 @@
 
 #include "memory.h"
 
-enum { PLACES = 256 };
+enum { PLACES = 256, RED_ZONE = 128, STACK_KEPT = 64 << 10 /* glibc keeps 16 KiB */ };
 
 struct farewell {
     u64 start, length;
@@ -27,4 +27,12 @@ void farewell_collect(void) {
         pending[i] = pending[--count];
         if (failed(memory_unmap(left.start, left.length))) return; /* then it stays mapped */
     }
+}
+
+u64 farewell_without_stack(u64 start, u64 length, u64 stack_pointer) {
+    const struct area *stack = areas_find(stack_pointer);
+    u64 end = start + page_up(length);
+    if (!stack || stack->kind != AREA_SECRET || start > stack->start || end <= stack->start) return length;
+    bool just_below = end <= stack_pointer - RED_ZONE && stack_pointer - end <= STACK_KEPT;
+    return just_below ? stack->start - start : length;
 }

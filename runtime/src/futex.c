@@ -35,14 +35,21 @@ static struct moment soon(int operation) {
     return (struct moment){when.seconds + 1, when.nanoseconds - A_SECOND};
 }
 
+/* A wait as it is made in the kernel. */
+struct wait {
+    u64 arg[6];
+    struct moment check;
+    bool bounded; /* until `check`, which the program did not ask for */
+};
+
 /* When the owner of a robust mutex dies, the kernel marks the word and wakes its waiters with a shared futex, which fails in
  * secret memory; so waiters look again ten times a second. To them it is a spurious wake-up, which futex(2) allows. */
-static void replay_wait(struct call *call, u64 arg[6], const char *unbounded_gate, const char *bounded_gate) {
+static struct wait begin_wait(const struct call *call, const u64 arg[6]) {
+    struct wait wait = {.check = soon((int)call->arg[1])};
     const struct moment *limit = ptr_of(call->arg[3]);
-    struct moment check = soon((int)call->arg[1]);
-    bool bounded = !limit || earlier(&check, limit);
-    call_replay(call, arg, bounded ? 3 : -1, &check, sizeof check);
-    if (bounded || unbounded_gate) call->frame->rip = addr_of(bounded ? bounded_gate : unbounded_gate);
+    memcpy(wait.arg, arg, sizeof wait.arg);
+    wait.bounded = !limit || (can_read(addr_of(limit), sizeof *limit) && earlier(&wait.check, limit));
+    return wait;
 }
 
 static bool is_wait(const struct call *call) {
@@ -50,23 +57,47 @@ static bool is_wait(const struct call *call) {
     return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
 }
 
-static void wait_shared(struct call *call) {
-    u64 a[6];
-    memcpy(a, call->arg, sizeof a);
-    u32 *word = shared_word(a[0]);
+/* After the handler has returned, under the program's mask. */
+static void replay_wait(struct call *call, struct wait *wait, const char *unbounded_gate, const char *bounded_gate) {
+    call_replay(call, wait->arg, wait->bounded ? 3 : -1, &wait->check, sizeof wait->check);
+    if (wait->bounded || unbounded_gate) call->frame->rip = addr_of(wait->bounded ? bounded_gate : unbounded_gate);
+}
+
+static long make(const u64 a[6]) { return SYS6(__NR_futex, a[0], a[1], a[2], a[3], a[4], a[5]); }
+
+/* Now, from a patched site: there the program's mask is in force, and no lock is held. */
+static long make_wait(struct wait *wait) {
+    if (wait->bounded) wait->arg[3] = addr_of(&wait->check);
+    long result = make(wait->arg);
+    return wait->bounded && result == -ETIMEDOUT ? 0 : result;
+}
+
+/* 0 if the program's word is what it expects: then `arg` waits for the counter that stands for it. */
+static long look_at_shared(const struct call *call, u64 arg[6]) {
+    u32 *word = shared_word(call->arg[0]);
     u32 seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-    if (!can_read(a[0], sizeof(u32))) {
-        call->frame->rax = (u64)(long)-EFAULT;
-        return;
+    memcpy(arg, call->arg, 6 * sizeof *arg);
+    if (!can_read(arg[0], sizeof(u32))) return -EFAULT;
+    if (__atomic_load_n((u32 *)ptr_of(arg[0]), __ATOMIC_SEQ_CST) != (u32)arg[2]) return -EAGAIN;
+    arg[0] = addr_of(word);
+    arg[2] = seen;
+    arg[5] = FUTEX_BITSET_MATCH_ANY;
+    return 0;
+}
+
+/* Whether the kernel answers it, after the handler has returned; else it is answered already. */
+static bool wait_shared(struct call *call, long *result) {
+    u64 arg[6];
+    *result = look_at_shared(call, arg);
+    if (*result) return false;
+    struct wait wait = begin_wait(call, arg);
+    if (call->frame) {
+        replay_wait(call, &wait, rt_replay_shared, rt_replay_shared_bounded);
+        return true;
     }
-    if (__atomic_load_n((u32 *)ptr_of(a[0]), __ATOMIC_SEQ_CST) != (u32)a[2]) {
-        call->frame->rax = (u64)(long)-EAGAIN;
-        return;
-    }
-    a[0] = addr_of(word);
-    a[2] = seen;
-    a[5] = FUTEX_BITSET_MATCH_ANY;
-    replay_wait(call, a, rt_replay_shared, rt_replay_shared_bounded);
+    *result = make_wait(&wait);
+    if (*result == -EAGAIN) *result = 0; /* somebody woke just now; not that the program's word differs */
+    return false;
 }
 
 static long wake_shared(u64 address, u64 most) {
@@ -76,67 +107,48 @@ static long wake_shared(u64 address, u64 most) {
     return woken > (long)most ? (long)most : woken;
 }
 
-/* What the kernel refuses before it looks for waiters. */
-static long shared_refusal(const struct call *call) {
-    int command = (int)call->arg[1] & FUTEX_CMD_MASK;
-    bool with_set = command == FUTEX_WAIT_BITSET || command == FUTEX_WAKE_BITSET;
-    if (with_set && (u32)call->arg[5] == 0) return -EINVAL;
-    if (command != FUTEX_CMP_REQUEUE) return 0;
-    if (!can_read(call->arg[0], sizeof(u32))) return -EFAULT;
-    return __atomic_load_n((u32 *)ptr_of(call->arg[0]), __ATOMIC_SEQ_CST) == (u32)call->arg[5] ? 0 : -EAGAIN;
-}
-
-static void shared_call(struct call *call) {
-    long refusal = shared_refusal(call);
-    if (refusal) {
-        call->frame->rax = (u64)refusal;
-        return;
-    }
+static bool shared_call(struct call *call, long *result) {
     switch ((int)call->arg[1] & FUTEX_CMD_MASK) {
     case FUTEX_WAIT:
-    case FUTEX_WAIT_BITSET: wait_shared(call); return;
+    case FUTEX_WAIT_BITSET: return wait_shared(call, result);
     case FUTEX_WAKE:
     case FUTEX_WAKE_BITSET:
     case FUTEX_REQUEUE: /* waking more than asked for is allowed, moving waiters is an optimisation */
-    case FUTEX_CMP_REQUEUE: call->frame->rax = (u64)wake_shared(call->arg[0], call->arg[2] & 0x7fffffff); return;
-    default: call->frame->rax = (u64)(long)-ENOSYS;
+    case FUTEX_CMP_REQUEUE: *result = wake_shared(call->arg[0], call->arg[2] & 0x7fffffff); return false;
+    default: *result = -ENOSYS; return false;
     }
 }
 
-int memory_kind_at(u64 address) {
+/* In secret memory of this process alone a futex is as good as private. */
+static bool private_call(struct call *call, int kind, long *result) {
+    u64 arg[6];
+    memcpy(arg, call->arg, sizeof arg);
+    if (kind == AREA_SECRET) arg[1] |= FUTEX_PRIVATE_FLAG;
+    if (kind == AREA_SECRET && is_wait(call)) {
+        struct wait wait = begin_wait(call, arg);
+        if (call->frame) replay_wait(call, &wait, NULL, rt_replay_bounded);
+        else *result = make_wait(&wait);
+    } else if (call->frame) call_replay(call, arg, -1, NULL, 0);
+    else *result = make(arg);
+    return call->frame != NULL;
+}
+
+static int kind_at(u64 address, bool signals_are_blocked) {
     struct lock_guard lock;
-    lock_take(&lock, true);
+    lock_take(&lock, signals_are_blocked);
     const struct area *area = areas_find(address);
     int kind = area ? area->kind : 0;
-    /* A private page must be writable to hold a shared futex, and a shared one readable: else the kernel says what is wrong. */
-    if (kind == AREA_SECRET && !(area->protection & PROT_WRITE)) kind = 0;
-    if (kind == AREA_SHARED_SECRET && !area->protection) kind = 0;
     lock_give(&lock);
     return kind;
 }
 
-static bool has_two_words(const struct call *call) {
-    int command = (int)call->arg[1] & FUTEX_CMD_MASK;
-    return command == FUTEX_REQUEUE || command == FUTEX_CMP_REQUEUE || command == FUTEX_WAKE_OP;
-}
+int memory_kind_at(u64 address) { return kind_at(address, true); }
 
-/* The kernel looks at the time before anything else. */
-static bool is_time_wrong(const struct call *call) {
-    const struct moment *limit = ptr_of(call->arg[3]);
-    if (!is_wait(call) || !limit) return false;
-    return !can_read(call->arg[3], sizeof *limit) || limit->nanoseconds >= A_SECOND || limit->seconds >> 63;
-}
-
-void futex_call(struct call *call) {
-    int kind = is_time_wrong(call) ? 0 : memory_kind_at(call->arg[0]);
-    if (kind && has_two_words(call) && memory_kind_at(call->arg[4]) != kind) kind = 0;
-    if (kind == AREA_SHARED_SECRET && call->arg[0] % sizeof(u32) == 0) {
-        shared_call(call);
-        return;
-    }
-    u64 a[6];
-    memcpy(a, call->arg, sizeof a);
-    if (kind == AREA_SECRET) a[1] |= FUTEX_PRIVATE_FLAG;
-    if (kind == AREA_SECRET && is_wait(call)) replay_wait(call, a, NULL, rt_replay_bounded);
-    else call_replay(call, a, -1, NULL, 0);
+long futex_call(struct call *call, bool *replayed) {
+    long result = 0;
+    int kind = kind_at(call->arg[0], call->frame != NULL);
+    bool later = kind == AREA_SHARED_SECRET && call->arg[0] % sizeof(u32) == 0 ? shared_call(call, &result)
+                                                                               : private_call(call, kind, &result);
+    if (replayed) *replayed = later;
+    return result;
 }

@@ -1,22 +1,26 @@
 #include "patch.h"
 
+#include <linux/futex.h>
+
 #include "opening.h"
 #include "state.h"
 
 extern const char rt_direct_entry[];
 
-enum { STUB_SIZE = 32, STUBS_MAX = PAGE / STUB_SIZE - 1, STRIDE = 32, NUMBER_SIZE = 5, LEA_SIZE = 7, CALL_SIZE = 2, JUMP_SIZE = 5 };
+enum { STUB_SIZE = 40, STUBS_MAX = PAGE / STUB_SIZE - 1, STRIDE = 32, NUMBER_SIZE = 5, LEA_SIZE = 7, CALL_SIZE = 2, JUMP_SIZE = 5 };
 
 enum form {
     PLAIN, /* `mov $number,%eax; syscall` */
     APART, /* the same with a `lea` between the two, which then stands first */
     LAST,  /* how compilers write `for (;;) exit(0)`, with which threads end: `mov $60,%edx`, padding, then a loop of `xor %edi,%edi;
             * mov %edx,%eax; syscall; jmp`; what is replaced is the loop */
+    FUTEX, /* `mov $futex,%eax; syscall`, of which the second stays: private ones are the kernel's, and a thread that waits there stands
+            * where the program's own tables say how to unwind it (pthread_cancel) */
 };
 
 static const u8 site_size[] = {
-    [PLAIN] = NUMBER_SIZE + CALL_SIZE, [APART] = NUMBER_SIZE + LEA_SIZE + CALL_SIZE, [LAST] = 8};
-static const u8 jump_at[] = {[PLAIN] = 0, [APART] = LEA_SIZE, [LAST] = 0}; /* in the site */
+    [PLAIN] = NUMBER_SIZE + CALL_SIZE, [APART] = NUMBER_SIZE + LEA_SIZE + CALL_SIZE, [LAST] = 8, [FUTEX] = NUMBER_SIZE};
+static const u8 jump_at[] = {[PLAIN] = 0, [APART] = LEA_SIZE, [LAST] = 0, [FUTEX] = 0}; /* in the site */
 
 enum { SITE_MOST = NUMBER_SIZE + LEA_SIZE + CALL_SIZE };
 
@@ -82,9 +86,21 @@ static void write_last_stub(u8 *stub, u64 stub_from_base, u64 entry_from_base) {
     put_u32(stub + 14, entry_from_base - (stub_from_base + 18));
 }
 
+/* test %sil,%sil / mov $futex,%eax / js to the syscall / lea -128(%rsp),%rsp / call *entry(%rip) / lea 128(%rsp),%rsp / jmp behind it.
+ * FUTEX_PRIVATE_FLAG is the sign of the operation's low byte. */
+static void write_futex_stub(u8 *stub, u64 stub_from_base, u64 entry_from_base, u64 syscall_from_base) {
+    static const u8 code[] = {0x40, 0x84, 0xf6, 0xb8, __NR_futex, 0, 0, 0, 0x0f, 0x88, 0, 0, 0, 0, 0x48, 0x8d, 0x64, 0x24, 0x80,
+                              0xff, 0x15, 0, 0, 0, 0, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0, 0xe9, 0, 0, 0, 0};
+    memcpy(stub, code, sizeof code);
+    put_u32(stub + 10, syscall_from_base - (stub_from_base + 14));
+    put_u32(stub + 21, entry_from_base - (stub_from_base + 25));
+    put_u32(stub + 34, syscall_from_base + CALL_SIZE - (stub_from_base + 38));
+}
+
 static void write_stub_for(const struct patch_target *target, const struct site *site, u8 *stub, u64 stub_from_base) {
     u64 back = target->text_from_base + site->offset + site_size[site->form];
     if (site->form == LAST) write_last_stub(stub, stub_from_base, target->stubs_from_base);
+    else if (site->form == FUTEX) write_futex_stub(stub, stub_from_base, target->stubs_from_base, back);
     else write_stub(stub, stub_from_base, target->stubs_from_base, site->number, back);
 }
 
@@ -178,12 +194,23 @@ static bool is_number(const u8 *at, struct site *site) {
     return at[0] == 0xb8 && worth_patching(site->number);
 }
 
+/* Those that are always private (`mov $operation,%esi` just before) are left alone. */
+static bool is_shared_futex(const u8 *text, u64 offset) {
+    const u8 *at = text + offset;
+    if (at[0] != 0xb8 || get_u32(at + 1) != __NR_futex) return false;
+    return offset < NUMBER_SIZE || at[-5] != 0xbe || !(get_u32(at - 4) & FUTEX_PRIVATE_FLAG);
+}
+
 /* Whether a site's `syscall` ends `end` bytes from the start of a text of `length` bytes. */
 static bool find_site(const u8 *text, u64 end, u64 length, struct site *site) {
     const u8 *at = text + end;
     if (end < NUMBER_SIZE + CALL_SIZE || at[-1] != 0x05 || at[-2] != 0x0f) return false;
     *site = (struct site){.offset = end - site_size[PLAIN], .form = PLAIN};
     if (is_number(text + site->offset, site)) return true;
+    if (is_shared_futex(text, site->offset)) {
+        site->form = FUTEX;
+        return true;
+    }
     if (end >= site_size[APART] && is_lea(at - CALL_SIZE - LEA_SIZE)) {
         *site = (struct site){.offset = end - site_size[APART], .form = APART};
         if (is_number(text + site->offset, site)) return is_moved_alone(text, site->offset, length);

@@ -1,5 +1,6 @@
 /* Where intercepted system calls arrive: by SIGSYS from the filter, or from a patched site. */
 #include <linux/fcntl.h>
+#include <linux/mman.h>
 
 #include "admission.h"
 #include "call.h"
@@ -48,7 +49,6 @@ static long memory_call(const struct call *call) {
     case __NR_mprotect: return memory_protect(a[0], a[1], (int)a[2]);
     case __NR_pkey_mprotect: return (int)a[3] == -1 ? memory_protect(a[0], a[1], (int)a[2]) : -EINVAL;
     case __NR_mremap: return memory_remap(a[0], a[1], a[2], (int)a[3], a[4]);
-    case __NR_madvise: return memory_advise(a[0], a[1], (int)a[2]);
     case __NR_mincore: return memory_residency(a[0], a[1], a[2]);
     case __NR_msync: return memory_sync(a[0], a[1], (int)a[2]);
     case __NR_brk: return memory_break(a[0]);
@@ -61,12 +61,19 @@ static bool unmaps(const struct call *call, u64 stack_pointer) {
     return call->number == __NR_munmap && stack_pointer >= start && stack_pointer - start < length;
 }
 
+static long advise(const struct call *call, u64 stack_pointer) {
+    u64 start = call->arg[0], length = call->arg[1], rest = length;
+    if ((int)call->arg[2] == MADV_DONTNEED) rest = farewell_without_stack(start, length, stack_pointer);
+    return rest || !length ? memory_advise(start, rest, (int)call->arg[2]) : 0;
+}
+
 static long locked_memory_call(const struct call *call, u64 stack_pointer) {
     struct lock_guard lock;
     long result = 0;
     lock_take(&lock, call->frame != NULL);
     farewell_collect();
     if (unmaps(call, stack_pointer)) farewell_defer(call->arg[0], call->arg[1]);
+    else if (call->number == __NR_madvise) result = advise(call, stack_pointer);
     else result = memory_call(call);
     lock_give(&lock);
     return result;
@@ -136,10 +143,7 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_exit_group:
         observer_exit();
         return SYS1(__NR_exit_group, call->arg[0]);
-    case __NR_futex:
-        *replayed = true;
-        futex_call(call);
-        return 0;
+    case __NR_futex: return futex_call(call, replayed);
     case __NR_recvmsg:
     case __NR_recvmmsg:
     case __NR_pidfd_getfd:
@@ -213,6 +217,9 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     case __NR_exit:
         deferral_end();
         thread_exit((long)call.arg[0]);
+    case __NR_futex:
+        deferral_end();
+        return futex_call(&call, NULL);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
     case __NR_dup2:

@@ -20,6 +20,7 @@ SOURCES = (
     "fork_signal_scenarios",
     "thread_scenarios",
     "regression_scenarios",
+    "patched_scenarios",
 )
 
 

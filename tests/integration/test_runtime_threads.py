@@ -25,4 +25,4 @@ def test_the_end_of_a_thread_is_no_stop_of_the_guard(tmp_path: Path) -> None:
     if not any(END in path.read_bytes() for path in Path("/lib").glob("*/libc.so.6")):
         pytest.skip("this C library ends threads by other instructions than patch.c knows")
     counted = traps(build(tmp_path, "detached_threads"), tmp_path / "report")
-    assert counted < THREADS, f"{counted} of the calls of {THREADS} threads came by signals"
+    assert counted < THREADS // 10, f"{counted} of the calls of {THREADS} threads came by signals"

@@ -1,6 +1,7 @@
 """patch.c: patched sites lead through a stub to the runtime and back; every other byte stays as it was."""
 
 import ctypes
+import re
 import struct
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tests.property.runtime_pieces.pieces_unsafe import PatchTarget, address_of, pieces
 
 PAGE = 4096
-STUB, SITE = 32, 7
+STUB, SITE = 40, 7
 PATCHED = {
     9,
     10,
@@ -23,6 +24,7 @@ PATCHED = {
     59,
     60,
 }  # mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve exit
+FUTEX = 202
 TEXT_AT, STUBS_AT = 0x21000, 0x90000
 
 
@@ -31,10 +33,14 @@ def site(number: int) -> bytes:
 
 
 filler = st.binary(max_size=24).map(lambda code: code.replace(b"\x0f\x05", b"\x90\x90"))
-numbers = st.one_of(st.sampled_from(sorted(PATCHED)), st.integers(0, 470))
-codes = st.lists(
-    st.one_of(filler, numbers.map(site), st.just(b"\x31\xc0\x0f\x05"), st.just(b"\x0f\x05")), max_size=30
-).map(b"".join)
+numbers = st.one_of(st.sampled_from(sorted(PATCHED)), st.integers(0, 470).filter(lambda number: number != FUTEX))
+OTHER_FORMS = re.compile(rb"\xb8\xca\0\0\0\x0f\x05|\x31\xff\x89\xd0\x0f\x05\xeb\xf8|\xb8.{4}\x48\x8d.{5}\x0f\x05", re.DOTALL)
+"""Forms that have tests of their own."""
+codes = (
+    st.lists(st.one_of(filler, numbers.map(site), st.just(b"\x31\xc0\x0f\x05"), st.just(b"\x0f\x05")), max_size=30)
+    .map(b"".join)
+    .filter(lambda text: not OTHER_FORMS.search(text))
+)
 
 
 def patch(text: bytes, used: int = 0, *, after: bytes = b"\x90" * 8) -> tuple[bytes, bytes, int]:
@@ -123,7 +129,7 @@ def test_nothing_is_read_past_the_end() -> None:
 
 
 def test_other_calls_are_left_alone() -> None:
-    for number in (0, 1, 61, 202, 231, 9 + 256, 0x0900):
+    for number in (0, 1, 61, 231, 9 + 256, 0x0900):
         assert patch(site(number))[0] == site(number)
 
 
@@ -241,6 +247,38 @@ def test_a_number_apart_from_its_call(lea: str) -> None:
 )
 def test_other_instructions_between_are_left_alone(text: bytes) -> None:
     assert patch(text)[0] == text
+
+
+def test_shared_futexes_go_through_their_stub_and_private_ones_to_the_kernel() -> None:
+    """The call itself stays where it is: the program's own tables say how to unwind a thread that waits in it."""
+    for before in (0, 1, 27, 31):
+        text = b"\x90" * before + site(FUTEX)
+        patched, stubs, used = patch(text)
+        assert used == 1
+        assert patched[:before] + patched[before + 5 :] == text[:before] + CALL
+        assert patched[before] == 0xE9
+        assert relative(patched, before + 1, TEXT_AT) == STUBS_AT + STUB
+        stub, at = stubs[STUB : 2 * STUB], STUBS_AT + STUB
+        assert stub[:8] == bytes.fromhex("4084f6 b8ca000000")  # test %sil,%sil; mov $futex,%eax
+        assert stub[8:10] == b"\x0f\x88"  # js: FUTEX_PRIVATE_FLAG
+        assert relative(stub, 10, at) == TEXT_AT + before + 5
+        assert stub[14:21] == bytes.fromhex("488d642480 ff15")  # lea -128(%rsp),%rsp; call *entry(%rip)
+        assert relative(stub, 21, at) == STUBS_AT
+        assert stub[25:34] == bytes.fromhex("488da42480000000 e9")  # lea 128(%rsp),%rsp; jmp
+        assert relative(stub, 34, at) == TEXT_AT + before + SITE
+        assert is_right(text, patched, stubs)
+        assert not any(is_right(text, changed, stubs) for changed in changed_bytes(patched, before, len(text)))
+        assert not any(is_right(text, patched, changed) for changed in changed_bytes(stubs, STUB, 2 * STUB))
+
+
+@pytest.mark.parametrize("operation", [0x80, 0x81, 0x189])
+def test_futexes_that_are_always_private_are_left_alone(operation: int) -> None:
+    text = b"\xbe" + operation.to_bytes(4, "little") + site(FUTEX)
+    assert patch(text)[0] == text
+
+
+def test_futexes_that_are_never_private_are_patched() -> None:
+    assert patch(b"\xbe\0\0\0\0" + site(FUTEX))[2] == 1
 
 
 @pytest.mark.parametrize("place", [5, 12], ids=["lea", "syscall"])
