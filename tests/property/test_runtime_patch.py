@@ -12,18 +12,8 @@ from tests.property.runtime_pieces.pieces_unsafe import PatchTarget, address_of,
 
 PAGE = 4096
 STUB, SITE = 40, 7
-PATCHED = {
-    9,
-    10,
-    11,
-    12,
-    25,
-    28,
-    13,
-    14,
-    59,
-    60,
-}  # mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve exit
+PATCHED = {9, 10, 11, 12, 25, 28, 13, 14, 59, 60, 33, 292, 436}
+"""mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve exit dup2 dup3 close_range"""
 FUTEX = 202
 TEXT_AT, STUBS_AT = 0x21000, 0x90000
 
@@ -34,7 +24,9 @@ def site(number: int) -> bytes:
 
 filler = st.binary(max_size=24).map(lambda code: code.replace(b"\x0f\x05", b"\x90\x90"))
 numbers = st.one_of(st.sampled_from(sorted(PATCHED)), st.integers(0, 470).filter(lambda number: number != FUTEX))
-OTHER_FORMS = re.compile(rb"\xb8\xca\0\0\0\x0f\x05|\x31\xff\x89\xd0\x0f\x05\xeb\xf8|\xb8.{4}\x48\x8d.{5}\x0f\x05", re.DOTALL)
+OTHER_FORMS = re.compile(
+    rb"\xb8\xca\0\0\0\x0f\x05|\x31\xff\x89\xd0\x0f\x05\xeb\xf8|\xb8.{4}\x48\x8d.{5}\x0f\x05", re.DOTALL
+)
 """Forms that have tests of their own."""
 codes = (
     st.lists(st.one_of(filler, numbers.map(site), st.just(b"\x31\xc0\x0f\x05"), st.just(b"\x0f\x05")), max_size=30)
