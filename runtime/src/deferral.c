@@ -17,7 +17,6 @@ void rt_on_stack(void *stack_top, void (*fn)(void *), void *arg);
 
 enum {
     DISPATCH_OFF, DISPATCH_ON, WRITING = 2 /* of a page fault's error code */, SET_MASK = 2,
-    FAULTS_MOST = 64, /* then copying all is cheaper than going on like this: a fault is some 60 us */
     SEGV = 11, KILL = 9, ADDRESS_AT = 16 /* in siginfo_t */, BLOCK = 0, NO_STACK = 2 /* SS_DISABLE */,
 };
 
@@ -72,9 +71,7 @@ static bool open_likely(struct deferral *deferral, u64 low, u64 high) {
     const u64 *likely = deferral_likely(&count);
     for (u64 page = page_down(low); page < high; page += PAGE)
         if (!pages_open(deferral, page)) return false;
-    for (u64 i = 0; i < count; i++)
-        if (!pages_open(deferral, likely[i])) return false;
-    return true;
+    return pages_open_all(deferral, likely, count);
 }
 
 /* The signal stack and SIGSEGV are the runtime's for now: the frame must not say otherwise. */
@@ -242,8 +239,9 @@ __attribute__((used)) void deferral_fault(int signal, void *info, struct trap_fr
         return;
     }
     bool requested = frame->rip == addr_of(rt_request);
-    if (!requested && is_for_held_back(info, frame, &page) && (current->busy || current->faults++ < FAULTS_MOST))
+    if (!requested && is_for_held_back(info, frame, &page) && (current->busy || current->faults++ < current->faults_most))
         if (pages_open(current, page)) return;
+    current->wrote_much = !requested && current->faults > current->faults_most;
     if (requested || !current->busy) deferral_complete(frame);
     else SYS4(__NR_rt_sigaction, signal, &standard, 0, 8); /* the runtime's own fault: it ends by it */
     if (requested) frame->rip = addr_of(rt_requested);

@@ -15,7 +15,7 @@
 #include "call.h"
 
 enum {
-    DEFERRAL_STACK = 96 << 10, DEFERRAL_POOL = 192, /* pages */
+    DEFERRAL_STACK = 96 << 10, DEFERRAL_POOL = 656, /* pages: what is likely, what faults, the stack */
     DEFERRAL_SIGNALS = 65, DEFERRAL_SIGNAL_INFO = 128 /* siginfo_t */,
 };
 
@@ -56,10 +56,10 @@ struct deferral {
     struct robust_word *bell;  /* in ordinary memory, where the kernel can wake: nothing else of it is believed */
     struct robust_head robust; /* the child's */
     bool no_dispatch;          /* the kernel has no Syscall User Dispatch */
+    bool wrote_much;           /* it was completed because it wrote to so many pages, not for what it asked of the kernel */
     bool used_up;              /* the child lives on in its part of this block */
-    u32 pool_taken, faults;
-    u32 touched_count;
-    u64 touched[DEFERRAL_POOL]; /* pages that became private, for the parent to learn */
+    u32 pool_taken, faults, faults_most;
+    u64 touched[DEFERRAL_POOL]; /* which page each of the pool's stands for, for the parent to learn */
     bool busy;                  /* the runtime is at work for the child: a signal must not complete it in the middle */
     bool soon;                  /* it must be complete before its next call */
     bool segv_sent;             /* somebody sent SIGSEGV meanwhile, with this: */

@@ -47,28 +47,43 @@ bool pages_give_back(void) {
     return true;
 }
 
-static long free_page(struct deferral *deferral) {
-    if (deferral->pool_taken == DEFERRAL_POOL) return secret_map(0, PAGE, PROT_READ | PROT_WRITE, 0);
-    return (long)(deferral->pool + deferral->pool_taken++ * PAGE);
+static long free_pages(struct deferral *deferral, u64 count) {
+    if (deferral->pool_taken + count > DEFERRAL_POOL) return secret_map(0, count * PAGE, PROT_READ | PROT_WRITE, 0);
+    u64 at = deferral->pool + deferral->pool_taken * PAGE;
+    for (u64 i = 0; i < count; i++) deferral->touched[deferral->pool_taken++] = 0;
+    return (long)at;
 }
 
 /* The pool's pages exist already after a first fork, so this costs no first touch. */
-static bool make_private(struct deferral *deferral, u64 page) {
-    long at = free_page(deferral);
+static bool make_private(struct deferral *deferral, u64 start, u64 count) {
+    u32 first = deferral->pool_taken;
+    long at = free_pages(deferral, count);
     if (failed(at)) return false;
-    memcpy(ptr_of((u64)at), ptr_of(page), PAGE);
-    if (deferral->touched_count < DEFERRAL_POOL) deferral->touched[deferral->touched_count++] = page;
-    return !failed(SYS5(__NR_mremap, at, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, page));
+    memcpy(ptr_of((u64)at), ptr_of(start), count * PAGE);
+    for (u32 i = first; i < deferral->pool_taken; i++) deferral->touched[i] = start + (i - first) * PAGE;
+    return !failed(SYS5(__NR_mremap, at, count * PAGE, count * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, start));
 }
 
 static bool is_private(const struct deferral *deferral, u64 page) {
-    for (u32 i = 0; i < deferral->touched_count; i++)
+    for (u32 i = 0; i < deferral->pool_taken; i++)
         if (deferral->touched[i] == page) return true;
     return false;
 }
 
 bool pages_open(struct deferral *deferral, u64 page) {
-    return !pages_held_back(page) || is_private(deferral, page) || make_private(deferral, page);
+    return !pages_held_back(page) || is_private(deferral, page) || make_private(deferral, page, 1);
+}
+
+static bool is_free_to_open(const struct deferral *deferral, u64 page) { return pages_held_back(page) && !is_private(deferral, page); }
+
+bool pages_open_all(struct deferral *deferral, const u64 *pages, u64 count) {
+    for (u64 i = 0; i < count;) {
+        u64 start = pages[i], run = 0;
+        while (i + run < count && pages[i + run] == start + run * PAGE && is_free_to_open(deferral, pages[i + run])) run++;
+        if (run && !make_private(deferral, start, run)) return false;
+        i += run ? run : 1;
+    }
+    return true;
 }
 
 bool deferral_open(u64 address, u64 length) {

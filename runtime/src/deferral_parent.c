@@ -21,14 +21,15 @@ __attribute__((noreturn)) void rt_resume(struct context *context);
 __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void *), void *arg);
 
 enum {
-    SPLIT_STACK = 64 << 10, LIKELY_MOST = 96, RELEARN = 32, MONOTONIC = 1,
+    SPLIT_STACK = 64 << 10, LIKELY_MOST = 512, FORGET = 32, MONOTONIC = 1,
     WAIT_LEAST = 20, WAIT_PER_SLOT = 20, WAIT_MOST = 400, /* ms: about half of what copying takes */
+    FAULTS_MOST = 128, FAULTS_LEAST = 16, LIVED = 2, /* a fault is some 60 us: copying all is cheaper from some number on */
     RINGING = 0x3ffffffe, PATH_ONLY = 010000000, DESCRIPTORS_KEPT = 16,
 };
 
 static const u64 ms = 1000 * 1000, a_second = 1000 * 1000 * 1000;
 static struct deferral *own;
-static u64 likely[LIKELY_MOST], likely_count, forks;
+static u64 likely[LIKELY_MOST], likely_count, forks, lived; /* how many children lived on, one after the other */
 static bool cannot;
 
 const u64 *deferral_likely(u64 *count) {
@@ -94,12 +95,13 @@ struct deferral *deferral_prepare(const struct call *call, u64 flags) {
     if (!may_defer(call, flags)) return NULL;
     if (own && own->used_up) deferral_forget();
     if (!own && !create()) return NULL;
-    if (++forks % RELEARN == 0) likely_count = 0;
+    forks++;
     own->phase = DEFERRAL_RUNNING;
     own->parent = SYS0(__NR_getpid);
     own->owner.word = own->bell->word = 0;
-    own->pool_taken = own->faults = own->touched_count = 0;
-    own->busy = own->segv_sent = false;
+    own->pool_taken = own->faults = 0;
+    own->faults_most = lived < LIVED ? FAULTS_MOST : FAULTS_LEAST;
+    own->busy = own->segv_sent = own->wrote_much = false;
     own->robust_head = own->robust_size = 0;
     own->frame = NULL;
     return own;
@@ -167,9 +169,23 @@ static void sleep_until(struct deferral *deferral, u32 seen, u64 deadline) {
     SYS4(__NR_futex, &deferral->bell->word, FUTEX_WAIT, seen, time);
 }
 
-static void learn(const struct deferral *deferral) {
-    likely_count = min_u64(deferral->touched_count, LIKELY_MOST);
-    memcpy(likely, deferral->touched, likely_count * sizeof likely[0]);
+/* Keeps the list sorted. */
+static void learn_page(u64 page) {
+    u64 at = likely_count;
+    if (at == LIKELY_MOST) return;
+    while (at > 0 && likely[at - 1] > page) at--;
+    if (at > 0 && likely[at - 1] == page) return;
+    for (u64 i = likely_count++; i > at; i--) likely[i] = likely[i - 1];
+    likely[at] = page;
+}
+
+/* Now and then those are forgotten that the child did not change: what it left stands in the pool. */
+static void learn(const struct deferral *deferral, bool forget) {
+    if (forget) likely_count = 0;
+    for (u64 i = 0; i < deferral->pool_taken; i++) {
+        u64 page = deferral->touched[i];
+        if (!forget || memcmp(ptr_of(page), ptr_of(deferral->pool + i * PAGE), PAGE) != 0) learn_page(page);
+    }
 }
 
 /* Until the child has gone, or nobody shares memory any more. */
@@ -178,7 +194,8 @@ bool deferral_await(struct deferral *deferral) {
     for (;;) {
         u32 seen = __atomic_load_n(&deferral->bell->word, __ATOMIC_SEQ_CST), phase = phase_of(deferral);
         if (has_gone(deferral)) {
-            learn(deferral);
+            if (deferral->faults || forks % FORGET == 0) learn(deferral, forks % FORGET == 0);
+            lived = 0;
             return true;
         }
         if (phase == DEFERRAL_DONE || phase == DEFERRAL_FAILED) break;
@@ -188,6 +205,8 @@ bool deferral_await(struct deferral *deferral) {
         }
         sleep_until(deferral, seen, deadline);
     }
+    if (deferral->wrote_much && likely_count < LIKELY_MOST) learn(deferral, false); /* next time they cost less */
+    else lived++;
     bool was = phase_of(deferral) != DEFERRAL_FAILED;
     cannot = deferral->no_dispatch;
     deferral_forget();
