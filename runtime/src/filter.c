@@ -22,8 +22,8 @@ enum {
     CHOSEN_MAX = RULES + 1 + OPENING_RULES + IDENTITY_RULES + FILE_RULES + 1, TO_INTERCEPT = ~0U,
 };
 
-static struct rule chosen[CHOSEN_MAX] BEHIND; /* those that hold, in the order of their numbers */
 static struct sock_filter program[PROGRAM_MAX] BEHIND;
+static struct rule chosen[CHOSEN_MAX] BEHIND; /* those that hold, in the order of their numbers */
 static u16 length, chosen_count;
 static u32 files_base;
 

@@ -136,6 +136,7 @@ void handoff_read(struct options *options, struct program_stack *stack) {
     struct region block = load(options->handoff_fd);
     SYS1(__NR_close, options->handoff_fd);
     struct reader reader = open_block(&block);
+    stack_expect(stack, block.size / sizeof(u32)); /* each word has its size before it */
     read_program(&reader, stack, options);
     read_list(&reader, stack, &stack->arguments);
     read_list(&reader, stack, &stack->environment);

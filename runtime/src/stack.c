@@ -14,7 +14,7 @@
 #include "areas.h"
 #include "secret.h"
 
-enum { STACK_DEFAULT = 8 << 20, STACK_LARGE = 64 << 20, STACK_LIMIT = 1 << 30, GUARD_GAP = 1 << 20 };
+enum { STACK_DEFAULT = 8 << 20, STACK_LARGE = 64 << 20, STACK_LIMIT = 1 << 30, GUARD_GAP = 1 << 20, SPARE_WORDS = 64 /* what scripts and provisioning add, and NULLs */ };
 
 static u64 list_limit; /* words in each list */
 
@@ -68,6 +68,11 @@ void stack_add(struct program_stack *stack, struct words *list, const char *word
     memcpy(stack_new_word(stack, list, size), word, size);
 }
 
+void stack_expect(struct program_stack *stack, u64 words) {
+    list_limit = min_u64(list_limit, words + SPARE_WORDS);
+    stack->environment.word = ptr_of(stack->low + list_limit * sizeof(char *));
+}
+
 static void add_words(struct program_stack *stack, struct words *list, const struct words *from) {
     for (u64 i = 0; i < from->count; i++) stack_add(stack, list, from->word[i], strlen(from->word[i]));
 }
@@ -81,6 +86,7 @@ void stack_take_words(struct program_stack *stack, struct options *options, cons
         block_take_from(options->start_fd, stack);
         return;
     }
+    stack_expect(stack, options->arguments.count + environment->count);
     add_words(stack, &stack->arguments, &options->arguments);
     add_words(stack, &stack->environment, environment);
 }

@@ -31,6 +31,8 @@ struct program_stack {
     struct words arguments, environment;
 };
 void stack_create(struct program_stack *stack);
+/* Before the first word: there will be so many at most, but for a few. Then both lists fit few pages. */
+void stack_expect(struct program_stack *stack, u64 words);
 void stack_take_words(struct program_stack *stack, struct options *options, const struct words *environment);
 /* Adds one word of `size` bytes to one of the two lists. */
 void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size);

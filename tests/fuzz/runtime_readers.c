@@ -120,6 +120,8 @@ char *stack_new_word(struct program_stack *stack, struct words *list, u64 size) 
     return list->word[list->count++] = keep(size + 1);
 }
 const char *stack_push(struct program_stack *stack, const void *bytes, size_t size) { return (void)stack, memcpy(keep(size + 1), bytes, size); }
+void stack_expect(struct program_stack *stack, u64 words) { (void)stack, (void)words; }
+
 void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) { memcpy(stack_new_word(stack, list, size), word, size); }
 
 static struct program_stack new_stack(void) {

@@ -40,6 +40,8 @@ const char *stack_push(struct program_stack *stack, const void *bytes, size_t si
     (void)stack, memcpy(copy, bytes, size), copy[size] = 0;
     return copy;
 }
+void stack_expect(struct program_stack *stack, u64 words) { (void)stack, (void)words; }
+
 void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) {
     list->word[list->count++] = (char *)stack_push(stack, word, size);
 }
