@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def shown_of_children(pid: int) -> bytes:
     return b""
 
 
+def cover(pid: int, false_proc: Path) -> None:
+    """Mount this over /proc, in the process's own mount namespace."""
+    subprocess.run(["nsenter", "-t", str(pid), "-m", "mount", "--bind", str(false_proc), "/proc"], check=True)
+
+
 def is_seen(command: list[str], program: Path, false_proc: Path | None) -> bool:
     """Whether a secret that a shell hands on is seen, with /proc covered by `false_proc` in the shell's namespace."""
     secret = secrets.token_hex(16)
@@ -59,8 +65,7 @@ def is_seen(command: list[str], program: Path, false_proc: Path | None) -> bool:
             process.stdin.flush()
             assert process.stdout.readline() == "ready\n"
             if false_proc is not None:
-                cover = ["nsenter", "-t", str(process.pid), "-m", "mount", "--bind", str(false_proc), "/proc"]
-                subprocess.run(cover, check=True)
+                cover(process.pid, false_proc)
             process.stdin.write("\n" * ROUNDS)
             process.stdin.close()
             limit = time.monotonic() + SECONDS
@@ -81,3 +86,41 @@ def test_the_runtime_is_not_looked_for_where_root_says(sleeper: Path, tmp_path: 
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "exe").symlink_to(sleeper)
     assert not is_seen([str(runtime_path()), "--", "/bin/sh", "sh"], sleeper, tmp_path)
+
+
+EXECUTES_A_DESCRIPTOR = """
+import os
+own = os.open("/bin/echo", os.O_RDONLY)
+print("ready", flush=True)
+input()
+os.execve(own, ["echo", "own"], {})
+"""
+
+
+def executed(false_proc: Path | None) -> tuple[str, str]:
+    """What such a program and what it executes say, on both streams."""
+    command = ["unshare", "--mount", runtime_path(), "--", sys.executable, "python3", "-c", EXECUTES_A_DESCRIPTOR]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as one:
+        assert one.stdout
+        assert one.stdout.readline() == "ready\n"
+        if false_proc is not None:
+            cover(one.pid, false_proc)
+        return one.communicate("\n", timeout=SECONDS)
+
+
+def test_control_an_open_program_is_executed() -> None:
+    assert executed(None) == ("own\n", "")
+
+
+def test_an_open_program_is_not_exchanged_on_the_way_to_being_executed(tmp_path: Path) -> None:
+    """It was: the descriptor is opened anew by its name in /proc, where root put a program of his own."""
+    (tmp_path / "self" / "fd").mkdir(parents=True)
+    (tmp_path / "roots").write_text("#!/bin/sh\necho of root\n")
+    (tmp_path / "roots").chmod(0o755)
+    for number in range(3, 64):
+        (tmp_path / "self" / "fd" / str(number)).symlink_to(tmp_path / "roots")
+    said, error = executed(tmp_path)
+    assert "of root" not in said
+    assert "PermissionError" in error
