@@ -18,6 +18,9 @@ SIZES = st.integers(1, 1 << 24).map(lambda pages: pages << 12)
 SWITCHES = st.booleans()
 
 
+TARGETS = st.sets(PATHS, max_size=2).map(lambda found: tuple(sorted(found)))
+
+
 def _maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.none() | strategy
 
@@ -56,7 +59,7 @@ def configurations() -> st.SearchStrategy[Configuration]:
         working_directory=_maybe(PATHS),
         environment=st.dictionaries(NAMES, VARIABLES, max_size=4),
         host_environment=_maybe(SWITCHES),
-        measured_files=st.dictionaries(PATHS, st.builds(MeasuredFile, _maybe(PATHS), _maybe(DIGESTS)), max_size=4),
+        measured_files=st.dictionaries(PATHS, st.builds(MeasuredFile, TARGETS, _maybe(DIGESTS)), max_size=4),
         directories=st.dictionaries(PATHS, st.just(""), max_size=2),
         links=st.dictionaries(PATHS, PATHS, max_size=2),
         host_files=st.dictionaries(PATHS, st.just(""), max_size=2),

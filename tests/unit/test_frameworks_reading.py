@@ -37,7 +37,7 @@ def test_gramine_means_what_it_says() -> None:
     assert found.mounts["/out"] == Mount(Backing.HOST, "out/"), "a mount of an allowed directory is the host's"
     assert found.mounts["/lib"] == Mount(Backing.MAPPED, "/usr/lib/x")
     assert (found.host_files, found.memory, found.subprocesses) == ({"spool": ""}, 1 << 30, False)
-    assert found.measured_files["/usr/bin/python3"] == MeasuredFile()
+    assert found.measured_files["/usr/bin/python3"] == MeasuredFile(("/usr/bin/python3",)), "by the root"
     for item, text in ((("measured_files", "app.py"), '{ uri = "file:app.py"'), (("mounts", "/tmp"), '"tmpfs"')):
         assert found.place(item) == f"file:{GRAMINE[: GRAMINE.index(text)].count(chr(10)) + 1}"
 
@@ -171,6 +171,38 @@ def test_sizes_that_a_format_does_not_have_become_larger_and_are_named() -> None
     assert 'sgx.enclave_size = "1G"' in found.text
     changed = next(one for one in found.differences if one.item == "memory")
     assert (changed.outcome, changed.before, changed.after) == (Outcome.CHANGED, str(600 << 20), str(1 << 30))
+
+
+def test_a_file_that_is_seen_in_two_places_stands_in_both() -> None:
+    """As in images that have a library twice, once for each C library."""
+    bom = "targets:\n  - { target: /bin, copy: [{ files: [/usr/bin/tool] }] }\n"
+    bom += "  - { target: /, copy: [{ files: [/usr/bin/tool] }] }\n"
+    found = read(bom, "occlum-bom")
+    assert found.measured_files == {"/usr/bin/tool": MeasuredFile(("/bin/tool", "/tool"))}
+    for form in ("gramine", "ego", "occlum-bom"):
+        there = convert(found, form)
+        assert not there.losses
+        assert read(there.text, form).measured_files == found.measured_files
+    listed = "".join(f'{{ uri = "file:a", sha256 = "{digit * 64}" }},' for digit in "ab")
+    with pytest.raises(PolicyError, match="listed twice with different digests"):
+        read(f"sgx.trusted_files = [{listed}]\n", "gramine")
+
+
+def test_an_embedded_file_is_seen_in_gramine_too() -> None:
+    """A trusted file that no mount shows could not be opened."""
+    made = convert(
+        read('{"files": [{"source": "ca.pem", "target": "/etc/ca.pem"}, {"source": "/etc/hosts"}]}', "ego"), "gramine"
+    )
+    assert '{ path = "/etc/ca.pem", uri = "file:ca.pem" }' in made.text
+    assert '{ path = "/etc/hosts", uri = "file:/etc/hosts" }' in made.text
+
+
+def test_two_files_that_want_one_place_do_not_make_a_manifest_that_cannot_be_read() -> None:
+    files = {"/a": MeasuredFile(("/x",)), "/b": MeasuredFile(("/x",))}
+    both = Configuration(measured_files=files, mounts={"/y": Mount(Backing.MEMORY)})
+    found = convert(both, "gramine")
+    assert found.text.count('path = "/x"') == 1
+    assert [one.item for one in found.losses] == ["measured_files./b"]
 
 
 def test_debug_is_off_where_a_format_must_say_something() -> None:

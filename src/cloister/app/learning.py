@@ -162,9 +162,9 @@ def describe(name: str, arguments: Sequence[str], seen: Seen, found: Found, netw
         ("log_level", ""): "more would tell the host what happens inside",
         ("working_directory", ""): "where it was run",
     }
-    files = {program: MeasuredFile(sha256=found.measured.executable.hex())}
+    files = {program: MeasuredFile((program,), found.measured.executable.hex())}
     listed = sorted(found.measured.manifest.files.items(), key=lambda one: (found.notes.get(one[0], ""), one[0]))
-    files |= {path: MeasuredFile(sha256=digest.hex()) for path, digest in listed}
+    files |= {path: MeasuredFile((path,), digest.hex()) for path, digest in listed}
     notes |= {("measured_files", path): found.notes.get(path, "the program itself") for path in files}
     variables, left_out = _variables(files, notes)
     configuration = Configuration(

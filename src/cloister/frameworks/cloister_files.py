@@ -256,7 +256,7 @@ def read_manifest(text: str, name: str) -> Configuration:
 def _add_file(draft: Draft, path: str, digest: str | None, *at: str | int) -> None:
     if not path.startswith("/") or digest is None or not SHA256.fullmatch(digest):
         raise draft.sheet.error(at, "is no absolute path with 64 hexadecimal digits of a SHA-256")
-    draft.add("measured_files", path, MeasuredFile(sha256=digest), *at)
+    draft.add("measured_files", path, MeasuredFile((path,), digest), *at)
 
 
 def write_manifest(configuration: Configuration) -> str:
@@ -265,7 +265,7 @@ def write_manifest(configuration: Configuration) -> str:
     listed = {
         path: file.sha256
         for path, file in configuration.measured_files.items()
-        if path.startswith("/") and SHA256.fullmatch(file.sha256 or "") and file.target in {None, path}
+        if path.startswith("/") and SHA256.fullmatch(file.sha256 or "") and file.targets in {(), (path,)}
     }
     made.put(("program",), configuration.program)
     made.put(("sha256",), listed.pop(configuration.program or "", None))

@@ -12,7 +12,7 @@ from typing import Any
 from cloister._toml import Path
 from cloister.errors import PolicyError
 from cloister.frameworks.formats import FORMATS, Format, read_configuration
-from cloister.frameworks.model import NO_ITEMS, Configuration, Item, Variable, refers, shown
+from cloister.frameworks.model import NO_ITEMS, Configuration, Item, MeasuredFile, Variable, refers, shown
 from cloister.frameworks.table import dotted
 
 __all__ = ["Conversion", "Difference", "Outcome", "convert", "merge", "name_of"]
@@ -94,6 +94,8 @@ def _reason(item: Item, value: object, target: Format, outcome: Outcome) -> str:
         return f"{target.title} has only some sizes: the next larger one was taken"
     if isinstance(value, Variable) and refers(value.value):
         return f"a key service fills it in, and {target.title} has none: the program must fetch it by attestation"
+    if outcome is Outcome.CHANGED and isinstance(value, MeasuredFile) and not value.targets:
+        return "nothing said where the program sees it; now it is there"
     said = target.cannot.get(item[0]) or target.otherwise
     kind = "cannot say all of it" if outcome is Outcome.CHANGED else "has no such setting"
     return said or f"{target.title} {kind}"

@@ -39,8 +39,7 @@ def _shown(configuration: Configuration) -> Iterator[tuple[str, str]]:
         if mount.source is not None:
             yield target, _plain(mount.source)
     for path, file in configuration.measured_files.items():
-        if file.target is not None:
-            yield file.target, _plain(path)
+        yield from ((target, _plain(path)) for target in file.targets)
 
 
 def _plain(path: str | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloister._toml import Path
-from cloister.frameworks.model import SINGLE, Configuration, Item, Kept
+from cloister.frameworks.model import SINGLE, Configuration, Item, Kept, MeasuredFile
 from cloister.frameworks.table import Key, Kind, Sheet
 
 __all__ = ["Draft", "Values", "single"]
@@ -40,6 +40,18 @@ class Draft:
             raise self.sheet.error(path, f"says once more what stands at {self._places[field, key]}; keep one of them")
         found[key] = value
         self._places[field, key] = self.sheet.place(*path)
+
+    def add_file(self, path: str, file: MeasuredFile, *at: str | int) -> None:
+        """A measured file; one that stands twice is seen in two places. PolicyError if its digests differ."""
+        known: MeasuredFile | None = self.get("measured_files").get(path)
+        if known is None:
+            self.add("measured_files", path, file, *at)
+            return
+        if None not in {known.sha256, file.sha256} and known.sha256 != file.sha256:
+            raise self.sheet.error(at, "is listed twice with different digests")
+        targets = tuple(sorted({*known.targets, *file.targets}))
+        merged = MeasuredFile(targets, known.sha256 or file.sha256, known.options or file.options)
+        self.get("measured_files")[path] = merged
 
     def drop(self, field: str, key: str) -> None:
         """Take an entry back: another one says the same."""

@@ -87,7 +87,7 @@ def read(text: str, name: str) -> Configuration:
         if source is None:
             raise sheet.error(("files", number), "has no source")
         draft.element("files", number)
-        draft.add("measured_files", source, MeasuredFile(None if target == source else target), "files", number)
+        draft.add_file(source, MeasuredFile((target or source,)), "files", number)
     return draft.finish()
 
 
@@ -134,6 +134,7 @@ def write(configuration: Configuration) -> str:
         made.append(("env",), {"name": "PWD", "value": configuration.working_directory})
     for path, file in configuration.measured_files.items():
         if not path.endswith("/"):
-            made.append(("files",), {"source": path, "target": file.target or path})
+            for target in file.targets or (path,):
+                made.append(("files",), {"source": path, "target": target})
     made.put_kept(configuration, NAME)
     return write_json(made.values, indent=1)

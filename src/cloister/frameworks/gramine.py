@@ -7,6 +7,7 @@ Trusted files are named by the host's path. Where exactly one file or directory 
 are one thing here: a measured file with a target, or a directory of the host.
 """
 
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -185,11 +186,7 @@ def _read_files(draft: Draft) -> None:
         if path is None:
             raise sheet.error(at, "is no file:PATH")
         draft.element(*at)
-        known = draft.get("measured_files").get(path)
-        if known is None:
-            draft.add("measured_files", path, MeasuredFile(sha256=digest), *at)
-        elif digest not in {None, known.sha256}:
-            raise sheet.error(at, "is listed twice with different digests")
+        draft.add_file(path, MeasuredFile(sha256=digest), *at)
     for number in range(sheet.count("sgx", "allowed_files")):
         path = _path(sheet.text("sgx", "allowed_files", number) or "")
         if path is None:
@@ -247,24 +244,24 @@ def _join(draft: Draft) -> None:
             draft.drop("host_files", listed)
     measured: dict[str, MeasuredFile] = draft.get("measured_files")
     for path, file in measured.items():
-        exact = next((target for target, one in plain.items() if one.source == path and target in mounts), None)
-        if exact is not None and mounts[exact].backing is Backing.MAPPED:
-            measured[path] = MeasuredFile(exact, file.sha256)
-            draft.drop("mounts", exact)
-    for path, file in measured.items():
-        if file.target is None:
-            measured[path] = MeasuredFile(_through(mounts, path), file.sha256)
+        exact = [target for target, one in plain.items() if one.source == path and mounts.get(target) == one]
+        through = None if exact else _through(mounts, path)
+        measured[path] = MeasuredFile(tuple(sorted(exact)) if through is None else (through,), file.sha256)
+        for target in exact:
+            draft.drop("mounts", target)
 
 
 def _through(mounts: Mapping[str, Mount], path: str) -> str | None:
-    """Where the program sees a file of the host, by the narrowest mount that it is in; None if that is its own path."""
+    """Where the program sees a file of the host, by the narrowest mount that it is in; None if it is in none."""
     found: tuple[int, str] | None = None
+    if "/" not in mounts and not path.startswith(("/", "..")):
+        found = (0, posixpath.normpath(f"/{path}"))  # the working directory is the root
     for target, mount in mounts.items():
         start = f"{_bare(mount.source)}/".replace("//", "/")
         if mount.backing is Backing.MAPPED and mount.source is not None and f"{path}/".startswith(start):
             seen = f"{target.rstrip('/')}/{path[len(start) :]}".rstrip("/") or "/"
             found = max(found or (0, ""), (len(start), seen))
-    return None if found is None or found[1] == _bare(path) else found[1]
+    return None if found is None else found[1]
 
 
 def write(configuration: Configuration) -> str:
@@ -292,10 +289,13 @@ def write(configuration: Configuration) -> str:
 
 def _write_mounts(made: Values, configuration: Configuration) -> None:
     notes = configuration.notes
+    used = {*configuration.mounts}
     for source, file in configuration.measured_files.items():
-        if file.target is not None and file.target != _through(configuration.mounts, source):
-            where = {"path": file.target, "uri": f"file:{source}"}
-            made.append(("fs", "mounts"), where, notes.get(("measured_files", source)))
+        for target in file.targets:
+            if target not in used and target != _through(configuration.mounts, source):
+                used.add(target)
+                where = {"path": target, "uri": f"file:{source}"}
+                made.append(("fs", "mounts"), where, notes.get(("measured_files", source)))
     kinds = {Backing.HOST: "chroot", **{backing: kind for kind, backing in BACKINGS.items()}}
     for target, mount in configuration.mounts.items():
         values: dict[str, object] = {"type": kinds[mount.backing], "path": target}

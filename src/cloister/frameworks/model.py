@@ -51,12 +51,12 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredFile:
-    """A file that is part of the measurement. `target` is where the program sees it, if that is another path.
+    """A file that is part of the measurement. `targets` are where the program sees it, sorted; none: it is not said.
 
     `options` are the format's own.
     """
 
-    target: str | None = None
+    targets: tuple[str, ...] = ()
     sha256: str | None = None
     options: tuple[tuple[str, object], ...] = ()
 
@@ -200,8 +200,10 @@ def refers(*texts: str | None) -> bool:
 
 def shown(item: Item, value: object) -> str:
     """A value for a report; what may be secret, or is long, is not shown."""
-    if item[0] in NAMES_ONLY or isinstance(value, MeasuredFile | Secret):
+    if item[0] in NAMES_ONLY or isinstance(value, Secret):
         return ""
+    if isinstance(value, MeasuredFile):
+        return " ".join(value.targets)
     if isinstance(value, Mount):
         parts = [value.backing.name.lower(), value.source, value.key, "read-only" if value.read_only else None]
         return " ".join(part for part in [*parts, *(name for name, _ in value.options)] if part)

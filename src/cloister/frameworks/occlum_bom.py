@@ -111,9 +111,7 @@ def _read_file(draft: Draft, target: str, start: str, *at: str | int) -> None:
 
 
 def _add(draft: Draft, path: str, inside: str, file: MeasuredFile, *at: str | int) -> None:
-    same = inside.rstrip("/") == path.rstrip("/")
-    made = MeasuredFile(None if same else inside, file.sha256, file.options)
-    draft.add("measured_files", path, made, *at)
+    draft.add_file(path, MeasuredFile((inside,), file.sha256, file.options), *at)
 
 
 def write(configuration: Configuration) -> str:
@@ -135,12 +133,13 @@ def write(configuration: Configuration) -> str:
         made.append((*at(posixpath.dirname(path) or "/"), "createlinks"), link)
     for path, file in configuration.measured_files.items():
         comment = configuration.notes.get(("measured_files", path))
-        inside = posixpath.join("/", file.target or path)
-        if path.endswith("/"):
-            made.append((*at(inside.rstrip("/") or "/"), "copy", 0, "dirs"), path, comment)
-            continue
-        entry = _entry(path, inside, file, own=configuration.format == NAME)
-        made.append((*at(posixpath.dirname(inside) or "/"), "copy", 0, "files"), entry, comment)
+        for target in file.targets or (path,):
+            inside = posixpath.join("/", target)
+            if path.endswith("/"):
+                made.append((*at(inside.rstrip("/") or "/"), "copy", 0, "dirs"), path, comment)
+                continue
+            entry = _entry(path, inside, file, own=configuration.format == NAME)
+            made.append((*at(posixpath.dirname(inside) or "/"), "copy", 0, "files"), entry, comment)
     made.put_kept(configuration, NAME)
     made.put_needed({"targets": []})
     return write_yaml(made.values, made.comments)
