@@ -2,6 +2,7 @@
  * address and work. glibc waits for a thread's end with a shared futex, and pshared mutexes and semaphores use them. */
 #include <linux/futex.h>
 #include <linux/mman.h>
+#include <linux/mman.h>
 
 #include "access.h"
 #include "areas.h"
@@ -48,7 +49,7 @@ static struct wait begin_wait(const struct call *call, const u64 arg[6]) {
     struct wait wait = {.check = soon((int)call->arg[1])};
     const struct moment *limit = ptr_of(call->arg[3]);
     memcpy(wait.arg, arg, sizeof wait.arg);
-    wait.bounded = !limit || (can_read(addr_of(limit), sizeof *limit) && earlier(&wait.check, limit));
+    wait.bounded = !limit || earlier(&wait.check, limit);
     return wait;
 }
 
@@ -107,7 +108,19 @@ static long wake_shared(u64 address, u64 most) {
     return woken > (long)most ? (long)most : woken;
 }
 
+/* What the kernel refuses before it looks for waiters. */
+static long shared_refusal(const struct call *call) {
+    int command = (int)call->arg[1] & FUTEX_CMD_MASK;
+    bool with_set = command == FUTEX_WAIT_BITSET || command == FUTEX_WAKE_BITSET;
+    if (with_set && (u32)call->arg[5] == 0) return -EINVAL;
+    if (command != FUTEX_CMP_REQUEUE) return 0;
+    if (!can_read(call->arg[0], sizeof(u32))) return -EFAULT;
+    return __atomic_load_n((u32 *)ptr_of(call->arg[0]), __ATOMIC_SEQ_CST) == (u32)call->arg[5] ? 0 : -EAGAIN;
+}
+
 static bool shared_call(struct call *call, long *result) {
+    *result = shared_refusal(call);
+    if (*result) return false;
     switch ((int)call->arg[1] & FUTEX_CMD_MASK) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET: return wait_shared(call, result);
@@ -138,15 +151,32 @@ static int kind_at(u64 address, bool signals_are_blocked) {
     lock_take(&lock, signals_are_blocked);
     const struct area *area = areas_find(address);
     int kind = area ? area->kind : 0;
+    /* A private page must be writable to hold a shared futex, and a shared one readable: else the kernel says what is wrong. */
+    if (kind == AREA_SECRET && !(area->protection & PROT_WRITE)) kind = 0;
+    if (kind == AREA_SHARED_SECRET && !area->protection) kind = 0;
     lock_give(&lock);
     return kind;
 }
 
 int memory_kind_at(u64 address) { return kind_at(address, true); }
 
+static bool has_two_words(const struct call *call) {
+    int command = (int)call->arg[1] & FUTEX_CMD_MASK;
+    return command == FUTEX_REQUEUE || command == FUTEX_CMP_REQUEUE || command == FUTEX_WAKE_OP;
+}
+
+/* The kernel looks at the time before anything else. */
+static bool is_time_wrong(const struct call *call) {
+    const struct moment *limit = ptr_of(call->arg[3]);
+    if (!is_wait(call) || !limit) return false;
+    return !can_read(call->arg[3], sizeof *limit) || limit->nanoseconds >= A_SECOND || limit->seconds >> 63;
+}
+
 long futex_call(struct call *call, bool *replayed) {
     long result = 0;
-    int kind = kind_at(call->arg[0], call->frame != NULL);
+    bool signals_are_blocked = call->frame != NULL;
+    int kind = is_time_wrong(call) ? 0 : kind_at(call->arg[0], signals_are_blocked);
+    if (kind && has_two_words(call) && kind_at(call->arg[4], signals_are_blocked) != kind) kind = 0;
     bool later = kind == AREA_SHARED_SECRET && call->arg[0] % sizeof(u32) == 0 ? shared_call(call, &result)
                                                                                : private_call(call, kind, &result);
     if (replayed) *replayed = later;

@@ -14,7 +14,7 @@
 #include "scenarios.h"
 
 /* linux/futex.h, which musl does not have. */
-enum { FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET = 9, FUTEX_PRIVATE_FLAG = 128, FUTEX_BITSET_MATCH_ANY = -1 };
+enum { FUTEX_WAIT, FUTEX_WAKE, FUTEX_CMP_REQUEUE = 4, FUTEX_WAIT_BITSET = 9, FUTEX_WAKE_BITSET, FUTEX_PRIVATE_FLAG = 128, FUTEX_BITSET_MATCH_ANY = -1 };
 
 /* `mov $202,%eax; syscall`, whatever else the compiler does. */
 static long call_futex(const void *word, int operation, unsigned value, const struct timespec *limit, const void *other, unsigned last) {
@@ -49,6 +49,24 @@ static void answers(void) {
         }
     printf("nowhere %ld\n", call_futex((void *)8, FUTEX_WAIT, 0, &soon, NULL, 0));
     printf("no limit there %ld\n", call_futex(words[0], FUTEX_WAIT, 0, (void *)8, NULL, 0));
+}
+
+/* Of memory that may not be written, or not be touched, of a time that is none, of two words, of no bits. */
+static void refusals(void) {
+    const struct timespec wrong = {0, 1000000000}, before = {-1, 0}, soon = {0, 1000000};
+    for (int shared = 0; shared < 2; shared++) {
+        unsigned *word = mmap(NULL, 8192, PROT_READ | PROT_WRITE, (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+        printf("%d: times %ld %ld", shared, call_futex(word, FUTEX_WAIT, 0, &wrong, NULL, 0), call_futex(word, FUTEX_WAIT, 0, &before, NULL, 0));
+        printf(" no bits %ld %ld", call_futex(word, FUTEX_WAIT_BITSET, 0, NULL, NULL, 0), call_futex(word, FUTEX_WAKE_BITSET, 1, NULL, NULL, 0));
+        printf(" requeue %ld", call_futex(word, FUTEX_CMP_REQUEUE, 1, (void *)1, word + 1, 0));
+        printf(" %ld", call_futex(word, FUTEX_CMP_REQUEUE, 1, (void *)1, word + 1, 1));
+        printf(" nowhere %ld\n", call_futex(word, FUTEX_CMP_REQUEUE, 1, (void *)1, (void *)8, 0));
+        for (int protection = PROT_READ; protection >= PROT_NONE; protection--) {
+            mprotect(word, 4096, protection);
+            printf("%d: protection %d wake %ld", shared, protection, call_futex(word, FUTEX_WAKE, 1, NULL, NULL, 0));
+            printf(" wait %ld\n", call_futex(word, FUTEX_WAIT, 0, &soon, NULL, 0));
+        }
+    }
 }
 
 static void *wake_later(void *arg) {
@@ -144,7 +162,8 @@ static void stacks_again(void) {
 }
 
 static const struct scenario all[] = {
-    SCENARIO(answers), SCENARIO(wakes_threads), SCENARIO(wakes_processes), SCENARIO(interrupted), SCENARIO(data_below_a_stack), SCENARIO(stacks_again),
+    SCENARIO(answers), SCENARIO(refusals), SCENARIO(wakes_threads), SCENARIO(wakes_processes), SCENARIO(interrupted),
+    SCENARIO(data_below_a_stack), SCENARIO(stacks_again),
 };
 
 RUN_SCENARIOS(all)
