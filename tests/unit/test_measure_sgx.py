@@ -6,15 +6,17 @@ The digests of single steps were computed from the formula by hand; a published 
 import hashlib
 import struct
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from tests.forge.elf import CODE, TEXT, VARIABLES, elf
 
-from cloister.errors import CannotEnclave
+from cloister.errors import CannotEnclave, UsageError
 from cloister.measure.enclave import ELRANGE_END, EnclaveLayout, Tcs, mrenclave
 from cloister.measure.guest import StartRecord
 from cloister.measure.image import HIGHEST, PAGE, Image, ImagePage, Permission, read_image, with_page
 from cloister.measure.sgx import EnclaveMeasurement, SecinfoFlags
+from cloister.measure.sigstruct import unsigned
 
 R, W, X = SecinfoFlags.READ, SecinfoFlags.WRITE, SecinfoFlags.EXECUTE
 REG, TCS = SecinfoFlags.REG, SecinfoFlags.TCS
@@ -163,3 +165,8 @@ def test_refused_images() -> None:
         mrenclave(with_page(IMAGE, ImagePage(HIGHEST, Permission.READ, bytes(PAGE))))
     with pytest.raises(ValueError, match="written and not read"):
         mrenclave(changed(0, permission=Permission.WRITE))
+
+
+def test_a_sigstruct_is_for_a_whole_measurement() -> None:
+    with pytest.raises(UsageError, match="32 bytes, not 31"):
+        unsigned(bytes(31), date=date(2026, 1, 31))
