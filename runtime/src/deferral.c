@@ -95,6 +95,8 @@ static void give_frame_back(const struct deferral *deferral, struct trap_frame *
 }
 
 bool deferral_begin(struct deferral *deferral, u64 low, struct trap_frame *frame) {
+    deferral->parent = SYS0(__NR_getppid);
+    if (!deferral->parent) return false; /* in another pid namespace: its end could not be seen */
     if (!dispatch(DISPATCH_ON)) {
         deferral->no_dispatch = true;
         return false;

@@ -51,7 +51,7 @@ struct robust_head {
 /* Stands in secret memory that both processes have mapped and nobody else; nothing in it is the program's. */
 struct deferral {
     u32 phase, unused;
-    long parent;               /* its process id */
+    long parent;               /* its process id, as the child sees it */
     struct robust_word owner;  /* holds the child's id; marked by the kernel when that has ended or executed */
     struct robust_word *bell;  /* in ordinary memory, where the kernel can wake: nothing else of it is believed */
     struct robust_head robust; /* the child's */

@@ -97,7 +97,6 @@ struct deferral *deferral_prepare(const struct call *call, u64 flags) {
     if (!own && !create()) return NULL;
     forks++;
     own->phase = DEFERRAL_RUNNING;
-    own->parent = SYS0(__NR_getpid);
     own->owner.word = own->bell->word = 0;
     own->pool_taken = own->faults = 0;
     own->faults_most = lived < LIVED ? FAULTS_MOST : FAULTS_LEAST;

@@ -122,6 +122,12 @@ static void child_that_computes(void) {
     printf("early %d status %d still %u\n", early, status, map[5]);
 }
 
+/* The first process of a new namespace, to which its parent has no number. */
+static void child_in_a_namespace(void) {
+    printf("unshare %ld\n", result_of(unshare(CLONE_NEWPID)));
+    child_that_computes();
+}
+
 static void child_that_waits(void) {
     int ends[2];
     char byte = 0;
@@ -347,6 +353,7 @@ static const struct scenario all[] = {
     SCENARIO(many_pages_are_written),
     SCENARIO(deep_recursion),
     SCENARIO(child_that_computes),
+    SCENARIO(child_in_a_namespace),
     SCENARIO(child_that_waits),
     SCENARIO(child_that_stops),
     SCENARIO(children_that_are_killed),
