@@ -45,6 +45,8 @@ static bool worth_patching(u32 number) {
     case __NR_dup2:
     case __NR_dup3:
     case __NR_close_range:
+    case __NR_readlink:
+    case __NR_readlinkat:
     case __NR_exit:
         return true;
     case __NR_open:

@@ -222,6 +222,10 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
         return futex_call(&call, NULL);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
+    case __NR_readlink:
+    case __NR_readlinkat:
+        deferral_end();
+        return path_readlink(&call);
     case __NR_dup2:
     case __NR_dup3:
     case __NR_close_range: return numbers_call(&call);

@@ -12,8 +12,9 @@ from tests.property.runtime_pieces.pieces_unsafe import PatchTarget, address_of,
 
 PAGE = 4096
 STUB, SITE = 40, 7
-PATCHED = {9, 10, 11, 12, 25, 28, 13, 14, 59, 60, 33, 292, 436}
-"""mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve exit dup2 dup3 close_range"""
+PATCHED = {9, 10, 11, 12, 25, 28, 13, 14, 59, 60, 33, 292, 436, 89, 267}
+"""mmap mprotect munmap brk mremap madvise rt_sigaction rt_sigprocmask execve exit dup2 dup3 close_range readlink
+readlinkat"""
 FUTEX = 202
 TEXT_AT, STUBS_AT = 0x21000, 0x90000
 
