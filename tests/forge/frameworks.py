@@ -70,6 +70,7 @@ sgx.insecure__allow_memfaults_without_exinfo = true
 sgx.enable_stats = true
 sgx.profile = { enable = "main", mode = "aex", with_stack = true, frequency = 50 }
 sgx.vtune_profile = true
+sgx.nonpie_binary = true
 
 sys.stack.size = "2M"
 sys.brk.max_size = "1M"
@@ -190,6 +191,8 @@ OCCLUM: dict[str, Any] = {
         "kernel_space_heap_size": "32MB",
         "kernel_space_heap_max_size": "64MB",
         "kernel_space_stack_size": "1MB",
+        "min_num_of_cpus": 1,
+        "max_num_of_cpus": 128,
         "max_num_of_threads": 64,
         "init_num_of_threads": 2,
         "marshal_buffer_size": "1MB",

@@ -85,6 +85,7 @@ SESSION_CANNOT: Final = {
     "host_arguments": "arguments of the host are not let in",
     "host_environment": "variables of the host are not let in",
     "argument_zero": "the command's first word is both",
+    "secrets": "it has no such kind, or makes no such key; or a value is given in another notation: add it by hand",
     "environment": "variables of the host are not let in",
     "injected_files": "its content must be given",
     "attestation": "a session always demands it",
@@ -105,6 +106,15 @@ MANIFEST_ELSE: Final = "a manifest names the program and its files; the rest is 
 KINDS: Final[Mapping[str, str]] = {"jwt": "jwt-key"}
 """SCONE's words for kinds of secrets, where the session has another."""
 SHA256: Final = re.compile("[0-9a-f]{64}")
+MADE: Final[Mapping[str, tuple[str, ...]]] = {
+    "ascii": (),
+    "binary": (),
+    "aes-key": ("AES-128", "AES-192", "AES-256"),
+    "private-key": ("P-256", "P-384", "Ed25519"),
+    "x509": ("P-256", "P-384", "Ed25519"),
+    "jwt-key": ("ES256", "ES384", "EdDSA"),
+}
+"""Kinds of secrets of a session, and what the broker makes of each (docs/formats/session.md)."""
 SIZED: Final = frozenset({"ascii", "binary"})
 
 
@@ -207,7 +217,8 @@ def write_session(configuration: Configuration) -> str:
         if content is not None:
             made.append((*at, "injection_files"), {"path": path, "content": content})
     for name, secret in configuration.secrets.items():
-        made.append(("secrets",), _secret(name, secret))
+        if KINDS.get(secret.kind, secret.kind) in MADE and (secret.value is None or secret.kind == "ascii"):
+            made.append(("secrets",), _secret(name, secret))
     for member, names in (("read", configuration.readers), ("update", configuration.updaters)):
         if names is not None:
             made.put(("access_policy", member), list(names))
@@ -222,7 +233,7 @@ def _secret(name: str, secret: Secret) -> dict[str, object]:
     generate: dict[str, object] = {}
     if secret.size is not None and secret.kind in SIZED:
         generate["size"] = secret.size
-    if secret.algorithm is not None:
+    if secret.algorithm in MADE[str(members["kind"])]:
         generate["algorithm"] = secret.algorithm
     return {**members, "generate": generate}
 

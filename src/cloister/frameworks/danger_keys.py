@@ -98,6 +98,7 @@ RULES: Final[tuple[Rule, ...]] = (
          "keep bit 1 (0x2, DEBUG) in the mask", _without_debug),
     Rule(GR, "sgx.thread_num", NOTE, RETIRED, "write sgx.max_threads", _always),
     Rule(GR, "sgx.remote_attestation", NOTE, RETIRED, 'write "dcap" or "none"', _always),
+    Rule(GR, "sgx.nonpie_binary", NOTE, RETIRED, "remove it", _always),
     Rule(GR, "loader.pal_internal_mem_size", NOTE, RETIRED, "remove it", _always),
     Rule(GR, "fs.experimental__enable_sysfs_topology", NOTE, RETIRED, "remove it", _always),
     *(

@@ -104,6 +104,7 @@ TABLE: Final[tuple[Key, ...]] = (
     _key("sgx.profile.with_stack", TRUTH),
     _key("sgx.profile.frequency", WHOLE),
     _key("sgx.vtune_profile", TRUTH),
+    _key("sgx.nonpie_binary", TRUTH, source="gramineproject/examples, older manifests"),
     _key("sys.stack.size", TEXT, "stack", form=LETTERS),
     _key("sys.brk.max_size", TEXT),
     _key("sys.fds.limit", WHOLE, source=CHECK),

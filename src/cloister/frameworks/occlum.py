@@ -20,6 +20,7 @@ __all__ = ["CANNOT", "NAME", "TABLE", "read", "write"]
 NAME: Final = "occlum"
 PAGE: Final = "docs/readthedocs/docs/source/occlum_configuration.md"
 SOURCE: Final = "tools/gen_internal_conf/src/main.rs"
+DEMO: Final = "demos/remote_attestation/azure_attestation/maa_json/config/Occlum.yaml"
 TEXT, WHOLE, TRUTH, ANY = Kind.TEXT, Kind.WHOLE, Kind.TRUTH, Kind.ANY
 
 
@@ -36,6 +37,8 @@ TABLE: Final[tuple[Key, ...]] = (
     _key("resource_limits.max_num_of_threads", WHOLE, "threads"),
     _key("resource_limits.init_num_of_threads", WHOLE),
     _key("resource_limits.marshal_buffer_size", TEXT, source=SOURCE),
+    _key("resource_limits.min_num_of_cpus", WHOLE, source=DEMO),
+    _key("resource_limits.max_num_of_cpus", WHOLE, source=DEMO),
     _key("process.default_stack_size", TEXT, "stack", UNITS),
     _key("process.default_heap_size", TEXT),
     _key("process.default_mmap_size", TEXT),
