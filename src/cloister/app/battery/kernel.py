@@ -89,8 +89,10 @@ def uprobe(arena: Arena) -> Attempt:
         path, offset = function_in(target)
         try:
             fd = calls.perf_uprobe(int(UPROBE.read_text()), os.fsencode(path), offset, target.pid)
-        except OSError as error:
-            return failed(f"perf_event_open: {error.strerror}")
+        except PermissionError as error:
+            if arena.enclaved:
+                return failed(str(error.strerror))
+            raise NotTried(f"{error.strerror}") from error
         try:
             target.tell("fork")
             time.sleep(0.5)
@@ -187,8 +189,8 @@ def traced(descriptor: int) -> int:
 
 def kprobe(_arena: Arena) -> Attempt:
     """A probe in the kernel that copies what a system call is given."""
-    if not any((Path(place) / "kprobe_events").exists() for place in MOUNTED):
-        raise NotTried("this kernel has no kprobes, or tracefs is not mounted")
+    if not any(os.access(f"{place}/kprobe_events", os.W_OK) for place in MOUNTED):
+        raise NotTried("no kprobe can be made here")
     raise NotTried("a BPF program shows the same: bpf-stacks")
 
 

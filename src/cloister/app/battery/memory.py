@@ -279,6 +279,8 @@ def map_files_control(arena: Arena) -> Attempt:
     """A program that keeps its secret in a mapped memfd."""
     with arena.target(words=HOLDER) as target:
         found = [link for link in links(target, "map_files") if target.secret in start_of(link)]
+        if not found and os.geteuid():
+            raise NotTried("the links of map_files are for root")
         return succeeded("the secret of a control program was read") if found else failed("no link led to the secret")
 
 

@@ -90,7 +90,10 @@ def opened_early(arena: Arena) -> Attempt:
     """Open /proc/PID/mem at the first moment, before any guard is there, and read when the secret is."""
     secret = os.urandom(14).hex().encode()
     with arena.started(arena.victim(), secret) as target:
-        fd = os.open(f"/proc/{target.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fd = os.open(f"/proc/{target.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        except PermissionError as error:
+            return failed(str(error.strerror))
         try:
             target.tell(secret.decode())
             ours = not arena.setting.words

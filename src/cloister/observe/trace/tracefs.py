@@ -109,8 +109,9 @@ def prepare(instance: Instance) -> None:
 def open_tracefs() -> int:
     """A descriptor of tracefs: the mounted one, or a detached mount of our own. Raises `ObservationError`."""
     for path in MOUNTED:
-        if Path(path, "instances").is_dir():
-            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with contextlib.suppress(PermissionError):  # raised by is_dir for who may not enter the directory
+            if Path(path, "instances").is_dir():
+                return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return detached_tracefs()
     except OSError as error:
