@@ -14,7 +14,7 @@
 
 extern const char rt_replay[];
 
-enum { SHM_EXECUTE = 0100000 /* SHM_EXEC */, SYS_SECCOMP_CODE = 1, SYS_DISPATCH_CODE = 2 /* SYS_USER_DISPATCH */, RED_ZONE = 128, REPLAY_DATA = 32, STACK_OF_EXECUTE = 16 << 10 };
+enum { SHM_EXECUTE = 0100000 /* SHM_EXEC */, SHM_OVER = 040000 /* SHM_REMAP */, SYS_SECCOMP_CODE = 1, SYS_DISPATCH_CODE = 2 /* SYS_USER_DISPATCH */, RED_ZONE = 128, REPLAY_DATA = 32, STACK_OF_EXECUTE = 16 << 10 };
 
 /* What rt_replay (entry.S) finds on the stack. */
 struct replay_frame {
@@ -86,7 +86,9 @@ static void splice_by_copy(struct call *call) {
     call_replay(call, call->arg, -1, NULL, 0);
 }
 
+/* SHM_REMAP would put shared memory where the model has the program's own, and whatever is given out there later would be everybody's. */
 static long attach_segment(const struct call *call) {
+    if (call->arg[2] & SHM_OVER) return -EINVAL;
     if (call->arg[2] & SHM_EXECUTE && !admission_allows_jit()) return -EACCES;
     state.counters.open_files++;
     return SYS3(__NR_shmat, call->arg[0], call->arg[1], call->arg[2]);

@@ -40,7 +40,7 @@ SECONDS: Final = 10
 PROFILES: Final = {
     "memory": """
         map 30 unmap 10 protect 20 move 8 resize 8 away 4 advise 14 sync 4 residency 2 invalid 4 fill 20 look 2
-        access 6 fork 2 futex 2
+        access 6 fork 2 futex 2 segment 3
     """,
     "places": """
         region 14 touch 24 trim 10 guard 8 grow 10 discard 8 break 12 stack 1 fork 2 map 5 fill 3 execute 1
@@ -56,6 +56,12 @@ PROFILES: Final = {
     "processes": """
         fork 14 child 6 borrow 8 execute 3 registers 4 waits 4 names 4 map 12 fill 10 protect 4 action 5 mask 3
         open 4 pipe 3 dup 2 region 4 touch 6 break 2 raise 3
+    """,
+    "children": """
+        fork 30 bytes 16 open 10 pipe 6 position 4 map 14 fill 12 protect 6 unmap 3 move 3 write 8 access 4 touch 8
+        region 6 trim 2 break 3 stack 2 action 6 mask 4 raise 8 take 2 other_stack 3 wait 3 under_fire 1 child 5
+        borrow 4 execute 3 dup 3 close 3 files 1 ready 2 waits 3 names 2 registers 3 futex 5 threads 3 give 1
+        limit 1 look 4
     """,
     "threads": """
         threads 14 map 20 unmap 6 protect 10 move 6 resize 4 away 4 write 14 region 8 touch 12 trim 6 guard 3

@@ -29,6 +29,13 @@ def test_a_reaper_of_orphans_does_not_wait_for_its_guards(tmp_path: Path) -> Non
     assert run([str(program), "reaper", *enclaved(program)]) == native
 
 
+def test_no_shared_segment_comes_over_memory_of_the_programs_own(tmp_path: Path) -> None:
+    """Natively it does, and goes when the memory goes; in an enclave it stayed, and secrets stood in it."""
+    native, inside = both(build(tmp_path, "shared_segment"))
+    assert native.output == "over 0, shared 0\n"
+    assert inside.output == "over 22, shared 0\n"
+
+
 @pytest.mark.needs_root
 @pytest.mark.needs_program("unshare")
 def test_neither_does_the_first_process_of_a_namespace(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "calls.h"
 
+#include <sys/shm.h>
+
 
 static long call_mmap(long site, void *to, size_t size, int protection, int flags, int fd, long offset) {
     if (site % 2) return outcome((long)mmap(to, size, protection, flags, fd, offset));
@@ -275,6 +277,20 @@ static void op_fill(const long *a) {
     note(" %u+%u %u", first, count, filled);
 }
 
+/* System V memory, where the kernel chooses; over memory of one's own (SHM_REMAP) is refused in an enclave. */
+static void op_segment(const long *a) {
+    size_t size = (size_t)(1 + a[0] % (3 * PAGE));
+    int id = shmget(IPC_PRIVATE, size, 0600);
+    char *place = shmat(id, NULL, a[1] % 3 ? 0 : SHM_RDONLY);
+    shmctl(id, IPC_RMID, NULL);
+    note(" %zu %d", size, place != (char *)-1);
+    if (place == (char *)-1) return;
+    note(" r %d w %d", can_read(place), can_write(place));
+    note(" %ld %ld", outcome(mprotect(place, PAGE, PROT_READ)), outcome(msync(place, PAGE, MS_SYNC)));
+    note(" %ld", outcome(a[2] % 2 ? shmdt(place) : munmap(place, size)));
+    note(" r %d", can_read(place));
+}
+
 static void op_look(const long *a) {
     (void)a;
     look(0, PAGES);
@@ -285,5 +301,6 @@ static void op_nothing(const long *a) { (void)a; }
 const struct operation memory_operations[] = {
     {"arena", op_nothing, 1}, {"map", op_map, 1},         {"unmap", op_unmap, 1}, {"protect", op_protect, 1},     {"move", op_move, 1},
     {"resize", op_resize, 1}, {"away", op_away, 1},       {"advise", op_advise, 0}, {"sync", op_sync, 1},         {"residency", op_residency, 1},
-    {"invalid", op_invalid, 1}, {"fill", op_fill, 0},     {"look", op_look, 1},   {NULL, NULL, 0},
+    {"invalid", op_invalid, 1}, {"fill", op_fill, 0},     {"look", op_look, 1},
+    {"segment", op_segment, 0}, {NULL, NULL, 0},
 };

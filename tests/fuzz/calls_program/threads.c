@@ -22,6 +22,7 @@ static void op_futex(const long *a) {
     unsigned value = 1;
     if (a[5] % 4 && can_read(word) && can_read(word + 3)) memcpy(&value, word, 4);
     struct timespec moment = {0, SHORT}, past = {0, 1};
+    const void *time = a[5] % 8 == 7 ? (char *)at(other) + PAGE - 12 : (void *)&moment; /* whatever stands there */
     long result = 0;
     int moves = a[2] % 9 == 4 || a[2] % 9 == 5;
     if (moves && (here->page[page].kind != here->page[other].kind || here->page[page].was_code != here->page[other].was_code)) {
@@ -29,7 +30,7 @@ static void op_futex(const long *a) {
         return;
     }
     switch (a[2] % 9) {
-    case 0: result = futex(word, FUTEX_WAIT | private, value, &moment, NULL, 0); break;
+    case 0: result = futex(word, FUTEX_WAIT | private, value, time, NULL, 0); break;
     case 1: result = futex(word, FUTEX_WAKE | private, 1 + (unsigned)(a[5] % 3), NULL, NULL, 0); break;
     case 2: result = futex(word, FUTEX_WAIT_BITSET | private, value, &past, NULL, ~0U); break;
     case 3: result = futex(word, FUTEX_WAIT_BITSET | private | FUTEX_CLOCK_REALTIME, value, &past, NULL, (unsigned)(a[5] % 3)); break;
