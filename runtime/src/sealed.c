@@ -16,7 +16,7 @@
 #endif
 
 /* WORTH: a huge page takes as long as some 40 pages, but its memory too; of the last one so much must be needed at least. */
-enum { WORTH = 512 << 10, STEP = 4 * HUGE_PAGE, PATIENCE = 50 * 1000 * 1000 /* nanoseconds */, MONOTONIC = 1 };
+enum { WORTH = 512 << 10, STEP = 4 * HUGE_PAGE, PATIENCE = 4 * 1000 * 1000 /* nanoseconds: what small pages take */, THREAD_TIME = 3 };
 
 long sealed_create(u64 size) {
     u64 name = addr_of(CLOISTER_MEMFD_TEXT);
@@ -53,7 +53,7 @@ u64 sealed_alignment(u64 filled) { return filled >= HUGE_PAGE ? HUGE_PAGE : PAGE
 
 static u64 now(void) {
     u64 moment[2] = {0, 0};
-    SYS2(__NR_clock_gettime, MONOTONIC, moment);
+    SYS2(__NR_clock_gettime, THREAD_TIME, moment);
     return moment[0] * 1000 * 1000 * 1000 + moment[1];
 }
 
@@ -94,8 +94,8 @@ static void add_copied(struct filling *filling, long n) {
 }
 
 /* MADV_COLLAPSE does not ask what /sys/kernel/mm/transparent_hugepage wants of shared memory, but for "deny". Each call waits for work on
- * other processors, so a step is more than one huge page; but where memory is in pieces, the kernel may take long to find 2 MiB of it,
- * and small pages do as well. */
+ * other processors, so a step is more than one huge page. Where memory is in pieces, or where a virtual machine has yet to get 2 MiB
+ * of its host, a step takes longer than with small pages: then the rest gets these. */
 static void fill_step(struct work *work, u64 index) {
     struct filling *filling = (struct filling *)work;
     u64 start = index * STEP, end = min_u64(start + STEP, filling->draft->huge), at = filling->draft->at + start, begun = now();
