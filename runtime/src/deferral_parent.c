@@ -23,7 +23,7 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 enum {
     SPLIT_STACK = 64 << 10, LIKELY_MOST = 512, FORGET = 32, MONOTONIC = 1,
     WAIT_LEAST = 20, WAIT_PER_SLOT = 20, WAIT_MOST = 400, /* ms: about half of what copying takes */
-    FAULTS_MOST = 128, FAULTS_LEAST = 16, LIVED = 2, /* a fault is some 60 us: copying all is cheaper from some number on */
+    FAULTS_MOST = 128, FAULTS_LEAST = 16, LIVED = 2, TRY_AGAIN = 4, /* a fault is some 60 us: copying all is cheaper from some number on */
     RINGING = 0x3ffffffe, PATH_ONLY = 010000000, DESCRIPTORS_KEPT = 16,
 };
 
@@ -92,10 +92,11 @@ static bool may_defer(const struct call *call, u64 flags) {
 }
 
 struct deferral *deferral_prepare(const struct call *call, u64 flags) {
+    forks++;
+    if (lived >= LIVED && forks % TRY_AGAIN) return NULL; /* this one is likely to live too */
     if (!may_defer(call, flags)) return NULL;
     if (own && own->used_up) deferral_forget();
     if (!own && !create()) return NULL;
-    forks++;
     own->phase = DEFERRAL_RUNNING;
     own->owner.word = own->bell->word = 0;
     own->pool_taken = own->faults = 0;
