@@ -63,6 +63,7 @@ static void start_first(void) {
 }
 
 static __attribute__((noreturn)) void refuse(u32 verdict) {
+    if (verdict == NO_SECRET_MEMORY) fail_secret_memory(-ENOMEM);
     if (verdict == PROGRAM_IS_TRACED)
         fail(CLOISTER_EXIT_CANNOT_PROTECT, "another process already traces this one, so its memory cannot be guarded", 0,
              "end the debugger or tracer, or start the program outside it");

@@ -204,7 +204,10 @@ static void first_on_own_stack(void *arg) {
 /* One mapping for guard 1's data, the stacks of guard 2 and of guard 1, and the table. */
 void guard_first_main(struct guard *guard) {
     long memory = process_map_state(2 * STACK_SIZE + GUARD_TABLE_SIZE);
-    if (failed(memory)) end();
+    if (failed(memory)) {
+        say(guard->channel, NO_SECRET_MEMORY);
+        end();
+    }
     guard->memory = (u64)memory;
     rt_switch_stack(ptr_of(process_behind_state((u64)memory) + 2 * STACK_SIZE), first_on_own_stack, guard);
 }

@@ -5,7 +5,7 @@
 #include "rt.h"
 
 /* Told to the program by guard 1. */
-enum verdict { HELD = 1, PROGRAM_IS_TRACED, GUARD_IS_TRACED };
+enum verdict { HELD = 1, PROGRAM_IS_TRACED, GUARD_IS_TRACED, NO_SECRET_MEMORY };
 
 struct guard {
     int channel; /* to the program, and between the guards */

@@ -96,6 +96,22 @@ def test_eight_megabytes_either_run_or_are_refused(place: Path) -> None:
         assert "fix:" in done.stderr
 
 
+def test_a_limit_that_leaves_nothing_for_the_guards_is_named(place: Path) -> None:
+    """Enough for a program with a small stack: a guard has no room. That is what is said, not that ptrace is denied."""
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_STACK, (1 << 20, 1 << 20))
+        become_nobody(6 << 20)()
+
+    done = subprocess.run(
+        [str(place / "cloister-enclave"), "--", "/bin/true", "true"],
+        preexec_fn=prepare, capture_output=True, text=True, check=False, timeout=60, cwd=place,
+    )  # fmt: skip
+    assert done.returncode == _abi.EXIT_CANNOT_PROTECT
+    assert "RLIMIT_MEMLOCK" in done.stderr
+    assert "ptrace" not in done.stderr
+
+
 def test_a_raised_limit_is_enough(place: Path) -> None:
     if not can_set(LARGE):
         pytest.skip("root may not raise the limit of locked memory here (no CAP_SYS_RESOURCE)")
