@@ -8,7 +8,9 @@
 #include "state.h"
 #include "window.h"
 
-enum { PARTS = 64, GROWTH = 32, REVIEW_EVERY = 64, WORTHWHILE = 4, PROCESS_TIME = 2, MONOTONIC_COARSE = 6 };
+enum { SMALL = 16 << 20, FOR_SMALL = 2 << 20, PARTS = 256, GROWTH = 1024, CROWDED = 16 << 20, REVIEW_EVERY = 64, WORTHWHILE = 4, PROCESS_TIME = 2, MONOTONIC_COARSE = 6 };
+
+static u64 taken, given; /* since it was told to idle.c: once in a call, for the clocks are not free */
 
 static u64 size_of(const struct extent *extent) { return extent->end - extent->start; }
 
@@ -24,11 +26,14 @@ long backing_reserve(u64 address, u64 length, int extra_flags) {
     return SYS6(__NR_mmap, address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra_flags, -1, 0);
 }
 
-/* Small extents go back sooner; but each is a mapping, of which the kernel allows 65530, and a descriptor that can be taken. So
- * they grow with what is asked for and with what there is. */
+/* Small extents are emptied sooner, also by programs that discard memory in pieces. But each is a mapping, of which the kernel
+ * allows 65530, work for fork, and a descriptor that can be taken. So they grow with what is asked for and with what there is; and
+ * small programs, of which nobody expects much back, have few. */
 static u64 wanted_size(u64 length) {
-    u64 wanted = min_u64(max_u64(length / PARTS, extents_bytes() / GROWTH), EXTENT_MOST), size = SLOT_SIZE;
-    while (size * 2 <= wanted) size *= 2;
+    u64 all = extents_bytes(), size = SLOT_SIZE;
+    if (all < SMALL && length < SMALL) return FOR_SMALL;
+    u64 wanted = max_u64(max_u64(length / PARTS, all / GROWTH), extents_count() > EXTENTS_MAX / 2 ? CROWDED : 0);
+    while (size * 2 <= min_u64(wanted, EXTENT_MOST)) size *= 2;
     return size;
 }
 
@@ -52,7 +57,7 @@ static long map_pieces(const struct secret *secret, const struct extent *extent)
 }
 
 static long back(const struct extent *extent) {
-    long error = -ESTALE;
+    long error = extents_count() < EXTENTS_MAX ? -ESTALE : -ENOMEM;
     for (int i = 0; i < SECRET_TRIES && error == -ESTALE; i++) {
         struct secret secret;
         error = secret_open(size_of(extent), &secret);
@@ -62,7 +67,7 @@ static long back(const struct extent *extent) {
     }
     if (failed(error)) return error == -ESTALE ? -ENOMEM : error;
     extents_put(extent);
-    idle_took_new(size_of(extent), now());
+    taken += size_of(extent);
     return 0;
 }
 
@@ -84,9 +89,16 @@ static void use_idle(const struct extent *extent) {
     idle_remove(size_of(extent));
 }
 
-long backing_provide(u64 start, u64 end) {
-    u64 wanted = 0;
-    for (u64 at = start; at < end;) {
+static void tell_idle(void) {
+    struct moment moment = taken || given ? now() : (struct moment){0, 0};
+    if (given) idle_gave_back(given, moment);
+    if (taken) idle_took_new(taken, moment);
+    taken = given = 0;
+}
+
+static long provide(u64 start, u64 end, u64 wanted) {
+    long error = 0;
+    for (u64 at = start; at < end && !failed(error);) {
         struct extent extent;
         if (extents_find(at, &extent)) {
             use_idle(&extent);
@@ -94,10 +106,17 @@ long backing_provide(u64 start, u64 end) {
             continue;
         }
         if (!wanted) wanted = wanted_size(end - start);
-        long error = back_gap(at - (at - window_start()) % SLOT_SIZE, end, wanted);
-        if (failed(error)) return error;
+        error = back_gap(at - (at - window_start()) % SLOT_SIZE, end, wanted);
     }
-    return 0;
+    tell_idle();
+    return error;
+}
+
+long backing_provide(u64 start, u64 end) { return provide(start, end, 0); }
+
+void backing_provide_whole(u64 start, u64 end) {
+    u64 size = (end - start + SLOT_SIZE - 1) / SLOT_SIZE * SLOT_SIZE;
+    if (size <= EXTENT_MOST && failed(provide(start, end, size))) return; /* it is tried again where it is used */
 }
 
 /* The pages die with the inode's last mapping. An idle extent may have got a file mapped into it meanwhile: then it is in use. */
@@ -105,32 +124,34 @@ static bool give_back(const struct extent *extent) {
     use_idle(extent);
     if (areas_hold(extent->start, extent->end) || failed(backing_reserve(extent->start, size_of(extent), MAP_FIXED))) return false;
     extents_drop(extent);
-    idle_gave_back(size_of(extent), now());
+    given += size_of(extent);
     return true;
 }
 
-/* Whether so much more may be idle, when `leaving` bytes go out of use. */
-static bool fits(u64 size, u64 leaving) {
-    u64 used = extents_bytes() - idle_bytes();
-    return idle_bytes() + size <= idle_limit(used - min_u64(used, leaving));
+/* Whether so much more may be idle, when `length` bytes are released at once. Of much memory nothing is kept, unless the program has
+ * shown that it needs it again: natively it would have to fill new memory too. */
+static bool fits(u64 size, u64 length) {
+    u64 used = length >= SMALL ? 0 : extents_bytes() - idle_bytes();
+    return idle_bytes() + size <= idle_limit(used);
 }
 
 /* What is idle at higher addresses goes first, for memory is taken from below. */
-static void make_room(const struct extent *extent, u64 leaving) {
+static void make_room(const struct extent *extent, u64 length) {
     struct extent high;
-    while (!fits(size_of(extent), leaving) && extents_highest_idle(&high) && high.start > extent->start) give_back(&high);
+    while (!fits(size_of(extent), length) && extents_highest_idle(&high) && high.start > extent->start) give_back(&high);
 }
 
 void backing_trim(void) {
     struct extent high;
     while (!fits(0, 0) && extents_highest_idle(&high)) give_back(&high);
+    tell_idle();
 }
 
-bool backing_retire(const struct extent *extent, u64 leaving) {
+bool backing_retire(const struct extent *extent, u64 length) {
     static u32 calls;
     if (++calls % REVIEW_EVERY == 0) idle_review(milliseconds(MONOTONIC_COARSE));
-    make_room(extent, leaving);
-    if (!fits(size_of(extent), leaving) && give_back(extent)) return true;
+    make_room(extent, length);
+    if (!fits(size_of(extent), length) && give_back(extent)) return true;
     extents_set_idle(extent, true);
     idle_add(size_of(extent));
     return false;

@@ -3,10 +3,10 @@
 #ifndef CLOISTER_LIMITS_H
 #define CLOISTER_LIMITS_H
 
-#include "rt.h"
+#include "extents.h"
 
 /* The window, and what the runtime maps beside it. */
-#define LIMIT_RESERVED ((1UL << 42) + (8UL << 30))
+#define LIMIT_RESERVED (WINDOW_SIZE + (8UL << 30))
 
 /* Whether a limit was inherited from a program of this tree. */
 void limits_begin(void);

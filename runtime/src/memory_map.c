@@ -64,6 +64,7 @@ static long map_secret(const struct request *r) {
     if (huge || r->flags & MAP_32BIT) return map_secret_outside(r, AREA_SECRET);
     u64 at = take(r);
     if (!at) return -ENOMEM;
+    if (r->flags & MAP_STACK) window_back_whole(at, r->length);
     if (r->protection == PROT_NONE) return (long)at;
     long error = window_protect(at, r->length, r->protection);
     if (!failed(error)) return (long)at;

@@ -6,6 +6,8 @@
 #include "secret.h"
 #include "state.h"
 
+enum { LARGE = 4 << 20 };
+
 static u64 base;
 static u64 lowest_free; /* nothing below it is free */
 
@@ -20,13 +22,15 @@ long window_reserve(void) {
     if (failed(at)) return at;
     base = ((u64)at + SLOT_SIZE - 1) & ~(SLOT_SIZE - 1);
     lowest_free = base;
-    extents_begin(base);
     return 0;
 }
 
-/* Much memory gets slots of its own, which are empty when it is released: what shares a slot with others' is not given back. */
+/* Much memory gets extents of its own, which are empty when it is released: what shares one with others' is not given back. */
 static u64 placed(u64 address, u64 length) {
-    return length < 2 * SLOT_SIZE ? address : base + (address - base + SLOT_SIZE - 1) / SLOT_SIZE * SLOT_SIZE;
+    struct extent extent;
+    if (length < LARGE) return address;
+    u64 slot = base + (address - base + SLOT_SIZE - 1) / SLOT_SIZE * SLOT_SIZE;
+    return extents_find(slot, &extent) && extent.start < slot ? extent.end : slot;
 }
 
 /* First fit from the bottom: low memory is the most recently used, so its pages are likely to exist already. */
@@ -46,6 +50,8 @@ u64 window_take(u64 length) {
     if (at) window_take_at(at, length);
     return at;
 }
+
+void window_back_whole(u64 start, u64 length) { backing_provide_whole(start, start + length); }
 
 void window_take_at(u64 start, u64 length) {
     areas_reserve(start, start + length);
@@ -87,12 +93,25 @@ static bool is_writable(u64 start, u64 end) {
     return area && area->end >= end && area->kind == AREA_SECRET && area->protection == (PROT_READ | PROT_WRITE);
 }
 
-/* Cleans an extent from `start` on, at most to `end`, unless the whole of it is given back because nothing is left in it. */
-static void recycle(const struct extent *extent, u64 start, u64 end, bool writable) {
-    u64 stop = min_u64(extent->end, end);
+/* Pages that must be wiped, over as many extents as are in a row. */
+struct dirt {
+    u64 start, end;
+    bool writable;
+};
+
+static void clean(struct dirt *dirt) {
+    int before = dirt->writable ? PROT_READ | PROT_WRITE : PROT_NONE;
+    if (dirt->end > dirt->start) secret_clear(dirt->start, dirt->end - dirt->start, before, PROT_NONE, state.residency);
+    dirt->start = dirt->end;
+}
+
+/* Cleans [start, end) of an extent, unless the whole of it is given back because nothing is left in it. `length` is that of the release. */
+static void recycle(const struct extent *extent, u64 start, u64 end, u64 length, struct dirt *dirt) {
     if (extents_is_idle(extent)) return;
-    if (!areas_hold(extent->start, extent->end) && backing_retire(extent, max_u64(end, extent->end) - extent->start)) return;
-    secret_clear(start, stop - start, writable ? PROT_READ | PROT_WRITE : PROT_NONE, PROT_NONE, state.residency);
+    if (!areas_hold(extent->start, extent->end) && backing_retire(extent, length)) return;
+    if (start != dirt->end) clean(dirt);
+    if (dirt->start == dirt->end) dirt->start = start;
+    dirt->end = end;
 }
 
 long window_release(u64 start, u64 length) {
@@ -100,12 +119,14 @@ long window_release(u64 start, u64 length) {
     if (!areas_any(start, end)) return 0;
     long error = release_foreign(start, end);
     if (failed(error)) return error;
-    bool held = areas_hold(start, end), writable = is_writable(start, end);
+    bool held = areas_hold(start, end);
+    struct dirt dirt = {start, start, is_writable(start, end)};
     areas_drop(start, end);
     lowest_free = min_u64(lowest_free, start);
     struct extent extent;
     for (u64 at = start; held && at < end && extents_next(at, &extent) && extent.start < end; at = extent.end)
-        recycle(&extent, max_u64(at, extent.start), end, writable);
+        recycle(&extent, max_u64(at, extent.start), min_u64(extent.end, end), length, &dirt);
+    clean(&dirt);
     if (held) backing_trim();
     return 0;
 }

@@ -19,6 +19,8 @@ u64 window_end(void);
 NODISCARD u64 window_take(u64 length);
 /* The same at a fixed place inside the window, which must be free. */
 void window_take_at(u64 start, u64 length);
+/* Backs what was taken at once, as one piece: it will be used and released as one. */
+void window_back_whole(u64 start, u64 length);
 /* Sets the protection of recorded secret areas, backing them first. */
 NODISCARD long window_protect(u64 start, u64 length, int protection);
 /* Wipes and forgets whatever is mapped in [start, start + length) of the window. */

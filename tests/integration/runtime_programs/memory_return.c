@@ -1,7 +1,7 @@
 /* Memory that is freed: how much of it the system has again, and what it costs to use memory in turn.
  *
  * usage: memory_return HOW      takes 200 MiB, frees them HOW and prints "kept N": KiB more than before, after 0.1 s
- *        memory_return again MIB ROUNDS   maps, fills and unmaps so much; prints "faults N": pages touched anew from the third
+ *        memory_return again MIB ROUNDS   maps, fills and unmaps so much; prints "faults N": pages touched anew from the fourth
  *        round on
  *        memory_return discard MIB ROUNDS   the same with MADV_DONTNEED
  */
@@ -95,7 +95,7 @@ static void again(size_t size, int rounds, int discard) {
     long before = 0;
     char *kept = discard ? map(size) : NULL;
     for (int i = 0; i < rounds; i++) {
-        if (i == 2) before = faults();
+        if (i == 3) before = faults();
         char *at = filled(discard ? kept : map(size), size);
         if (discard) madvise(at, size, MADV_DONTNEED);
         else munmap(at, size);

@@ -99,7 +99,6 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "areas_cover": (ctypes.c_bool, [Word, Word]),
     "areas_any": (ctypes.c_bool, [Word, Word]),
     "areas_find": (ctypes.POINTER(Area), [Word]),
-    "extents_begin": (None, [Word]),
     "extents_bytes": (Word, []),
     **{f"extents_{name}": (ctypes.c_bool, [Word, ctypes.POINTER(Extent)]) for name in ("find", "next")},
     **{f"extents_{name}": (None, [ctypes.POINTER(Extent)]) for name in ("put", "drop")},
