@@ -94,6 +94,7 @@ CASES = [
     ("cloister-manifest", MANIFEST % "/bin/app", "program", NOTE),
     ("gramine", GRAMINE.replace('{ uri = "file:/" }', '{ type = "tmpfs" }'), "sgx.trusted_files: /bin/app", NOTE),
     ("gramine", GRAMINE.replace('"file:/bin/app"', ""), "libos.entrypoint", NOTE),
+    ("gramine", GRAMINE.replace("trusted", "allowed"), "libos.entrypoint", DANGEROUS),
     ("gramine", GRAMINE + 'fs.mounts = [{ path = "/opt", uri = "file:opt" }]', "fs.mounts: /opt", NOTE),
     ("scone-env", "SCONE_MODE=sim", "SCONE_MODE", DANGEROUS),
     ("scone-env", "SCONE_MODE=auto", "SCONE_MODE", DANGEROUS),

@@ -197,6 +197,16 @@ def test_an_embedded_file_is_seen_in_gramine_too() -> None:
     assert '{ path = "/etc/hosts", uri = "file:/etc/hosts" }' in made.text
 
 
+def test_a_program_that_gramine_would_not_start_is_said_to_be_missing() -> None:
+    """EGo measures the program by itself; Gramine opens only what is listed."""
+    found = convert(read('{"exe": "server"}', "ego"), "gramine")
+    missing = [one for one in found.differences if one.outcome is Outcome.MISSING]
+    assert [one.item for one in missing] == ["libos.entrypoint"]
+    assert 'add "file:server" to sgx.trusted_files' in missing[0].reason
+    listed = Configuration(program="/server", measured_files={"server": MeasuredFile(("/server",))})
+    assert not [one for one in convert(listed, "gramine").differences if one.outcome is Outcome.MISSING]
+
+
 def test_two_files_that_want_one_place_do_not_make_a_manifest_that_cannot_be_read() -> None:
     files = {"/a": MeasuredFile(("/x",)), "/b": MeasuredFile(("/x",))}
     both = Configuration(measured_files=files, mounts={"/y": Mount(Backing.MEMORY)})

@@ -11,6 +11,7 @@ from typing import Any
 
 from cloister._toml import Path
 from cloister.errors import PolicyError
+from cloister.frameworks.danger_paths import ENTRY, findings_of_paths
 from cloister.frameworks.formats import FORMATS, Format, read_configuration
 from cloister.frameworks.model import NO_ITEMS, Configuration, Item, MeasuredFile, Variable, refers, shown
 from cloister.frameworks.table import dotted
@@ -78,6 +79,10 @@ def _differences(before: Configuration, after: Configuration, target: Format) ->
                 outcome=Outcome.ADDED, item=name_of(item), place="", before="", after=shown(item, value),
                 reason=f"{target.title} needs it, or says the same in another way",
             )  # fmt: skip
+    for one in findings_of_paths(after):
+        if one.key == ENTRY and before.format != after.format:
+            reason = f"{one.reason}; {one.advice}"
+            yield Difference(outcome=Outcome.MISSING, item=one.key, place="", before="", after="", reason=reason)
     present = {item[0] for item in new}
     for name, reason in target.needs.items():
         if name not in present:

@@ -7,16 +7,19 @@ denied" at run time, with the reason in a trace of some thousand lines.
 
 import posixpath
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from cloister.frameworks import gramine
 from cloister.frameworks.findings import Finding, Severity
 from cloister.frameworks.model import Backing, Configuration, Item
 
-__all__ = ["findings_of_paths"]
+__all__ = ["ENTRY", "findings_of_paths"]
 
 ROOT: Final = "/"
 HERE: Final = "."
+ENTRY: Final = "libos.entrypoint"
+"""What other frameworks measure by itself, and Gramine only if it is listed."""
 
 
 def findings_of_paths(configuration: Configuration) -> Iterator[Finding]:
@@ -98,9 +101,14 @@ def _program(configuration: Configuration, shown: dict[str, str], listed: dict[s
     if target is None or _allows_all(configuration) or (mount is not None and mount.backing is Backing.ENCRYPTED):
         return
     path = posixpath.normpath(posixpath.join(shown[target], posixpath.relpath(program, target)))
-    if not any(_inside(path, one) for one in listed):
-        yield _remark(
-            configuration, ("program", ""), "libos.entrypoint",
-            f"it is the host's {path}, which is not trusted: the program cannot be started",
-            f'add "file:{path}" to sgx.trusted_files',
-        )  # fmt: skip
+    if any(_inside(path, _plain(one)) for one in configuration.measured_files):
+        return
+    advice = f'add "file:{path}" to sgx.trusted_files'
+    if any(_inside(path, one) for one in listed):
+        yield replace(
+            _remark(configuration, ("program", ""), ENTRY, f"the host may change it: it is the host's {path}", advice),
+            severity=Severity.DANGEROUS,
+        )
+        return
+    reason = f"it is the host's {path}, which is not trusted: the program cannot be started"
+    yield _remark(configuration, ("program", ""), ENTRY, reason, advice)
