@@ -104,7 +104,9 @@ static void untraced(void) {
     printf("pid %d\n", clone(sleeper, stack + sizeof stack, CLONE_UNTRACED | CLONE_VM | SIGCHLD, NULL));
 }
 
+/* Private memory is kept for the next who asks; what is shared with children is made anew each time. */
 static void churn(void) {
+    for (int i = 0; i < 4000; i++) munmap(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), 4096);
     for (int i = 0; i < 40; i++) {
         char *p[6];
         for (int k = 0; k < 6; k++) *(p[k] = map(CHUNK)) = 1;

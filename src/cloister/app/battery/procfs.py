@@ -195,11 +195,12 @@ def pipe(arena: Arena) -> Attempt:
 
 
 def race(arena: Arena) -> Attempt:
-    """pidfd_getfd(2) in a loop, while the program is kept asking for new memory."""
-    with arena_directory(arena) as place, arena.target(built_in=True) as target:
-        thief = str(build(place, "thief", THIEF))
-        target.tell("grow")
-        return caught(run_tool([thief, str(target.pid)], place, THIEF_SECONDS))
+    """pidfd_getfd(2) in a loop, while a program keeps asking for memory that it shares with its children."""
+    with arena_directory(arena) as place:
+        thief, asker = str(build(place, "thief", THIEF)), str(build(place, "asker", ASKER))
+        with arena.target(words=(asker,)) as target:
+            target.tell("go on")
+            return caught(run_tool([thief, str(target.pid)], place, THIEF_SECONDS))
 
 
 def race_control(arena: Arena) -> Attempt:
@@ -262,6 +263,18 @@ int main(int count, char **word)
   return 0; }
 """
 """Calls pidfd_open(2) and pidfd_getfd(2) by number: older headers have not got them."""
+
+ASKER = """
+#include <stdio.h>
+#include <sys/mman.h>
+int main(void)
+{ char s[64];
+  if (!fgets(s, sizeof s, stdin)) return 1;
+  puts("ready"); fflush(stdout);
+  if (!fgets(s, sizeof s, stdin)) return 1;
+  for (;;) munmap(mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), 4096); }
+"""
+"""Memory that was private the enclave keeps for the next who asks; this it makes anew each time."""
 
 FD = "proc_pid_fd(5)"
 GETFD = "pidfd_getfd(2)"
