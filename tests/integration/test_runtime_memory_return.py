@@ -32,6 +32,12 @@ def test_nothing_is_kept_of_a_large_mapping(tmp_path: Path, way: str) -> None:
     assert number(inside.output, "kept") <= 1 << 10
 
 
+def test_most_goes_back_where_a_page_here_and_there_stays(tmp_path: Path) -> None:
+    """Pieces of half a MiB are whole extents but for their edges."""
+    inside = run(enclaved(build(tmp_path, "memory_return"), "discarded_in_pieces"))
+    assert number(inside.output, "kept") <= 0.4 * FREED
+
+
 def test_threads_do_not_meet_each_others_memory(tmp_path: Path) -> None:
     assert run(enclaved(build(tmp_path, "memory_threads"), "4")).output == "right\n"
 

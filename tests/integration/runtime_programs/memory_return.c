@@ -41,6 +41,13 @@ static char *filled(char *at, size_t size) {
 static void unmapped(void) { munmap(filled(map(SIZE), SIZE), SIZE); }
 static void discarded(void) { madvise(filled(map(SIZE), SIZE), SIZE, MADV_DONTNEED); }
 
+/* As allocators do: mappings of some MiB, in which a page here and there stays. */
+static void discarded_in_pieces(void) {
+    const size_t large = 20 * MIB, piece = MIB / 2;
+    for (size_t all = 0; all < SIZE; all += large) blocks[all / large] = filled(map(large), large);
+    for (size_t all = 0; all < SIZE; all += piece) madvise(blocks[all / large] + all % large + PAGE, piece - PAGE, MADV_DONTNEED);
+}
+
 static void broken(void) {
     filled(sbrk(SIZE), SIZE);
     sbrk(-SIZE);
@@ -82,8 +89,8 @@ static void scattered(void) {
 static const struct {
     const char *name;
     void (*run)(void);
-} ways[] = {{"unmapped", unmapped}, {"discarded", discarded}, {"broken", broken}, {"broken_in_steps", broken_in_steps},
-            {"uncommitted", uncommitted}, {"pieces", pieces}, {"small", small}, {"scattered", scattered}};
+} ways[] = {{"unmapped", unmapped}, {"discarded", discarded}, {"discarded_in_pieces", discarded_in_pieces}, {"broken", broken},
+            {"broken_in_steps", broken_in_steps}, {"uncommitted", uncommitted}, {"pieces", pieces}, {"small", small}, {"scattered", scattered}};
 
 static long faults(void) {
     struct rusage usage;
