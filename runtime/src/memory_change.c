@@ -199,10 +199,9 @@ static long move_native(const struct area *area, u64 old, u64 old_length, u64 ne
     long at = failed(error) ? error : SYS5(__NR_mremap, old, old_length, new_length, flags, target);
     if (failed(at)) return at;
     u64 kept = (u64)at == old ? min_u64(old_length, new_length) : 0;
+    areas_put((u64)at, (u64)at + new_length, moved.kind, moved.protection); /* before: an extent that seems empty is given back */
     error = given_up(old + kept, old + old_length);
-    if (failed(error)) return error;
-    areas_put((u64)at, (u64)at + new_length, moved.kind, moved.protection);
-    return at;
+    return failed(error) ? error : at;
 }
 
 long memory_remap(u64 old, u64 old_length, u64 new_length, int flags, u64 target) {
