@@ -22,7 +22,7 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 
 enum {
     SPLIT_STACK = 64 << 10, LIKELY_MOST = 512, FORGET = 32, MONOTONIC = 1,
-    WAIT_LEAST = 20, WAIT_PER_SLOT = 20, WAIT_MOST = 400, /* ms: about half of what copying takes */
+    PATIENCE_PIECE = 16 << 20, WAIT_LEAST = 20, WAIT_PER_PIECE = 20, WAIT_MOST = 400, /* ms: about half of what copying takes */
     FAULTS_MOST = 128, FAULTS_LEAST = 16, LIVED = 2, TRY_AGAIN = 4, /* a fault is some 60 us: copying all is cheaper from some number on */
     RINGING = 0x3ffffffe, PATH_ONLY = 010000000, DESCRIPTORS_KEPT = 16,
 };
@@ -119,10 +119,7 @@ static u64 now(void) {
 }
 
 static u64 patience(void) {
-    u64 slots = 0;
-    struct extent extent = {0};
-    while (window_next_extent(extent.end, &extent)) slots += (extent.end - extent.start) / SLOT_SIZE;
-    return min_u64(WAIT_LEAST + slots * WAIT_PER_SLOT, WAIT_MOST) * ms;
+    return min_u64(WAIT_LEAST + extents_bytes() / PATIENCE_PIECE * WAIT_PER_PIECE, WAIT_MOST) * ms;
 }
 
 struct split {
