@@ -12,9 +12,9 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -37,6 +37,7 @@ from cloister.broker.secrets_vault import UnknownSecret, Vault
 from cloister.broker.session.language import NAME, SESSION_NAME
 from cloister.broker.session.provision import provision
 from cloister.broker.session.session import Service, Session
+from cloister.broker.store import Sealed
 from cloister.broker.store_sessions import SessionShelf
 from cloister.errors import (
     CloisterError,
@@ -53,8 +54,9 @@ from cloister.result.attestation import AttestationResult, Json, Submodule
 from cloister.result.keys import VerificationKey
 from cloister.result.verify import check_times, verify_result
 
-__all__ = ["Allowance", "AuditTrail", "Broker", "Release", "attested_key", "runtime_claims"]
+__all__ = ["Allowance", "AuditTrail", "Broker", "Handed", "Release", "attested_key", "runtime_claims"]
 
+Out = TypeVar("Out")
 RUNTIME_CLAIMS: Final = "runtime_data_claims"
 TEE_KEY: Final = "tee-pubkey"
 """Where a verifier that speaks for the KBS protocol puts the attested key, among the first submodule's evidence."""
@@ -87,6 +89,15 @@ class Release:
     jwe: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """What is handed over in the clear, for a channel that ends at the attested key. The caller wipes it."""
+
+    name: str
+    version: int
+    secret: bytearray = field(repr=False)
+
+
 class Broker:
     """Releases secrets to attested keys. `keys` are those of the verifiers that it believes.
 
@@ -116,6 +127,13 @@ class Broker:
         """
         return self._recorded(Case(request=request, asked=(name,), token=token), lambda case: self._secret(case, name))
 
+    def hand_over(self, *, request: str, token: bytes, name: str) -> Handed:
+        """The newest version of a secret, not encrypted: for a channel whose other end has proved the attested key.
+
+        That is the caller's to see to: a TLS handshake with a certificate of this key. Raises as `release`.
+        """
+        return self._recorded(Case(request=request, asked=(name,), token=token), lambda case: self._plain(case, name))
+
     def provision(self, *, request: str, token: bytes, session: str, service: str, form: str = JSON) -> Release:
         """All that a service of a session gets, in one of the forms of `provision_forms`. Raises as `release`.
 
@@ -129,7 +147,7 @@ class Broker:
         case = Case(request=request, asked=(service,), token=token)
         return self._recorded(case, lambda case: self._service(case, session, service, form))
 
-    def _recorded(self, case: "Case", work: Callable[["Case"], Release]) -> Release:
+    def _recorded(self, case: "Case", work: Callable[["Case"], Out]) -> Out:
         try:
             return work(case)
         except ParseError:
@@ -142,17 +160,38 @@ class Broker:
     def _secret(self, case: "Case", name: str) -> Release:
         case.result = self._verified(case.token)
         recipient = attested_key(case.result)
-        one = self._vault.current(name)
-        rule = self._vault.rule_of(one)
-        case.session = SessionName(name=f"release rule of {name}", version=str(one.version), sha256=rule.sha256)
-        rule.check(case.result)
+        one = self._allowed(case, name)
         value = self._vault.open(one)
         try:
             jwe = recipient.encrypt(value.reveal())
         finally:
             value.wipe()
-        self._audit.append(case.released(recipient, (SecretName(name=name, version=one.version),)))
+        self._audit.append(case.released(recipient.spki, (SecretName(name=name, version=one.version),)))
         return Release(name=name, version=one.version, jwe=jwe)
+
+    def _plain(self, case: "Case", name: str) -> Handed:
+        case.result = self._verified(case.token)
+        cpu = case.result.submodules.get(CPU)
+        if cpu is None or not cpu.attested_key:
+            raise NotAttested("the attestation result vouches for no key")
+        one = self._allowed(case, name)
+        value = self._vault.open(one)
+        try:
+            secret = bytearray(value.reveal())
+        finally:
+            value.wipe()
+        self._audit.append(case.released(cpu.attested_key, (SecretName(name=name, version=one.version),)))
+        return Handed(name=name, version=one.version, secret=secret)
+
+    def _allowed(self, case: "Case", name: str) -> Sealed:
+        """The newest version, if its rule allows this result. UnknownSecret, Denied."""
+        if case.result is None:
+            raise Undecided("a release without a result")
+        one = self._vault.current(name)
+        rule = self._vault.rule_of(one)
+        case.session = SessionName(name=f"release rule of {name}", version=str(one.version), sha256=rule.sha256)
+        rule.check(case.result)
+        return one
 
     def _service(self, case: "Case", name: str, service: str, form: str) -> Release:
         case.result = self._verified(case.token)  # before anything is looked up: strangers learn no names
@@ -177,7 +216,7 @@ class Broker:
         for first in range(0, max(len(secrets), 1), MOST_IN_ENTRY):
             some = secrets[first : first + MOST_IN_ENTRY] or (TEXTS_ONLY,)
             named = tuple(SecretName(name=secret, version=held.number) for secret in some)
-            self._audit.append(case.released(recipient, named))
+            self._audit.append(case.released(recipient.spki, named))
         return Release(name=f"{name}: {service}", version=held.number, jwe=jwe)
 
     def remember(self, token: bytes, result: AttestationResult) -> None:
@@ -249,13 +288,13 @@ class Case:
     result: AttestationResult | None = None
     session: SessionName | Unchecked = NO_RULE
 
-    def released(self, recipient: Recipient, secrets: tuple[SecretName, ...]) -> Released:
+    def released(self, spki: bytes, secrets: tuple[SecretName, ...]) -> Released:
         """The entry that stands on the disk before the secret leaves."""
         if self.result is None or isinstance(self.session, Unchecked):
             raise Undecided("a release without a result and a rule")
         return Released(
             request=self.request, session=self.session, evidence=_evidence(self.result), secrets=secrets,
-            result=hashlib.sha256(self.token).digest(), recipient=hashlib.sha256(recipient.spki).digest(),
+            result=hashlib.sha256(self.token).digest(), recipient=hashlib.sha256(spki).digest(),
         )  # fmt: skip
 
     def refused(self, error: CloisterError) -> Event:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cloister.serve.server import Listening
     from cloister.serve.service import Service
 
-__all__ = ["announced", "appraiser_maker"]
+__all__ = ["address_of", "announced", "appraiser_maker", "listening"]
 
 
 def appraiser_maker(args: argparse.Namespace) -> "Callable[[SigningKey], Appraiser]":
@@ -45,6 +45,14 @@ def appraiser_maker(args: argparse.Namespace) -> "Callable[[SigningKey], Apprais
         )  # fmt: skip
 
     return make
+
+
+def address_of(text: str, option: str = "--listen") -> tuple[str, int]:
+    """Host and port; UsageError if it is not that."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
+        raise UsageError(f"{option} {text}: give HOST:PORT, like 127.0.0.1:8443")
+    return host.strip("[]"), int(port)
 
 
 def listening(args: argparse.Namespace, state: Path, host: str) -> "Listening":

@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from cloister import __version__
+from cloister._x509 import Certificate
 from cloister.appraise.policy import HARDWARE_ONLY
 from cloister.appraise.reference import ReferenceValues
 from cloister.broker.flow import runtime_claims
 from cloister.broker.secrets_rule import CPU
 from cloister.endorse.anchors import AnchorKind
+from cloister.envelope import Envelope
 from cloister.errors import BindingInvalid
 from cloister.model import Challenge, Unchecked
 from cloister.result import attestation
@@ -29,6 +31,7 @@ from cloister.verifier.verifier import NO_POLICY
 
 __all__ = ["Appraised", "Appraiser", "Appraising"]
 
+IN_CERTIFICATE: Final = Unchecked("evidence in a certificate answers no nonce; its key made the handshake")
 IDENTITY: Final = attestation.Verifier(developer="https://cloister.invalid/verifier", build=f"cloister {__version__}")
 
 
@@ -52,6 +55,9 @@ class Appraising(Protocol):
 
     def of_evidence(self, evidence: bytes, nonce: bytes) -> Appraised:
         """The result on evidence whose report data is the nonce itself."""
+
+    def of_envelope(self, envelope: Envelope, certificate: Certificate) -> tuple[Verdict, Appraised]:
+        """The verdict and the result on evidence in a certificate, for the certificate's key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,19 @@ class Appraiser:
         """The result on evidence whose report data is the nonce itself, as Veraison's API has it."""
         verdict = self._verdict(evidence, Challenge(nonce))
         return self._signed(self._submodules(verdict, evidence, 0), nonce)
+
+    def of_envelope(self, envelope: Envelope, certificate: Certificate) -> tuple[Verdict, Appraised]:
+        """The verdict and the result on evidence that a certificate carries; its binding to the key is verified.
+
+        The handshake that showed the certificate is what is fresh; such evidence answers no nonce.
+        """
+        verdict = self.verifier.appraise_opened(
+            envelope, at=self.clock(), challenge=IN_CERTIFICATE, policy=self.policy, references=self.references,
+            accept_anchors=self.accept_anchors, allow=self.allow,
+        )  # fmt: skip
+        submodules = dict(self._submodules(verdict, certificate.encoded, 0))
+        submodules[CPU] = replace(submodules[CPU], attested_key=certificate.spki)
+        return verdict, self._signed(submodules, b"")
 
     def _verdict(self, evidence: bytes, challenge: Challenge) -> Verdict:
         return self.verifier.appraise(

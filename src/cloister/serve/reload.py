@@ -11,10 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from cloister._x509 import Certificate
+from cloister.envelope import Envelope
 from cloister.errors import CloisterError
 from cloister.result.signing import SigningKey
 from cloister.serve.appraiser import Appraised, Appraiser
 from cloister.serve.kbs_messages import Attestation
+from cloister.verifier import Verdict
 
 __all__ = ["LiveAppraiser", "Reloading"]
 
@@ -39,6 +42,10 @@ class LiveAppraiser:
     def of_evidence(self, evidence: bytes, nonce: bytes) -> Appraised:
         """As `Appraiser` has it."""
         return self.now.of_evidence(evidence, nonce)
+
+    def of_envelope(self, envelope: Envelope, certificate: Certificate) -> tuple[Verdict, Appraised]:
+        """As `Appraiser` has it."""
+        return self.now.of_envelope(envelope, certificate)
 
 
 class Reloading:

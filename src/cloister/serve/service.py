@@ -99,6 +99,9 @@ class Service:
             self.application.budget = BodyBudget(MOST_HELD // len(settings.rows))
             opened.pop_all()
 
+    appraiser: Appraising | None
+    broker: Broker | None
+
     def checkpoint(self, worker: int) -> Checkpoint:
         """Of a worker's audit log: this one's, or another's, from its files. UnknownSecret if there is none."""
         if worker == self.settings.worker:
@@ -117,11 +120,12 @@ class Service:
 
     def _routes(self) -> list[Route]:
         wanted = self.settings
-        appraiser = wanted.appraiser(self.shared.signing) if wanted.verifier else None
+        appraiser = self.appraiser = wanted.appraiser(self.shared.signing) if wanted.verifier else None
+        self.broker = self._broker() if wanted.broker else None
         document = openapi(verifier=wanted.verifier, broker=wanted.broker, kbs=appraiser is not None)
         routes = KbsApi(
             challenges=self._challenges, store=self.store, workers=self.workers, secure_cookie=wanted.secure_cookie,
-            appraiser=appraiser, broker=self._broker() if wanted.broker else None,
+            appraiser=appraiser, broker=self.broker,
             audit=self.audit, log=self._log, database=self._written,
         ).routes()  # fmt: skip
         if appraiser is not None:

@@ -12,17 +12,16 @@ cannot be read, a resumed session without a certificate.
 """
 
 import ssl
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from cloister._x509 import Certificate
 from cloister.errors import CloisterError
-from cloister.tls.demands import Demands
 from cloister.tls.messages import CERTIFICATE, certificates_in
 from cloister.tls.refusal import PeerRefused
 from cloister.verifier import Verdict
 
-__all__ = ["Gate", "watch"]
+__all__ = ["Gate", "Judge", "watch"]
 
 HANDSHAKE: Final = 22
 """ContentType (RFC 8446, section 5.1)."""
@@ -31,25 +30,33 @@ Trust = Callable[[bytes], None]
 """Puts one certificate (DER) into the connection's trust store."""
 
 
+class Judge(Protocol):
+    """What decides about a peer: `Demands`, or another way to a verdict."""
+
+    def appraise(self, certificates: Sequence[bytes]) -> Verdict:
+        """The verdict about the peer's certificates (DER), its own first. CloisterError refuses it."""
+
+
 class Gate:
     """Appraises the peer's certificate in one handshake.
 
-    `certificate` and `verdict` are set if it was accepted, `refusal` if it was not; none of them before it has come.
+    With `tls12` messages of TLS 1.2 are read too, for peers that speak nothing newer. `certificate` and `verdict` are
+    set if it was accepted, `refusal` if it was not; none of them before it has come.
     """
 
-    def __init__(self, demands: Demands, trust: Trust) -> None:
-        self.demands, self._trust = demands, trust
+    def __init__(self, demands: Judge, trust: Trust, *, tls12: bool = False) -> None:
+        self.demands, self._trust, self._tls12 = demands, trust, tls12
         self.certificate: Certificate | None = None
         self.verdict: Verdict | None = None
         self.refusal: PeerRefused | None = None
 
-    def receive(self, message: bytes) -> None:
+    def receive(self, message: bytes, *, tls12: bool = False) -> None:
         """Decide about a Certificate message. Raises nothing: OpenSSL refuses what is not in the store."""
         if self.certificate is not None or self.refusal is not None:
             self.refusal = PeerRefused("the TLS peer sent a second Certificate message")
             return
         try:
-            certificates = certificates_in(message)
+            certificates = certificates_in(message, tls12=tls12 and self._tls12)
             verdict = self.demands.appraise(certificates)
             self._trust(certificates[0])
         except PeerRefused as refusal:
@@ -66,10 +73,10 @@ def watch(context: ssl.SSLContext, gate: Gate) -> None:
     """Show the gate each Certificate message that arrives on this context's one connection."""
 
     def seen(
-        _connection: object, direction: str, _version: object, content: object, message: object, data: bytes
+        _connection: object, direction: str, version: object, content: object, message: object, data: bytes
     ) -> None:
         if direction == "read" and content == HANDSHAKE and message == CERTIFICATE:
-            gate.receive(data)
+            gate.receive(data, tls12=version == ssl.TLSVersion.TLSv1_2)
 
     if not hasattr(ssl.SSLContext, "_msg_callback"):
         return  # the store then stays empty, and every peer is refused

@@ -22,8 +22,11 @@ LARGEST: Final = 102_400
 RECORD: Final = "TLS Certificate message"
 
 
-def certificates_in(message: bytes) -> tuple[bytes, ...]:
-    """The certificates (DER) in a Certificate message with its header, the peer's own first; none if it is empty."""
+def certificates_in(message: bytes, *, tls12: bool = False) -> tuple[bytes, ...]:
+    """The certificates (DER) in a Certificate message with its header, the peer's own first; none if it is empty.
+
+    With `tls12` the message is of TLS 1.2 (RFC 5246, section 7.4.2): it has neither context nor extensions.
+    """
     if len(message) > LARGEST:
         raise ParseError(RECORD, "length", 0, f"{len(message)} bytes; at most {LARGEST}")
     outer = Reader(message, RECORD, order="big")
@@ -31,7 +34,8 @@ def certificates_in(message: bytes) -> tuple[bytes, ...]:
         raise outer.error("msg_type", f"is not {CERTIFICATE}")
     inside = _sized(outer, 3, "body")
     outer.finish()
-    inside.take(inside.u8("context length"), "certificate_request_context")
+    if not tls12:
+        inside.take(inside.u8("context length"), "certificate_request_context")
     entries = _sized(inside, 3, "certificate_list")
     found: list[bytes] = []
     inside.finish()
@@ -39,7 +43,8 @@ def certificates_in(message: bytes) -> tuple[bytes, ...]:
         if len(found) == MOST:
             raise entries.error("certificate_list", f"more than {MOST} certificates")
         found.append(_sized(entries, 3, "cert_data").rest())
-        _sized(entries, 2, "extensions")
+        if not tls12:
+            _sized(entries, 2, "extensions")
     return tuple(found)
 
 
