@@ -70,19 +70,19 @@ static long map_writable(int fd, const Elf64_Phdr *segment, u64 start, u64 end) 
     return protection == (PROT_READ | PROT_WRITE) ? 0 : SYS3(__NR_mprotect, start, end - start, protection);
 }
 
-/* What a segment that is not writable has beyond its file: zeros that nobody can change. */
-static long map_zeros(u64 start, u64 end, int protection) {
+/* What a segment has beyond its file: zeros, which the kernel lets the program write whatever the segment's flags say. */
+static long map_zeros(u64 start, u64 end) {
     if (start >= end) return 0;
-    long at = secret_map(start, end - start, protection, MAP_FIXED);
+    long at = secret_map(start, end - start, PROT_READ | PROT_WRITE, MAP_FIXED);
     if (failed(at)) return at;
-    areas_put(start, end, AREA_SECRET, protection);
+    areas_put(start, end, AREA_SECRET, PROT_READ | PROT_WRITE);
     return 0;
 }
 
 static long map_sealed(long image, const Elf64_Phdr *segment, u64 start, u64 end) {
     u64 length = segment->p_filesz ? page_up(segment->p_vaddr % PAGE + segment->p_filesz) : 0;
     int protection = protection_of(segment);
-    long error = map_zeros(start + length, end, protection & ~PROT_EXEC);
+    long error = map_zeros(start + length, end);
     if (failed(error) || !length) return error;
     long at = SYS6(__NR_mmap, start, length, protection, MAP_SHARED | MAP_FIXED, image, page_down(segment->p_offset));
     if (failed(at)) return at;

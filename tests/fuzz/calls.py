@@ -61,11 +61,12 @@ PROFILES: Final = {
         fork 30 bytes 16 open 10 pipe 6 position 4 map 14 fill 12 protect 6 unmap 3 move 3 write 8 access 4 touch 8
         region 6 trim 2 break 3 stack 2 action 6 mask 4 raise 8 take 2 other_stack 3 wait 3 under_fire 1 child 5
         borrow 4 execute 3 dup 3 close 3 files 1 ready 2 waits 3 names 2 registers 3 futex 5 threads 3 give 1
-        limit 1 look 4
+        limit 1 look 4 offspring 4
     """,
     "threads": """
         threads 14 map 20 unmap 6 protect 10 move 6 resize 4 away 4 write 14 region 8 touch 12 trim 6 guard 3
         grow 4 discard 4 raise 6 action 4 mask 3 futex 10 registers 2 fork 2 execute 1 invalid 1
+        offspring 8
     """,
 }
 """Operations, and how often they are drawn."""

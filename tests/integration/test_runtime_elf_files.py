@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_program("cc", "setpri
 QUICK_SEEDS = 25
 ARMS = ("unguarded", "guarded", STRICT)
 LOAD, PHDR, INTERP, NOTE = 1, 6, 3, 4
-WRITABLE, READABLE = 6, 4
+WRITABLE, READABLE, EXECUTABLE = 6, 4, 1
 TERABYTE = 1 << 40
 
 
@@ -81,15 +81,28 @@ def test_more_memory_than_addresses_is_refused(whole: dict[str, bytes], flags: i
     )
 
 
-def test_constants_beyond_the_file_are_zeros(whole: dict[str, bytes]) -> None:
-    """The program's constants, cut off: natively the kernel puts zeros there."""
+@pytest.mark.parametrize("flags", [READABLE, EXECUTABLE])
+def test_constants_beyond_the_file_are_zeros(whole: dict[str, bytes], flags: int) -> None:
+    """The constants, cut off: natively the kernel puts zeros there, which can be read whatever the flags say."""
     elf = Elf.of(whole["bare"])
     constants = [one for one in elf.of_kind(LOAD) if one.flags == READABLE][-1]
-    constants.file_size = 0
+    constants.file_size, constants.flags = 0, flags
     case = Case("bare", {"program": elf.bytes()})
     native = run(case, None)
     assert native.ran
     assert native.output != run(Case("bare", {"program": whole["bare"]}), None).output
+    for arm in ARMS:
+        assert (run(case, arm).status, run(case, arm).output) == (native.status, native.output)
+
+
+def test_data_of_a_segment_that_is_not_writable_are_writable_beyond_the_file(whole: dict[str, bytes]) -> None:
+    """As the kernel has it (vm_brk_flags)."""
+    elf = Elf.of(whole["bare"])
+    data = load(elf, WRITABLE)
+    data.file_size, data.flags = 0, READABLE
+    case = Case("bare", {"program": elf.bytes()})
+    native = run(case, None)
+    assert native.ran
     for arm in ARMS:
         assert (run(case, arm).status, run(case, arm).output) == (native.status, native.output)
 

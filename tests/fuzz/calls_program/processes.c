@@ -205,6 +205,41 @@ static void op_registers(const long *a) {
          kept[1], kept[2]);
 }
 
+static unsigned hash_of_arena(void) {
+    volatile uint64_t hash = 0;
+    for (volatile unsigned page = 0; page < PAGES; page++) {
+        volatile uint64_t one = 7;
+        here->jumps = 1;
+        if (sigsetjmp(here->out, 1) == 0) one = hash_page(at(page));
+        here->jumps = 0;
+        hash = (hash ^ one) * 1099511628211ULL;
+    }
+    return (unsigned)(hash ^ hash >> 32);
+}
+
+/* A child of one thread while the others go on: it sees that thread's memory as it is, and what it changes stays its own. */
+static void op_offspring(const long *a) {
+    struct sigaction chosen;
+    sigaction(SIGCHLD, NULL, &chosen);
+    if (chosen.sa_handler != SIG_DFL) { /* it would come to any thread */
+        note(" skipped");
+        return;
+    }
+    unsigned before = hash_of_arena();
+    pid_t child = a[0] % 2 ? fork() : (pid_t)syscall(SYS_fork);
+    if (child == 0) {
+        int same = hash_of_arena() == before;
+        for (unsigned page = 0; page < PAGES; page++) {
+            here->jumps = 1;
+            if (here->page[page].kind == PRIVATE && sigsetjmp(here->out, 1) == 0) *(volatile long *)at(page) = a[1];
+            here->jumps = 0;
+        }
+        _exit(same ? 3 : 4);
+    }
+    wait_for(child);
+    note(" %d", hash_of_arena() == before);
+}
+
 static void op_waits(const long *a) {
     int status;
     note(" %ld", outcome(waitpid(-1, &status, WNOHANG)));
@@ -230,5 +265,5 @@ static void op_names(const long *a) {
 
 const struct operation process_operations[] = {
     {"fork", op_fork, 0},   {"child", op_child, 0}, {"borrow", op_borrow, 0}, {"execute", op_execute, 0}, {"registers", op_registers, 1},
-    {"waits", op_waits, 0}, {"names", op_names, 0}, {NULL, NULL, 0},
+    {"waits", op_waits, 0}, {"names", op_names, 0}, {"offspring", op_offspring, 1}, {NULL, NULL, 0},
 };
