@@ -20,8 +20,6 @@ enum {
     SEGV = 11, KILL = 9, ADDRESS_AT = 16 /* in siginfo_t */, BLOCK = 0, NO_STACK = 2 /* SS_DISABLE */,
 };
 
-#define SEGV_BIT (1UL << (SEGV - 1))
-
 static struct deferral *current;
 
 struct deferral *deferral_now(void) { return current; }

@@ -19,6 +19,8 @@ enum {
     DEFERRAL_SIGNALS = 65, DEFERRAL_SIGNAL_INFO = 128 /* siginfo_t */,
 };
 
+#define SEGV_BIT (1UL << (11 - 1))
+
 /* Who may do what with the shared memory. Both sides change it by comparing. */
 enum deferral_phase {
     DEFERRAL_RUNNING,    /* the child reads it, the parent waits */

@@ -5,8 +5,6 @@
 enum { SEGV = 11, KILL = 9, STOP = 19, IGNORE = 1, SIGINFO = 4, RESTORER = 0x04000000, ON_STACK = 0x08000000, SET_MASK = 2, MASK_SIZE = 8 };
 enum { KEPT_FLAGS = 0x10000003 /* SA_RESTART, SA_NOCLDWAIT, SA_NOCLDSTOP */, BLOCK = 0, UNBLOCK = 1 };
 
-#define SEGV_BIT (1UL << (SEGV - 1))
-
 extern const char rt_fault_entry[], rt_stand_in_entry[], rt_sigreturn[], rt_sigsys_entry[];
 
 static long set_action(u64 signal, const struct kernel_action *action, struct kernel_action *old) {

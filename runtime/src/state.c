@@ -1,5 +1,7 @@
 #include "state.h"
 
+#include "deferral.h"
+
 enum { SET_MASK = 2, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129 };
 
 struct state state AFTER_SMALL("b") __attribute__((aligned(PAGE)));
@@ -7,7 +9,7 @@ static u32 lock_word; /* 0 free, 1 held, 2 held and waited for */
 
 void lock_take(struct lock_guard *guard, bool signals_are_blocked) {
     guard->blocked = !signals_are_blocked;
-    u64 all = ~0UL;
+    u64 all = deferral_now() ? ~SEGV_BIT : ~0UL; /* there the runtime faults where it writes */
     if (guard->blocked) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, &guard->signals, 8);
     u32 expected = 0;
     if (__atomic_compare_exchange_n(&lock_word, &expected, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
