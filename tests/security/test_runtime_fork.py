@@ -38,7 +38,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def started(program: Path, *words: str, native: bool = False) -> Iterator[subprocess.Popen[str]]:
-    command = [program, *words] if native else [runtime_path(), "--", program, "forker", *words]
+    enclaved: list[str | Path] = [runtime_path(), "--", program, "forker"]
+    command = [*([program] if native else enclaved), *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
