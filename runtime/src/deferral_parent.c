@@ -23,7 +23,7 @@ __attribute__((noreturn)) void rt_switch_stack(void *stack_top, void (*fn)(void 
 enum {
     SPLIT_STACK = 64 << 10, LIKELY_MOST = 512, FORGET = 32, MONOTONIC = 1,
     PATIENCE_PIECE = 16 << 20, WAIT_LEAST = 20, WAIT_PER_PIECE = 20, WAIT_MOST = 400, /* ms: about half of what copying takes */
-    FAULTS_MOST = 128, FAULTS_LEAST = 16, LIVED = 2, TRY_AGAIN = 4, /* a fault is some 60 us: copying all is cheaper from some number on */
+    FAULTS_MOST = 128, LIVED = 3, TRY_AGAIN = 4, /* a fault is some 60 us: copying all is cheaper from some number on */
     RINGING = 0x3ffffffe, PATH_ONLY = 010000000, DESCRIPTORS_KEPT = 16,
 };
 
@@ -100,7 +100,7 @@ struct deferral *deferral_prepare(const struct call *call, u64 flags) {
     own->phase = DEFERRAL_RUNNING;
     own->owner.word = own->bell->word = 0;
     own->pool_taken = own->faults = 0;
-    own->faults_most = lived < LIVED ? FAULTS_MOST : FAULTS_LEAST;
+    own->faults_most = FAULTS_MOST;
     own->busy = own->segv_sent = own->wrote_much = false;
     own->robust_head = own->robust_size = 0;
     own->frame = NULL;
@@ -176,11 +176,12 @@ static void learn_page(u64 page) {
     likely[at] = page;
 }
 
-/* Now and then those are forgotten that the child did not change: what it left stands in the pool. */
+/* When the list is full those are forgotten that the child did not change: what it left stands in the pool. */
 static void learn(const struct deferral *deferral, bool forget) {
     if (forget) likely_count = 0;
     for (u64 i = 0; i < deferral->pool_taken; i++) {
         u64 page = deferral->touched[i];
+        if (!page) continue; /* the child is at it just now */
         if (!forget || memcmp(ptr_of(page), ptr_of(deferral->pool + i * PAGE), PAGE) != 0) learn_page(page);
     }
 }
@@ -191,7 +192,8 @@ bool deferral_await(struct deferral *deferral) {
     for (;;) {
         u32 seen = __atomic_load_n(&deferral->bell->word, __ATOMIC_SEQ_CST), phase = phase_of(deferral);
         if (has_gone(deferral)) {
-            if (deferral->faults || forks % FORGET == 0) learn(deferral, forks % FORGET == 0);
+            bool forget = likely_count == LIKELY_MOST && forks % FORGET == 0;
+            if (deferral->faults || forget) learn(deferral, forget);
             lived = 0;
             return true;
         }
@@ -202,8 +204,8 @@ bool deferral_await(struct deferral *deferral) {
         }
         sleep_until(deferral, seen, deadline);
     }
-    if (deferral->wrote_much && likely_count < LIKELY_MOST) learn(deferral, false); /* next time they cost less */
-    else lived++;
+    if (deferral->faults) learn(deferral, false); /* the next one may get through */
+    lived = deferral->wrote_much && likely_count < LIKELY_MOST ? 0 : lived + 1;
     bool was = phase_of(deferral) != DEFERRAL_FAILED;
     cannot = deferral->no_dispatch;
     deferral_forget();
