@@ -17,7 +17,7 @@ from cloister.observe.trace.tracefs import why_unavailable
 
 PYTHON = "/usr/bin/python3"
 SERVER = """\
-import os, pathlib, socket, threading
+import os, pathlib, socket, sys, threading, time
 listening = socket.socket()
 listening.bind(("127.0.0.1", 0))
 listening.listen()
@@ -31,6 +31,7 @@ connection, _ = listening.accept()
 print(connection.recv(5).decode(), os.environ.get("LEARN_MODE"), os.environ.get("LEARN_TOKEN"))
 connection.sendall(b"x")
 speaker.join()
+time.sleep(float(sys.argv[1]))  # whoever looks at its sockets from outside needs time
 pathlib.Path("state").mkdir(exist_ok=True)
 pathlib.Path("state/out").write_text(pathlib.Path("settings.ini").read_text())
 """
@@ -52,11 +53,11 @@ def learn(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(not Path(PYTHON).exists(), reason=f"{PYTHON} is not here")
 def test_what_a_server_used_is_listed_and_explained(place: Path) -> None:
-    done = learn(place, "-o", "m", "--", PYTHON, "server.py")
+    done = learn(place, "-o", "m", "--", PYTHON, "server.py", "1.5")
     assert (done.returncode, done.stdout) == (0, "hello prod hush-hush\n"), done.stderr
     text = (place / "m").read_text()
     found = read_configuration(text, "m", "gramine")
-    assert (found.program, found.arguments, found.working_directory) == (PYTHON, ("server.py",), str(place))
+    assert (found.program, found.arguments, found.working_directory) == (PYTHON, ("server.py", "1.5"), str(place))
     assert {PYTHON, f"{place}/server.py", f"{place}/settings.ini"} <= found.measured_files.keys()
     assert any(path.endswith("/libc.so.6") for path in found.measured_files)
     assert found.mounts["/"].backing is Backing.MAPPED
@@ -72,6 +73,14 @@ def test_what_a_server_used_is_listed_and_explained(place: Path) -> None:
     if not why_unavailable():
         assert "# listens on 127.0.0.1:" in text
         assert (found.threads or 0) >= 5
+
+
+@pytest.mark.skipif(not Path(PYTHON).exists(), reason=f"{PYTHON} is not here")
+def test_a_server_that_ended_too_soon_is_said_or_seen(place: Path) -> None:
+    """Whether its sockets can be looked at in time is chance; silence would say that there were none."""
+    learn(place, "-o", "m", "--", PYTHON, "server.py", "0")
+    text = (place / "m").read_text()
+    assert "listens on 127.0.0.1:" in text or "ports were not observed:" in text or "spoke with" in text
 
 
 def commented(text: str) -> None:

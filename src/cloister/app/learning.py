@@ -143,6 +143,8 @@ def _see(trace: Trace, network: Network) -> None:
     places = [one.text for one in trace.summary.of_kind(NameKind.DESTINATION) if not one.text.startswith("unix:[")]
     network.listening = tuple(sorted({one.removesuffix(" (listening)") for one in places if "(listening)" in one}))
     network.spoken = tuple(sorted({one for one in places if "->" in one}))
+    if not places and "listen" in trace.summary.counts:
+        network.unseen = "the program listened, and ended before anybody could look where; learn from a longer run"
     network.tasks = sum(count.calls for name, count in trace.summary.counts.items() if name in STARTS_TASKS)
 
 
