@@ -17,10 +17,24 @@ bool has_two_processors(void) {
     return found > 1;
 }
 
+static u32 piece_of(const struct copier *copier, u32 page) {
+    u32 low = 0, high = copier->pieces;
+    while (high - low > 1) {
+        u32 middle = (low + high) / 2;
+        if (copier->piece[middle].first <= page) low = middle;
+        else high = middle;
+    }
+    return low;
+}
+
 static void copy_chunk(const struct copier *copier, u32 first) {
     u32 past = first + CHUNK < copier->total ? first + CHUNK : copier->total;
-    for (u32 page = first; page < past; page++)
-        if (copier->residency[page] & 1) memcpy(ptr_of(copier->to + page * PAGE), ptr_of(copier->from + page * PAGE), PAGE);
+    for (u32 page = first, at = piece_of(copier, first); page < past; page++) {
+        if (at + 1 < copier->pieces && copier->piece[at + 1].first == page) at++;
+        const struct copier_piece *piece = &copier->piece[at];
+        u64 offset = (page - piece->first) * PAGE;
+        if (copier->residency[page] & 1) memcpy(ptr_of(piece->to + offset), ptr_of(piece->from + offset), PAGE);
+    }
 }
 
 static void copy_chunks(struct copier *copier) {
@@ -82,9 +96,8 @@ static u32 count_resident(const u8 *residency, u64 pages) {
 }
 
 /* The second thread may still look at what was copied before; a chunk number beyond `total` sends it away, so `next` is changed last. */
-static void copy_by_two(struct copier *copier, u64 to, u64 from, u64 pages) {
-    copier->to = to, copier->from = from;
-    __atomic_store_n(&copier->total, (u32)pages, __ATOMIC_RELEASE);
+static void copy_by_two(struct copier *copier) {
+    __atomic_store_n(&copier->total, copier->pages, __ATOMIC_RELEASE);
     __atomic_store_n(&copier->next, 0, __ATOMIC_SEQ_CST);
     call_second(copier);
     copy_chunks(copier);
@@ -94,19 +107,35 @@ static void copy_by_two(struct copier *copier, u64 to, u64 from, u64 pages) {
     __atomic_store_n(&copier->total, 0, __ATOMIC_SEQ_CST);
 }
 
-void copier_begin(struct copier *copier, u8 *residency) { *copier = (struct copier){.residency = residency}; }
+static void copy_alone(struct copier *copier) {
+    copier->total = copier->pages;
+    for (u32 first = 0; first < copier->total; first += CHUNK) copy_chunk(copier, first);
+    copier->total = 0;
+}
 
-void copier_copy(struct copier *copier, u64 to, u64 from, u64 length) {
-    for (u64 done = 0; done < length; done += PAGES_AT_ONCE * PAGE) {
-        u64 piece = min_u64(length - done, PAGES_AT_ONCE * PAGE), pages = piece / PAGE;
-        if (failed(SYS3(__NR_mincore, from + done, piece, copier->residency))) continue;
-        bool many = count_resident(copier->residency, pages) >= WORTH_IT;
-        if (many && !copier->thread && !copier->alone) find_second(copier);
-        if (many && copier->thread) copy_by_two(copier, to + done, from + done, pages);
-        else
-            for (u64 page = 0; page < pages; page++)
-                if (copier->residency[page] & 1)
-                    memcpy(ptr_of(to + done + page * PAGE), ptr_of(from + done + page * PAGE), PAGE);
+void copier_begin(struct copier *copier, u8 *residency) {
+    memset(copier, 0, sizeof *copier);
+    copier->residency = residency;
+}
+
+void copier_finish(struct copier *copier) {
+    bool many = count_resident(copier->residency, copier->pages) >= WORTH_IT;
+    if (many && !copier->thread && !copier->alone) find_second(copier);
+    if (copier->thread) copy_by_two(copier); /* few pages too: the second one reads `total`, which is changed in one way */
+    else copy_alone(copier);
+    copier->pieces = copier->pages = 0;
+}
+
+void copier_add(struct copier *copier, u64 to, u64 from, u64 length) {
+    for (u64 done = 0; done < length;) {
+        if (copier->pieces == COPIER_PIECES || copier->pages == PAGES_AT_ONCE) copier_finish(copier);
+        u64 room = (PAGES_AT_ONCE - copier->pages) * PAGE, piece = min_u64(length - done, room);
+        u8 *residency = copier->residency + copier->pages;
+        if (!failed(SYS3(__NR_mincore, from + done, piece, residency))) {
+            copier->piece[copier->pieces++] = (struct copier_piece){to + done, from + done, copier->pages};
+            copier->pages += (u32)(piece / PAGE);
+        }
+        done += piece;
     }
 }
 

@@ -5,10 +5,16 @@
 
 #include "secret.h"
 
+enum { COPIER_PIECES = 128 };
+
 struct copier {
-    u8 *residency;      /* of PAGES_AT_ONCE pages, for whoever copies now */
-    u64 to, from;       /* what is being copied: `total` pages, in chunks that both sides take by `next` */
-    u32 total, next;
+    u8 *residency;      /* of PAGES_AT_ONCE pages: those of all pieces, one after the other */
+    struct copier_piece {
+        u64 to, from;
+        u32 first;      /* of all pages that wait */
+    } piece[COPIER_PIECES];
+    u32 pieces, pages;  /* what waits */
+    u32 total, next;    /* while it is copied: `total` pages, in chunks that both sides take by `next` */
     u32 inside;         /* whether the second thread is at it */
     u32 call;           /* counts what there was to do: the second thread waits for its change */
     bool leave;         /* the second thread shall end */
@@ -20,8 +26,9 @@ struct copier {
 bool has_two_processors(void); /* that this process may use */
 /* The calling thread must be its process's only one, with all signals blocked. `residency` has room for PAGES_AT_ONCE bytes. */
 void copier_begin(struct copier *copier, u8 *residency);
-/* As secret_copy. */
-void copier_copy(struct copier *copier, u64 to, u64 from, u64 length);
+/* As secret_copy, but it may wait until copier_finish: small pieces are worth a second thread together. */
+void copier_add(struct copier *copier, u64 to, u64 from, u64 length);
+void copier_finish(struct copier *copier);
 /* When it returns, the calling thread is the only one again. */
 void copier_end(struct copier *copier);
 

@@ -11,18 +11,19 @@ static long copy_area(u64 start, u64 end, int protection, struct copier *copier)
     long at = secret_map(0, end - start, PROT_READ | PROT_WRITE, 0);
     if (failed(at)) return at;
     if (!(protection & PROT_READ)) SYS3(__NR_mprotect, start, end - start, PROT_READ);
-    copier_copy(copier, (u64)at, start, end - start);
+    copier_add(copier, (u64)at, start, end - start);
+    copier_finish(copier);
     if (protection != (PROT_READ | PROT_WRITE)) SYS3(__NR_mprotect, at, end - start, protection);
     return SYS5(__NR_mremap, at, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
 }
 
-static void copy_secret_areas_of(const struct extent *extent, u64 to, struct copier *copier) {
+static void add_secret_areas_of(const struct extent *extent, u64 to, struct copier *copier) {
     for (size_t i = areas_first_ending_after(extent->start); i < areas_count() && areas_get(i)->start < extent->end; i++) {
         const struct area *area = areas_get(i);
         if (area->kind != AREA_SECRET) continue;
         u64 start = max_u64(area->start, extent->start), stop = min_u64(area->end, extent->end);
         if (!(area->protection & PROT_READ)) SYS3(__NR_mprotect, start, stop - start, PROT_READ);
-        copier_copy(copier, to + (start - extent->start), start, stop - start);
+        copier_add(copier, to + (start - extent->start), start, stop - start);
     }
 }
 
@@ -42,19 +43,42 @@ static long settle(u64 copied, u64 start, u64 stop) {
     return 0;
 }
 
-static long copy_extent(const struct extent *extent, struct copier *copier) {
-    long copy = secret_map(0, extent->end - extent->start, PROT_READ | PROT_WRITE, 0), error = 0;
-    if (failed(copy)) return copy;
-    copy_secret_areas_of(extent, (u64)copy, copier);
+static long settle_extent(const struct extent *extent, u64 copy) {
     u64 at = extent->start;
+    long error = 0;
     for (size_t i = areas_first_ending_after(at); i < areas_count() && areas_get(i)->start < extent->end && !failed(error); i++) {
         const struct area *area = areas_get(i);
         if (area->kind == AREA_SECRET) continue;
-        error = settle((u64)copy + (at - extent->start), at, area->start);
+        error = settle(copy + (at - extent->start), at, area->start);
         at = area->end;
     }
-    if (!failed(error)) error = settle((u64)copy + (at - extent->start), at, extent->end);
+    if (!failed(error)) error = settle(copy + (at - extent->start), at, extent->end);
     return error;
+}
+
+/* Extents that are copied together: most are smaller than what is worth a second thread. */
+enum { TOGETHER = 64 };
+struct batch {
+    struct extent extent[TOGETHER];
+    u64 copy[TOGETHER];
+    u32 count;
+};
+
+static long settle_batch(struct batch *batch, struct copier *copier) {
+    long error = 0;
+    copier_finish(copier);
+    for (u32 i = 0; i < batch->count && !failed(error); i++) error = settle_extent(&batch->extent[i], batch->copy[i]);
+    batch->count = 0;
+    return error;
+}
+
+static long copy_extent(struct batch *batch, const struct extent *extent, struct copier *copier) {
+    long copy = secret_map(0, extent->end - extent->start, PROT_READ | PROT_WRITE, 0);
+    if (failed(copy)) return copy;
+    add_secret_areas_of(extent, (u64)copy, copier);
+    batch->extent[batch->count] = *extent;
+    batch->copy[batch->count++] = (u64)copy;
+    return batch->count == TOGETHER ? settle_batch(batch, copier) : 0;
 }
 
 static long copy_all(struct copier *copier) {
@@ -65,8 +89,10 @@ static long copy_all(struct copier *copier) {
             error = copy_area(area->start, area->end, area->protection, copier);
     }
     struct extent extent = {0};
-    while (!failed(error) && window_next_extent(extent.end, &extent)) error = copy_extent(&extent, copier);
-    return error;
+    struct batch batch;
+    batch.count = 0;
+    while (!failed(error) && window_next_extent(extent.end, &extent)) error = copy_extent(&batch, &extent, copier);
+    return failed(error) ? error : settle_batch(&batch, copier);
 }
 
 long fork_copy_program_memory(void) {
