@@ -9,6 +9,7 @@ is to be signed, `attach` takes the signatures.
 import argparse
 
 from cloister.cli import _id_block_create, _id_block_show
+from cloister.cli._actions import add_actions
 
 __all__ = ["build_parser", "run"]
 
@@ -43,16 +44,7 @@ ACTIONS = {
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the actions of `cloister id-block` and their options."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(
-        dest="action", required=True, metavar="ACTION", help=f"{', '.join(ACTIONS)}; each has its own --help"
-    )
-    for name, (summary, add_options, _) in ACTIONS.items():
-        made = actions.add_parser(
-            name, help=summary, description=f"{summary.capitalize()}.", epilog=EPILOG, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        add_options(made)
+    add_actions(parser, EPILOG, {name: (summary, options) for name, (summary, options, _) in ACTIONS.items()})
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ Enclave.config.xml, and Cloister's own.
 import argparse
 
 from cloister.cli import _manifest_check, _manifest_learn
+from cloister.cli._actions import add_actions
 
 __all__ = ["build_parser", "run"]
 
@@ -34,16 +35,7 @@ ACTIONS = {
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the actions of `cloister manifest` and their options."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(
-        dest="action", required=True, metavar="ACTION", help="learn or check; each has its own --help"
-    )
-    for name, (summary, module) in ACTIONS.items():
-        made = actions.add_parser(
-            name, help=summary, description=f"{summary.capitalize()}.", epilog=EPILOG, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        module.add_options(made)
+    add_actions(parser, EPILOG, {name: (summary, module.add_options) for name, (summary, module) in ACTIONS.items()})
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ Rego policies of Trustee and Veraison are understood by `check` and `test` too (
 import argparse
 
 from cloister.cli import _policy_check, _policy_init, _policy_test
+from cloister.cli._actions import add_actions
 
 __all__ = ["build_parser", "run"]
 
@@ -37,16 +38,7 @@ ACTIONS = {
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the three actions of `cloister policy` and their options."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(
-        dest="action", required=True, metavar="ACTION", help="init, check or test; each has its own --help"
-    )
-    for name, (summary, module) in ACTIONS.items():
-        made = actions.add_parser(
-            name, help=summary, description=f"{summary.capitalize()}.", epilog=EPILOG, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        module.add_options(made)
+    add_actions(parser, EPILOG, {name: (summary, module.add_options) for name, (summary, module) in ACTIONS.items()})
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from cloister.broker.session.canonical import canonical_bytes, document, session
 from cloister.broker.session.read import read_session
 from cloister.broker.session.schema import json_schema
 from cloister.cli import _session_check, _session_create, _session_explain, _session_server, _session_sign
+from cloister.cli._actions import add_actions
 from cloister.cli._session_text import described, print_lines
 from cloister.errors import UsageError
 
@@ -47,17 +48,7 @@ exit codes:
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the actions of `cloister session` and their options."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(
-        dest="action", required=True, metavar="ACTION",
-        help="each has its own --help",
-    )  # fmt: skip
-    for name, (summary, options, _) in ACTIONS.items():
-        made = actions.add_parser(
-            name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=EPILOG, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        options(made)
+    add_actions(parser, EPILOG, {name: (summary, options) for name, (summary, options, _) in ACTIONS.items()})
 
 
 def run(args: argparse.Namespace) -> int:

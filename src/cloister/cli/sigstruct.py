@@ -8,6 +8,7 @@ file, or under a password, signs outside: `prepare` writes the 256 bytes, `attac
 import argparse
 
 from cloister.cli import _sigstruct_attach, _sigstruct_create, _sigstruct_show
+from cloister.cli._actions import add_actions
 
 __all__ = ["build_parser", "run"]
 
@@ -43,16 +44,7 @@ ACTIONS = {
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the actions of `cloister sigstruct` and their options."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(
-        dest="action", required=True, metavar="ACTION", help=f"{', '.join(ACTIONS)}; each has its own --help"
-    )
-    for name, (summary, add_options, _) in ACTIONS.items():
-        made = actions.add_parser(
-            name, help=summary, description=f"{summary.capitalize()}.", epilog=EPILOG, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        add_options(made)
+    add_actions(parser, EPILOG, {name: (summary, options) for name, (summary, options, _) in ACTIONS.items()})
 
 
 def run(args: argparse.Namespace) -> int:

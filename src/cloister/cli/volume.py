@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
+from cloister.cli._actions import add_actions
 from cloister.errors import UsageError
 from cloister.quantities import counted, human_size
 from cloister.seal.core_dump_unsafe import forbid_core_dumps
@@ -51,42 +52,53 @@ INTERVAL: Final = 0.5
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister volume`."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", help="one of these")
-    create = _action(actions, "create", "make a volume")
-    create.add_argument("--from", dest="source", type=Path, metavar="DIR", help="what it shall hold (nothing)")
-    create.add_argument(
-        "--authenticated",
-        action="store_true",
-        help="do not encrypt it: everybody can read it, nobody change it unnoticed",
-    )
-    listing = _action(actions, "ls", "list what is in a volume")
-    listing.add_argument("path", nargs="?", default="", metavar="PATH", help="a directory or file in it")
-    listing.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    _action(actions, "cat", "write a file of a volume to standard output").add_argument("path", metavar="PATH")
-    verify = _action(actions, "verify", "read a whole volume, and say whether everything is right")
-    verify.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    rekey = _action(actions, "rekey", "write a volume anew under another key")
-    rekey.add_argument("--new-key", type=Path, required=True, metavar="FILE", help="made if there is none")
-    rekey.add_argument("new_volume", type=Path, metavar="NEW-VOLUME")
-    for action in (listing, actions.choices["cat"], verify, rekey):
-        action.add_argument("--root", metavar="GENERATION:HEX", help="refuse any state but this one")
-
-
-def _action(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=text, description=text)
-    action.add_argument("--key", type=Path, required=True, metavar="FILE", help="the volume's key, for its owner only")
-    action.add_argument("volume", type=Path, metavar="VOLUME")
-    return action
+    add_actions(parser, EPILOG, {name: (summary, options) for name, (summary, options, _) in ACTIONS.items()})
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what is asked for; the exit code."""
     forbid_core_dumps()
-    {"create": _create, "ls": _list, "cat": _cat, "verify": _verify, "rekey": _rekey}[args.action](args)
+    ACTIONS[args.action][2](args)
     return 0
+
+
+def _volume(parser: argparse.ArgumentParser, *, root: bool = True) -> None:
+    parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="the volume's key, for its owner only")
+    parser.add_argument("volume", type=Path, metavar="VOLUME")
+    if root:
+        parser.add_argument("--root", metavar="GENERATION:HEX", help="refuse any state but this one")
+
+
+def _create_options(parser: argparse.ArgumentParser) -> None:
+    _volume(parser, root=False)
+    parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="what it shall hold (nothing)")
+    parser.add_argument(
+        "--authenticated",
+        action="store_true",
+        help="do not encrypt it: everybody can read it, nobody change it unnoticed",
+    )
+
+
+def _list_options(parser: argparse.ArgumentParser) -> None:
+    _volume(parser)
+    parser.add_argument("path", nargs="?", default="", metavar="PATH", help="a directory or file in it")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+
+
+def _cat_options(parser: argparse.ArgumentParser) -> None:
+    _volume(parser)
+    parser.add_argument("path", metavar="PATH")
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    _volume(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+
+
+def _rekey_options(parser: argparse.ArgumentParser) -> None:
+    _volume(parser)
+    parser.add_argument("--new-key", type=Path, required=True, metavar="FILE", help="made if there is none")
+    parser.add_argument("new_volume", type=Path, metavar="NEW-VOLUME")
 
 
 def _create(args: argparse.Namespace) -> None:
@@ -222,3 +234,12 @@ class _Progress:
         if self._terminal and time.monotonic() >= self._next:
             self._next, self._said = time.monotonic() + INTERVAL, True
             print(f"\r{self._what} {amount}", end="", file=sys.stderr, flush=True)
+
+
+ACTIONS: Final = {
+    "create": ("make a volume", _create_options, _create),
+    "ls": ("list what is in a volume", _list_options, _list),
+    "cat": ("write a file of a volume to standard output", _cat_options, _cat),
+    "verify": ("read a whole volume, and say whether everything is right", _verify_options, _verify),
+    "rekey": ("write a volume anew under another key", _rekey_options, _rekey),
+}
