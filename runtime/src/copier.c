@@ -1,21 +1,9 @@
 #include "copier.h"
 
-#include <linux/mman.h>
-#include <linux/sched.h>
-
-long rt_clone_on(u64 flags, void *stack_top, int *parent_tid, void (*child)(void *), void *arg);
-
 enum {
     STACK = 16 << 10, CHUNK = 32, WORTH_IT = 256 /* pages: the second thread itself costs some 200 us */, PATIENCE = 2000,
-    SET_MASK = 2, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129, PROCESSORS_MOST = 1024,
+    SET_MASK = 2, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129,
 };
-
-bool has_two_processors(void) {
-    u64 set[PROCESSORS_MOST / 64] = {0}, found = 0;
-    if (failed(SYS3(__NR_sched_getaffinity, 0, sizeof set, set))) return false;
-    for (size_t i = 0; i < PROCESSORS_MOST; i++) found += set[i / 64] >> (i % 64) & 1;
-    return found > 1;
-}
 
 static u32 piece_of(const struct copier *copier, u32 page) {
     u32 low = 0, high = copier->pieces;
@@ -75,18 +63,7 @@ static void call_second(struct copier *copier) {
 
 /* Without a second thread (a limit of processes, a filter of the program's own) everything is copied by the first. */
 static void find_second(struct copier *copier) {
-    const u64 flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-    copier->alone = true;
-    if (!has_two_processors()) return;
-    long stack = secret_map(0, STACK, PROT_READ | PROT_WRITE, 0);
-    if (failed(stack)) return;
-    long thread = rt_clone_on(flags, ptr_of((u64)stack + STACK), NULL, second_main, copier);
-    if (failed(thread)) {
-        SYS2(__NR_munmap, stack, STACK);
-        return;
-    }
-    copier->stack = (u64)stack;
-    copier->thread = thread;
+    copier->alone = !has_two_processors() || !second_start(&copier->second, STACK, second_main, copier);
 }
 
 static u32 count_resident(const u8 *residency, u64 pages) {
@@ -120,8 +97,8 @@ void copier_begin(struct copier *copier, u8 *residency) {
 
 void copier_finish(struct copier *copier) {
     bool many = count_resident(copier->residency, copier->pages) >= WORTH_IT;
-    if (many && !copier->thread && !copier->alone) find_second(copier);
-    if (copier->thread) copy_by_two(copier); /* few pages too: the second one reads `total`, which is changed in one way */
+    if (many && !copier->second.thread && !copier->alone) find_second(copier);
+    if (copier->second.thread) copy_by_two(copier); /* few pages too: the second one reads `total`, which is changed in one way */
     else copy_alone(copier);
     copier->pieces = copier->pages = 0;
 }
@@ -139,14 +116,9 @@ void copier_add(struct copier *copier, u64 to, u64 from, u64 length) {
     }
 }
 
-/* Some calls are for processes of one thread only, so it is waited for until the kernel does not know it any more. */
 void copier_end(struct copier *copier) {
-    const u64 moment[2] = {0, 20000};
-    if (!copier->thread) return;
+    if (!copier->second.thread) return;
     __atomic_store_n(&copier->leave, true, __ATOMIC_RELEASE);
     call_second(copier);
-    long process = SYS0(__NR_getpid);
-    while (SYS3(__NR_tgkill, process, copier->thread, 0) != -ESRCH) SYS2(__NR_nanosleep, moment, 0);
-    SYS2(__NR_munmap, copier->stack, STACK);
-    copier->thread = 0;
+    second_await(&copier->second);
 }

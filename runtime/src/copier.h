@@ -3,6 +3,7 @@
 #ifndef CLOISTER_COPIER_H
 #define CLOISTER_COPIER_H
 
+#include "second.h"
 #include "secret.h"
 
 enum { COPIER_PIECES = 128 };
@@ -19,11 +20,9 @@ struct copier {
     u32 call;           /* counts what there was to do: the second thread waits for its change */
     bool leave;         /* the second thread shall end */
     bool alone;         /* there is none, and there will be none */
-    long thread;        /* 0 as long as there is none */
-    u64 stack;
+    struct second second;
 };
 
-bool has_two_processors(void); /* that this process may use */
 /* The calling thread must be its process's only one, with all signals blocked. `residency` has room for PAGES_AT_ONCE bytes. */
 void copier_begin(struct copier *copier, u8 *residency);
 /* As secret_copy, but it may wait until copier_finish: small pieces are worth a second thread together. */
