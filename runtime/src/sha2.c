@@ -3,11 +3,11 @@
 
 #include "bytes.h"
 
-enum { BLOCK_256 = 64, BLOCK_384 = 128, ROUNDS_256 = 64, ROUNDS_384 = 80, WORDS = 16 };
+enum { BLOCK_256 = 64, BLOCK_512 = 128, ROUNDS_256 = 64, ROUNDS_512 = 80, WORDS = 16 };
 
 /* Section 4.2.3: the first 64 bits of the fractions of the cube roots of the first 80 primes. SHA-256 uses the upper halves of
  * the first 64 (section 4.2.2). */
-static const u64 constants[ROUNDS_384] = {
+static const u64 constants[ROUNDS_512] = {
     0x428a2f98d728ae22, 0x7137449123ef65cd, 0xb5c0fbcfec4d3b2f, 0xe9b5dba58189dbbc,
     0x3956c25bf348b538, 0x59f111f1b605d019, 0x923f82a4af194f9b, 0xab1c5ed5da6d8118,
     0xd807aa98a3030242, 0x12835b0145706fbe, 0x243185be4ee4b28c, 0x550c7dc3d5ffb4e2,
@@ -38,6 +38,11 @@ static const u64 initial_384[8] = {
     0xcbbb9d5dc1059ed8, 0x629a292a367cd507, 0x9159015a3070dd17, 0x152fecd8f70e5939,
     0x67332667ffc00b31, 0x8eb44a8768581511, 0xdb0c2e0d64f98fa7, 0x47b5481dbefa4fa4,
 };
+/* Of the first 8, more of it than SHA-256 takes. */
+static const u64 initial_512[8] = {
+    0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
+    0x510e527fade682d1, 0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179,
+};
 
 static inline u32 right32(u32 x, int n) { return x >> n | x << (32 - n); }
 static inline u64 right64(u64 x, int n) { return x >> n | x << (64 - n); }
@@ -55,7 +60,7 @@ static inline void round_256(u32 v[8], int i, u32 input) {
     NAMED(7) = first + sum + ((a & b) | (c & (a | b)));
 }
 
-static inline void round_384(u64 v[8], int i, u64 input) {
+static inline void round_512(u64 v[8], int i, u64 input) {
     const u64 a = NAMED(0), b = NAMED(1), c = NAMED(2), e = NAMED(4), f = NAMED(5), g = NAMED(6);
     u64 sum = right64(e, 14) ^ right64(e, 18) ^ right64(e, 41);
     const u64 first = NAMED(7) + sum + (g ^ (e & (f ^ g))) + input;
@@ -73,9 +78,9 @@ static void schedule_256(u32 w[ROUNDS_256], const u8 *block) {
     }
 }
 
-static void schedule_384(u64 w[ROUNDS_384], const u8 *block) {
+static void schedule_512(u64 w[ROUNDS_512], const u8 *block) {
     for (int i = 0; i < WORDS; i++) w[i] = __builtin_bswap64(load64(block + 8 * i));
-    for (int i = WORDS; i < ROUNDS_384; i++) {
+    for (int i = WORDS; i < ROUNDS_512; i++) {
         const u64 x = w[i - 15], y = w[i - 2];
         w[i] = w[i - 16] + (right64(x, 1) ^ right64(x, 8) ^ x >> 7) + w[i - 7] + (right64(y, 19) ^ right64(y, 61) ^ y >> 6);
     }
@@ -96,15 +101,15 @@ static void blocks_256(u32 state[8], const u8 *block, size_t count) {
     wipe(w, sizeof w);
 }
 
-static void blocks_384(u64 state[8], const u8 *block, size_t count) {
-    u64 w[ROUNDS_384];
-    for (; count; count--, block += BLOCK_384) {
+static void blocks_512(u64 state[8], const u8 *block, size_t count) {
+    u64 w[ROUNDS_512];
+    for (; count; count--, block += BLOCK_512) {
         u64 v[8];
         __builtin_memcpy(v, state, sizeof v);
-        schedule_384(w, block);
-        for (int t = 0; t < ROUNDS_384; t += 8) {
+        schedule_512(w, block);
+        for (int t = 0; t < ROUNDS_512; t += 8) {
 #pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) round_384(v, i, constants[t + i] + w[t + i]);
+            for (int i = 0; i < 8; i++) round_512(v, i, constants[t + i] + w[t + i]);
         }
         for (int i = 0; i < 8; i++) state[i] += v[i];
     }
@@ -148,19 +153,54 @@ void sha256_finish(struct sha256 *hash, u8 digest[SHA256_SIZE]) {
     wipe(hash, sizeof *hash);
 }
 
+void sha384_start(struct sha512 *hash) {
+    __builtin_memcpy(hash->state, initial_384, sizeof initial_384);
+    hash->length = 0;
+}
+
+void sha512_start(struct sha512 *hash) {
+    __builtin_memcpy(hash->state, initial_512, sizeof initial_512);
+    hash->length = 0;
+}
+
+void sha512_add(struct sha512 *hash, const void *bytes, size_t size) {
+    const u8 *from = bytes;
+    const size_t held = hash->length % BLOCK_512;
+    if (!size) return; /* perhaps of NULL */
+    hash->length += size;
+    if (held) {
+        const size_t piece = min_u64(size, BLOCK_512 - held);
+        memcpy(hash->block + held, from, piece);
+        if (held + piece < BLOCK_512) return;
+        blocks_512(hash->state, hash->block, 1);
+        from += piece;
+        size -= piece;
+    }
+    blocks_512(hash->state, from, size / BLOCK_512);
+    memcpy(hash->block, from + size / BLOCK_512 * BLOCK_512, size % BLOCK_512);
+}
+
 /* Section 5.1.2: the same with a length of 16 bytes, whose upper half is 0 for everything that fits into memory. */
-void sha384(const void *bytes, size_t size, u8 digest[SHA384_SIZE]) {
-    const size_t held = size % BLOCK_384;
-    const size_t end = held < BLOCK_384 - 16 ? BLOCK_384 : 2 * BLOCK_384;
-    u64 state[8];
-    u8 last[2 * BLOCK_384] = {0};
-    __builtin_memcpy(state, initial_384, sizeof state);
-    blocks_384(state, bytes, size / BLOCK_384);
-    memcpy(last, (const u8 *)bytes + (size - held), held);
+static void finish_512(struct sha512 *hash, u8 *digest, int size) {
+    const size_t held = hash->length % BLOCK_512;
+    const size_t end = held < BLOCK_512 - 16 ? BLOCK_512 : 2 * BLOCK_512;
+    u8 last[2 * BLOCK_512] = {0};
+    memcpy(last, hash->block, held);
     last[held] = 0x80;
-    store64(last + end - 8, __builtin_bswap64((u64)size * 8));
-    blocks_384(state, last, end / BLOCK_384);
-    for (int i = 0; i < SHA384_SIZE / 8; i++) store64(digest + 8 * i, __builtin_bswap64(state[i]));
+    store64(last + end - 8, __builtin_bswap64(hash->length * 8));
+    blocks_512(hash->state, last, end / BLOCK_512);
+    for (int i = 0; i < size / 8; i++) store64(digest + 8 * i, __builtin_bswap64(hash->state[i]));
     wipe(last, sizeof last);
-    wipe(state, sizeof state);
+    wipe(hash, sizeof *hash);
+}
+
+void sha384_finish(struct sha512 *hash, u8 digest[SHA384_SIZE]) { finish_512(hash, digest, SHA384_SIZE); }
+
+void sha512_finish(struct sha512 *hash, u8 digest[SHA512_SIZE]) { finish_512(hash, digest, SHA512_SIZE); }
+
+void sha384(const void *bytes, size_t size, u8 digest[SHA384_SIZE]) {
+    struct sha512 hash;
+    sha384_start(&hash);
+    sha512_add(&hash, bytes, size);
+    sha384_finish(&hash, digest);
 }

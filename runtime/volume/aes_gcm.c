@@ -8,7 +8,7 @@
 
 typedef __m128i vector;
 
-enum { ROUNDS = 14, LANES = 8 };
+enum { ROUNDS = 14, ROUNDS_128 = 10, LANES = 8 };
 
 static inline vector load(const void *from) { return _mm_loadu_si128(from); }
 static inline void store(void *to, vector value) { _mm_storeu_si128(to, value); }
@@ -49,20 +49,31 @@ static void expand_key(struct gcm *gcm, const u8 key[32]) {
 #undef STEP
 }
 
+static void expand_key_128(struct gcm *gcm, const u8 key[16]) {
+    vector word = load(key);
+    u8(*to)[16] = gcm->round_key;
+    store(*to++, word);
+#define STEP(constant)                           \
+    word = EXPAND_EVEN(word, word, constant);    \
+    store(*to++, word);
+    STEP(0x01) STEP(0x02) STEP(0x04) STEP(0x08) STEP(0x10) STEP(0x20) STEP(0x40) STEP(0x80) STEP(0x1b) STEP(0x36)
+#undef STEP
+}
+
 static vector encrypt_one(const struct gcm *gcm, vector block) {
     block = _mm_xor_si128(block, load(gcm->round_key[0]));
-    for (int round = 1; round < ROUNDS; round++) block = _mm_aesenc_si128(block, load(gcm->round_key[round]));
-    return _mm_aesenclast_si128(block, load(gcm->round_key[ROUNDS]));
+    for (u64 round = 1; round < gcm->rounds; round++) block = _mm_aesenc_si128(block, load(gcm->round_key[round]));
+    return _mm_aesenclast_si128(block, load(gcm->round_key[gcm->rounds]));
 }
 
 static inline void encrypt_lanes(const struct gcm *gcm, vector lane[LANES]) {
     vector key = load(gcm->round_key[0]);
     for (int i = 0; i < LANES; i++) lane[i] = _mm_xor_si128(lane[i], key);
-    for (int round = 1; round < ROUNDS; round++) {
+    for (u64 round = 1; round < gcm->rounds; round++) {
         key = load(gcm->round_key[round]);
         for (int i = 0; i < LANES; i++) lane[i] = _mm_aesenc_si128(lane[i], key);
     }
-    key = load(gcm->round_key[ROUNDS]);
+    key = load(gcm->round_key[gcm->rounds]);
     for (int i = 0; i < LANES; i++) lane[i] = _mm_aesenclast_si128(lane[i], key);
 }
 
@@ -100,13 +111,24 @@ static vector multiply(vector a, vector b) {
     return reduce(&sum);
 }
 
-void gcm_init(struct gcm *gcm, const u8 key[32]) {
-    expand_key(gcm, key);
+static void make_powers(struct gcm *gcm) {
     vector h = reversed(encrypt_one(gcm, _mm_setzero_si128())), power = h;
     for (int i = 0; i < GCM_POWERS; i++) {
         store(gcm->power[i], power);
         power = multiply(power, h);
     }
+}
+
+void gcm_init(struct gcm *gcm, const u8 key[32]) {
+    gcm->rounds = ROUNDS;
+    expand_key(gcm, key);
+    make_powers(gcm);
+}
+
+void gcm_init_128(struct gcm *gcm, const u8 key[16]) {
+    gcm->rounds = ROUNDS_128;
+    expand_key_128(gcm, key);
+    make_powers(gcm);
 }
 
 /* GHASH goes on over `size` bytes; the last block is filled up with zeros. */

@@ -84,6 +84,13 @@ def test_sha256_of_a_million_letters(driver: Driver) -> None:
 def test_sha2_is_what_others_compute(driver: Driver, text: bytes, pieces: bytes) -> None:
     assert driver.ask("sha256", text, pieces) == [hashlib.sha256(text).digest(), YES]
     assert driver.ask("sha384", text) == [hashlib.sha384(text).digest()]
+    assert driver.ask("sha384-pieces", text, pieces) == [hashlib.sha384(text).digest(), YES]
+    assert driver.ask("sha512", text, pieces) == [hashlib.sha512(text).digest(), YES]
+
+
+@given(key=st.binary(max_size=128), text=texts)
+def test_hmac_with_sha384_is_what_others_compute(driver: Driver, key: bytes, text: bytes) -> None:
+    assert driver.ask("hmac384", key, text) == [hmac.digest(key, text, "sha384"), YES]
 
 
 @given(key=st.binary(max_size=64), text=texts)

@@ -66,6 +66,43 @@ static void do_sha384(struct argument *a) {
     print(digest, sizeof digest);
 }
 
+static void add_pieces_512(struct sha512 *hash, struct argument *a) {
+    for (size_t done = 0, piece; done < a[0].size; done += piece) {
+        piece = next_piece(&a[1], a[0].size - done);
+        sha512_add(hash, a[0].bytes + done, piece);
+    }
+}
+
+static void do_sha384_pieces(struct argument *a) {
+    struct sha512 hash;
+    u8 digest[SHA384_SIZE];
+    sha384_start(&hash);
+    add_pieces_512(&hash, a);
+    sha384_finish(&hash, digest);
+    print(digest, sizeof digest);
+    printf(" %02x", wiped(&hash, sizeof hash));
+}
+
+static void do_sha512(struct argument *a) {
+    struct sha512 hash;
+    u8 digest[SHA512_SIZE];
+    sha512_start(&hash);
+    add_pieces_512(&hash, a);
+    sha512_finish(&hash, digest);
+    print(digest, sizeof digest);
+    printf(" %02x", wiped(&hash, sizeof hash));
+}
+
+static void do_hmac384(struct argument *a) {
+    struct hmac384 hmac;
+    u8 code[SHA384_SIZE];
+    hmac384_start(&hmac, a[0].bytes, a[0].size);
+    hmac384_add(&hmac, a[1].bytes, a[1].size);
+    hmac384_finish(&hmac, code);
+    print(code, sizeof code);
+    printf(" %02x", wiped(&hmac, sizeof hmac));
+}
+
 static void do_hmac(struct argument *a) {
     struct hmac hmac;
     u8 code[SHA256_SIZE];
@@ -166,7 +203,10 @@ static const struct {
 } commands[] = {
     {"sha256", 2, do_sha256},
     {"sha384", 1, do_sha384},
+    {"sha384-pieces", 2, do_sha384_pieces},
+    {"sha512", 2, do_sha512},
     {"hmac", 2, do_hmac},
+    {"hmac384", 2, do_hmac384},
     {"poly1305", 2, do_poly1305},
     {"encrypt", 5, do_encrypt},
     {"decrypt", 6, do_decrypt},
