@@ -33,6 +33,7 @@ struct volume {
     u32 *buckets, bucket_mask;
     u32 dirty_first[DIRTY_LISTS];
 
+    u8 scratch[sizeof(struct place) + BLOCK]; /* of store.c; too large for the stacks that this runs on */
     u64 *live, *committed; /* a bit for each block: used now; used by the last committed state */
     u64 block_limit, next_free, spare; /* spare: blocks of the file that neither state uses */
     u64 *inode_used;

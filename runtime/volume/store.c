@@ -4,6 +4,13 @@ static bool has(const u64 *bits, u64 at) { return bits[at / 64] >> (at % 64) & 1
 static void set(u64 *bits, u64 at) { bits[at / 64] |= 1UL << (at % 64); }
 static void clear(u64 *bits, u64 at) { bits[at / 64] &= ~(1UL << (at % 64)); }
 
+/* The compiler would call its library for it. */
+static u64 count(u64 bits) {
+    u64 found = 0;
+    for (; bits; bits &= bits - 1) found++;
+    return found;
+}
+
 static bool is_zero(const u8 *block) {
     u64 any = 0;
     for (size_t i = 0; i < BLOCK; i += 8) {
@@ -37,10 +44,10 @@ long store_load(struct volume *volume, const struct pointer *pointer, struct pla
     if (error < 0) return error;
     bool right;
     if (volume->superblock.mode == MODE_AUTHENTICATED) {
-        u8 aad[sizeof place + BLOCK], nothing = 0;
-        memcpy(aad, &place, sizeof place);
-        memcpy(aad + sizeof place, to, BLOCK);
-        right = gcm_open(&volume->gcm, pointer->nonce, aad, sizeof aad, &nothing, 0, &nothing, pointer->tag);
+        u8 nothing = 0;
+        memcpy(volume->scratch, &place, sizeof place);
+        memcpy(volume->scratch + sizeof place, to, BLOCK);
+        right = gcm_open(&volume->gcm, pointer->nonce, volume->scratch, sizeof volume->scratch, &nothing, 0, &nothing, pointer->tag);
     } else right = gcm_open(&volume->gcm, pointer->nonce, (const u8 *)&place, sizeof place, to, BLOCK, to, pointer->tag);
     return right ? 0 : -EBADMSG;
 }
@@ -55,15 +62,18 @@ static void next_nonce(struct volume *volume, u8 nonce[GCM_NONCE]) {
     memcpy(nonce + 8, &count, 4);
 }
 
-static void seal(struct volume *volume, struct pointer *pointer, struct place place, const u8 *from, u8 *sealed) {
+/* What is to be written; stands in the scratch. */
+static const u8 *seal(struct volume *volume, struct pointer *pointer, struct place place, const u8 *from) {
+    u8 *scratch = volume->scratch;
     next_nonce(volume, pointer->nonce);
     if (volume->superblock.mode == MODE_AUTHENTICATED) {
-        u8 aad[sizeof place + BLOCK];
-        memcpy(aad, &place, sizeof place);
-        memcpy(aad + sizeof place, from, BLOCK);
-        gcm_seal(&volume->gcm, pointer->nonce, aad, sizeof aad, from, 0, sealed, pointer->tag);
-        memcpy(sealed, from, BLOCK);
-    } else gcm_seal(&volume->gcm, pointer->nonce, (const u8 *)&place, sizeof place, from, BLOCK, sealed, pointer->tag);
+        memcpy(scratch, &place, sizeof place);
+        memcpy(scratch + sizeof place, from, BLOCK);
+        gcm_seal(&volume->gcm, pointer->nonce, scratch, sizeof volume->scratch, from, 0, scratch, pointer->tag);
+        return scratch + sizeof place;
+    }
+    gcm_seal(&volume->gcm, pointer->nonce, (const u8 *)&place, sizeof place, from, BLOCK, scratch, pointer->tag);
+    return scratch;
 }
 
 long store_save(struct volume *volume, struct pointer *pointer, struct place place, const u8 *from) {
@@ -78,8 +88,7 @@ long store_save(struct volume *volume, struct pointer *pointer, struct place pla
         if (!found) return -ENOSPC;
         fresh.physical = (u32)found;
     }
-    u8 sealed[BLOCK];
-    seal(volume, &fresh, place, from, sealed);
+    const u8 *sealed = seal(volume, &fresh, place, from);
     long error = volume->io.write(volume->io.context, fresh.physical, sealed);
     if (error < 0) return error;
     if (fresh.physical != pointer->physical) {
@@ -108,6 +117,6 @@ long store_claim(struct volume *volume, u32 physical) {
 void store_committed(struct volume *volume) {
     u64 words = (volume->superblock.blocks + 63) / 64, used = 0;
     memcpy(volume->committed, volume->live, words * 8);
-    for (u64 i = 0; i < words; i++) used += (u64)__builtin_popcountl(volume->live[i]);
+    for (u64 i = 0; i < words; i++) used += count(volume->live[i]);
     volume->spare = volume->superblock.blocks - used;
 }

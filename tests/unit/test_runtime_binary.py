@@ -109,7 +109,7 @@ def test_a_syscall_hidden_in_the_gate_is_found(tmp_path: Path) -> None:
         (GOOD, [*LINK, "-s"], "the gate cannot be found"),
         (GOOD, [*LINK, "-Wl,--entry=0x10"], "entry point"),
         (GOOD + '\n .section .data, "aw"\n .quad 1\n', LINK, "bytes of the file are writable"),
-        (GOOD + '\n .section .rodata, "a"\n .skip 200000\n', LINK, "are more than"),
+        (GOOD + '\n .section .rodata, "a"\n .skip 400000\n', LINK, "are more than"),
     ],
     ids=[
         "writable text",
@@ -124,6 +124,59 @@ def test_a_syscall_hidden_in_the_gate_is_found(tmp_path: Path) -> None:
 def test_bad_layout_is_found(tmp_path: Path, text: str, link: list[str], finding: str) -> None:
     found = check.findings(build(tmp_path, text, link))
     assert any(finding in line for line in found), found
+
+
+SAVES = "\n".join(f"movdqu %xmm{n}, {16 * n + 16}(%rsp)" for n in range(16))
+RESTORES = "\n".join(f"movdqu {16 * n + 16}(%rsp), %xmm{n}" for n in range(16))
+VECTORS = GOOD.replace(
+    "    .section .note",
+    """    .globl vector_doors_start, vector_doors_end
+vector_doors_start:
+    lea inside(%rip), %rax
+    {save}
+    call *%rax
+    {restore}
+    ret
+vector_doors_end:
+    {past}
+    .section vector_text, "ax", @progbits
+inside:
+    aesenc %xmm1, %xmm15
+    {body}
+    ret
+    .section .note""",
+)
+
+
+def vectors(
+    directory: Path, *, save: str = SAVES, restore: str = RESTORES, past: str = "", body: str = ""
+) -> list[str]:
+    text = VECTORS.format(save=save, restore=restore, past=past, body=body)
+    findings: list[str] = check.findings(build(directory, text, LINK))
+    return findings
+
+
+def test_vectors_behind_doors_are_right(tmp_path: Path) -> None:
+    assert vectors(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ({"save": SAVES.replace("movdqu %xmm7, 128(%rsp)", "nop")}, "%xmm7: the doors of vector_text do not save it"),
+        ({"save": SAVES.replace("32(%rsp)", "16(%rsp)")}, "save two registers in one place"),
+        ({"restore": RESTORES.replace("movdqu 128(%rsp), %xmm7", "nop")}, "%xmm7: the doors of vector_text restore"),
+        ({"restore": RESTORES.replace("32(%rsp)", "48(%rsp)")}, "%xmm1: the doors of vector_text restore"),
+        ({"past": "call inside"}, "goes past the doors"),
+        ({"past": "lea inside(%rip), %rdx"}, "goes past the doors"),
+        ({"save": SAVES + "\npxor %xmm1, %xmm1"}, "does more than save and restore"),
+        ({"body": "vpxor %ymm1, %ymm1, %ymm1"}, "a vector or floating-point register"),
+        ({"body": "movq %mm0, %mm1"}, "a vector or floating-point register"),
+        ({"body": "fld1"}, "a vector or floating-point register"),
+    ],
+)
+def test_vectors_that_would_be_lost(tmp_path: Path, change: dict[str, str], finding: str) -> None:
+    assert any(finding in line for line in vectors(tmp_path, **change))
 
 
 def test_as_a_command(tmp_path: Path) -> None:

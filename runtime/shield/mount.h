@@ -1,0 +1,46 @@
+/* A volume in use: what a FILES entry of the policy says, its engine, and who may change it when.
+ *
+ * All processes that come of one image by fork are a family. They share one arena (secret memory): the engine's state, its cache, its
+ * lock. Another family is what comes by execve(2). While there is one family in the tree, changes are written out only by mount_sync,
+ * at the end and before an exec. While there are more, each enter looks for what others changed and each leave writes out (mount.c).
+ *
+ * Lock order: a mount's lock first, the lock of `state` (lock_take) inside it. Never enter a mount with that one held, nor two mounts. */
+#ifndef CLOISTER_SHIELD_MOUNT_H
+#define CLOISTER_SHIELD_MOUNT_H
+
+#include "../volume/volume.h"
+#include "rt.h"
+
+enum { MOUNTS_MAX = 16 };
+
+struct mount;
+struct shield_files; /* policy.h */
+
+/* At the start of every image, before the program's first instruction, one call for each FILES entry, in the policy's order: opens the
+ * container and reserves the arena, and touches neither. 0 or -errno. */
+NODISCARD long mount_open(const struct shield_files *entry, struct mount **out);
+
+/* Blocks signals and takes the lock. Then the engine is as new as the tree's last change. 0 or -errno: -EIO (what was there is
+ * lost, or somebody else won), -EBADMSG (the container does not hold what was written). Opens or makes the volume if this is the first
+ * time. After an error nothing is held. */
+NODISCARD long mount_enter(struct mount *mount, bool changes);
+struct volume *mount_volume(struct mount *mount); /* between enter and leave */
+/* 0, or an error of writing out: then what was done since the enter is not done. */
+NODISCARD long mount_leave(struct mount *mount);
+/* Between enter and leave: everything is durable. -EIO once in each process after something of this volume was lost. */
+NODISCARD long mount_sync(struct mount *mount);
+
+/* Between enter and leave. Open descriptors keep inodes alive that have lost their names. */
+void mount_hold(struct mount *mount, u64 inode);
+void mount_drop(struct mount *mount, u64 inode);
+/* As volume_remove and volume_rename; what loses its last name and is not held, is released. */
+NODISCARD long mount_remove(struct mount *mount, u64 directory, struct name name);
+NODISCARD long mount_rename(struct mount *mount, u64 from, struct name old, u64 to, struct name new);
+
+/* Before execve(2), in any thread, and if it has failed. Writes out what this family changed. */
+NODISCARD long mount_before_exec(void);
+void mount_exec_failed(void);
+/* Before exit_group(2): makes durable what this family changed, if it is the last to know. */
+void mount_before_exit(void);
+
+#endif

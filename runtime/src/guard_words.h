@@ -1,0 +1,27 @@
+/* Numbers that guard 1 keeps for the tree, whatever becomes of its processes: counters, and the newest root of each volume. Asked for by
+ * a system call that the filter makes a stop of the guard, in registers, with a proof that the caller has the tree's key. Without a guard
+ * or without the key: -ENOSYS. A call costs a stop of the tracer, 30 to 50 us. */
+#ifndef CLOISTER_GUARD_WORDS_H
+#define CLOISTER_GUARD_WORDS_H
+
+#include "rt.h"
+
+enum { GUARD_WORDS = 16, GUARD_ROOTS = 16 };
+
+/* Fetch and add: 0 and what it was before, or -errno. */
+NODISCARD long guard_add(u32 slot, u64 delta, u64 *before);
+
+/* A committed state of a volume. Generation 0: none yet. */
+struct guard_root {
+    u64 generation;
+    u8 digest[32];
+    u64 place; /* the block where its superblock stands */
+};
+/* Compare and swap by generation: 0, or -EAGAIN if another is there. Either way `current` is what is there now. */
+NODISCARD long guard_swap(u32 slot, u64 expected, const struct guard_root *fresh, struct guard_root *current, u64 *families);
+NODISCARD long guard_root(u32 slot, struct guard_root *current, u64 *families);
+/* Families: what came of one image by fork, as long as any thread of it lives. A thread that is about to execute says so: from then
+ * on what it will be counts as one more, until it has executed or ended or says that it could not. */
+NODISCARD long guard_executing(bool executing, u64 *families);
+
+#endif
