@@ -11,6 +11,10 @@ files that were measured beforehand can be code then.
 With --tee the program, which must be linked statically, runs in an emulated machine with that TEE: launched and
 measured as the vendor's firmware does it, memory kept as that hardware keeps it, in a file of ciphertext (--dram) that
 you may look at. The emulator itself runs in the software enclave. It protects as well as that, and no better.
+
+With --tee sgx --with FRAMEWORK the framework that is installed here signs the program and runs it, on real SGX: from
+--manifest FILE, which is the framework's own file or any that `cloister convert` reads, or from the program alone.
+Written to the frameworks' documentation, not yet run on hardware.
 """
 
 import argparse
@@ -33,12 +37,14 @@ examples:
   cloister run --broker https://broker:8443 --ca broker.pem --session team/app -- ./app
   cloister run --tee sgx -- ./app                          an emulated SGX machine
   cloister run --tee sev --dram dram.bin -- ./app          then look for your secret in dram.bin
+  cloister run --tee sgx --with gramine -- ./app           real SGX, by the Gramine that is installed
+  cloister run --tee sgx --with ego --manifest enclave.json --dry-run -- server       only show the commands
 
 exit status: the program's own, or, when it was never started:
   120  this machine cannot protect it (the message says what is missing and the command that fixes it)
   121  the program cannot be enclaved (32-bit, or not an ELF program or #! script)
   122  the broker did not release its secrets: denied, not attested, or undecided
-  125  the runtime failed    126  not executable    127  not found
+  125  the runtime failed, or a framework's tool    126  not executable    127  not found
 
 who can still read the program: root with perf, BPF or a pidfd_getfd race (LIMITATIONS.md), a kernel module, the
 hypervisor, hardware access.
@@ -58,6 +64,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no notice on the terminal, and none at the end")
     attested_options(parser.add_argument_group("secrets from a broker"))
     emulated_options(parser.add_argument_group("emulated TEEs (static programs; needs the extra cloister[emulate])"))
+    framework_options(parser.add_argument_group("SGX hardware, by a framework that is installed (--tee sgx --with)"))
     tools = parser.add_argument_group("for other tools (cloister prove uses both)")
     tools.add_argument(
         "--start-fd",
@@ -91,7 +98,8 @@ def attested_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--manifest",
         metavar="FILE",
-        help="the files that may be code beside the program; without --broker too (default: what its loader lists)",
+        help="the files that may be code beside the program; without --broker too (default: what its loader lists). "
+        "With --with: the program's configuration, in any format of `cloister convert`",
     )
     group.add_argument(
         "--broker-key", metavar="KEY", help="as `cloister measure --broker-key`: take secrets from this broker only"
@@ -123,14 +131,38 @@ def emulated_options(group: "argparse._ArgumentGroup") -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Replace this process by the runtime; returns only by raising."""
-    options = RuntimeOptions(
-        start_fd=args.start_fd, checkpoint=args.checkpoint, report=args.report, unsafe_no_guard=args.unsafe_no_guard
+def framework_options(group: "argparse._ArgumentGroup") -> None:
+    """Which framework, and what it signs with."""
+    group.add_argument("--with", dest="framework", metavar="NAME", help="gramine, scone, ego, occlum")
+    group.add_argument("--sign-key", metavar="FILE", help="sign the enclave with this key, RSA-3072 with exponent 3")
+    group.add_argument("--folder", metavar="DIR", help="make files there (default: ./PROGRAM.FRAMEWORK)")
+    group.add_argument("--dry-run", action="store_true", help="show the files and commands, and what is missing here")
+    group.add_argument(
+        "--unsafe-simulation",
+        action="store_true",
+        help="without SGX, and without protection: gramine-direct, OE_SIMULATION=1, SGX_MODE=SIM, SCONE_MODE=sim",
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hand over to a framework (--with), or replace this process by the runtime; the latter returns only by raising."""
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not words:
         raise UsageError("no program given; for example: cloister run -- redis-server --port 7000")
+    if args.framework is not None:
+        from cloister.cli._run_framework import run_with  # noqa: PLC0415 - nothing of it is needed for an ordinary run
+
+        return run_with(args, words)
+    if named := framework_only(args):
+        raise UsageError(f"{named} is for frameworks on SGX hardware, and --with NAME chooses one; nothing was run")
+    return enclaved(args, words)
+
+
+def enclaved(args: argparse.Namespace, words: list[str]) -> int:
+    """Replace this process by the runtime, which runs the program, or the emulator that does."""
+    options = RuntimeOptions(
+        start_fd=args.start_fd, checkpoint=args.checkpoint, report=args.report, unsafe_no_guard=args.unsafe_no_guard
+    )
     if args.tee is not None:
         if args.start_fd is not None:
             raise UsageError(
@@ -152,6 +184,14 @@ def run(args: argparse.Namespace) -> int:
     if args.tee is not None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the emulator has begun: no traceback
     os.execv(command[0], command)
+
+
+def framework_only(args: argparse.Namespace) -> str:
+    """The first option given that means nothing without --with: --unsafe-simulation would seem to be obeyed."""
+    for name in ("sign_key", "folder", "dry_run", "unsafe_simulation"):
+        if getattr(args, name):
+            return f"--{name.replace('_', '-')}"
+    return ""
 
 
 def emulated_only(args: argparse.Namespace) -> str:
