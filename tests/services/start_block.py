@@ -1,4 +1,4 @@
-"""A reader of start blocks (runtime/include/cloister_abi.h, SEALED), to judge what the broker writes."""
+"""A reader of start blocks (runtime/include/cloister_abi.h, SEALED), to judge what is written."""
 
 import struct
 from typing import Any
@@ -29,5 +29,7 @@ def read_again(block: bytes) -> dict[str, Any]:
         "environment": dict(text().split(b"=", 1) for _ in range(variables)), "pwd": text(),
         "files": {text(): text() for _ in range(number())},
     }  # fmt: skip
+    if at < len(block):
+        found["shield"] = text()
     assert at == len(block)
     return found

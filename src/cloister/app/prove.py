@@ -1,6 +1,5 @@
 """`cloister prove`, wired: makes the native and the enclaved arm from one plan, runs both, judges."""
 
-import fcntl
 import json
 import os
 import tempfile
@@ -12,6 +11,7 @@ from typing import Final
 
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command, start_block
+from cloister.launch.start_pipe import filled_pipe
 from cloister.observe.prove import CANARY, Arm, ArmName, Plan, Secret, judge, not_run, run_arm
 from cloister.observe.prove.plan import FeedArgument, FeedEnvironment, FeedFile
 from cloister.observe.prove.render import Experiment
@@ -23,8 +23,6 @@ FILE_PLACEHOLDER = "{file}"
 REPORT = "report"
 ENCLAVED_SECRET = "enclaved secret"  # noqa: S105  its label
 UNPROTECTED = ("unprotected_jit_bytes", "unprotected_shared_file_bytes")
-F_SETPIPE_SZ = 1031  # fcntl(2); not in the fcntl module of Python 3.11 on every libc
-FIRST_INHERITED = 100  # the start pipe's number in the program, far from those it opens itself
 
 Enclose = Callable[[str, Sequence[str], RuntimeOptions], list[str]]
 """Turns a program, its arguments and the runtime's options into the command that runs it enclaved."""
@@ -155,16 +153,3 @@ def enclaved_arm(plan: Plan, workplace: Path, enclose: Enclose, wrap: Wrap) -> A
     pipe = filled_pipe(start_block(words, environment_of(plan, secret)))
     command = enclose(words[0], [], RuntimeOptions(checkpoint=checkpoint, report=report, start_fd=pipe))
     return replace(arm, command=tuple(command), inherit=(pipe,), start_pipe=pipe)
-
-
-def filled_pipe(data: bytes) -> int:
-    """The reading end of a pipe that holds `data`, with a number that the program does not expect to be free."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    try:
-        if len(data) > fcntl.fcntl(writer, F_SETPIPE_SZ, max(len(data), 65536)):
-            raise UsageError("arguments and environment are too large for a pipe: unset large variables")
-        os.write(writer, data)
-        return fcntl.fcntl(reader, fcntl.F_DUPFD_CLOEXEC, FIRST_INHERITED)
-    finally:
-        os.close(reader)
-        os.close(writer)

@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "result": "show and verify attestation results (EAR tokens)",
     "seal": "seal data to a program on this platform",
     "unseal": "unseal it there, or say why not",
+    "shield": "check and show which files, ports and destinations of a program are shielded",
     "volume": "make, read and check volumes: a tree of files in one file of ciphertext",
     "host-key": "make or show this host's attestation key, which vouches for software enclaves",
     "serve": "run the verifier and the key broker: secrets only for programs that attest",

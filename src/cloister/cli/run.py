@@ -25,7 +25,7 @@ import sys
 from collections.abc import Sequence
 
 from cloister.errors import UsageError
-from cloister.launch.command import RuntimeOptions, enclave_command
+from cloister.launch.command import RuntimeOptions, enclave_command, find_program
 
 __all__ = ["build_parser", "run"]
 
@@ -34,6 +34,7 @@ examples:
   cloister run redis-server --port 7000
   cloister run -- bash -c 'echo $$; sleep 60'
   cloister run --report counters.jsonl -- python3 job.py
+  cloister run --shield shield.toml -- sqlite3 /data/app.db   /data is a volume: ciphertext on the disk
   cloister run --broker https://broker:8443 --ca broker.pem --session team/app -- ./app
   cloister run --tee sgx -- ./app                          an emulated SGX machine
   cloister run --tee sev --dram dram.bin -- ./app          then look for your secret in dram.bin
@@ -60,6 +61,11 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         "--unsafe-no-guard",
         action="store_true",
         help="do not guard against ptrace: root can then force the program to write out its memory",
+    )
+    parser.add_argument(
+        "--shield",
+        metavar="FILE",
+        help="which files, ports, destinations and console are shielded, and how (docs/formats/shield.md)",
     )
     parser.add_argument("--quiet", action="store_true", help="no notice on the terminal, and none at the end")
     attested_options(parser.add_argument_group("secrets from a broker"))
@@ -171,16 +177,22 @@ def enclaved(args: argparse.Namespace, words: list[str]) -> int:
         words = emulated_words(args, words)
     elif named := emulated_only(args):
         raise UsageError(f"{named} is for emulated machines, and --tee NAME chooses one; nothing was run")
+    shield = shield_of(args)
     if args.broker or args.manifest or attested_only(args):
         from cloister.cli._run_attested import attested  # noqa: PLC0415 - nothing of it is needed for an ordinary run
 
         attested(args, words[0], options)
-    command = words if args.unsafe_outside else enclave_command(words[0], words[1:], options)
+    find_program(words[0])  # what is not there is said before anything else is done
     if not args.quiet and os.isatty(2):
         print(notice_of(args), file=sys.stderr, flush=True)
-    if args.start_fd is not None:
-        fcntl.fcntl(args.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
     undo_interpreter_start()
+    if shield:
+        from cloister.cli._run_shield import start_with  # noqa: PLC0415 - likewise
+
+        options.start_fd = start_with(shield, words)
+    if options.start_fd is not None:
+        fcntl.fcntl(options.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
+    command = words if args.unsafe_outside else enclave_command(words[0], [] if shield else words[1:], options)
     if args.tee is not None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the emulator has begun: no traceback
     os.execv(command[0], command)
@@ -192,6 +204,15 @@ def framework_only(args: argparse.Namespace) -> str:
         if getattr(args, name):
             return f"--{name.replace('_', '-')}"
     return ""
+
+
+def shield_of(args: argparse.Namespace) -> bytes:
+    """The shield block that --shield asks for; nothing without it."""
+    if args.shield is None:
+        return b""
+    from cloister.cli._run_shield import shield_block  # noqa: PLC0415 - nothing of it is needed for an ordinary run
+
+    return shield_block(args)
 
 
 def emulated_only(args: argparse.Namespace) -> str:

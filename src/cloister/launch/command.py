@@ -115,13 +115,15 @@ def start_block(
     *,
     directory: str = "",
     files: Mapping[str, bytes] | None = None,
+    shield: bytes = b"",
 ) -> bytes:
     """The bytes that `RuntimeOptions.start_fd` delivers (runtime/include/cloister_abi.h).
 
     u32 argc, u32 envc, then u32 length + bytes for each string; strings of the environment are NAME=VALUE. With a
-    directory to work in or files that exist only inside (absolute path -> content), these follow. All numbers are
-    little-endian. Raises `UsageError` for a string the kernel could not pass either (a NUL in it), for a file's path
-    that is not absolute and plain, or for more than the runtime reads.
+    directory to work in, files that exist only inside (absolute path -> content) or a shield block
+    (docs/formats/shield.md), these follow. All numbers are little-endian. Raises `UsageError` for a string the kernel
+    could not pass either (a NUL in it), for a file's path that is not absolute and plain, or for more than the runtime
+    reads.
     """
     strings = [os.fsencode(word) for word in argv]
     strings += [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in environment.items()]
@@ -130,10 +132,12 @@ def start_block(
     if len(strings) > _abi.START_MAX_STRINGS or sum(map(len, strings)) > _abi.START_MAX_BYTES:
         raise UsageError("arguments and environment are larger than a start block may be")
     block = _u32(len(argv)) + _u32(len(environment)) + b"".join(map(_sized, strings))
-    if directory or files:
+    if directory or files or shield:
         block += _sized(os.fsencode(directory)) + _files_part(files or {})
+    if shield:
+        block += _sized(shield)
     if len(block) >= _abi.FRAME_MAX_BYTES:
-        raise UsageError("arguments, environment and files are larger than a start block may be")
+        raise UsageError("arguments, environment, files and shields are larger than a start block may be")
     return block
 
 

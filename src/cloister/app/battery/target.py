@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloister.app.prove import filled_pipe
 from cloister.errors import LaunchError
 from cloister.launch.command import RuntimeOptions, enclave_command, find_program, start_block
+from cloister.launch.start_pipe import filled_pipe
 from cloister.observe.family import GUARD_COMM, family, read_status
 from cloister.observe.prove.secret import PLACEHOLDER, Secret
 

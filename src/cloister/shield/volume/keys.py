@@ -74,6 +74,10 @@ class VolumeKey:
             make_once(path, content)
         return cls.read(path)
 
+    def reveal(self) -> bytes:
+        """The key itself, for the runtime that shall open the volume."""
+        return bytes(self._secret)
+
     def derive(self, identifier: bytes, purpose: str) -> bytes:
         """HKDF-SHA-256 to 32 bytes; the volume's identifier is the salt."""
         info = b"cloister volume 1 " + purpose.encode()
