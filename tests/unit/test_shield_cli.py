@@ -164,3 +164,9 @@ def test_what_is_no_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     (tmp_path / "bytes").write_bytes(b"\xff")
     assert cli.main(["shield", "show", str(tmp_path / "bytes")]) == 2
     assert "not UTF-8 text" in capsys.readouterr().err
+
+
+def test_frameworks_have_their_own_shields(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--shield", str(policy), "--tee", "sgx", "--with", "gramine", "--", "/bin/true"]
+    assert cli.main(words) == 2
+    assert "--shield is not for programs in a framework" in capsys.readouterr().err

@@ -45,7 +45,7 @@ FRAMEWORKS: Final = {
 }
 NOT_HERE: Final = (
     "broker", "session", "ca", "attest", "verifier", "broker_key", "host_key", "flow", "dram", "host", "keys",
-    "unsafe_plain_console", "unsafe_outside", "unsafe_no_guard", "report", "start_fd", "checkpoint",
+    "unsafe_plain_console", "unsafe_outside", "unsafe_no_guard", "report", "start_fd", "checkpoint", "shield",
 )  # fmt: skip
 UNPROTECTED: Final = "cloister: {} without SGX: nothing is protected; for development only"
 PROTECTED: Final = "cloister: handing over to {} on SGX hardware; who can still read: docs/tees/sgx.md"
