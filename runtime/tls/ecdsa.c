@@ -15,13 +15,17 @@ struct signing {
 static bool take_r(const struct curve *curve, struct signing *s, const struct point *point) {
     const bool finite = point_store(curve, s->bytes, point);
     field_reduce(&curve->order, &s->r, s->bytes + 1);
+    NO_SECRET(&s->r, sizeof s->r); /* it is half of the signature; nor is it one that it is not the point at infinity's */
+    NO_SECRET(&finite, sizeof finite);
     return finite && !field_zero_mask(&curve->order, &s->r);
 }
 
 /* s = (digest + r * key) / k. False if the nonce cannot be used. */
 static bool sign_with(const struct curve *curve, struct signing *s) {
     const struct field *n = &curve->order;
-    if (!scalar_is_key(curve, s->nonce.value)) return false;
+    const bool is_nonce = scalar_is_key(curve, s->nonce.value);
+    NO_SECRET(&is_nonce, sizeof is_nonce); /* the others are not used */
+    if (!is_nonce) return false;
     point_multiply_generator(curve, &s->point, s->nonce.value);
     if (!take_r(curve, s, &s->point)) return false;
     field_reduce(n, &s->k, s->nonce.value);
@@ -29,6 +33,7 @@ static bool sign_with(const struct curve *curve, struct signing *s) {
     field_multiply(n, &s->s, &s->r, &s->key);
     field_add(n, &s->s, &s->s, &s->digest);
     field_multiply(n, &s->s, &s->s, &s->k);
+    NO_SECRET(&s->s, sizeof s->s); /* the other half */
     return !field_zero_mask(n, &s->s);
 }
 

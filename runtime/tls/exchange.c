@@ -6,7 +6,9 @@ enum { STACK_USED = 1024 };
 
 bool exchange_public(u8 point[EXCHANGE_POINT], const u8 private_key[EXCHANGE_SECRET]) {
     struct point product;
-    if (!scalar_is_key(&curve_p256, private_key)) return false;
+    const bool is_key = scalar_is_key(&curve_p256, private_key);
+    NO_SECRET(&is_key, sizeof is_key);
+    if (!is_key) return false;
     point_multiply_generator(&curve_p256, &product, private_key);
     const bool made = point_store(&curve_p256, point, &product);
     wipe(&product, sizeof product);

@@ -96,12 +96,17 @@ static bool complete(struct private_key *key) {
     struct point point;
     if (key->kind == KEY_ED25519) {
         ed25519_public(key->public_bytes, key->secret);
+        NO_SECRET(key->public_bytes, sizeof key->public_bytes);
         return true;
     }
     const struct curve *curve = curve_of(key->kind);
-    if (!scalar_is_key(curve, key->secret)) return false;
+    const bool is_key = scalar_is_key(curve, key->secret);
+    NO_SECRET(&is_key, sizeof is_key);
+    if (!is_key) return false;
     point_multiply_generator(curve, &point, key->secret);
     const bool finite = point_store(curve, key->public_bytes, &point);
+    NO_SECRET(key->public_bytes, sizeof key->public_bytes);
+    NO_SECRET(&finite, sizeof finite);
     wipe(&point, sizeof point);
     return finite;
 }
