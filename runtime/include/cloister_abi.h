@@ -71,4 +71,7 @@
  * (runtime/src/handoff.h), and everybody else as the kernel would. */
 #define CLOISTER_FILTER_KEY_NR 29457
 
+/* And one for what the guard keeps for the tree (runtime/src/guard_words.h). 29458 and 29459 are the filter's own. */
+#define CLOISTER_FILTER_WORDS_NR 29460
+
 #endif

@@ -96,6 +96,52 @@ rt_ask_key:
     pop %rbx
     ret
 
+/* long rt_ask_words(struct guard_question *): all of it to registers, a stop of the guard (guard_keep.c), and back. What proves the key
+ * goes in rbx, r12, r13 and r14, as the key itself above. */
+    .globl rt_ask_words
+rt_ask_words:
+    push %rbx
+    push %rbp
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+    push %rdi
+    mov 8(%rdi), %rsi
+    mov 16(%rdi), %rdx
+    mov 24(%rdi), %r10
+    mov 32(%rdi), %r8
+    mov 40(%rdi), %r9
+    mov 48(%rdi), %r15
+    mov 56(%rdi), %rbp
+    mov 64(%rdi), %rbx
+    mov 72(%rdi), %r12
+    mov 80(%rdi), %r13
+    mov 88(%rdi), %r14
+    mov 0(%rdi), %rdi
+    mov $CLOISTER_FILTER_WORDS_NR, %eax
+    syscall
+    pop %rcx
+    mov %rdi, 0(%rcx)
+    mov %rsi, 8(%rcx)
+    mov %rdx, 16(%rcx)
+    mov %r10, 24(%rcx)
+    mov %r8, 32(%rcx)
+    mov %r9, 40(%rcx)
+    mov %r15, 48(%rcx)
+    mov %rbp, 56(%rcx)
+    mov %rbx, 64(%rcx)
+    mov %r12, 72(%rcx)
+    mov %r13, 80(%rcx)
+    mov %r14, 88(%rcx)
+    pop %r15
+    pop %r14
+    pop %r13
+    pop %r12
+    pop %rbp
+    pop %rbx
+    ret
+
 /* Replays a system call with substituted arguments after the SIGSYS handler has returned, so that a blocking call runs with
  * the program's own signal mask. struct replay_frame (trap.c) stands at %rsp; `ret $128` steps over the red zone. */
     .globl rt_replay

@@ -11,7 +11,7 @@
 
 /* Like CLOISTER_FILTER_PROBE_NR: what a newly executed runtime cannot know otherwise, the filter tells it. */
 enum {
-    BASE_PROBE = CLOISTER_FILTER_KEY_NR + 1, WIDE_PROBE = BASE_PROBE + 1, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384,
+    BASE_PROBE = CLOISTER_FILTER_KEY_NR + 1, WIDE_PROBE = BASE_PROBE + 1 /* below CLOISTER_FILTER_WORDS_NR */, TOLD = 1000, BASE_STEP = 16, BASE_MAX = 16384,
     BASE_ROOM = 128,
 };
 

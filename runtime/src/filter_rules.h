@@ -97,6 +97,7 @@ static const struct rule rules[] = {
     {__NR_prctl, ANSWER_IF_EQUAL, 0, PR_SET_PTRACER},
     {CLOISTER_FILTER_PROBE_NR, ANSWER, 0, CLOISTER_FILTER_PROBE_BASE + CLOISTER_ABI_VERSION},
     {CLOISTER_FILTER_KEY_NR, ASK_GUARD, 0, CLOISTER_FILTER_KEY_NR},
+    {CLOISTER_FILTER_WORDS_NR, ASK_GUARD, 0, CLOISTER_FILTER_WORDS_NR},
 };
 
 static const struct rule exit_rule = {__NR_exit_group, ALWAYS, 0, 0};

@@ -14,6 +14,8 @@
 #include <linux/uio.h>
 
 #include "bytes.h"
+#include "guard_keep.h"
+#include "guard_registers.h"
 #include "guard_table.h"
 #include "process.h"
 #include "state.h"
@@ -21,12 +23,6 @@
 enum { PIECE = 4 * 4096, CODE_SEGMENT = 0x33 /* of 64-bit user code */ };
 
 extern const char _start[];
-
-/* struct user_regs_struct (arch/x86/include/asm/user_64.h). */
-struct registers {
-    u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, original_rax, rip, cs, flags, rsp, ss;
-    u64 fs_base, gs_base, ds, es, fs, gs;
-};
 
 static u64 piece[PIECE / sizeof(u64)] BEHIND;
 
@@ -105,7 +101,8 @@ static long answer(long tid, struct registers *registers) {
 void guard_key_asked(long tid) {
     struct registers registers;
     if (!get_registers(tid, &registers)) return;
-    registers.rax = (u64)answer(tid, &registers);
+    if (registers.original_rax == CLOISTER_FILTER_WORDS_NR) registers.rax = (u64)guard_keep_answer(tid, &registers);
+    else registers.rax = (u64)answer(tid, &registers);
     registers.original_rax = ~0UL; /* no call is made; a filter of the program's own may have asked for a tracer that is not there */
     SYS4(__NR_ptrace, PTRACE_SETREGS, tid, 0, &registers);
     wipe(&registers, sizeof registers);

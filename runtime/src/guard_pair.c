@@ -8,6 +8,7 @@
 #include <linux/wait.h>
 
 #include "bytes.h"
+#include "guard_families.h"
 #include "guard_key.h"
 #include "guard_table.h"
 #include "process.h"
@@ -90,6 +91,12 @@ static void note_new_thread(long tid) {
     u64 new_tid = 0;
     SYS4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &new_tid);
     guard_table_announced((u32)new_tid);
+    guard_families_joined((u32)new_tid, (u32)tid);
+}
+
+static void note_end(long tid) {
+    guard_table_ended((u32)tid);
+    guard_families_ended((u32)tid);
 }
 
 /* The thread that executed takes over the leader's id; its former id is gone without a word. */
@@ -97,6 +104,7 @@ static void note_exec(long tid) {
     u64 former = 0;
     SYS4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &former);
     if ((long)former != tid) guard_table_ended((u32)former);
+    guard_families_executed((u32)tid, (u32)former);
     guard_key_executed(tid);
 }
 
@@ -117,6 +125,7 @@ static void answer_stop(long tid, int status) {
 
 static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
     guard_table_announced((u32)guard->program);
+    guard_families_began((u32)guard->program);
     while (guard_table_live()) {
         int status = 0;
         long tid = SYS4(__NR_wait4, -1, &status, __WALL, 0);
@@ -125,7 +134,7 @@ static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
             if (!has_stopped(status)) break; /* the other guard was killed */
             answer_guard_stop(tid);
         } else if (has_stopped(status)) answer_stop(tid, status);
-        else guard_table_ended((u32)tid);
+        else note_end(tid);
     }
     end();
 }

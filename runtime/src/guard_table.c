@@ -48,6 +48,8 @@ void guard_table_ended(u32 tid) {
 }
 
 bool guard_table_live(void) { return live_count > 0; }
+u64 guard_table_count(void) { return live_count; }
+bool guard_table_lives(u32 tid) { return tid < TID_LIMIT && has(tid, LIVE); }
 
 static void set_to(u32 tid, u8 flag, bool wanted) {
     if (tid >= TID_LIMIT) return;

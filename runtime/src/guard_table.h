@@ -13,6 +13,8 @@ void guard_table_seen(u32 tid);      /* the thread itself has stopped */
 void guard_table_announced(u32 tid); /* its creator reports it */
 void guard_table_ended(u32 tid);
 NODISCARD bool guard_table_live(void);
+NODISCARD u64 guard_table_count(void);
+NODISCARD bool guard_table_lives(u32 tid);
 
 /* A new image of the runtime may have the tree's key once: set when it was executed, gone when it was given or anything else is
  * executed or the thread ended. */

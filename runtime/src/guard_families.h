@@ -1,0 +1,17 @@
+/* How many families of processes live, as guard 1 hears of them: a family is what came of one image by fork. The number may be too high
+ * for a while, never too low: whoever believes to be alone must be. */
+#ifndef CLOISTER_GUARD_FAMILIES_H
+#define CLOISTER_GUARD_FAMILIES_H
+
+#include "rt.h"
+
+/* After guard_table.c has heard of the same. */
+void guard_families_began(u32 tid);
+void guard_families_joined(u32 tid, u32 creator);
+void guard_families_executed(u32 tid, u32 former); /* by thread `former`, which is `tid` from now on */
+void guard_families_ended(u32 tid);
+/* A thread says that it is about to execute, or that it could not. */
+void guard_families_executing(u32 tid, bool executing);
+NODISCARD u64 guard_families_alive(void);
+
+#endif

@@ -1,0 +1,27 @@
+/* What guard 1 keeps for the tree (guard_words.h): the guard's side, and what the two sides share. */
+#ifndef CLOISTER_GUARD_KEEP_H
+#define CLOISTER_GUARD_KEEP_H
+
+#include "guard_registers.h"
+
+enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING };
+enum { GUARD_PROOF = 32 };
+
+/* In the order of entry.S. An answer comes in the same fields. */
+struct guard_question {
+    u64 what;      /* request << 32 | slot; answered: GUARD_ANSWERED */
+    u64 number;    /* delta, expected generation, whether it executes; answered: what was there, how many families */
+    u64 generation;
+    u64 digest[4];
+    u64 place;
+    u8 proof[GUARD_PROOF];
+};
+#define GUARD_ANSWERED 0x6465726577736e61UL
+
+/* HMAC of a fixed text with the tree's key. */
+void guard_proof(u8 proof[GUARD_PROOF]);
+
+/* The result of the call that `tid` made with these registers, which it changes. */
+long guard_keep_answer(long tid, struct registers *registers);
+
+#endif

@@ -1,0 +1,136 @@
+"""What the guard keeps for a tree: counters and roots, for who has the tree's key and nobody else."""
+
+import contextlib
+import errno
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cloister.launch import _abi
+from cloister.launch.runtime_file import runtime_path
+
+pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_program("nm", "cc")]
+
+HERE = Path(__file__).resolve().parent / "runtime_programs"
+FUNCTIONS = ("guard_add", "guard_swap", "guard_root", "guard_executing", "state")
+UNKNOWN = f"{-errno.ENOSYS}"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("words") / "words"
+    subprocess.run(["cc", "-O1", "-Wall", "-o", target, HERE / "words.c"], check=True)
+    return target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """A program in an enclave that asks the guard as its runtime would."""
+
+    process: subprocess.Popen[str]
+
+    def ask(self, order: str) -> str:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+def addresses() -> list[str]:
+    listing = subprocess.run(["nm", runtime_path()], check=True, capture_output=True, text=True).stdout
+    at = {name: where for where, _, name in (line.split() for line in listing.splitlines() if len(line.split()) == 3)}
+    return [at[name] for name in FUNCTIONS]
+
+
+@contextlib.contextmanager
+def asker(program: Path, *options: str) -> Iterator[Asker]:
+    command = [str(runtime_path()), *options, "--", str(program), str(program), *addresses()]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Asker(process=process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_words_count(program: Path) -> None:
+    with asker(program) as one:
+        assert one.ask("add 3 5") == "0 0"
+        assert one.ask("add 3 7") == "0 5"
+        assert one.ask("add 4 1") == "0 0"
+        assert one.ask("add 3 0") == "0 12"
+        assert one.ask("add 16 1").split()[0] == str(-errno.EINVAL)
+
+
+def test_each_number_is_given_once_however_many_ask(program: Path) -> None:
+    """Children by fork share the words; a counter never gives the same twice: a nonce may be made of it."""
+    with asker(program) as one:
+        assert one.ask("add 0 1") == "0 0"
+        one.process.stdin.write("fork\n")  # type: ignore[union-attr]
+        seen = [one.ask("add 0 1") for _ in range(20)]
+        assert seen == [f"0 {number}" for number in range(1, 21)]
+
+
+def test_a_root_is_swapped_by_who_knows_the_last(program: Path) -> None:
+    with asker(program) as one:
+        assert one.ask("look 2") == "0 0 0 0000 1"
+        assert one.ask("swap 2 0 7 1000") == "0 7 1000 0707 1"
+        assert one.ask("swap 2 0 8 2000") == f"{-errno.EAGAIN} 7 1000 0707 1", "who comes too late learns what is there"
+        assert one.ask("swap 2 7 9 3000") == "0 9 3000 0909 1"
+        assert one.ask("look 2") == "0 9 3000 0909 1"
+        assert one.ask("look 3") == "0 0 0 0000 1"
+
+
+def test_trees_have_words_of_their_own(program: Path) -> None:
+    with asker(program) as one, asker(program) as other:
+        assert one.ask("add 0 5") == "0 0"
+        assert other.ask("add 0 5") == "0 0"
+
+
+def test_families_are_counted(program: Path) -> None:
+    with asker(program) as one:
+        assert one.ask("look 0").split()[-1] == "1"
+        assert one.ask("executing 1") == "0 2", "what is about to execute counts already"
+        assert one.ask("executing 1") == "0 2"
+        assert one.ask("executing 0") == "0 1"
+        assert one.ask("run /bin/true") == "0"
+        assert settled(one) == 1
+        assert one.ask("background /bin/sleep") == "0"
+        assert one.ask("look 0").split()[-1] == "2"
+        assert settled(one) == 1
+
+
+def settled(one: Asker) -> int:
+    """The number of families once what ended is known to have ended."""
+    deadline = time.monotonic() + 20
+    while (count := int(one.ask("look 0").split()[-1])) > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return count
+
+
+# ---- who gets no answer
+
+
+@pytest.mark.parametrize("mark", [0, 1, 0x5A5A5A5A5A5A5A5A])
+def test_without_the_key_the_call_does_not_exist(program: Path, mark: int) -> None:
+    """Neither an answer nor a changed register."""
+    with asker(program) as one:
+        assert one.ask(f"raw {mark}") == f"{UNKNOWN} 1"
+        assert one.ask("look 0") == "0 0 0 0000 1", "the control: the runtime's own call is answered"
+
+
+def test_another_key_is_refused(program: Path) -> None:
+    with asker(program) as one:
+        assert one.ask("wrongkey") == UNKNOWN
+        assert one.ask("add 0 0") == "0 0", "nothing was added, and the right key is answered"
+
+
+def test_without_a_guard_there_are_no_words(program: Path) -> None:
+    with asker(program, _abi.OPTION_UNSAFE_NO_GUARD) as one:
+        assert one.ask("add 0 1").split()[0] == UNKNOWN
+        assert one.ask("look 0").split()[0] == UNKNOWN
