@@ -112,7 +112,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
             depth -= 1
         elif token[0] == "\n" and depth <= 0:
             statement = text[start : token.start()]
-            if statement.strip():
+            if statement.strip() and not statement.lstrip().startswith("#"):
                 yield begun, statement
             start, begun, depth = token.end(), line + 1, 0
         line += token[0].count("\n")

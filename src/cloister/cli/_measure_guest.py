@@ -1,7 +1,6 @@
 """`cloister measure --firmware` and `--realm`: guests as a hypervisor launches them."""
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -23,6 +22,7 @@ from cloister.measure.boot_events import (
     foretold_rtmr2,
 )
 from cloister.measure.components import Measured, content, hexadecimal
+from cloister.measure.init_data import init_data_field
 from cloister.measure.realm import read_realm
 from cloister.measure.sev import Kernel, sev_digest, sev_es_digest
 from cloister.measure.snp import DEFAULT_FEATURES, launch_digest, svsm_launch_digest
@@ -98,7 +98,7 @@ def _snp(args: argparse.Namespace) -> Measured:
     claims = {"measurement": digest}
     if args.init_data is not None:
         data = read_input(args.init_data, LARGEST)
-        claims["host_data"] = Digest("sha256", hashlib.sha256(data).digest())
+        claims["host_data"] = Digest("sha256", init_data_field(data, "snp"))
         components["init data"] = content(data)
     return Measured(machine="sev-snp", tee=Tee.SNP, claims=claims, components=components)
 
@@ -186,7 +186,7 @@ def _tdx(args: argparse.Namespace) -> Measured:
         raise UsageError("nothing to measure: give --firmware, or --event-log, or --kernel with --initrd and --append")
     if args.init_data is not None:
         data = read_input(args.init_data, LARGEST)
-        claims["mrconfigid"] = Digest("sha384", hashlib.sha384(data).digest())
+        claims["mrconfigid"] = Digest("sha384", init_data_field(data, "tdx"))
         components["init data"] = content(data)
     return Measured(machine="tdx", tee=Tee.TDX, claims=claims, components=components)
 

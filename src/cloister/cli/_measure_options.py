@@ -76,7 +76,8 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--realm", metavar="FILE", help="cca: the realm's description, in TOML")
     group.add_argument(
         "--init-data", metavar="FILE",
-        help="what the host hands to the guest: sev-snp's host_data (SHA-256), tdx's mrconfigid (SHA-384)",
+        help="what the host hands to the guest: sev-snp's host_data, tdx's mrconfigid; init data of Confidential "
+        "Containers by its own algorithm, another file by SHA-256 or SHA-384",
     )  # fmt: skip
 
 

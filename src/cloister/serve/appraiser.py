@@ -18,6 +18,7 @@ from cloister.broker.secrets_rule import CPU
 from cloister.endorse.anchors import AnchorKind
 from cloister.envelope import Envelope
 from cloister.errors import BindingInvalid
+from cloister.measure.init_data import FIELDS, InitData, as_field
 from cloister.model import Challenge, Unchecked
 from cloister.result import attestation
 from cloister.result.attestation import AttestationResult, Profile, Submodule
@@ -32,6 +33,8 @@ from cloister.verifier.verifier import NO_POLICY
 __all__ = ["Appraised", "Appraiser", "Appraising"]
 
 IN_CERTIFICATE: Final = Unchecked("evidence in a certificate answers no nonce; its key made the handshake")
+INIT_DATA: Final = "init_data_claims"
+"""Where Trustee's attestation results have them, beside `runtime_data_claims`."""
 IDENTITY: Final = attestation.Verifier(developer="https://cloister.invalid/verifier", build=f"cloister {__version__}")
 
 
@@ -82,9 +85,13 @@ class Appraiser:
         for piece in message.pieces:
             verdict = self._verdict(piece.evidence, piece.challenge)
             check_tee(piece, verdict)
+            if not submodules and message.init_data is not None:
+                check_init_data(piece, message.init_data, verdict)
             submodules |= self._submodules(verdict, piece.evidence, len(submodules))
         first = submodules[CPU]
         claims = dict(first.evidence) | runtime_claims(message.nonce, message.recipient)
+        if message.init_data is not None:
+            claims[INIT_DATA] = dict(message.init_data.entries)
         submodules[CPU] = replace(first, evidence=claims, attested_key=message.recipient.spki)
         return self._signed(submodules, nonce)
 
@@ -133,3 +140,11 @@ def check_tee(piece: Piece, verdict: Verdict) -> None:
     """BindingInvalid if the evidence is of another TEE than the session was opened for."""
     if verdict.tee not in TEES[piece.tee]:
         raise BindingInvalid("the evidence is of another TEE than was said", expected=piece.tee, actual=verdict.tee)
+
+
+def check_init_data(piece: Piece, init_data: InitData, verdict: Verdict) -> None:
+    """BindingInvalid unless the evidence says that the guest was launched with this init data."""
+    claim, size = FIELDS[piece.tee]
+    expected, actual = as_field(init_data.digest, size).hex(), verdict.claims.get(claim)
+    if actual != expected:
+        raise BindingInvalid(f"the guest was launched with other init data: {claim}", expected=expected, actual=actual)

@@ -1,9 +1,10 @@
 """The messages of the KBS protocol 0.4.0 (Trustee, kbs/docs/kbs_attestation_protocol.md), read strictly.
 
-Request     {"version": "0.4.0", "tee": NAME, "extra-params": ANY}
+Request     {"version": "0.4.0", "tee": NAME, "extra-params": ANY}; of the latter, `tee-metadata` must name the same
+            TEE, and `attestation-policy-selector` is refused, for there is one policy
 Challenge   {"nonce": base64, "extra-params": ""}
-Attestation {"init-data": null, "runtime-data": {"nonce", "tee-pubkey"}, "tee-evidence": {"primary_evidence",
-            "additional_evidence": "" or JSON text}}
+Attestation {"init-data": null or {"format": "toml", "body": TEXT}, "runtime-data": {"nonce", "tee-pubkey"},
+            "tee-evidence": {"primary_evidence", "additional_evidence": "" or JSON text}}
 
 Evidence is bound to the key by its report data: SHA-384 of the runtime data in canonical JSON, zeros behind it.
 """
@@ -17,7 +18,8 @@ from typing import Final
 
 from cloister import _json
 from cloister.broker.recipient import Recipient
-from cloister.errors import NotAttested, ParseError
+from cloister.errors import NotAttested, ParseError, PolicyError
+from cloister.measure.init_data import FIELDS, InitData, read_init_data
 from cloister.model import Challenge, Tee
 
 __all__ = ["TEES", "VERSION", "Attestation", "Piece", "parse_attestation", "parse_request"]
@@ -34,6 +36,8 @@ TEES: Final[Mapping[str, frozenset[Tee]]] = {
 SEV is not among them: its reports have room for a nonce of 16 bytes, not for a hash of a key.
 """
 RECORD: Final = "Attestation"
+SELECTOR: Final = "attestation-policy-selector"
+METADATA: Final = "tee-metadata"
 MOST_ADDITIONAL: Final = 8
 
 
@@ -53,24 +57,39 @@ class Attestation:
     nonce: str
     recipient: Recipient
     pieces: tuple[Piece, ...]
+    init_data: InitData | None = None
+    """What the guest says that its host handed it; the CPU's evidence must say the same."""
 
 
 def parse_request(data: bytes) -> str:
     """The TEE that the attester says it is; NotAttested for another version or a TEE that is not verified here."""
     document = _json.loads(data, "Request")
     version, tee = _json.text(document, "version", "Request"), _json.text(document, "tee", "Request")
-    _json.member(document, "extra-params", "Request")
+    extra = _json.member(document, "extra-params", "Request")
     if version != VERSION:
         raise NotAttested("this is version 0.4.0 of the KBS protocol, and the request is of another")
     if tee not in TEES:
         raise NotAttested(f"evidence of this TEE is not verified here; it is of: {', '.join(TEES)}")
+    _check_extra(extra, tee)
     return tee
+
+
+def _check_extra(extra: object, tee: str) -> None:
+    """NotAttested for what an attester may only ask of a service that does it."""
+    if not isinstance(extra, Mapping):
+        return
+    if SELECTOR in extra:
+        raise NotAttested(f"{SELECTOR} selects nothing here: there is one policy; leave it out")
+    if METADATA in extra:
+        primary = _json.member(extra[METADATA], "primary_tee", METADATA)
+        if _json.text(primary, "tee", METADATA) != tee:
+            raise NotAttested(f"{METADATA} names another primary TEE than the request does")
 
 
 def parse_attestation(data: bytes, tee: str) -> Attestation:
     """The message, for a session in which the attester said that it is `tee`. ParseError if it is not one."""
     document = _json.loads(data, RECORD)
-    _refuse_init_data(document)
+    init_data = _init_data(document, tee)
     runtime, evidence = (_json.member(document, name, RECORD) for name in ("runtime-data", "tee-evidence"))
     nonce = _json.text(runtime, "nonce", "runtime-data")
     recipient = Recipient.of_jwk(_json.member(runtime, "tee-pubkey", "runtime-data"))
@@ -80,13 +99,23 @@ def parse_attestation(data: bytes, tee: str) -> Attestation:
         tee=tee, evidence=_evidence(_json.member(evidence, "primary_evidence", "tee-evidence")),
         challenge=_challenge(bound | {"additional-evidence": additional}),
     )  # fmt: skip
-    return Attestation(nonce=nonce, recipient=recipient, pieces=(first, *_additional(additional, _challenge(bound))))
+    pieces = (first, *_additional(additional, _challenge(bound)))
+    return Attestation(nonce=nonce, recipient=recipient, pieces=pieces, init_data=init_data)
 
 
-def _refuse_init_data(document: object) -> None:
-    """Init data would have to be compared with HOSTDATA or MRCONFIGID, which is not done: so none is believed."""
-    if isinstance(document, Mapping) and document.get("init-data") is not None:
-        raise ParseError(RECORD, "init-data", 0, "is not checked here, so it is not taken: send null")
+def _init_data(document: object, tee: str) -> InitData | None:
+    """The init data, if there is any, of a TEE whose evidence has a field for it."""
+    found = document.get("init-data") if isinstance(document, Mapping) else None
+    if found is None:
+        return None
+    if tee not in FIELDS:
+        raise ParseError(RECORD, "init-data", 0, f"is checked for {', '.join(FIELDS)}, not for {tee}: send null")
+    if _json.text(found, "format", "init-data") != "toml":
+        raise ParseError("init-data", "format", 0, "is not toml, the only form that attestation services take")
+    try:
+        return read_init_data(_json.text(found, "body", "init-data"), "body")
+    except PolicyError as error:
+        raise ParseError("init-data", "body", 0, str(error)) from error
 
 
 def _challenge(runtime: Mapping[str, object]) -> Challenge:

@@ -62,7 +62,10 @@ SCHEMAS: Final[Document] = {
     "Attestation": {
         "type": "object", "required": ["runtime-data", "tee-evidence"],
         "properties": {
-            "init-data": {"type": "null"},
+            "init-data": {
+                "type": ["object", "null"], "required": ["format", "body"],
+                "properties": {"format": {"const": "toml"}, "body": TEXT},
+            },
             "runtime-data": {
                 "type": "object", "required": ["nonce", "tee-pubkey"],
                 "properties": {"nonce": TEXT, "tee-pubkey": {"type": "object"}},
