@@ -27,7 +27,9 @@ from cloister.observe.prove.plan import (
     FeedFile,
     FeedSend,
     FeedStdin,
+    FeedTerminal,
     FinishInput,
+    GroundName,
     OnOutput,
     OnPort,
     Plan,
@@ -49,6 +51,7 @@ examples:
   cloister prove --feed env:TOKEN -- python3 server.py        environment variable
   cloister prove --feed arg -- ./job --key '{secret}'         argument
   cloister prove --feed file -- ./job --key-file '{file}'     file, mode 0600, made for the experiment
+  cloister prove --everywhere -- ./app                        search disk blocks, packets and system calls too
   cloister prove --tee sev -- ./app                           in an emulated TEE, whose DRAM is searched as well
   cloister prove --send 127.0.0.1:6379 'SET k {secret}\r\n' --expect OK -- redis-server --save ''
 
@@ -70,6 +73,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.usage = "cloister prove [options] [--] PROGRAM [ARGS ...]"
     feeding_options(parser.add_argument_group("feeding the secret"))
     course_options(parser.add_argument_group("course of each arm"))
+    ground_options(parser.add_argument_group("where else to look (files that were written always are)"))
     judging_options(parser.add_argument_group("judging and printing"))
     parser.add_argument(
         "--tee", metavar="NAME", help="run the enclaved arm in this emulated TEE (`cloister run --help`)"
@@ -80,7 +84,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
 
 def feeding_options(group: argparse._ArgumentGroup) -> None:
     """How the secret reaches the program."""
-    group.add_argument("--feed", metavar="HOW", help="stdin (default), env:NAME, arg, file, file:PATH, send")
+    group.add_argument("--feed", metavar="HOW", help="stdin (default), tty, env:NAME, arg, file, file:PATH, send")
     group.add_argument(
         "--template", metavar="TEXT", help=r"what is fed around the secret, such as 'password={secret}\n'"
     )
@@ -104,6 +108,17 @@ def course_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--grace", type=seconds, default=10.0, metavar="SECONDS", help="then wait this long, then KILL (10)"
     )
+
+
+def ground_options(group: argparse._ArgumentGroup) -> None:
+    """The grounds that are searched if asked."""
+    group.add_argument("--files", action="store_true", help="also read the disk beneath each file that was written")
+    group.add_argument("--packets", action="store_true", help="capture what goes over every network interface")
+    group.add_argument(
+        "--pcap", metavar="PREFIX", type=Path, help="keep it, in PREFIX-native.pcap and PREFIX-enclaved.pcap"
+    )
+    group.add_argument("--traces", action="store_true", help="trace the system calls of every process that is started")
+    group.add_argument("--everywhere", action="store_true", help="all three")
 
 
 def judging_options(group: argparse._ArgumentGroup) -> None:
@@ -168,7 +183,19 @@ def plan_of(args: argparse.Namespace, directory: Path) -> Plan:
         grace=args.grace,
         comparison=Comparison(args.compare),
         unsafe_ignore_output=args.unsafe_ignore_output,
+        grounds=grounds_of(args),
+        pcap=args.pcap,
     )
+
+
+def grounds_of(args: argparse.Namespace) -> frozenset[GroundName]:
+    """What --files, --packets, --traces and --everywhere ask for."""
+    asked = {
+        GroundName.BLOCKS: args.files,
+        GroundName.PACKETS: args.packets or args.pcap is not None,
+        GroundName.TRACES: args.traces,
+    }
+    return frozenset(name for name, wanted in asked.items() if wanted or args.everywhere)
 
 
 def feed_of(args: argparse.Namespace, directory: Path) -> Feed:
@@ -182,6 +209,8 @@ def feed_of(args: argparse.Namespace, directory: Path) -> Feed:
     template = {} if args.template is None else {"template": decode_escapes(args.template)}
     if how == "stdin":
         return FeedStdin(close=args.eof, **template)
+    if how == "tty":
+        return FeedTerminal(**template)
     if how == "env" and detail:
         return FeedEnvironment(name=detail, **template)
     if how == "arg":
@@ -192,7 +221,7 @@ def feed_of(args: argparse.Namespace, directory: Path) -> Feed:
         )
     if how == "send" and args.send:
         return send_of(args)
-    raise UsageError(f"--feed {args.feed}: use stdin, env:NAME, arg, file, file:PATH, or --send HOST:PORT TEXT")
+    raise UsageError(f"--feed {args.feed}: use stdin, tty, env:NAME, arg, file, file:PATH, or --send HOST:PORT TEXT")
 
 
 def send_of(args: argparse.Namespace) -> FeedSend:

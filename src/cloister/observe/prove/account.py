@@ -5,9 +5,10 @@ import os
 from cloister.observe.prove.book import Book
 from cloister.observe.prove.compare import reduce_output
 from cloister.observe.prove.files import core_directory
-from cloister.observe.prove.plan import ArmName, FeedFile, FeedSend, Plan
+from cloister.observe.prove.grounds import Grounds
+from cloister.observe.prove.plan import ArmName, FeedFile, FeedSend, GroundName, Plan
 from cloister.observe.prove.program import Program
-from cloister.observe.prove.record import ArmRecord, Check, Exclusion, SampleCounts, Surface, Trigger
+from cloister.observe.prove.record import ArmRecord, Check, Exclusion, Ground, SampleCounts, Surface, Trigger
 from cloister.observe.prove.sampler import Sampler
 from cloister.observe.prove.setting import Setting
 from cloister.quantities import counted
@@ -23,6 +24,7 @@ def record(setting: Setting, program: Program, sampler: Sampler, *, fed: Check, 
     """Everything observed of an arm whose program ran."""
     complete = [capture.finish(OUTPUT_PATIENCE) for capture in (program.stdout, program.stderr)]
     enter_output(sampler, program)
+    enter_grounds(sampler, setting.grounds)
     book, watch, arm = sampler.book, setting.watch, setting.arm
     return ArmRecord(
         name=arm.name,
@@ -39,7 +41,7 @@ def record(setting: Setting, program: Program, sampler: Sampler, *, fed: Check, 
         places=book.listed(),
         exclusions=exclusions(setting, sampler),
         notes=(*watch.notes, *core_note(setting.plan)),
-        files_searched=watch.files,
+        grounds=(files_ground(sampler), *setting.grounds.reports()),
         output=reduce_output(bytes(program.stdout.kept), bytes(program.stderr.kept), arm.secret),
     )
 
@@ -70,6 +72,28 @@ def enter_output(sampler: Sampler, program: Program) -> None:
             sampler.book.enter_place(label, encoding, Surface.OUTPUT, f"{program.pid} (program)", name, moment)
 
 
+def enter_grounds(sampler: Sampler, grounds: Grounds) -> None:
+    """What was found beside the processes and files."""
+    moment = sampler.moment(Trigger.AFTER)
+    for found in grounds.found():
+        process = f"{found.pid} (made it)" if found.pid else "-"
+        sampler.book.enter_place(found.label, found.encoding, found.surface, process, found.where, moment)
+
+
+def files_ground(sampler: Sampler) -> Ground:
+    """The files that were written while the arm ran, other programs' too."""
+    watch = sampler.watch
+    amount = f"{counted(watch.size, 'byte')} in {counted(watch.files, 'file')}, other programs' too"
+    detail = amount
+    if watch.skipped:
+        skipped = counted(watch.skipped, "file")
+        detail = f"{skipped} the program wrote could not be searched: too large, or unreadable"
+    elif not watch.sees_everything:
+        detail = "written files could not be watched: no fanotify, and too many to compare"
+    names = tuple(sampler.book.wanted.redact(path) for path in watch.written)
+    return Ground(name=GroundName.FILES, amount=amount, whole=Check(holds=detail == amount, detail=detail), seen=names)
+
+
 def started(program: Program, sampler: Sampler, *, ready: Check) -> Check:
     """Whether the program ran at all; the runtime's refusals have exit codes of their own."""
     code = program.process.poll()
@@ -96,11 +120,6 @@ def harness(sampler: Sampler, *, output_complete: bool) -> Check:
     """Whether the prover did its own part."""
     if sampler.failure:
         return Check(holds=False, detail=f"the sampler failed: {sampler.book.wanted.redact(sampler.failure)}")
-    if sampler.watch.skipped:
-        skipped = counted(sampler.watch.skipped, "file")
-        return Check(holds=False, detail=f"{skipped} the program wrote could not be searched: too large, or unreadable")
-    if not sampler.watch.sees_everything:
-        return Check(holds=False, detail="written files could not be watched: no fanotify, and too many to compare")
     if not output_complete:
         return Check(holds=False, detail="something still holds the program's output open: not all of it was searched")
     return Check(holds=True, detail="every sample completed")
@@ -120,9 +139,19 @@ def exclusions(setting: Setting, sampler: Sampler) -> tuple[Exclusion, ...]:
         fixed.append(Exclusion(what="pipe with arguments and environment", why="the feed itself"))
     if isinstance(feed, FeedFile):
         fixed.append(Exclusion(what=f"file {feed.path}", why="the feed itself: an administrator can read it"))
+    if setting.grounds.traces is not None and setting.grounds.traces.process is not None:
+        what = f"process {setting.grounds.traces.process.pid} (the prover's tracer)"
+        fixed.append(Exclusion(what=what, why="it holds what it looks for; not part of the program's family"))
+    if isinstance(feed, FeedSend) and setting.grounds.packets is not None and arm_is_enclaved(setting):
+        fixed.append(Exclusion(what=f"packets from the prover to {feed.host}:{feed.port}", why="the feed itself"))
     if isinstance(feed, FeedSend):
         fixed.append(Exclusion(what=f"prover's end of {feed.host}:{feed.port}", why="the feed itself"))
     return (*fixed, *sorted(sampler.surfaces.exclusions, key=str))
+
+
+def arm_is_enclaved(setting: Setting) -> bool:
+    """Natively even the feed counts: it shows that packets are seen."""
+    return setting.arm.name is ArmName.ENCLAVED
 
 
 def core_note(plan: Plan) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloister.errors import UsageError
-from cloister.observe.prove.plan import AfterDelay, Feed, FeedFile, FeedSend, FeedStdin, OnOutput, Plan
+from cloister.observe.prove.plan import AfterDelay, Feed, FeedFile, FeedSend, FeedStdin, FeedTerminal, OnOutput, Plan
 from cloister.observe.prove.program import Program, waiting_bytes
 from cloister.observe.prove.record import Check
 from cloister.observe.prove.secret import Secret, fill
@@ -16,6 +16,7 @@ __all__ = ["Delivery", "place_file", "port_open", "wait_until_ready"]
 
 STEP = 0.02  # seconds between two looks at a condition
 REPLY_TIMEOUT = 10.0
+Flow = tuple[tuple[str, int], tuple[str, int]]
 LONG_AGO = 1  # access time given to the feed file: any read then moves it, relatime included (mount(8))
 
 
@@ -33,18 +34,39 @@ class Delivery:
     feed_file: int
     delivered: Check = field(default_factory=lambda: Check(holds=False, detail="not fed yet"))
     latched: bool = False
+    flow: Flow | None = None
+    """What was sent to a port went from here to there."""
 
     def deliver(self) -> None:
         """Feed by standard input or by port; environment, arguments and files were there from the start."""
-        if isinstance(self.feed, FeedStdin):
+        if isinstance(self.feed, FeedStdin | FeedTerminal):
             done = self.program.write(fill(self.feed.template, self.secret))
-            if self.feed.close:
+            if isinstance(self.feed, FeedStdin) and self.feed.close:
                 self.program.close_input()
             self.delivered = Check(holds=done, detail="written" if done else "the program ended before it was fed")
         elif isinstance(self.feed, FeedSend):
-            self.delivered = send(self.feed, self.secret)
+            self.delivered = self.send(self.feed)
         else:
             self.delivered = Check(holds=True, detail="given at the start")
+
+    def send(self, feed: FeedSend) -> Check:
+        """Send the filled template and wait for a reply that matches."""
+        reply = b""
+        try:
+            with socket.create_connection((feed.host, feed.port), REPLY_TIMEOUT) as connection:
+                self.flow = (connection.getsockname()[:2], connection.getpeername()[:2])
+                connection.sendall(fill(feed.template, self.secret))
+                deadline = time.monotonic() + REPLY_TIMEOUT
+                while not feed.expect.search(reply):
+                    connection.settimeout(max(0.01, deadline - time.monotonic()))
+                    part = connection.recv(65536)
+                    if not part:
+                        unmatched = f"the port closed after {len(reply)} bytes of reply that did not match"
+                        return Check(holds=False, detail=unmatched)
+                    reply += part
+        except OSError as error:
+            return Check(holds=False, detail=f"sending to {feed.host}:{feed.port} failed: {error}")
+        return Check(holds=True, detail=f"sent to {feed.host}:{feed.port}, reply of {len(reply)} bytes matched")
 
     def taken(self) -> Check:
         """Whether the secret reached the program, as far as the kernel tells: the pipe is empty, the file was read."""
@@ -57,7 +79,7 @@ class Delivery:
 
     def look(self) -> Check:
         """One look at the place the secret was put."""
-        if isinstance(self.feed, FeedStdin):
+        if isinstance(self.feed, FeedStdin | FeedTerminal):
             left = waiting_bytes(self.program.input_reader)
             detail = f"{left} bytes of standard input were never read" if left else "read from standard input"
             return Check(holds=left == 0, detail=detail)
@@ -89,26 +111,6 @@ def place_file(feed: FeedFile, secret: Secret) -> int:
     os.write(descriptor, fill(feed.template, secret))
     os.utime(descriptor, ns=(LONG_AGO, os.fstat(descriptor).st_mtime_ns))
     return descriptor
-
-
-def send(feed: FeedSend, secret: Secret) -> Check:
-    """Send the filled template and wait for a reply that matches."""
-    reply = b""
-    try:
-        with socket.create_connection((feed.host, feed.port), REPLY_TIMEOUT) as connection:
-            connection.sendall(fill(feed.template, secret))
-            deadline = time.monotonic() + REPLY_TIMEOUT
-            while not feed.expect.search(reply):
-                connection.settimeout(max(0.01, deadline - time.monotonic()))
-                part = connection.recv(65536)
-                if not part:
-                    return Check(
-                        holds=False, detail=f"the port closed after {len(reply)} bytes of reply that did not match"
-                    )
-                reply += part
-    except OSError as error:
-        return Check(holds=False, detail=f"sending to {feed.host}:{feed.port} failed: {error}")
-    return Check(holds=True, detail=f"sent to {feed.host}:{feed.port}, reply of {len(reply)} bytes matched")
 
 
 def file_read(path: Path, descriptor: int) -> Check:

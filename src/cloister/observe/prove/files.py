@@ -5,6 +5,7 @@ after writing, handed over open, so that a file deleted at once is read too. And
 and after: the working directory, the temporary directories, /dev/shm, the directory of core files.
 """
 
+import contextlib
 import os
 import stat
 import struct
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloister.observe.prove.descriptors import FileId
+from cloister.observe.prove.grounds.blocks import DiskBlocks
 from cloister.observe.prove.kernel_unsafe import mark_mount, open_fanotify
 from cloister.observe.prove.record import Surface
 from cloister.observe.prove.wanted import Wanted
@@ -124,7 +126,10 @@ class FileWatch:
     group: int = -1
     before: Tree = field(default_factory=lambda: Tree(entries={}, complete=False))
     notes: list[str] = field(default_factory=list)
+    blocks: DiskBlocks | None = None
     files: int = 0
+    size: int = 0
+    written: dict[str, None] = field(default_factory=dict)
     skipped: int = 0
 
     def start(self) -> None:
@@ -175,7 +180,15 @@ class FileWatch:
         limit = FOREIGN_LIMIT if self.foreign(pid) else FILE_LIMIT
         if pid != os.getpid() and (status.st_dev, status.st_ino) not in self.excluded:
             path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+            if limit == FILE_LIMIT:
+                self.belongs(descriptor, path)
             yield from self.look_in(f"/proc/self/fd/{descriptor}", path, pid, status, limit)
+
+    def belongs(self, descriptor: int, path: str) -> None:
+        """Note a file of the program's own, and where it lies."""
+        self.written.setdefault(path)
+        if self.blocks is not None:
+            self.blocks.wrote(descriptor, path)
 
     def look_in(self, source: str, path: str, pid: int, status: os.stat_result, limit: int) -> Iterator[FileHit]:
         """The hits in one file's name and content."""
@@ -185,6 +198,7 @@ class FileWatch:
         if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
             self.skipped += stat.S_ISREG(status.st_mode) and limit == FILE_LIMIT
             return
+        self.size += status.st_size
         surface = Surface.CORE if is_core(source) else Surface.FILE
         for label, encoding in self.read(Path(source), limit):
             yield FileHit(label=label, encoding=encoding, surface=surface, path=path, pid=pid)
@@ -215,6 +229,9 @@ class FileWatch:
         if (status.st_dev, status.st_ino) in self.excluded:
             return
         name = f"{path} -> {Path(path).readlink()}" if stat.S_ISLNK(status.st_mode) else path
+        if stat.S_ISREG(status.st_mode) and self.group < 0:  # else whose it is was told, and this may be anybody's
+            with opened(path) as descriptor:
+                self.belongs(descriptor, path)
         yield from self.look_in(path, name, 0, status, FILE_LIMIT)
 
     def close(self) -> None:
@@ -222,6 +239,16 @@ class FileWatch:
         if self.group >= 0:
             os.close(self.group)
             self.group = -1
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[int]:
+    """A descriptor of a file, to ask about it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def stored_mounts() -> list[Path]:

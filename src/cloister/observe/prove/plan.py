@@ -21,7 +21,9 @@ __all__ = [
     "FeedFile",
     "FeedSend",
     "FeedStdin",
+    "FeedTerminal",
     "FinishInput",
+    "GroundName",
     "OnOutput",
     "OnPort",
     "Plan",
@@ -35,6 +37,15 @@ class ArmName(StrEnum):
 
     NATIVE = "native"
     ENCLAVED = "enclaved"
+
+
+class GroundName(StrEnum):
+    """Where a secret is looked for beside the program's processes. Files always are, the others if asked."""
+
+    FILES = "files"
+    BLOCKS = "disk blocks"
+    PACKETS = "packets"
+    TRACES = "traces"
 
 
 class Comparison(StrEnum):
@@ -51,6 +62,13 @@ class FeedStdin:
 
     template: bytes = b"{secret}\n"
     close: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedTerminal:
+    """The secret is typed at a terminal that is the program's standard input, and does not echo."""
+
+    template: bytes = b"{secret}\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +106,7 @@ class FeedSend:
     expect: re.Pattern[bytes] = field(default_factory=lambda: re.compile(rb"(?s)."))
 
 
-Feed = FeedStdin | FeedEnvironment | FeedArgument | FeedFile | FeedSend
+Feed = FeedStdin | FeedTerminal | FeedEnvironment | FeedArgument | FeedFile | FeedSend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +167,9 @@ class Plan:
     comparison: Comparison = Comparison.SHAPE
     unsafe_ignore_output: bool = False
     """The secret in the program's own output is not counted as a leak (a program whose job is to print it)."""
+    grounds: frozenset[GroundName] = frozenset()
+    pcap: Path | None = None
+    """Keep the packets in PATH-native.pcap and PATH-enclaved.pcap."""
 
 
 @dataclass(frozen=True, kw_only=True)

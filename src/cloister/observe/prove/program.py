@@ -12,12 +12,14 @@ import threading
 from dataclasses import dataclass, field
 
 from cloister.observe.prove.descriptors import FileId, file_id
-from cloister.observe.prove.plan import Arm, Ending, Plan, StopSignal
+from cloister.observe.prove.grounds.gate import Gate
+from cloister.observe.prove.plan import Arm, Ending, FeedTerminal, Plan, StopSignal
 from cloister.observe.prove.wanted import Wanted
 
 __all__ = ["Capture", "Program", "close_all", "waiting_bytes"]
 
 KEPT_OUTPUT = 4 << 20
+END_OF_FILE = b"\x04"
 CORE_SIGNALS = {
     signal.SIGQUIT,
     signal.SIGABRT,
@@ -69,21 +71,24 @@ class Program:
     stderr: Capture
     input_writer: int
     input_reader: int
+    terminal: bool = False
     forced: bool = False
 
     @classmethod
-    def start(cls, arm: Arm, plan: Plan, wanted: Wanted) -> "Program":
-        """Start the arm's command. Raises OSError as execve(2) gives it."""
-        (input_reader, input_writer), out, err = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+    def start(cls, arm: Arm, plan: Plan, wanted: Wanted, gate: Gate | None = None) -> "Program":
+        """Start the arm's command, waiting at the gate if there is one. Raises OSError as execve(2) gives it."""
+        terminal = isinstance(plan.feed, FeedTerminal)
+        input_reader, input_writer = quiet_terminal() if terminal else os.pipe2(os.O_CLOEXEC)
+        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         try:
             process = subprocess.Popen(
-                arm.command,
+                arm.command if gate is None else gate.command(arm.command),
                 stdin=input_reader,
                 stdout=out[1],
                 stderr=err[1],
                 env=dict(arm.environment),
                 cwd=plan.cwd,
-                pass_fds=arm.inherit,
+                pass_fds=(*arm.inherit, *([] if gate is None else [gate.theirs.fileno()])),
                 start_new_session=True,
             )
         except OSError:
@@ -97,6 +102,7 @@ class Program:
             stderr=Capture(stream=err[0], wanted=wanted),
             input_writer=input_writer,
             input_reader=input_reader,
+            terminal=terminal,
         )
         program.stdout.start()
         program.stderr.start()
@@ -128,6 +134,9 @@ class Program:
     def close_input(self) -> None:
         """Give end of file on standard input."""
         if self.input_writer >= 0:
+            if self.terminal:
+                os.write(self.input_writer, END_OF_FILE)  # a terminal whose other side is closed gives errors instead
+                return
             os.close(self.input_writer)
             self.input_writer = -1
 
@@ -164,7 +173,9 @@ class Program:
     def close(self) -> None:
         """Kill what is left and release the descriptors."""
         self.kill()
-        self.close_input()
+        if self.input_writer >= 0:
+            os.close(self.input_writer)
+            self.input_writer = -1
         os.close(self.input_reader)
         for capture in (self.stdout, self.stderr):
             if capture.finish(0):  # a stream somebody still holds open stays with its reading thread
@@ -186,6 +197,15 @@ def close_all(*descriptors: int) -> None:
     """Close descriptors."""
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def quiet_terminal() -> tuple[int, int]:
+    """A terminal that does not echo: its program's side, and the person's."""
+    person, program = os.openpty()
+    settings = termios.tcgetattr(program)
+    settings[3] &= ~termios.ECHO
+    termios.tcsetattr(program, termios.TCSANOW, settings)
+    return program, person
 
 
 def waiting_bytes(pipe: int) -> int:

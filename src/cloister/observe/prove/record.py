@@ -4,9 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cloister.observe.prove.plan import ArmName
+from cloister.observe.prove.plan import ArmName, GroundName
 
-__all__ = ["ArmRecord", "Check", "Exclusion", "Moment", "Output", "Place", "SampleCounts", "Surface", "Trigger"]
+__all__ = [
+    "ArmRecord",
+    "Check",
+    "Exclusion",
+    "Ground",
+    "Moment",
+    "Output",
+    "Place",
+    "SampleCounts",
+    "Surface",
+    "Trigger",
+]
 
 
 class Trigger(StrEnum):
@@ -31,6 +42,9 @@ class Surface(StrEnum):
     FILE_NAME = "file name"
     CORE = "core file"
     OUTPUT = "output"
+    BLOCK = "disk block"
+    PACKET = "packet"
+    CALL = "system call"
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -79,6 +93,19 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ground:
+    """A kind of place that was searched: how much of it, and whether that was all there was to look at.
+
+    `seen` lists what was looked at by name, where that tells something: paths, flows, programs.
+    """
+
+    name: GroundName
+    amount: str
+    whole: Check
+    seen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampleCounts:
     """How often the family was read. A sample is `fed` if the program had the secret and some member was readable.
 
@@ -123,8 +150,8 @@ class ArmRecord:
     places: tuple[Place, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
-    files_searched: int = 0
-    """Files closed after writing while the arm ran; on a shared machine other programs' too."""
+    grounds: tuple[Ground, ...] = ()
+    """What was searched beside the processes; on a shared machine other programs' files and packets too."""
     output: Output = field(default_factory=Output)
 
     @property

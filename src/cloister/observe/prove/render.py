@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cloister.observe.prove.plan import Plan
+from cloister.observe.prove.plan import GroundName, Plan
 from cloister.observe.prove.record import ArmRecord, Place
 from cloister.observe.prove.verdict import Outcome, Verdict, counts
 from cloister.quantities import counted, human_size
@@ -18,6 +18,16 @@ NOT_TESTED = (
     "physical access: cold boot, bus, DMA",
 )
 SHOWN_PLACES = 20
+WORDS = {
+    GroundName.BLOCKS: "the disk itself",
+    GroundName.PACKETS: "captures of every network interface",
+    GroundName.TRACES: "traces of system calls",
+}
+OPTIONS = {
+    GroundName.BLOCKS: "blocks of the disk (--files)",
+    GroundName.PACKETS: "packets (--packets)",
+    GroundName.TRACES: "system calls (--traces)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +74,7 @@ def lines(experiment: Experiment) -> Iterator[str]:
         found = len(counted_places(experiment, arm))
         yield f"{arm.name:<10}{arm.samples.total:>8}{arm.samples.fed:>6}{arm.read_bytes:>16,}{found:>8}  {arm.status}"
     yield from unreadable_lines(experiment)
-    searched = ", ".join(f"{arm.name} {arm.files_searched}" for arm in experiment.arms)
-    yield f"  files written meanwhile, other programs' too, that were searched: {searched}"
+    yield from ground_lines(experiment)
     yield from place_lines("native, as it must be, for example", counted_places(experiment, experiment.native)[:3])
     yield from place_lines("enclaved", experiment.verdict.leaks)
     for arm in experiment.arms:
@@ -74,7 +83,10 @@ def lines(experiment: Experiment) -> Iterator[str]:
     yield ""
     yield sentence(experiment)
     if experiment.verdict.outcome is Outcome.PROTECTED:
-        yield "  against: every user, and root with procfs, ptrace, core files, environment, arguments, files and pipes"
+        more = [WORDS[name] for name in GroundName if name in experiment.plan.grounds]
+        also = "".join(f", {words}" for words in more)
+        tools = f"root with procfs, ptrace, core files, environment, arguments, files and pipes{also}"
+        yield f"  against: every user, and {tools}"
     yield "  not tested here, and able to read a software enclave: " + "; ".join(NOT_TESTED)
 
 
@@ -82,6 +94,15 @@ def counted_places(experiment: Experiment, arm: ArmRecord) -> tuple[Place, ...]:
     """The places of an arm's own secret that count."""
     ignore = experiment.plan.unsafe_ignore_output
     return tuple(place for place in arm.places_of(arm.secret_label) if counts(place, unsafe_ignore_output=ignore))
+
+
+def ground_lines(experiment: Experiment) -> Iterator[str]:
+    """What was looked at beside the processes, and what nobody asked for."""
+    for arm in experiment.arms:
+        yield from (f"  {arm.name}, {ground.name}: looked at {ground.amount}" for ground in arm.grounds)
+    missing = [option for name, option in OPTIONS.items() if name not in experiment.plan.grounds]
+    if missing:
+        yield f"  not looked at, since not asked for: {', '.join(missing)}"
 
 
 def unreadable_lines(experiment: Experiment) -> Iterator[str]:
@@ -134,5 +155,6 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "hold_seconds": plan.hold,
         "comparison": plan.comparison.value,
         "unsafe_ignore_output": plan.unsafe_ignore_output,
+        "grounds": [name.value for name in GroundName if name is GroundName.FILES or name in plan.grounds],
         "cwd": str(plan.cwd),
     }

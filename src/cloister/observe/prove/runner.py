@@ -32,7 +32,7 @@ def run_arm(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], None
         if busy:
             return not_run(arm.name, arm.secret.label, busy)
         try:
-            program = Program.start(arm, plan, setting.wanted)
+            program = started(setting)
         except OSError as error:
             return not_run(arm.name, arm.secret.label, f"could not be started: {error}")
         try:
@@ -48,6 +48,15 @@ def run_arm(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], None
             return record(setting, program, sampler, fed=delivery.taken(), ready=ready)
         finally:
             program.close()
+
+
+def started(setting: Setting) -> Program:
+    """The program, running; if its calls are traced, from its first on. OSError as execve(2) gives it."""
+    gate = setting.grounds.gate()
+    program = Program.start(setting.arm, setting.plan, setting.wanted, gate)
+    if gate is not None:
+        setting.grounds.follow(program.pid, gate)
+    return program
 
 
 def sampler_of(setting: Setting, program: Program, delivery: Delivery) -> Sampler:
@@ -81,6 +90,9 @@ def sampled(setting: Setting, program: Program, sampler: Sampler, delivery: Deli
         program.kill()
         left = sampler.offspring.end(PATIENCE)
         sampler.stop()
+    if delivery.flow is not None and setting.grounds.packets is not None:
+        setting.grounds.packets.own.add(delivery.flow)
+    setting.grounds.finish()
     if left:
         setting.watch.notes.append(f"{counted(left, 'process', 'processes')} outlived the program and had to be ended")
     return ready

@@ -9,6 +9,7 @@ from cloister.observe.prove.checkpoint import Checkpoint
 from cloister.observe.prove.deliver import place_file, port_open
 from cloister.observe.prove.descriptors import FileId, file_id
 from cloister.observe.prove.files import FileWatch, watched_directories
+from cloister.observe.prove.grounds import Grounds
 from cloister.observe.prove.kernel_unsafe import adopt_orphans
 from cloister.observe.prove.offspring import descendants_of_prover
 from cloister.observe.prove.plan import Arm, FeedFile, FeedSend, OnPort, Plan
@@ -35,6 +36,7 @@ class Setting:
     others: frozenset[int]
     checkpoint: Checkpoint
     watch: FileWatch
+    grounds: Grounds
 
     @property
     def feed_path(self) -> str:
@@ -50,6 +52,9 @@ def prepared(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], Non
         stack.callback(close_all, *arm.inherit)
         feed_file = stack.enter_context(feed_placed(plan, arm))
         stack.enter_context(orphans_adopted())
+        grounds = Grounds.of(plan, arm, wanted)
+        stack.callback(grounds.close)
+        grounds.start()
         others = frozenset(descendants_of_prover())
         checkpoint = Checkpoint(arm.checkpoint)
         stack.callback(checkpoint.close)
@@ -59,6 +64,7 @@ def prepared(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], Non
             directories=watched_directories(plan.cwd, plan.environment.get("TMPDIR")),
             excluded=feeds,
             foreign=lambda _: False,
+            blocks=grounds.blocks,
         )
         stack.callback(watch.close)
         watch.start()
@@ -72,6 +78,7 @@ def prepared(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], Non
             others=others,
             checkpoint=checkpoint,
             watch=watch,
+            grounds=grounds,
         )
 
 

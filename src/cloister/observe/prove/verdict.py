@@ -69,6 +69,8 @@ def judge(
         positive_control(native),
         *arm_controls(enclaved),
         power_control(native.samples, enclaved.samples),
+        *ground_controls(native),
+        *ground_controls(enclaved),
         named("same exit status", same_status(native, enclaved)),
         named("same output", compare_outputs(native.output, enclaved.output, comparison)),
     )
@@ -110,6 +112,11 @@ def arm_controls(arm: ArmRecord) -> tuple[Control, ...]:
     """What each arm needs: it started, got its secret, became ready, was sampled with sufficient privilege."""
     checks = {"started": arm.started, "fed": arm.fed, "ready": arm.ready, "access": arm.access, "prover": arm.harness}
     return *(named(f"{arm.name} {name}", check) for name, check in checks.items()), sampled_control(arm)
+
+
+def ground_controls(arm: ArmRecord) -> tuple[Control, ...]:
+    """Each ground that was to be searched was searched whole."""
+    return tuple(named(f"{arm.name} {ground.name}", ground.whole) for ground in arm.grounds)
 
 
 def sampled_control(arm: ArmRecord) -> Control:

@@ -13,12 +13,13 @@ from cloister.observe.needles import Needles
 from cloister.observe.prove.secret import Secret
 from cloister.observe.search import Searcher
 
-__all__ = ["Wanted"]
+__all__ = ["Blocks", "Wanted"]
 
 HALVES = (" (first half)", " (second half)")
 HALF_ENCODINGS = {"raw", "utf-16le"}
 NAME_WINDOW = 8
 CHUNK_BYTES = 1 << 20
+APART = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,20 @@ class Wanted:
         for secret in self.secrets:
             data = hide(data, secret)
         return os.fsdecode(data)
+
+
+class Blocks:
+    """Searches blocks of bytes that have nothing to do with one another."""
+
+    def __init__(self, needles: Needles) -> None:
+        self.searcher = Searcher(needles)
+        self.address = 0
+
+    def search(self, data: bytes) -> set[tuple[str, str]]:
+        """(label, encoding) of every pattern in the block."""
+        self.address += 2 * APART  # nothing of the block before goes on here
+        hits = self.searcher.feed(self.address, memoryview(data))
+        return {spell(hit.needle.label, hit.needle.encoding) for hit in hits}
 
 
 def hide(data: bytes, secret: Secret) -> bytes:
