@@ -6,6 +6,7 @@
  *   W  plaintext                                                                         sealed
  *   C  U  E                                                                              closed; keys renewed; the stream ended
  *   G  8 bytes                                                                           the sequence number of what is sent
+ *   K  whether it is SHA-384, a size, then secret, label, context, each with its length  expanded
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,18 @@ static void seal(u32 size)
     }
 }
 
+static void expand(void)
+{
+    const u8 *at = in + 2;
+    size_t secret_size, label_size, context_size;
+    char label[64] = {0};
+    const u8 *secret = next(&at, &secret_size), *name = next(&at, &label_size), *context = next(&at, &context_size);
+
+    memcpy(label, name, label_size);
+    expand_label(in[0] ? TLS_AES_256_GCM_SHA384 : TLS_AES_128_GCM_SHA256, secret, label, context, context_size, out, in[1]);
+    out_size = in[1];
+}
+
 static int perform(char operation, u32 size)
 {
     switch (operation) {
@@ -156,6 +169,7 @@ static int perform(char operation, u32 size)
     case 'C': tls_close(&tls); return TLS_MORE;
     case 'U': tls_update(&tls); return TLS_MORE;
     case 'E': return tls_stream_ended(&tls) ? TLS_END : TLS_BROKEN;
+    case 'K': expand(); return TLS_MORE;
     case 'G': tls.out.sequence = load64(in); return TLS_MORE;
     default: abort();
     }

@@ -113,6 +113,10 @@ class Engine:
     def set_sequence(self, number: int) -> None:
         self._ask(b"G", number.to_bytes(8, "little"))
 
+    def expand_label(self, name: str, secret: bytes, label: bytes, context: bytes, size: int) -> bytes:
+        parts = b"".join(len(one).to_bytes(4, "little") + one for one in (secret, label, context))
+        return self._ask(b"K", bytes([name == "sha384", size]) + parts).sent
+
     def _ask(self, operation: bytes, body: bytes = b"") -> Answer:
         assert self._process.stdin is not None
         self._process.stdin.write(operation + len(body).to_bytes(4, "little") + body)
