@@ -30,7 +30,8 @@ static void put_signatures(struct writer *w) {
 
 /* Of the certificates behind the first one nothing is read, so that a server may show any. */
 static void put_chain_signatures(struct writer *w) {
-    static const u16 all[] = {0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x0804, 0x0805, 0x0806, 0x0809, 0x080a, 0x080b, 0x0401, 0x0501, 0x0601};
+    static const u16 all[] = {0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x0804,
+                                0x0805, 0x0806, 0x0809, 0x080a, 0x080b, 0x0401, 0x0501, 0x0601};
     put_number(w, EXTENSION_CHAIN_SIGNATURES, 2);
     const size_t extension = put_begin(w, 2), list = put_begin(w, 2);
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) put_number(w, all[i], 2);

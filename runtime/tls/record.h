@@ -2,7 +2,7 @@
 #ifndef CLOISTER_TLS_RECORD_H
 #define CLOISTER_TLS_RECORD_H
 
-#include "aes_gcm.h"
+#include "../volume/aes_gcm.h"
 #include "rt.h"
 #include "schedule.h"
 

@@ -70,7 +70,7 @@ def test_server_for_openssl(engine: Engine, kind: str, group: str) -> None:
 @pytest.mark.parametrize("mutual", [False, True])
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_client_of_openssl(engine: Engine, kind: str, group: str, mutual: bool, tmp_path: Path) -> None:
+def test_client_of_openssl(engine: Engine, kind: str, group: str, *, mutual: bool, tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(known(kind).file(tmp_path))
     if group != "X25519":
@@ -111,8 +111,18 @@ def test_every_suite(engine: Engine, suite: str) -> None:
     engine.start(server=True, own=known("p256").identity)
     ours, theirs = socket.socketpair()
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{listening.getsockname()[1]}", "-ciphersuites", suite, "-quiet"]
-        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL) as client:
+        command = [
+            "openssl",
+            "s_client",
+            "-connect",
+            f"127.0.0.1:{listening.getsockname()[1]}",
+            "-ciphersuites",
+            suite,
+            "-quiet",
+        ]
+        with subprocess.Popen(
+            command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL
+        ) as client:
             connection, _ = listening.accept()
             with connection, ours:
                 while not engine.feed(b"").connected:
@@ -148,8 +158,8 @@ def test_in_any_pieces(engine: Engine, suite: int, data: st.DataObject) -> None:
         answered += engine.feed(piece).sent
     client.take(answered)
     for piece in cut(data, client.finish()):
-        answer = engine.feed(piece)
-    assert answer.connected
+        engine.feed(piece)
+    assert engine.feed(b"").connected
     outgoing, incoming = client.connected()
     stream = outgoing.seal(23, b"first", padding=300) + outgoing.seal(23, b"") + outgoing.seal(23, b"second")
     assert b"".join(engine.feed(piece).data for piece in cut(data, stream)) == b"firstsecond"
@@ -164,15 +174,19 @@ def cut(data: st.DataObject, stream: bytes) -> list[bytes]:
 def shake(client: Engine, server: Engine, *, mutual: bool = False) -> None:
     """Two engines."""
     own = known("ed25519", "client")
-    sent = client.start(server=False, own=own.identity if mutual else Identity(), pins=(known("p256").pin,), name="x.test").sent
-    server.start(server=True, own=known("p256").identity, pins=(own.pin,) if mutual else (), wants=mutual, requires=mutual)
+    sent = client.start(
+        server=False, own=own.identity if mutual else Identity(), pins=(known("p256").pin,), name="x.test"
+    ).sent
+    server.start(
+        server=True, own=known("p256").identity, pins=(own.pin,) if mutual else (), wants=mutual, requires=mutual
+    )
     back = client.feed(server.feed(sent).sent)
     assert back.connected
     assert server.feed(back.sent).connected
 
 
 @pytest.mark.parametrize("mutual", [False, True])
-def test_two_engines(engine: Engine, other: Engine, mutual: bool) -> None:
+def test_two_engines(engine: Engine, other: Engine, *, mutual: bool) -> None:
     shake(engine, other, mutual=mutual)
     assert other.feed(engine.write(LARGE)).data == LARGE
     assert engine.feed(other.write(LARGE)).data == LARGE
@@ -219,4 +233,6 @@ def test_published_values(engine: Engine) -> None:
 @FEW
 def test_labels_with_sha384(engine: Engine, secret: bytes, label: bytes, context: bytes) -> None:
     label = label.replace(b"\0", b"x")
-    assert engine.expand_label("sha384", secret, label, context, 48) == expand_label("sha384", secret, label, context, 48)
+    assert engine.expand_label("sha384", secret, label, context, 48) == expand_label(
+        "sha384", secret, label, context, 48
+    )

@@ -25,8 +25,8 @@ __all__ = [
     "BadClient",
     "BadServer",
     "Direction",
-    "extension",
     "expand_label",
+    "extension",
     "hello_extensions",
     "message",
     "plain_record",
@@ -243,7 +243,9 @@ class BadServer(Side):
         body += changes.get("suite", self.suite.to_bytes(2, "big")) + changes.get("compression", b"\0")
         return message(2, body + vector(changes.get("extensions", default) + more, 2))
 
-    def answer(self, client: bytes, share: bytes, changes: dict[int, Change] | None = None, who: bytes = b"server") -> bytes:
+    def answer(
+        self, client: bytes, share: bytes, changes: dict[int, Change] | None = None, who: bytes = b"server"
+    ) -> bytes:
         """All records up to Finished; `changes` by the type of message, of what is then also what was said."""
         self.schedule = Schedule(self.suite)
         change = changes or {}
