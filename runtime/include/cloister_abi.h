@@ -25,9 +25,10 @@
 #define CLOISTER_OPTION_HANDOFF_FD "--handoff-fd="
 #define CLOISTER_OPTION_MANIFEST_FD "--manifest-fd="
 #define CLOISTER_OPTION_LEARN "--learn="
+#define CLOISTER_OPTION_SHIELD "--shield"
 
 /* A start block (--start-fd): u32 argc, u32 envc, then argc + envc strings, each u32 length + bytes without
- * NUL; little-endian. The limits keep a damaged block from being taken for a large one. */
+ * NUL; little-endian. Behind these may stand what FRAME_SEALED has behind its start block. The limits keep a damaged block from being taken for a large one. */
 #define CLOISTER_START_MAX_STRINGS 65536
 #define CLOISTER_START_MAX_BYTES 4194304
 
@@ -35,7 +36,8 @@
  * little-endian. HELLO: u32 ABI version, u32 of these flags. MANIFEST: runtime/src/admission.h. STATEMENT: SHA-256 of the
  * program, digest of the manifest, X25519 public key, 32 bytes each. NONCE: base64 text. QUOTE: 64 bytes of report data. SEALED:
  * 32 bytes the broker's key, 32 bytes encapsulated key, then ciphertext and tag (HPKE-4 in mode_auth, RFC 9180), whose plaintext is a
- * start block, u32 length and working directory, then files: u32 count, for each u32 length and path, u32 length and content.
+ * start block, u32 length and working directory, then files: u32 count, for each u32 length and path, u32 length and content; then, where something is shielded, u32 size and the shield block
+ * (docs/formats/shield.md), which with --start-fd wants --shield.
  * REFUSED: u32 exit code, text for a person. REFRESH: as STATEMENT, for a conversation while the program runs. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
 #define CLOISTER_FRAME_HELLO 1
 #define CLOISTER_FRAME_MANIFEST 2

@@ -4,7 +4,8 @@
  * lock. Another family is what comes by execve(2). While there is one family in the tree, changes are written out only by mount_sync,
  * at the end and before an exec. While there are more, each enter looks for what others changed and each leave writes out (mount.c).
  *
- * Lock order: a mount's lock first, the lock of `state` (lock_take) inside it. Never enter a mount with that one held, nor two mounts. */
+ * Lock order: the lock of `state` (lock_take) first, which the caller holds, with all signals blocked; a mount's lock inside it. So
+ * nothing here takes the lock of `state`. One mount at a time. */
 #ifndef CLOISTER_SHIELD_MOUNT_H
 #define CLOISTER_SHIELD_MOUNT_H
 

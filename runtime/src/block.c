@@ -36,16 +36,29 @@ static void enter_directory(struct reader *reader) {
         fail_program(CLOISTER_EXIT_NOT_PROVISIONED, path, "the session's working directory cannot be entered here", NULL);
 }
 
-/* What is left is a count and so many pairs of path and content: kept as it is. */
-static bool take_files(struct reader *reader, struct region *into) {
-    struct reader checked = *reader;
-    u32 count = read_u32(&checked);
-    if (count > CLOISTER_START_MAX_STRINGS || !skip_words(&checked, 2 * count) || checked.at != checked.end) return false;
-    if (!count) return true;
-    u64 size = (u64)(reader->end - reader->at);
+static void keep(struct region *into, const u8 *from, u64 size) {
     long error = region_create(into, size);
     if (failed(error)) fail_secret_memory(error);
-    memcpy(ptr_of(into->at), reader->at, size);
+    memcpy(ptr_of(into->at), from, size);
+}
+
+/* A count and so many pairs of path and content: kept as it is. */
+static bool take_files(struct reader *reader, struct region *into) {
+    const u8 *start = reader->at;
+    u32 count = read_u32(reader);
+    if (count > CLOISTER_START_MAX_STRINGS || !skip_words(reader, 2 * count)) return false;
+    if (count) keep(into, start, (u64)(reader->at - start));
+    return true;
+}
+
+/* What is left, if anything is: a length and the shield block. */
+static bool take_shield(struct reader *reader, struct region *into) {
+    if (reader->at == reader->end) return true;
+    u32 size;
+    const char *block = read_text(reader, &size);
+    if (reader->bad || reader->at != reader->end || !size) return false;
+    if (!state.handoff_required) fail(CLOISTER_EXIT_USAGE, "the start block says what is shielded, but --shield is missing", 0, NULL);
+    keep(into, (const u8 *)block, size);
     return true;
 }
 
@@ -56,7 +69,7 @@ void block_take(struct reader reader, struct program_stack *stack) {
     if (reader.bad) damaged();
     if (reader.at == reader.end) return;
     enter_directory(&reader);
-    if (!take_files(&reader, &state.files)) damaged();
+    if (!take_files(&reader, &state.files) || !take_shield(&reader, &state.shield)) damaged();
 }
 
 static bool has_path(const struct region *files, const char *path, u32 size) {
@@ -118,11 +131,18 @@ void block_end_files(void) {
     state.files = ended;
 }
 
+/* What is shielded stays as it was at the start. */
+static bool skip_shield(struct reader *reader) {
+    u32 size;
+    if (reader->at != reader->end) (void)read_text(reader, &size);
+    return !reader->bad && reader->at == reader->end;
+}
+
 bool block_renew_files(struct reader reader) {
     struct region renewed = {0};
     u32 arguments = read_count(&reader), variables = read_count(&reader), size;
     if (!skip_words(&reader, arguments) || !skip_words(&reader, variables) || !read_text(&reader, &size)) return false;
-    if (!take_files(&reader, &renewed)) return false;
+    if (!take_files(&reader, &renewed) || !skip_shield(&reader)) return false;
     if (failed(keep_gone(&renewed, &state.files))) {
         region_drop(&renewed);
         return false;

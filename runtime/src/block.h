@@ -1,4 +1,5 @@
-/* A start block (cloister_abi.h): arguments, environment, then, where the sender has them, a working directory and injected files. */
+/* A start block (cloister_abi.h): arguments, environment, then, where the sender has them, a working directory and
+ * injected files, and behind these what is shielded. */
 #ifndef CLOISTER_BLOCK_H
 #define CLOISTER_BLOCK_H
 

@@ -3,6 +3,7 @@
 
 #include <linux/futex.h>
 
+#include "../shield/shield.h"
 #include "deferral_pages.h"
 #include "fork_copy.h"
 #include "process.h"
@@ -197,6 +198,7 @@ void deferral_complete(struct trap_frame *frame) {
     deferral_ring(deferral);
     SYS2(__NR_set_robust_list, deferral->robust_head, sizeof(struct robust_head));
     SYS2(__NR_munmap, deferral->bell, PAGE);
+    shield_child_complete();
 }
 
 void deferral_complete_and_send(int signal, const void *info, struct trap_frame *frame) {

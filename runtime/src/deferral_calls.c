@@ -10,6 +10,7 @@
 #include <linux/prctl.h>
 #include <linux/resource.h>
 
+#include "../shield/shield.h"
 #include "access.h"
 #include "state.h"
 
@@ -191,7 +192,9 @@ void deferral_call(const void *info, struct trap_frame *frame) {
     struct deferral *deferral = deferral_now();
     deferral->busy = true;
     deferral->soon = false;
-    bool done = is_64_bit(info) && (answer_directly(frame) || run_plain(frame));
+    const u64 arg[6] = {frame->rdi, frame->rsi, frame->rdx, frame->r10, frame->r8, frame->r9};
+    bool shielded = shield_is_on() && shield_concerns((u32)frame->rax, arg);
+    bool done = !shielded && is_64_bit(info) && (answer_directly(frame) || run_plain(frame));
     deferral->busy = false;
     if (!done) frame->rip -= SYSCALL_SIZE;
     if (!done || deferral->soon || deferral->segv_sent) deferral_complete(frame);

@@ -3,6 +3,7 @@
 
 #include <linux/mman.h>
 
+#include "../shield/shield.h"
 #include "access.h"
 #include "handoff.h"
 #include "secret.h"
@@ -122,6 +123,11 @@ static long execute_unsafe(const struct call *call, const struct image *image) {
     return error;
 }
 
+/* With shields there is always a guard, and a key. */
 long execute_image(const struct call *call, const struct image *image) {
-    return state.unsafe_no_guard || state.keyless ? execute_unsafe(call, image) : execute_sealed(call, image);
+    long error = shield_before_exec();
+    if (failed(error)) return error;
+    error = state.unsafe_no_guard || state.keyless ? execute_unsafe(call, image) : execute_sealed(call, image);
+    shield_exec_failed();
+    return error;
 }

@@ -6,6 +6,7 @@
 #include <linux/resource.h>
 #include <linux/seccomp.h>
 
+#include "../shield/calls.h"
 #include "fail.h"
 #include "filter_rules.h"
 
@@ -16,10 +17,10 @@ enum {
 };
 
 enum {
-    PROGRAM_MAX = 1024, RULES = sizeof rules / sizeof rules[0],
+    PROGRAM_MAX = 2048, SHIELD_RULES = 128, RULES = sizeof rules / sizeof rules[0],
     OPENING_RULES = sizeof opening_rules / sizeof opening_rules[0], IDENTITY_RULES = sizeof identity_rules / sizeof identity_rules[0],
     FILE_RULES = sizeof file_rules / sizeof file_rules[0], WIDE_RULES = sizeof wide_rules / sizeof wide_rules[0],
-    CHOSEN_MAX = RULES + 1 + OPENING_RULES + IDENTITY_RULES + FILE_RULES + 1, TO_INTERCEPT = ~0U,
+    CHOSEN_MAX = RULES + 1 + OPENING_RULES + IDENTITY_RULES + FILE_RULES + 1 + SHIELD_RULES, TO_INTERCEPT = ~0U,
 };
 
 static struct sock_filter program[PROGRAM_MAX] BEHIND;
@@ -104,6 +105,12 @@ static void choose(const struct rule *rule) {
     chosen[at] = *rule;
 }
 
+static void choose_first(const struct rule *rule) {
+    u16 at = chosen_count++;
+    for (; at > 0 && chosen[at - 1].number >= rule->number; at--) chosen[at] = chosen[at - 1];
+    chosen[at] = *rule;
+}
+
 static void choose_all(const struct rule *list, size_t count) {
     for (size_t i = 0; i < count; i++) choose(&list[i]);
 }
@@ -154,6 +161,11 @@ static void choose_file_rules(void) {
     choose(&probe);
 }
 
+/* First of their numbers' rules: a shielded tree sees these calls whatever else it wants of them. */
+static void choose_shield_rules(void) {
+    for (u16 i = 0; i < shield_rule_count; i++) choose_first(&(struct rule){shield_rules[i].number, ALWAYS, 0, 0});
+}
+
 static void start_building(void) {
     length = chosen_count = 0;
     load(offsetof(struct seccomp_data, arch));
@@ -175,9 +187,10 @@ static void build(struct filter_wishes wishes) {
     start_building();
     if (wishes.files) choose_file_rules();
     choose_all(rules, RULES);
-    if (wishes.observed) choose(&exit_rule);
+    if (wishes.observed || wishes.shield) choose(&exit_rule);
     if (wishes.memory_limited) choose_all(identity_rules, IDENTITY_RULES);
     if (wishes.opens) choose_all(opening_rules, OPENING_RULES);
+    if (wishes.shield) choose_shield_rules();
     finish_building();
 }
 
@@ -205,6 +218,11 @@ void filter_install(struct filter_wishes wishes) {
 u32 filter_files_base(void) {
     long told = -SYS0(BASE_PROBE) - TOLD;
     return told > 0 ? (u32)told * BASE_STEP : 0;
+}
+
+u32 filter_base_to_be(void) {
+    u32 base = filter_files_base();
+    return base ? base : choose_files_base();
 }
 
 static void build_wide(void) {

@@ -11,6 +11,7 @@ struct filter_wishes {
     bool memory_limited; /* intercept setuid and its kind, and capset: identity.c */
     bool opens;          /* intercept open and its kind: opening.c */
     bool files;          /* intercept what injected files need: files.c */
+    bool shield;         /* intercept what the shields answer: shield/rules.c */
 };
 /* Installs it; exits if it cannot. */
 void filter_install(struct filter_wishes wishes);
@@ -18,6 +19,8 @@ void filter_install(struct filter_wishes wishes);
 /* The first of the descriptor numbers that injected files have and other files hardly ever; the same in the whole tree. 0 if it
  * has none. */
 u32 filter_files_base(void);
+/* The same before there is a filter. */
+u32 filter_base_to_be(void);
 /* From now on reads of all descriptors are intercepted, in this process and what it forks and executes. False if that fails. */
 NODISCARD bool filter_widen(void);
 

@@ -9,6 +9,7 @@
 #include <linux/mman.h>
 #include <linux/sched.h>
 
+#include "../shield/shield.h"
 #include "call.h"
 #include "deferral.h"
 #include "descriptors.h"
@@ -55,6 +56,8 @@ static void finish_child(const struct fork *fork) {
     state.counters = (struct counters){0};
     SYS1(__NR_close, fork->done[0]);
     set_up_thread(fork);
+    shield_forked();
+    shield_child_complete();
     SYS3(__NR_write, fork->done[1], "", 1);
     SYS1(__NR_close, fork->done[1]);
 }
@@ -111,7 +114,9 @@ static void finish_deferred(const struct fork *fork) {
     lock_reset_in_child();
     state.counters = (struct counters){0};
     set_up_thread(fork);
+    shield_forked();
     if (deferred) return;
+    shield_child_complete();
     fork->deferral->used_up = true;
     fork->deferral->phase = DEFERRAL_DONE;
     deferral_ring(fork->deferral);

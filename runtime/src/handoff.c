@@ -7,6 +7,7 @@
 #include <linux/mman.h>
 #include <linux/prctl.h>
 
+#include "../shield/carry.h"
 #include "bytes.h"
 #include "elf_file.h"
 #include "fail.h"
@@ -130,6 +131,8 @@ static void read_provisioned(struct reader *reader) {
     if (digest) memcpy(state.root_digest, digest, sizeof state.root_digest);
     const u8 *broker = read_bytes(reader, sizeof state.broker);
     if (broker) memcpy(state.broker, broker, sizeof state.broker);
+    read_region(reader, &state.shield);
+    carry_read(reader);
 }
 
 void handoff_read(struct options *options, struct program_stack *stack) {

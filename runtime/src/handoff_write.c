@@ -7,6 +7,7 @@
 #include <linux/memfd.h>
 #include <linux/resource.h>
 
+#include "../shield/carry.h"
 #include "access.h"
 #include "descriptors.h"
 #include "exec_image.h"
@@ -122,6 +123,8 @@ static void put_provisioned(struct writer *writer) {
     put_sized(writer, state.root_program, strlen(state.root_program));
     put(writer, state.root_digest, sizeof state.root_digest);
     put(writer, state.broker, sizeof state.broker);
+    put_sized(writer, ptr_of(state.shield.at), state.shield.size);
+    carry_write(writer, put);
 }
 
 static u64 room_for_words(void) {

@@ -54,7 +54,7 @@ long image_build(int file, const struct elf_file *elf, u64 span, bool linear) {
     u64 extent = file_extent(elf);
     if (extent > span) return -ELIBBAD;
     struct draft draft;
-    long error = draft_begin(&draft, span + PAGE, extent);
+    long error = draft_begin(&draft, span + patch_room(), extent);
     if (failed(error)) return error;
     error = draft_fill(&draft, file, extent, 0);
     if (!failed(error)) patch_segments(elf, draft.at, span, linear);
@@ -103,8 +103,8 @@ long image_map_whole(u64 length, int protection, int file) {
     u64 span = max_u64(page_up(length), file_extent(&elf_scratch));
     long fd = image_build(file, &elf_scratch, span, true);
     if (failed(fd)) return fd;
-    long at = reserve_aligned(span + PAGE, sealed_alignment(span));
-    if (!failed(at)) at = SYS6(__NR_mmap, at, span + PAGE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
+    long at = reserve_aligned(span + patch_room(), sealed_alignment(span));
+    if (!failed(at)) at = SYS6(__NR_mmap, at, span + patch_room(), PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
     SYS1(__NR_close, fd);
     if (failed(at)) return at;
     SYS3(__NR_mprotect, at, length, protection);

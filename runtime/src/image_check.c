@@ -86,7 +86,7 @@ static bool has_nothing(int image, const u8 *at, u64 from, u64 to) {
 }
 
 bool image_is_right(int image, int file, const struct elf_file *elf, u64 extent, u64 span, bool linear) {
-    struct view copy = look_at(image, span + PAGE, 0, extent), source = look_at(file, extent, 0, extent);
+    struct view copy = look_at(image, span + patch_room(), 0, extent), source = look_at(file, extent, 0, extent);
     bool right = copy.at && source.at && has_nothing(image, copy.at, extent, span) && same_image(&copy, &source, elf, span, linear);
     look_away(&copy);
     look_away(&source);

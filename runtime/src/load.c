@@ -5,6 +5,7 @@
 #include "admission.h"
 #include "areas.h"
 #include "image.h"
+#include "patch.h"
 #include "sealed.h"
 #include "secret.h"
 #include "state.h"
@@ -116,12 +117,12 @@ static u64 file_reach(const struct elf_file *elf) {
 long load_image(int fd, const struct elf_file *elf, struct loaded *out) {
     u64 span = max_u64(elf->high - elf->low, file_reach(elf));
     if (span > SPAN_MOST) return -EFBIG;
-    long at = reserve_image(elf, span + PAGE);
+    long at = reserve_image(elf, span + patch_room());
     if (failed(at)) return at;
     u64 base = (u64)at - elf->low;
     long image = image_build(fd, elf, span, false), error = 0;
     if (failed(image)) return image;
-    long stubs = SYS6(__NR_mmap, (u64)at + span, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, image, span);
+    long stubs = SYS6(__NR_mmap, (u64)at + span, patch_room(), PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, image, span);
     if (failed(stubs)) error = stubs;
     for (u16 i = 0; i < elf->header.e_phnum && !failed(error); i++)
         if (elf->segment[i].p_type == PT_LOAD && elf->segment[i].p_memsz) error = map_segment(fd, image, &elf->segment[i], base);

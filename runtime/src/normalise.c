@@ -1,3 +1,4 @@
+#include "../shield/shield.h"
 #include "opening.h"
 
 #include <asm/stat.h>
@@ -56,6 +57,8 @@ static bool add_components(char out[], size_t *length, size_t size, const char *
 
 /* The path of the directory that a relative path starts from. The kernel puts "(unreachable)" before one outside the root. */
 static bool start_directory(int directory, char out[], size_t size) {
+    const char *shielded = shield_directory(directory);
+    if (shielded) return copy_bounded(out, size, shielded) < size;
     long n = directory == AT_HERE ? SYS2(__NR_getcwd, out, size) : descriptor_path(directory, out, size);
     return !failed(n) && out[0] == '/';
 }

@@ -2,12 +2,16 @@
 
 #include <linux/futex.h>
 
+#include "../shield/calls.h"
+#include "../shield/shield.h"
 #include "opening.h"
 #include "state.h"
 
 extern const char rt_direct_entry[];
 
-enum { STUB_SIZE = 40, STUBS_MAX = PAGE / STUB_SIZE - 1, STRIDE = 32, NUMBER_SIZE = 5, LEA_SIZE = 7, CALL_SIZE = 2, JUMP_SIZE = 5 };
+enum { SHIELDED_ROOM = 4 * 4096 };
+enum { STUB_SIZE = 40, STUBS_MAX = SHIELDED_ROOM / STUB_SIZE - 1, STRIDE = 32, NUMBER_SIZE = 5, LEA_SIZE = 7, CALL_SIZE = 2, JUMP_SIZE = 5, READ_SIZE = 10,
+       READ_CALL = 4 /* of which up to the end of `syscall` */ };
 
 enum form {
     PLAIN, /* `mov $number,%eax; syscall` */
@@ -16,13 +20,15 @@ enum form {
             * mov %edx,%eax; syscall; jmp`; what is replaced is the loop */
     FUTEX, /* `mov $futex,%eax; syscall`, of which the second stays: private ones are the kernel's, and a thread that waits there stands
             * where the program's own tables say how to unwind it (pthread_cancel) */
+    READ,  /* `xor %eax,%eax; syscall; cmp $-4096,%rax`: too short without the comparison, which is made in the stub */
 };
 
 static const u8 site_size[] = {
-    [PLAIN] = NUMBER_SIZE + CALL_SIZE, [APART] = NUMBER_SIZE + LEA_SIZE + CALL_SIZE, [LAST] = 8, [FUTEX] = NUMBER_SIZE};
-static const u8 jump_at[] = {[PLAIN] = 0, [APART] = LEA_SIZE, [LAST] = 0, [FUTEX] = 0}; /* in the site */
+    [PLAIN] = NUMBER_SIZE + CALL_SIZE, [APART] = NUMBER_SIZE + LEA_SIZE + CALL_SIZE, [LAST] = 8, [FUTEX] = NUMBER_SIZE,
+                               [READ] = READ_SIZE};
+static const u8 jump_at[] = {[PLAIN] = 0, [APART] = LEA_SIZE, [LAST] = 0, [FUTEX] = 0, [READ] = 0}; /* in the site */
 
-enum { SITE_MOST = NUMBER_SIZE + LEA_SIZE + CALL_SIZE };
+enum { SITE_MOST = NUMBER_SIZE + LEA_SIZE + CALL_SIZE /* 14 */ };
 
 struct site {
     u64 offset; /* in the text */
@@ -32,6 +38,7 @@ struct site {
 
 /* Calls that only the runtime can answer and that programs make often; none of them blocks. */
 static bool worth_patching(u32 number) {
+    if (shield_is_on() && shield_rule(number)) return true;
     switch (number) {
     case __NR_mmap:
     case __NR_mprotect:
@@ -99,10 +106,20 @@ static void write_futex_stub(u8 *stub, u64 stub_from_base, u64 entry_from_base, 
     put_u32(stub + 34, syscall_from_base + CALL_SIZE - (stub_from_base + 38));
 }
 
+/* lea -128(%rsp),%rsp / mov $read,%eax / call *entry(%rip) / lea 128(%rsp),%rsp / cmp $-4096,%rax / jmp behind */
+static void write_read_stub(u8 *stub, u64 stub_from_base, u64 entry_from_base, u64 back_from_base) {
+    static const u8 code[] = {0x48, 0x8d, 0x64, 0x24, 0x80, 0xb8, 0, 0, 0, 0, 0xff, 0x15, 0, 0, 0, 0, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0,
+                              0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff, 0xe9, 0, 0, 0, 0};
+    memcpy(stub, code, sizeof code);
+    put_u32(stub + 12, entry_from_base - (stub_from_base + 16));
+    put_u32(stub + 31, back_from_base - (stub_from_base + 35));
+}
+
 static void write_stub_for(const struct patch_target *target, const struct site *site, u8 *stub, u64 stub_from_base) {
     u64 back = target->text_from_base + site->offset + site_size[site->form];
     if (site->form == LAST) write_last_stub(stub, stub_from_base, target->stubs_from_base);
     else if (site->form == FUTEX) write_futex_stub(stub, stub_from_base, target->stubs_from_base, back);
+    else if (site->form == READ) write_read_stub(stub, stub_from_base, target->stubs_from_base, back);
     else write_stub(stub, stub_from_base, target->stubs_from_base, site->number, back);
 }
 
@@ -203,10 +220,22 @@ static bool is_shared_futex(const u8 *text, u64 offset) {
     return offset < NUMBER_SIZE || at[-5] != 0xbe || !(get_u32(at - 4) & FUTEX_PRIVATE_FLAG);
 }
 
+/* Nothing may lead to the `syscall` or to the comparison behind it. */
+static bool is_read(const u8 *text, u64 end, u64 length) {
+    static const u8 code[READ_SIZE] = {0x31, 0xc0, 0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff};
+    if (end < READ_CALL || end - READ_CALL + READ_SIZE > length || memcmp(text + end - READ_CALL, code, sizeof code)) return false;
+    return worth_patching(__NR_read) && !may_be_jumped_to(text, end, length) && !may_be_jumped_to(text, end - CALL_SIZE, length);
+}
+
 /* Whether a site's `syscall` ends `end` bytes from the start of a text of `length` bytes. */
 static bool find_site(const u8 *text, u64 end, u64 length, struct site *site) {
     const u8 *at = text + end;
-    if (end < NUMBER_SIZE + CALL_SIZE || at[-1] != 0x05 || at[-2] != 0x0f) return false;
+    if (end < READ_CALL || at[-1] != 0x05 || at[-2] != 0x0f) return false;
+    if (is_read(text, end, length)) {
+        *site = (struct site){.offset = end - READ_CALL, .number = __NR_read, .form = READ};
+        return true;
+    }
+    if (end < NUMBER_SIZE + CALL_SIZE) return false;
     *site = (struct site){.offset = end - site_size[PLAIN], .form = PLAIN};
     if (is_number(text + site->offset, site)) return true;
     if (is_shared_futex(text, site->offset)) {
@@ -221,6 +250,10 @@ static bool find_site(const u8 *text, u64 end, u64 length, struct site *site) {
     return end + 2 <= length && is_last(at, end);
 }
 
+u64 patch_room(void) { return shield_is_on() ? SHIELDED_ROOM : PAGE; }
+
+static u64 most_stubs(void) { return patch_room() / STUB_SIZE - 1; }
+
 struct found {
     u64 count;
     struct site site[STUBS_MAX];
@@ -229,7 +262,7 @@ struct found {
 /* The sites that end in [from, to]. */
 static void find_between(const struct patch_target *target, u64 from, u64 to, struct found *found) {
     const u8 *text = ptr_of(target->text);
-    for (u64 end = from; end <= to && target->used + found->count < STUBS_MAX; end++)
+    for (u64 end = from; end <= to && target->used + found->count < most_stubs(); end++)
         found->count += find_site(text, end, target->length, &found->site[found->count]);
 }
 
@@ -251,7 +284,7 @@ static bool site_is_right(const struct patch_target *target, const struct site *
     const u8 *at = ptr_of(target->text + site->offset);
     u64 jump = jump_at[site->form], jump_end = target->text_from_base + site->offset + jump + JUMP_SIZE;
     u64 stub_from_base = jump_end + (u64)(long)(int)get_u32(at + jump + 1), stub_offset = stub_from_base - target->stubs_from_base;
-    if (stub_offset == 0 || stub_offset >= PAGE || stub_offset % STUB_SIZE) return false;
+    if (stub_offset == 0 || stub_offset >= patch_room() || stub_offset % STUB_SIZE) return false;
     u8 site_expected[SITE_MOST], stub_expected[STUB_SIZE] = {0};
     write_site(target, site, source + site->offset, site_expected, stub_from_base);
     write_stub_for(target, site, stub_expected, stub_from_base);
@@ -276,7 +309,7 @@ bool patch_stubs_are_right(const u8 *stubs, u64 used) {
     u64 entry, known = (used + 1) * STUB_SIZE;
     memcpy(&entry, stubs, sizeof entry);
     if (entry != addr_of(rt_direct_entry) && (entry || used)) return false; /* a file without text has none */
-    for (u64 i = sizeof entry; i < PAGE; i++)
+    for (u64 i = sizeof entry; i < patch_room(); i++)
         if (stubs[i] && (i < STUB_SIZE || i >= known)) return false;
     return true;
 }

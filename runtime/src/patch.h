@@ -9,17 +9,19 @@
 
 struct patch_target {
     u64 text, length;   /* where the writable copy of the text stands now */
-    u64 stubs;          /* where the writable page of stubs stands now */
+    u64 stubs;          /* where the writable room for stubs stands now */
     u64 text_from_base; /* where both will be mapped, relative to the image's base */
     u64 stubs_from_base;
     u64 used;           /* stubs used so far; the caller starts with 0 and passes the same target for each segment */
 };
 
+/* How many bytes of stubs stand behind an image: the same for all images of a tree. */
+u64 patch_room(void);
 void patch_sites(struct patch_target *target);
 /* For checking what was patched: whether the text differs from `source` at *offset because a site of the source stands there, which
  * leads to a stub of its own. Then *offset is behind the site, and the stub is counted in `used`. Nothing is written. */
 NODISCARD bool patch_is_right(struct patch_target *target, const u8 *source, u64 *offset);
-/* Whether a page of stubs holds nothing beside the first `used` ones and the entry's address. */
+/* Whether the room for stubs holds nothing beside the first `used` ones and the entry's address. */
 NODISCARD bool patch_stubs_are_right(const u8 *stubs, u64 used);
 
 #endif

@@ -16,6 +16,7 @@
 #include <linux/resource.h>
 #include <linux/sched.h>
 
+#include "../shield/shield.h"
 #include "admission.h"
 #include "call.h"
 #include "fail.h"
@@ -151,7 +152,7 @@ static void take_words(struct program_stack *stack, struct options *options, con
 /* Step 3. What an enclave executes is guarded already, and must have the key of its tree: its own children need it too. Returns
  * whether guards take hold meanwhile, to be awaited. */
 static bool join_tree(bool executed, const struct kernel_stack *kernel, const struct options *options) {
-    state.handoff_required = options->manifest_fd >= 0 || state.attester[0];
+    state.handoff_required = options->manifest_fd >= 0 || state.attester[0] || options->shielded;
     if (state.unsafe_no_guard) {
         if (executed) handoff_do_without_key();
         if (options->handoff_fd >= 0) fail(CLOISTER_EXIT_USAGE, "without a guard there is no key for --handoff-fd", 0, NULL);
@@ -214,6 +215,7 @@ static void start_program(void *arg) {
     bool provisioned = state.attester[0];
     take_words(&stack, &options, &kernel);
     files_begin();
+    shield_begin();
     const char *path = options.program;
     set_name(path);
     if (!loaded) copy_bounded(state.program, PATH_SIZE, path);
@@ -230,7 +232,7 @@ static void start_program(void *arg) {
     wipe_kernel_stack(&kernel, name);
     install_handler();
     struct filter_wishes wishes = {.observed = state.checkpoint[0] || state.report[0], .memory_limited = state.memory_limited,
-                                  .opens = opening_is_watched(), .files = state.files_watched};
+                                  .opens = opening_is_watched(), .files = state.files_watched || shield_is_on(), .shield = shield_is_on()};
     bool inherited = executed && options.handoff_fd >= 0; /* whoever starts a runtime by its path may wish for more than it stands under */
     if (!inherited) filter_install(wishes);
     rt_enter_program(stack.top, program_entry(&program));

@@ -16,6 +16,7 @@ struct kernel_stack { /* as execve(2) leaves it (psABI 3.4.1) */
 };
 
 struct options {
+    bool shielded; /* the start block has a shield block */
     int start_fd, program_fd, handoff_fd, manifest_fd; /* -1 if not given */
     const char *program;
     struct words arguments; /* argv[0] included */

@@ -25,6 +25,7 @@ struct state {
     u32 *shared_words;                 /* ordinary shared memory: see futex.c */
     struct region manifest;            /* what else may be code: admission.c */
     struct region files;               /* injected files: files.c */
+    struct region shield;              /* what is shielded: shield/policy.c */
     u8 root_digest[32];                /* SHA-256 of the root program */
     u8 broker[32];                     /* the key of the broker that gave this tree its secrets; zeros if none did */
     bool files_watched;                /* the filter of this tree sees what injected files need, even if there are none any more */

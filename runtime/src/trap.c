@@ -2,6 +2,7 @@
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 
+#include "../shield/shield.h"
 #include "admission.h"
 #include "call.h"
 #include "deferral.h"
@@ -95,7 +96,7 @@ static long attach_segment(const struct call *call) {
 }
 
 /* What only tells or moves bytes of injected files. */
-static long file_call(struct call *call, bool *replayed) {
+static long injected_call(struct call *call, bool *replayed) {
     long result = 0;
     switch (call->number) {
     case __NR_stat:
@@ -114,8 +115,17 @@ static long file_call(struct call *call, bool *replayed) {
     }
 }
 
+static long replay_as_it_is(struct call *call, bool *replayed) {
+    call_replay(call, call->arg, -1, NULL, 0);
+    *replayed = true;
+    return 0;
+}
+
 /* Answers the call. `*replayed` is set if the kernel will answer it instead, after the handler has returned. */
 static long answer(struct call *call, bool *replayed) {
+    long result = shield_is_on() ? shield_call(call) : SHIELD_PASS;
+    if (result != SHIELD_PASS) return result;
+    if (shield_is_on() && shield_only(call->number)) return replay_as_it_is(call, replayed);
     switch (call->number) {
     case __NR_fork:
     case __NR_clone: return fork_process(call);
@@ -143,6 +153,7 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_capset: return capability_change(call);
     case __NR_exit: thread_exit((long)call->arg[0]);
     case __NR_exit_group:
+        shield_before_exit();
         observer_exit();
         return SYS1(__NR_exit_group, call->arg[0]);
     case __NR_futex: return futex_call(call, replayed);
@@ -173,7 +184,7 @@ static long answer(struct call *call, bool *replayed) {
     case __NR_mincore:
     case __NR_msync:
     case __NR_brk: return locked_memory_call(call, call->frame->rsp);
-    default: return file_call(call, replayed);
+    default: return injected_call(call, replayed);
     }
 }
 
@@ -210,10 +221,56 @@ __attribute__((used)) void trap_handler(int signal, void *info, struct trap_fram
     if (!replayed) f->rax = (u64)result;
 }
 
+static long in_kernel(const struct call *call) {
+    const u64 *a = call->arg;
+    return SYS6((long)call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* What files.c and the shields share, as it is answered in place. */
+static long answer_in_place(struct call *call) {
+    bool replayed;
+    switch (call->number) {
+    case __NR_readlink:
+    case __NR_readlinkat:
+        deferral_end();
+        return path_readlink(call);
+    case __NR_dup2:
+    case __NR_dup3:
+    case __NR_close_range: return numbers_call(call);
+    case __NR_open:
+    case __NR_openat:
+    case __NR_openat2:
+    case __NR_creat: return opening_call(call, &replayed);
+    case __NR_getxattr:
+    case __NR_lgetxattr:
+    case __NR_listxattr:
+    case __NR_llistxattr:
+    case __NR_stat:
+    case __NR_lstat:
+    case __NR_fstat:
+    case __NR_newfstatat:
+    case __NR_statx:
+    case __NR_access:
+    case __NR_faccessat:
+    case __NR_faccessat2: return files_path_call(call);
+    default: return in_kernel(call);
+    }
+}
+
+long trap_pass(struct call *call) { return answer_in_place(call); }
+
+static long shield_directly(struct call *call) {
+    if (deferral_now() && shield_concerns(call->number, call->arg)) deferral_end();
+    long result = shield_call(call);
+    return result == SHIELD_PASS && shield_only(call->number) ? in_kernel(call) : result;
+}
+
 __attribute__((used)) long direct_handler(struct direct_frame *frame) {
     struct call call = {.number = frame->number, .frame = NULL};
     memcpy(call.arg, frame->arg, sizeof call.arg);
     state.counters.direct++;
+    long result = shield_is_on() ? shield_directly(&call) : SHIELD_PASS;
+    if (result != SHIELD_PASS) return result;
     switch (call.number) {
     case __NR_execve: return execute_directly(&call);
     case __NR_exit:
@@ -224,24 +281,14 @@ __attribute__((used)) long direct_handler(struct direct_frame *frame) {
         return futex_call(&call, NULL);
     case __NR_rt_sigaction: return signal_action(&call);
     case __NR_rt_sigprocmask: return signal_mask(&call);
-    case __NR_readlink:
-    case __NR_readlinkat:
-        deferral_end();
-        return path_readlink(&call);
-    case __NR_dup2:
-    case __NR_dup3:
-    case __NR_close_range: return numbers_call(&call);
-    case __NR_open:
-    case __NR_openat: return opening_call(&call, NULL);
-    case __NR_stat:
-    case __NR_lstat:
-    case __NR_newfstatat:
-    case __NR_statx:
-    case __NR_access:
-    case __NR_faccessat:
-    case __NR_faccessat2: return files_path_call(&call);
-    default:
+    case __NR_mmap:
+    case __NR_munmap:
+    case __NR_mprotect:
+    case __NR_brk:
+    case __NR_mremap:
+    case __NR_madvise:
         deferral_end();
         return locked_memory_call(&call, addr_of(frame));
+    default: return answer_in_place(&call);
     }
 }

@@ -49,7 +49,7 @@ def handed_on(arguments: Sequence[bytes], variables: Sequence[bytes], *regions: 
     """The plain text of a block (runtime/src/handoff.h)."""
     last = struct.pack("<I", 0xFFFFFFFF)
     lists = b"".join(map(text, arguments)) + last + b"".join(map(text, variables)) + last
-    return text(b"/bin/program") + last + lists + b"".join(map(text, regions)) + b"d" * 32 + b"b" * 32
+    return text(b"/bin/program") + last + lists + b"".join(map(text, regions)) + b"d" * 32 + b"b" * 32 + text(b"")
 
 
 FILES: Final = {b"/run/key": b"k" * 100, b"/etc/empty": b"", b"/a": b"x"}
@@ -76,7 +76,7 @@ INPUTS: Final[dict[str, tuple[bytes, ...]]] = {
 
 def readers(before: Path | None = None) -> Path:
     """The program. What stands in the directory `before` is taken in place of the runtime's own files."""
-    sources = [Path(__file__).with_name("runtime_readers.c"), HERE / "gate.c"]
+    sources = [Path(__file__).with_name("runtime_readers.c"), HERE / "gate.c", HERE / "unshielded.c"]
     sources += [RUNTIME / "src" / f"{name}.c" for name in LINKED]
     changed = [] if before is None else ["-iquote", str(before)]
     return compile_c(f"runtime-readers{len(changed)}", sources, [*SANITIZED, *changed])

@@ -20,7 +20,7 @@ FILES = ["aead.c", "region.c", "access.c", "descriptors.c", "elf_file.c"]
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("handoff") / "handoff_block"
-    sources = [HERE / "handoff_block.c", HERE / "gate.c", *(RUNTIME / "src" / name for name in FILES)]
+    sources = [HERE / "handoff_block.c", HERE / "gate.c", HERE / "unshielded.c", *(RUNTIME / "src" / name for name in FILES)]
     command = ["cc", *FLAGS, "-O1", "-fsanitize=address,undefined", "-o", str(target), *map(str, sources)]
     subprocess.run(command, check=True)
     return target
@@ -70,7 +70,7 @@ def test_what_is_read_is_what_was_written(
     assert list(read_list(plain, len(PROGRAM) + 4 + sum(4 + len(word) for word in words))) == [
         name + b"=" + value for name, value in variables.items()
     ]
-    assert plain.endswith(b"\xd1" * 32 + b"\xb0" * 32), "the program's digest, and the broker's key"
+    assert plain.endswith(b"\xd1" * 32 + b"\xb0" * 32 + bytes(4)), "the program's digest, the broker's key, no shield"
 
 
 def test_no_argument_becomes_an_empty_one(program: Path, tmp_path: Path) -> None:

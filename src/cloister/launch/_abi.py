@@ -17,6 +17,7 @@ OPTION_ATTESTER = "--attester="
 OPTION_HANDOFF_FD = "--handoff-fd="
 OPTION_MANIFEST_FD = "--manifest-fd="
 OPTION_LEARN = "--learn="
+OPTION_SHIELD = "--shield"
 START_MAX_STRINGS = 65536
 START_MAX_BYTES = 4194304
 FRAME_HELLO = 1

@@ -173,7 +173,8 @@ def compile_c(output: str, sources: list[Path], flags: list[str]) -> Path:
 @functools.cache
 def pieces() -> ctypes.CDLL:
     """The pure files as one library; its own memcpy and strlen are used, not libc's."""
-    sources = [HERE / "hosted.c", *(RUNTIME / "src" / name for name in PURE)]
+    shields = [HERE / "unshielded.c", RUNTIME / "shield" / "rules.c"]
+    sources = [HERE / "hosted.c", *shields, *(RUNTIME / "src" / name for name in PURE)]
     library = ctypes.CDLL(str(compile_c("pieces.so", sources, [*FREESTANDING, "-Wl,-Bsymbolic"])))
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(library, name)
@@ -236,7 +237,7 @@ def elf_reader() -> Path:
 
 def sanitized(name: str, pure: list[str]) -> Path:
     """A program of this directory with files of the runtime, under the address and undefined-behaviour sanitizers."""
-    sources = [HERE / f"{name}.c", *(RUNTIME / "src" / file for file in pure), HERE / "gate.c"]
+    sources = [HERE / f"{name}.c", *(RUNTIME / "src" / file for file in pure), HERE / "gate.c", HERE / "unshielded.c"]
     flags = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GNU_SOURCE"]
     return compile_c(name, sources, flags)
 

@@ -1,0 +1,25 @@
+/* What the files of the file shield share. All with the lock held and the volume entered, unless it says otherwise. */
+#ifndef CLOISTER_SHIELD_FILE_H
+#define CLOISTER_SHIELD_FILE_H
+
+#include "location.h"
+
+/* The calls by path. The result, or SHIELD_PASS after which call->arg may name another path for the kernel. */
+NODISCARD long file_open_call(struct call *call);
+NODISCARD long file_status_call(struct call *call);
+NODISCARD long file_change_call(struct call *call);
+/* Those by descriptor, which `file_call` shares out. */
+NODISCARD long file_transfer_call(struct call *call, int fd, const struct shielded *entry);
+NODISCARD long file_seek_call(struct call *call, int fd, const struct shielded *entry);
+NODISCARD long file_list_call(struct call *call, int fd, const struct shielded *entry);
+/* Fills *info, as stat(2) has it; `to` is the program's memory. */
+NODISCARD long file_tell_status(const struct location *location, u64 to);
+NODISCARD long file_tell_extended(const struct location *location, u64 to);
+NODISCARD long file_tell_system(u64 to);
+/* ftruncate(2) and its kind, of an inode that may be written to. */
+NODISCARD long file_resize(const struct location *location, u64 size);
+NODISCARD long file_set_mode(struct location *location, u64 mode);
+NODISCARD long file_set_owner(struct location *location, u64 uid, u64 gid);
+NODISCARD long file_set_times(struct location *location, u64 times);
+
+#endif

@@ -1,0 +1,120 @@
+/* open(2) and its kind, creat(2). */
+#include <linux/fcntl.h>
+
+#include "access.h"
+#include "file.h"
+#include "ledger.h"
+#include "table.h"
+#include "working.h"
+
+enum { PERMISSIONS = 07777, SET_GROUP = 02000, TEMPORARY = O_TMPFILE & ~O_DIRECTORY };
+
+struct how { /* struct open_how */
+    u64 flags, mode, resolve;
+};
+
+struct opening {
+    int directory;
+    u32 path_arg, mode;
+    u64 flags;
+};
+
+static long read_call(const struct call *call, struct opening *out) {
+    const u64 *a = call->arg;
+    switch (call->number) {
+    case __NR_open: *out = (struct opening){AT_HERE, 0, (u32)a[2], a[1]}; return 0;
+    case __NR_creat: *out = (struct opening){AT_HERE, 0, (u32)a[1], O_CREAT | O_WRONLY | O_TRUNC}; return 0;
+    case __NR_openat: *out = (struct opening){(int)a[0], 1, (u32)a[3], a[2]}; return 0;
+    default: break;
+    }
+    const struct how *how = ptr_of(a[2]);
+    if (a[3] < sizeof *how) return -EINVAL;
+    if (!can_read(a[2], sizeof *how)) return -EFAULT;
+    *out = (struct opening){(int)a[0], 1, (u32)how->mode, how->flags};
+    return 0;
+}
+
+static bool writes(u64 flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+static bool is_temporary(u64 flags) { return (flags & O_TMPFILE) == O_TMPFILE; }
+
+static u32 wanted(u64 flags) {
+    u64 mode = flags & O_ACCMODE;
+    return (mode != O_WRONLY ? MAY_READ : 0U) | (mode != O_RDONLY || flags & O_TRUNC ? MAY_WRITE : 0U);
+}
+
+static long check_existing(const struct location *location, const struct opening *open) {
+    u32 type = location->status.mode & TYPE_MASK;
+    u64 flags = open->flags;
+    if (flags & O_CREAT && flags & O_EXCL) return -EEXIST;
+    if (type == LINK) return flags & O_PATH ? 0 : -ELOOP;
+    if (flags & O_DIRECTORY && type != DIRECTORY) return -ENOTDIR;
+    if (flags & O_PATH) return 0;
+    if (type == DIRECTORY && (writes(flags) || flags & (O_CREAT | O_TRUNC))) return -EISDIR;
+    return location_may(location, &location->status, wanted(flags));
+}
+
+/* A directory's group goes to what is made in it where the directory says so. */
+static long group_for(const struct location *location) {
+    struct inode directory;
+    long error = volume_status(location->volume, location->directory, &directory);
+    if (failed(error)) return error;
+    return directory.mode & SET_GROUP ? (long)directory.gid : SYS0(__NR_getegid);
+}
+
+static long make(struct location *location, const struct opening *open) {
+    if (location->ends_in_slash) return -EISDIR;
+    long error = location_may_change_directory(location, NULL);
+    long group = failed(error) ? error : group_for(location);
+    if (failed(group)) return group;
+    u32 mode = REGULAR | (open->mode & PERMISSIONS & ~working_mask());
+    long inode = volume_make(location->volume, location->directory, location->last, mode, (u32)SYS0(__NR_geteuid), (u32)group);
+    if (failed(inode)) return inode;
+    location->inode = (u64)inode;
+    return volume_status(location->volume, location->inode, &location->status);
+}
+
+static long prepare(struct location *location, const struct opening *open) {
+    if (is_temporary(open->flags)) return -EOPNOTSUPP;
+    if (!location->inode) return open->flags & O_CREAT ? make(location, open) : -ENOENT;
+    long error = check_existing(location, open);
+    if (failed(error) || !(open->flags & O_TRUNC) || open->flags & O_PATH || !location->status.size) return error;
+    return file_resize(location, 0);
+}
+
+static long enter_table(const struct location *location, u64 flags, long fd) {
+    struct shielded entry = {.kind = SHIELD_FILE, .region = (u8)location->region->index, .object = location->inode,
+                             .access = (u32)flags & (O_ACCMODE | O_PATH | O_SYNC | O_DSYNC)};
+    if ((location->status.mode & TYPE_MASK) == DIRECTORY) {
+        long path = table_keep_path(location->full);
+        if (failed(path)) return path;
+        entry.path = (u16)path;
+    }
+    return table_put((u64)fd, &entry);
+}
+
+static long give_descriptor(const struct location *location, u64 flags) {
+    long fd = ledger_open(flags);
+    if (failed(fd)) return fd;
+    long error = enter_table(location, flags, fd);
+    if (!failed(error)) return fd;
+    SYS1(__NR_close, fd);
+    return error;
+}
+
+static u32 location_flags(u64 flags) {
+    bool exclusive = flags & O_CREAT && flags & O_EXCL, changes = writes(flags) || flags & (O_CREAT | O_TRUNC);
+    return (flags & O_NOFOLLOW || exclusive ? 0U : LOCATION_FOLLOW) | (changes ? LOCATION_CHANGES : 0U) | (flags & O_CREAT ? LOCATION_PARENT : 0U);
+}
+
+long file_open_call(struct call *call) {
+    struct opening open;
+    struct location location;
+    long result = read_call(call, &open);
+    if (failed(result)) return result;
+    result = location_enter(&location, open.directory, call->arg[open.path_arg], location_flags(open.flags));
+    if (result == SHIELD_PASS) call->arg[open.path_arg] = location.native;
+    if (result) return result;
+    result = prepare(&location, &open);
+    if (!failed(result)) result = give_descriptor(&location, open.flags);
+    return location_leave(&location, result);
+}

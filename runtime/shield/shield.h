@@ -1,0 +1,84 @@
+/* Shielded descriptors: what the program sees as a file, a terminal or a connection, and the kernel as something that holds no
+ * plaintext. Their calls come here first (calls.c), from a patched site or by SIGSYS; whoever answers a kind of descriptor gets the
+ * call with the table's entry.
+ *
+ *   kind     the kernel's object behind the number                            answered in
+ *   file     the ledger, an empty sealed memfd: it keeps the offset and flags  file_*.c
+ *   console  what leads to the person's relay                                  console*.c
+ *   socket   a TCP socket that carries TLS                                     socket*.c
+ *
+ * Rules for whoever answers:
+ * - The program's signals: from a patched site (call->frame == NULL) its mask is in force and a blocking call can simply be made; in
+ *   the handler of SIGSYS all are blocked, so shield_unblock() before a call that may wait and shield_block() after it. Hold no lock then.
+ * - Pointers of the program are tried before use: shield_readable, shield_writable (with the lock held), else EFAULT.
+ * - SHIELD_PASS lets the kernel answer, with the call's arguments as they are. */
+#ifndef CLOISTER_SHIELD_SHIELD_H
+#define CLOISTER_SHIELD_SHIELD_H
+
+#include "call.h"
+#include "policy.h"
+#include "state.h"
+
+enum { SHIELD_PASS = -4096 /* no errno */ };
+enum shield_kind { SHIELD_NONE, SHIELD_FILE, SHIELD_CONSOLE, SHIELD_SOCKET };
+
+/* What the table holds of a descriptor. Copied by dup, fork and exec. */
+struct shielded {
+    u8 kind, region;
+    u16 path;   /* of directories: which of the kept paths (table_path), else 0 */
+    u32 access; /* open(2)'s flags as far as they never change: O_ACCMODE, O_PATH, O_DIRECTORY */
+    u64 object; /* file: its inode; otherwise the kind's own number */
+};
+
+/* Whether there is anything to shield: what the filter and the patches of this tree see. */
+static inline bool shield_is_on(void) { return state.shield.size != 0; }
+
+/* The path of a directory that only the shields know, AT_HERE included; NULL if the kernel knows it. */
+const char *shield_directory(int directory);
+/* calls.c: the answer, or SHIELD_PASS. */
+NODISCARD long shield_call(struct call *call);
+/* trap.c: what the shields passed, answered in place by the rest of the runtime and the kernel. Holds no lock of its own. */
+long trap_pass(struct call *call);
+/* Whether nobody but the shields wants this call, so that the kernel gets it if they pass it. */
+NODISCARD bool shield_only(u64 number);
+/* Whether a deferred child's call needs the shields, so that it must be complete before. */
+NODISCARD bool shield_concerns(u64 number, const u64 arg[6]);
+
+/* After the provisioned state is there, before the program is loaded. */
+void shield_begin(void);
+/* In a forked child, before anything else of it; and when it has its own memory. */
+void shield_forked(void);
+void shield_child_complete(void);
+/* Before execve(2), after which it may have failed; and before exit_group(2). */
+NODISCARD long shield_before_exec(void);
+void shield_exec_failed(void);
+void shield_before_exit(void);
+
+/* What is to be done once the lock has been given back: fcntl(2) that may wait. */
+struct later {
+    bool wanted;
+    long fd;
+    u64 command, record[4];
+};
+
+/* One function for each kind: `fd` is the call's descriptor, `entry` a copy of what the table says of it. The first is called with the
+ * lock held, the others without it. */
+long file_call(struct call *call, int fd, const struct shielded *entry, struct later *later);
+long console_call(struct call *call, int fd, const struct shielded *entry);
+long socket_call(struct call *call, int fd, const struct shielded *entry);
+/* The calls that make sockets, for which no descriptor is shielded yet: socket(2), bind(2), connect(2), accept4(2), ... */
+long socket_new_call(struct call *call);
+/* Told when a descriptor of this kind was copied (dup, fork) or closed, after that happened, with the lock held. */
+void file_copied(const struct shielded *entry);
+void file_closed(const struct shielded *entry);
+void console_begin(void);
+void socket_closed(int fd, const struct shielded *entry); /* before it is closed */
+
+/* For waiting in the handler of SIGSYS (nothing happens at a patched site). */
+void shield_unblock(const struct call *call);
+void shield_block(const struct call *call);
+/* Whether all of it is the program's memory and may be read or written now. With the lock held. */
+NODISCARD bool shield_readable(u64 address, u64 length);
+NODISCARD bool shield_writable(u64 address, u64 length);
+
+#endif
