@@ -26,8 +26,8 @@ from tests.forge.x509 import spki
 from tests.machines.build import program
 from tests.services.key_broker import NOW, Attester, Clock, Desk, desk, software_attester
 
-from cloister.app.gramine.protocol import REQUEST, RESPONSE
-from cloister.app.gramine.service import Gramine, serving
+from cloister.app.provisioning.gramine import REQUEST, RESPONSE, Gramine
+from cloister.app.provisioning.port import Port, Speaks, serving
 from cloister.cli import main
 from cloister.emulate.catalogue import kind_of
 from cloister.emulate.inside import Request as Launch
@@ -128,7 +128,12 @@ class Served:
 
 @contextmanager
 def served(
-    folder: Path, *, as_string: bool = False, attester: Attester | None = None, at: datetime = NOW
+    folder: Path,
+    *,
+    as_string: bool = False,
+    attester: Attester | None = None,
+    at: datetime = NOW,
+    speaks: Speaks | None = None,
 ) -> Iterator[Served]:
     host = SoftwareForge()
     with desk(folder, attester or software_attester(host=host), clock=Clock(at)) as found:
@@ -136,12 +141,12 @@ def served(
         assert found.service.appraiser is not None
         assert found.service.broker is not None
         told: list[dict[str, object]] = []
-        gramine = Gramine(
+        port = Port(
             appraiser=found.service.appraiser, broker=found.service.broker, certificate=certificate, key=key,
-            name=NAME, as_string=as_string, clock=lambda: at,
+            speaks=speaks or Gramine(NAME, as_string), clock=lambda: at,
             tell=lambda event, **members: told.append({"event": event, **members}),
         )  # fmt: skip
-        with bind("127.0.0.1", 0) as listener, serving(gramine, listener):
+        with bind("127.0.0.1", 0) as listener, serving(port, listener):
             yield Served(found, host, listener.getsockname()[:2], certificate, folder, told)
 
 

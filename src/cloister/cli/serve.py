@@ -10,8 +10,8 @@ import contextlib
 import sys
 from pathlib import Path
 
-from cloister.cli._serve_gramine import check_gramine, gramine_of
 from cloister.cli._serve_keys import add_kek_option, keks_of
+from cloister.cli._serve_ports import add_port_options, check_ports, ports_of
 from cloister.cli._serve_start import address_of, announced, appraiser_maker, listening
 from cloister.cli._verify_inputs import add_trust_options
 from cloister.errors import UsageError
@@ -28,6 +28,7 @@ examples:
   cloister serve --verifier                      # results only (passport)
   cloister serve --broker --verifier-key verifier-public.pem   # secrets only
   cloister serve --policy app.toml --gramine 0.0.0.0:4433 --gramine-secret keys/app/db --gramine-string
+  cloister serve --policy app.toml --attested-tls 0.0.0.0:8444   # for programs of EGo
 
 With --workers, each process but the first has an audit log of its own: STATE/worker-N/audit.log.
 Several replicas: the same --database, a copy of STATE/kek in each --state, or
@@ -77,16 +78,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unsafe-plain-http", action="store_true", help="no TLS: behind a proxy on this host, or tests"
     )
-    gramine = parser.add_argument_group("Gramine's secret provisioning (its clients work as they are)")
-    gramine.add_argument("--gramine", metavar="HOST:PORT", help="listen there too; clients expect port 4433")
-    gramine.add_argument(
-        "--gramine-secret", metavar="NAME", help="what its programs get: a secret as `cloister secret put` named it"
-    )
-    gramine.add_argument(
-        "--gramine-string",
-        action="store_true",
-        help="with a zero byte at its end, for the library that runs before main",
-    )
+    add_port_options(parser)
     add_trust_options(parser)
 
 
@@ -121,8 +113,8 @@ def run(args: argparse.Namespace) -> int:
         server = server_for(service.application, how)
         listener = opened.enter_context(bind(host, port))
         announced(service, how, listener.getsockname()[:2], args)
-        if args.gramine:
-            opened.enter_context(gramine_of(args, service, how, journal))
+        if args.gramine or args.attested_tls:
+            opened.enter_context(ports_of(args, service, how, journal))
         if args.workers == 1:
             with reloading.on_hangup():
                 run_until_stopped(server, listener)
@@ -149,7 +141,7 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--unsafe-plain-http and --tls-cert exclude each other")
     if args.broker and not args.verifier and not args.verifier_key:
         raise UsageError("--broker alone believes no verifier: give --verifier-key FILE")
-    check_gramine(args)
+    check_ports(args)
     if args.policy is None and not (args.broker and not args.verifier):
         print(
             "cloister serve: no --policy, so no result is affirming: sessions, which name programs themselves, release "

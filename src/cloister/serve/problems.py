@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from cloister.broker.secrets_vault import UnknownSecret
 from cloister.errors import CloisterError, Denied, EndorsementUnavailable, ParseError, PolicyError, VerificationError
 
-__all__ = ["Refusal", "kbs_error", "problem", "status_of"]
+__all__ = ["Refusal", "kbs_error", "problem", "problem_of", "status_of"]
 
 LONGEST_DETAIL: Final = 500
 KBS_TYPES: Final = "https://github.com/confidential-containers/kbs/errors"
@@ -52,9 +52,15 @@ def kbs_error(error: CloisterError, name: str = "") -> JSONResponse:
 
 def problem(error: CloisterError) -> JSONResponse:
     """Problem details (RFC 9457), as Veraison's API and the administration have them."""
-    status = status_of(error)
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail(error)}
+    status, body = problem_of(error)
     return JSONResponse(body, status, _retry(status), media_type="application/problem+json")
+
+
+def problem_of(error: CloisterError) -> tuple[int, dict[str, object]]:
+    """The same as its status and its members."""
+    status = status_of(error)
+    title = HTTPStatus(status).phrase
+    return status, {"type": "about:blank", "title": title, "status": status, "detail": detail(error)}
 
 
 def detail(error: CloisterError) -> str:

@@ -1,4 +1,4 @@
-"""The port on which Gramine's clients are served: a thread that accepts, and one for each of a few connections."""
+"""A port on which attested clients are served: a thread that accepts, and one for each of a few connections."""
 
 import contextlib
 import socket
@@ -10,17 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from cloister.app.gramine.gate import CertificateJudge, gated_context
-from cloister.app.gramine.protocol import answer, read_request
-from cloister.broker.flow import Broker
+from cloister.app.provisioning.gate import CertificateJudge, gated_context
+from cloister.broker.flow import Broker, Handed
 from cloister.errors import CloisterError, NotAttested
-from cloister.seal.wiping import wiped
 from cloister.serve.appraiser import Appraised, Appraising
 from cloister.tls.identity import now
 
-__all__ = ["Gramine", "serving"]
+__all__ = ["PATIENCE", "Ask", "Port", "Speaks", "serving"]
 
 PATIENCE: Final = 10.0
 """Seconds that a client has for the handshake, and again for its request."""
@@ -28,21 +26,34 @@ CONNECTIONS: Final = 16
 """At once. Each costs a verification; whoever comes when there are so many waits in the kernel's queue."""
 POLL: Final = 0.5
 
+Ask = Callable[[str], Handed]
+"""Asks the broker for a secret by its name: for this client, or the reason why not. What comes must be wiped."""
+
+
+class Speaks(Protocol):
+    """What is said on a connection that has begun."""
+
+    @property
+    def event(self) -> str:
+        """What the server's log calls it."""
+
+    @property
+    def asked(self) -> str:
+        """The secret that clients are noted to have asked for if they were refused before they could name one."""
+
+    def answer(self, tls: ssl.SSLSocket, ask: Ask) -> None:
+        """One request and its answer. CloisterError if there was none."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Gramine:
-    """What is served: the newest version of the secret `name`, to whom its rule allows it.
-
-    `as_string` puts a zero byte behind it, as the library wants that runs before a program's main. `tell` takes an
-    event and its members, for the server's log.
-    """
+class Port:
+    """What is served, in what protocol. `tell` takes an event and its members, for the server's log."""
 
     appraiser: Appraising
     broker: Broker
     certificate: Path
     key: Path
-    name: str
-    as_string: bool
+    speaks: Speaks
     tell: Callable[..., None]
     clock: Callable[[], datetime] = now
 
@@ -53,9 +64,9 @@ class Gramine:
             connection.settimeout(PATIENCE)
             self._attested(connection, request)
         except CloisterError as error:
-            self.tell("gramine", request=request, verdict="refused", kind=type(error).__name__)
+            self.tell(self.speaks.event, request=request, verdict="refused", kind=type(error).__name__)
         except (OSError, ValueError) as error:  # the peer went, or speaks no TLS
-            self.tell("gramine", request=request, verdict="broken", kind=type(error).__name__)
+            self.tell(self.speaks.event, request=request, verdict="broken", kind=type(error).__name__)
         finally:
             connection.close()
 
@@ -64,10 +75,10 @@ class Gramine:
         context, gate = gated_context(judge, self.certificate, self.key)
         try:
             with context.wrap_socket(connection, server_side=True) as tls:
-                if gate.certificate is None or judge.appraised is None or tls.session_reused:
+                appraised = judge.appraised
+                if gate.certificate is None or appraised is None or tls.session_reused:
                     raise NotAttested("the handshake ended without a certificate")
-                read_request(tls)
-                self._hand_over(tls, request, judge.appraised)
+                self.speaks.answer(tls, lambda name: self._hand_over(request, appraised, name))
                 with contextlib.suppress(OSError):
                     tls.unwrap()
         except ssl.SSLError:
@@ -76,28 +87,27 @@ class Gramine:
                 raise gate.refusal from None
             raise
 
-    def _hand_over(self, tls: ssl.SSLSocket, request: str, appraised: Appraised) -> None:
+    def _hand_over(self, request: str, appraised: Appraised, name: str) -> Handed:
         self.broker.remember(appraised.token, appraised.result)
-        handed = self.broker.hand_over(request=request, token=appraised.token, name=self.name)
-        with wiped(handed.secret):
-            answer(tls, handed.secret, as_string=self.as_string)
-        self.tell("gramine", request=request, verdict="released", secret=handed.name, version=handed.version)
+        handed = self.broker.hand_over(request=request, token=appraised.token, name=name)
+        self.tell(self.speaks.event, request=request, verdict="released", secret=handed.name, version=handed.version)
+        return handed
 
     def _note_stranger(self, request: str) -> None:
         """The audit log has those who were refused, too, as many as it takes of strangers."""
         with contextlib.suppress(CloisterError):
-            self.broker.hand_over(request=request, token=b"", name=self.name)
+            self.broker.hand_over(request=request, token=b"", name=self.speaks.asked)
 
 
 @contextlib.contextmanager
-def serving(gramine: Gramine, listener: socket.socket) -> Iterator[None]:
+def serving(port: Port, listener: socket.socket) -> Iterator[None]:
     """Serve in the background while the block runs; connections that have begun are ended with it."""
     stop, slots = threading.Event(), threading.Semaphore(CONNECTIONS)
-    pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="gramine")
+    pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix=port.speaks.event)
 
     def one(connection: socket.socket) -> None:
         try:
-            gramine.serve(connection)
+            port.serve(connection)
         finally:
             slots.release()
 
@@ -111,7 +121,7 @@ def serving(gramine: Gramine, listener: socket.socket) -> Iterator[None]:
             except OSError:  # nobody came, or nobody can
                 slots.release()
 
-    thread = threading.Thread(target=accept, name="gramine-accept")
+    thread = threading.Thread(target=accept, name=f"{port.speaks.event}-accept")
     thread.start()
     try:
         yield

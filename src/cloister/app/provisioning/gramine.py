@@ -8,11 +8,14 @@ before a program's main takes a string with a zero byte at its end.
 """
 
 import ssl
+from dataclasses import dataclass
 from typing import Final, Protocol
 
+from cloister.app.provisioning.port import Ask
 from cloister.errors import ParseError
+from cloister.seal.wiping import wiped
 
-__all__ = ["LARGEST", "REQUEST", "RESPONSE", "answer", "read_request"]
+__all__ = ["LARGEST", "REQUEST", "RESPONSE", "Gramine", "answer", "read_request"]
 
 REQUEST: Final = b"SECRET_PROVISION_RA_TLS_REQUEST_V1\0"
 RESPONSE: Final = b"SECRET_PROVISION_RA_TLS_RESPONSE_V1:\0"
@@ -28,6 +31,25 @@ class Connection(Protocol):
 
     def sendall(self, data: bytes | bytearray, /) -> None:
         """All of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gramine:
+    """All clients get the newest version of one secret, if its rule allows it.
+
+    `as_string` puts a zero byte behind it, as the library wants that runs before a program's main.
+    """
+
+    asked: str
+    as_string: bool
+    event = "gramine"
+
+    def answer(self, tls: ssl.SSLSocket, ask: Ask) -> None:
+        """The request, and the secret."""
+        read_request(tls)
+        handed = ask(self.asked)
+        with wiped(handed.secret):
+            answer(tls, handed.secret, as_string=self.as_string)
 
 
 def read_request(connection: Connection | ssl.SSLSocket) -> None:
