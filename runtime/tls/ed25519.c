@@ -4,7 +4,7 @@
 #include "field.h"
 #include "sha2.h"
 
-enum { STACK_USED = 1536 };
+enum { STACK_USED = 6144 };
 
 /* Section 5.1: the order of the base point, 2^252 + 27742317777372353535851937790883648493. */
 static const struct field order = {
@@ -99,6 +99,7 @@ void ed25519_sign(const u8 seed[ED25519_KEY], const u8 public_key[ED25519_KEY], 
     wipe(bytes, sizeof bytes);
     wipe(&nonce, sizeof nonce);
     wipe(&scalar, sizeof scalar);
+    wipe(&challenge, sizeof challenge); /* no secret, but then nothing is left that depends on any */
     wipe_stack(STACK_USED);
 }
 

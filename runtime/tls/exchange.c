@@ -2,7 +2,7 @@
 
 #include "curve.h"
 
-enum { STACK_USED = 1024 };
+enum { STACK_USED = 6144 };
 
 bool exchange_public(u8 point[EXCHANGE_POINT], const u8 private_key[EXCHANGE_SECRET]) {
     struct point product;

@@ -7,7 +7,7 @@
 #include "rsa.h"
 #include "sha2.h"
 
-enum { STACK_USED = 2048 };
+enum { STACK_USED = 6144 };
 
 static const struct curve *curve_of(enum key_kind kind) { return kind == KEY_P256 ? &curve_p256 : &curve_p384; }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.unit.runtime_crypto_driver import HOSTED, RUNTIME, SANITIZED, Driver, need_compiler, run, runtime_flags
 
-__all__ = ["HERE", "SOURCES", "Driver", "build", "objects"]
+__all__ = ["HERE", "INCLUDED", "SOURCES", "VECTORS", "Driver", "build", "objects"]
 
 HERE = Path(__file__).parent
 SOURCES = (
