@@ -61,6 +61,19 @@ def credentials(folder: Path, quote: ratls.Quote, *, claimed: bool = True) -> Pa
     return path
 
 
+def of_open_enclave(folder: Path, quote: ratls.Quote) -> Path:
+    """Its older certificates, whose reports have the hash of the key's PEM text."""
+    key = ratls.fresh_key()
+    report = ratls.oe_report(quote(ratls.report_data(ratls.pem_key(key))))
+    encoded = ratls.certificate(key, [(ratls.OE_REPORT, report)]).encoded
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "oe.pem"
+    path.write_bytes(ssl.DER_cert_to_PEM_cert(encoded).encode() + private)
+    return path
+
+
 def get(
     service: Served, shown: Path | None, path: str = RESOURCE, version: ssl.TLSVersion | None = None
 ) -> http.client.HTTPResponse:
@@ -92,6 +105,11 @@ def test_a_program_of_ego_gets_its_secret(
     assert answer.headers["cache-control"] == "no-store"
     assert "released" in service.entries()[-1]
     assert service.told[-1]["event"] == "attested-tls"
+
+
+def test_a_program_of_open_enclave_gets_its_secret(enclave: Machine, service: Served, tmp_path: Path) -> None:
+    answer = get(service, of_open_enclave(tmp_path, enclave.evidence))
+    assert (answer.status, answer.read()) == (200, SECRET)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -229,15 +247,7 @@ def test_our_clients_verify_egos_servers(enclave: Machine, tmp_path: Path) -> No
 
 
 def test_our_clients_verify_open_enclaves_servers(enclave: Machine, tmp_path: Path) -> None:
-    """Its older certificates hash the key's PEM text (oe_generate_attestation_certificate)."""
-    key = ratls.fresh_key()
-    quote = enclave.evidence(ratls.report_data(ratls.pem_key(key)))
-    encoded = ratls.certificate(key, [(ratls.OE_REPORT, ratls.oe_report(quote))]).encoded
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (tmp_path / "oe.pem").write_bytes(ssl.DER_cert_to_PEM_cert(encoded).encode() + private)
-    with ego_server(tmp_path / "oe.pem") as address:
+    with ego_server(of_open_enclave(tmp_path, enclave.evidence)) as address:
         assert read_from(address, demands_of(enclave, tmp_path)) == b"from the enclave"
 
 

@@ -20,7 +20,12 @@ FILES = ["aead.c", "region.c", "access.c", "descriptors.c", "elf_file.c"]
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("handoff") / "handoff_block"
-    sources = [HERE / "handoff_block.c", HERE / "gate.c", HERE / "unshielded.c", *(RUNTIME / "src" / name for name in FILES)]
+    sources = [
+        HERE / "handoff_block.c",
+        HERE / "gate.c",
+        HERE / "unshielded.c",
+        *(RUNTIME / "src" / name for name in FILES),
+    ]
     command = ["cc", *FLAGS, "-O1", "-fsanitize=address,undefined", "-o", str(target), *map(str, sources)]
     subprocess.run(command, check=True)
     return target
