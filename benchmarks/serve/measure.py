@@ -227,7 +227,8 @@ def flow_time(service: Service, attester: Attester, flows: int) -> float:
     key, total = service.shared.signing, 0.0
     appraiser = service.settings.appraiser(key)
     broker = Broker(
-        vault=service.vault, shelf=service.shelf, audit=service.audit, clock=lambda: NOW, max_age=timedelta(minutes=5),
+        vault=service.vault, shelf=service.shelf, roots=service.store.roots, audit=service.audit, clock=lambda: NOW,
+        max_age=timedelta(minutes=5),
         keys=(VerificationKey(spki=key.spki, kid=thumbprint(key.spki)),), sealing=service.shared.sealing,
     )  # fmt: skip
     for _ in range(flows):

@@ -38,7 +38,8 @@
  * 32 bytes the broker's key, 32 bytes encapsulated key, then ciphertext and tag (HPKE-4 in mode_auth, RFC 9180), whose plaintext is a
  * start block, u32 length and working directory, then files: u32 count, for each u32 length and path, u32 length and content; then, where something is shielded, u32 size and the shield block
  * (docs/formats/shield.md), which with --start-fd wants --shield.
- * REFUSED: u32 exit code, text for a person. REFRESH: as STATEMENT, for a conversation while the program runs. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. */
+ * REFUSED: u32 exit code, text for a person. REFRESH: as STATEMENT, for a conversation while the program runs. EVIDENCE_WANTED: 64 bytes of report data; EVIDENCE: the evidence. ROOT: u32 length
+ * and name, u64 generation, 32 bytes digest, 32 bytes HMAC-SHA-256 of all before; ROOTED: 32 bytes HMAC-SHA-256 of the same (docs/formats/shield.md). */
 #define CLOISTER_FRAME_HELLO 1
 #define CLOISTER_FRAME_MANIFEST 2
 #define CLOISTER_FRAME_STATEMENT 3
@@ -49,6 +50,8 @@
 #define CLOISTER_FRAME_REFRESH 8
 #define CLOISTER_FRAME_EVIDENCE_WANTED 9
 #define CLOISTER_FRAME_EVIDENCE 10
+#define CLOISTER_FRAME_ROOT 11
+#define CLOISTER_FRAME_ROOTED 12
 #define CLOISTER_FRAME_MAX_BYTES 8388608
 #define CLOISTER_HELLO_GUARDED 1
 

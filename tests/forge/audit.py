@@ -15,6 +15,8 @@ from cloister.broker.audit import (
     KeyChange,
     KeyEncryptionChanged,
     Released,
+    RootRefused,
+    RootTaken,
     ReleaseDenied,
     ReleaseUnattested,
     ReleaseUndecided,
@@ -91,6 +93,13 @@ def every_event() -> tuple[Event, ...]:
         ),
         KeyEncryptionChanged(
             request=request, change=KeyChange.FINISHED, before="file 00", after="tpm 11", keys=12
+        ),
+        RootTaken(
+            request=request, session=SESSION, volume="/data", start="00" * 12, generation=7, digest=b"\x07" * 32
+        ),
+        RootRefused(request=request, session=SESSION, volume="/data", code="policy-deny", reason="an earlier start"),
+        RootRefused(
+            request=request, session=nothing, volume=Unchecked("not told"), code="not-attested", reason="forged"
         ),
     )  # fmt: skip
 

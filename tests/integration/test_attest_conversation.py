@@ -33,6 +33,7 @@ from cloister.verification.software import verify
 
 EXECUTABLE = FakeRuntime("").executable
 SYSTEM_PYTHON = "/usr/bin/python3"
+REPORT = struct.pack("<I", 20) + b"team/app:/data#0.0  " + bytes(72)
 
 
 def refused(answer: tuple[int, bytes]) -> str:
@@ -159,12 +160,13 @@ def test_a_process_that_was_not_started_for_it_is_refused(tmp_path: Path) -> Non
     with carrier(tmp_path, FakeSource()) as made:
         assert "not the one that this attester was started for" in refused(from_another_process(made.path, "start"))
         assert made.runtime().start()[0] == say.SEALED
-        for step in ("start", "refresh", "evidence"):
+        for step in ("start", "refresh", "evidence", "root"):
             assert "started for" in refused(from_another_process(made.path, step))
 
 
 def from_another_process(path: str, step: str) -> tuple[int, bytes]:
-    task = json.dumps({"path": path, "key": "11" * 32, "flags": 0, "steps": [{"do": step}]})
+    steps = [{"do": step, "report": REPORT.hex()}]
+    task = json.dumps({"path": path, "key": "11" * 32, "flags": 0, "steps": steps})
     command = [sys.executable, say.__file__, task]
     kind, body = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)
     return kind, bytes.fromhex(body)
@@ -181,6 +183,9 @@ def from_another_process(path: str, step: str) -> tuple[int, bytes]:
         (frame(say.MANIFEST, b""), "out of order"),
         (frame(say.SEALED, bytes(100)), "out of order"),
         (frame(say.REFUSED, bytes(4)), "out of order"),
+        (frame(say.ROOTED, bytes(32)), "out of order"),
+        (frame(say.ROOT, bytes(76)), "not understood: frame: size"),
+        (frame(say.ROOT, bytes(2125)), "not understood: frame: size"),
         (frame(77, b""), "not known"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "not known"),
         (frame(say.HELLO, bytes(4), 8), "ended after 4 of 8"),
@@ -328,6 +333,25 @@ def test_a_broker_that_is_away_is_left_alone_for_a_while(tmp_path: Path) -> None
             assert "denied: no more" in refused(runtime.refresh())
         source.at_challenge = None
         assert runtime.refresh()[0] == say.SEALED
+
+
+def test_roots_of_volumes_are_carried_to_the_broker_and_back(tmp_path: Path) -> None:
+    source, record = FakeSource(acknowledged=bytes([7]) * 32), StringIO()
+    with carrier(tmp_path, source, pause=0.5, flow=Flow(record)) as made:
+        runtime = made.runtime()
+        assert not source.reports
+        runtime.start()
+        assert runtime.root(REPORT) == (say.ROOTED, bytes([7]) * 32)
+        assert source.reports == [REPORT]
+        source.failure = Denied("not the newest")
+        assert "denied: not the newest" in refused(runtime.root(REPORT))
+        source.failure = Undecided("the broker is away")
+        assert "undecided: the broker is away" in refused(runtime.root(REPORT))
+        source.failure = None
+        assert "did not answer a moment ago" in refused(runtime.root(REPORT))
+        time.sleep(0.6)
+        assert runtime.root(REPORT)[0] == say.ROOTED
+    assert ("ROOT", 96) in [(one["kind"], one["size"]) for one in map(json.loads, record.getvalue().splitlines())]
 
 
 class Slow(FakeSource):

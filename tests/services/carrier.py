@@ -47,6 +47,8 @@ class FakeSource:
     failure: Exception | None = None
     at_challenge: Exception | None = None
     evidence: list[bytes] = field(default_factory=list)
+    reports: list[bytes] = field(default_factory=list)
+    acknowledged: bytes = bytes(32)
 
     def challenge(self) -> Challenge:
         if self.at_challenge is not None:
@@ -60,6 +62,12 @@ class FakeSource:
         if self.failure is not None:
             raise self.failure
         return self.sealed
+
+    def report_root(self, report: bytes) -> bytes:
+        self.reports.append(report)
+        if self.failure is not None:
+            raise self.failure
+        return self.acknowledged
 
 
 @dataclass(frozen=True)

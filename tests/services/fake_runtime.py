@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
-    "EVIDENCE", "EVIDENCE_WANTED", "HELLO", "MANIFEST", "NONCE", "QUOTE", "REFRESH", "REFUSED", "SEALED", "STATEMENT",
-    "FakeRuntime", "digest_of", "frame", "receive",
+    "EVIDENCE", "EVIDENCE_WANTED", "HELLO", "MANIFEST", "NONCE", "QUOTE", "REFRESH", "REFUSED", "ROOT", "ROOTED",
+    "SEALED", "STATEMENT", "FakeRuntime", "digest_of", "frame", "receive",
 ]  # fmt: skip
 
 HELLO, MANIFEST, STATEMENT, NONCE, QUOTE, SEALED, REFUSED, REFRESH, EVIDENCE_WANTED, EVIDENCE = range(1, 11)
+ROOT, ROOTED = 11, 12
 SECONDS = 30
 
 
@@ -123,6 +124,12 @@ class FakeRuntime:
         text = json.dumps(bound, sort_keys=True, separators=(",", ":"))
         return hashlib.sha384(text.encode()).digest().ljust(64, b"\0")
 
+    def root(self, report: bytes) -> tuple[int, bytes]:
+        """A report of a volume's newest root."""
+        with self.connect() as line:
+            line.sendall(frame(ROOT, report))
+            return receive(line)
+
     def evidence(self, report_data: bytes = b"") -> tuple[int, bytes]:
         """What a program inside asks for."""
         with self.connect() as line:
@@ -137,6 +144,8 @@ def perform(runtime: FakeRuntime, step: dict[str, Any]) -> tuple[int, bytes]:
         return runtime.start()
     if step["do"] == "refresh":
         return runtime.refresh(executable=bytes.fromhex(step.get("executable", "")))
+    if step["do"] == "root":
+        return runtime.root(bytes.fromhex(step["report"]))
     return runtime.evidence(bytes.fromhex(step.get("report_data", "")))
 
 

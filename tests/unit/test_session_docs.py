@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloister.broker.session import language
+from cloister.broker.session import language, language_shield
 from cloister.broker.session.canonical import session_hash
 from cloister.broker.session.grammar import Record
 from cloister.broker.session.read import parse_session, read_session
@@ -17,7 +17,8 @@ from cloister.broker.session.schema import json_schema
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "formats" / "session.md").read_text()
 EXAMPLES = sorted((ROOT / "examples" / "sessions").glob("*.yaml"))
-RECORDS = {name: one for name, one in vars(language).items() if isinstance(one, Record)}
+KNOWN = vars(language) | vars(language_shield)
+RECORDS = {name: one for name, one in KNOWN.items() if isinstance(one, Record)}
 
 
 def test_the_published_schema() -> None:

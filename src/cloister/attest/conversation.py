@@ -3,6 +3,7 @@
     HELLO            the program's start: manifest, statement, challenge, evidence, what the broker sealed; once
     REFRESH          the same again for a program that runs: a statement with a new key, and what the broker seals now
     EVIDENCE_WANTED  a program inside asks for evidence over report data of its own
+    ROOT             the runtime reports the newest root of a volume, which the broker keeps and acknowledges
 
 Whatever goes wrong is told by REFUSED, in words for a person, and ends the conversation. Its code tells a program that
 runs whether its access has ended (4 denied, 5 not attested) or is only undecided (6).
@@ -12,8 +13,9 @@ import contextlib
 import hmac
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from cloister.attest.attester import Attester
 from cloister.attest.broker_client import Challenge
@@ -32,6 +34,7 @@ from cloister.errors import (
 
 __all__ = ["Conversations", "Source", "words"]
 
+T = TypeVar("T")
 SECONDS: Final = 60.0
 """For each frame: the runtime measures its program and all its libraries between two of them."""
 FIRST_SECONDS: Final = 5.0
@@ -50,6 +53,9 @@ class Source(Protocol):
 
     def provision(self, challenge: Challenge, statement: Statement, evidence: bytes) -> bytes:
         """What is sealed to the statement's key."""
+
+    def report_root(self, report: bytes) -> bytes:
+        """What acknowledges a report of a volume's root."""
 
 
 @dataclass(slots=True)
@@ -126,13 +132,16 @@ class Conversations:
                 self._refuse(line, f"undecided: the attester failed: {type(error).__name__}")
 
     def _converse(self, line: Line, peer: Process) -> None:
-        frame = receive(line.sock, self.first_seconds, Kind.HELLO, Kind.REFRESH, Kind.EVIDENCE_WANTED)
+        frame = receive(line.sock, self.first_seconds, Kind.HELLO, Kind.REFRESH, Kind.EVIDENCE_WANTED, Kind.ROOT)
         line.other = "program" if frame.kind is Kind.EVIDENCE_WANTED else "runtime"
         self.flow.note(line.other, "carrier", frame.kind.name, frame.body)
         if frame.kind is Kind.HELLO:
             self._start(line, peer, Hello.parse(frame.body))
         elif frame.kind is Kind.REFRESH:
             self._refresh(line, peer, Statement.parse(frame.body))
+        elif frame.kind is Kind.ROOT:
+            self.attester.check(peer)
+            line.say(Kind.ROOTED, self._asking_again(lambda source: source.report_root(frame.body)))
         else:
             self.attester.check(peer)
             line.say(Kind.EVIDENCE, self.attester.evidence(frame.body))
@@ -149,10 +158,14 @@ class Conversations:
             raise
 
     def _refresh(self, line: Line, peer: Process, statement: Statement) -> None:
+        self._asking_again(lambda source: self._provision(line, peer, statement, source))
+
+    def _asking_again(self, work: Callable[[Source], T]) -> T:
+        """For a program that runs, and waits: Undecided at once if the broker did not answer a moment ago."""
         if time.monotonic() < self.away.until:
             raise Undecided("the broker did not answer a moment ago")
         try:
-            self._provision(line, peer, statement, self.again or self.source)
+            return work(self.again or self.source)
         except Undecided:
             self.away.until = time.monotonic() + self.pause
             raise

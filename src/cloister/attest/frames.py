@@ -25,6 +25,8 @@ DIGEST: Final = 32
 REPORT_DATA: Final = 64
 LONGEST_NONCE: Final = 128
 """Characters of base64: a challenge has 32 to 64 bytes."""
+LEAST_ROOT: Final = 4 + 8 + 32 + 32
+LONGEST_ROOT_NAME: Final = 2048
 LONGEST_REFUSAL: Final = 1000
 """Bytes of text for a person."""
 
@@ -42,11 +44,14 @@ class Kind(IntEnum):
     REFRESH = _abi.FRAME_REFRESH
     EVIDENCE_WANTED = _abi.FRAME_EVIDENCE_WANTED
     EVIDENCE = _abi.FRAME_EVIDENCE
+    ROOT = _abi.FRAME_ROOT
+    ROOTED = _abi.FRAME_ROOTED
 
 
 SIZES: Final[Mapping[Kind, range]] = {
     Kind.HELLO: range(8, 9), Kind.STATEMENT: range(96, 97), Kind.QUOTE: range(64, 65), Kind.REFRESH: range(96, 97),
     Kind.EVIDENCE_WANTED: range(64, 65), Kind.NONCE: range(1, LONGEST_NONCE + 1), Kind.REFUSED: range(4, 4097),
+    Kind.ROOT: range(LEAST_ROOT + 1, LEAST_ROOT + LONGEST_ROOT_NAME + 1), Kind.ROOTED: range(32, 33),
 }  # fmt: skip
 """Bytes that a frame of a kind may have, where the format says so."""
 ANY_SIZE: Final = range(_abi.FRAME_MAX_BYTES + 1)

@@ -32,12 +32,14 @@ from cloister.broker.known_results import KnownResults
 from cloister.broker.provision_forms import FORMS, JSON
 from cloister.broker.recipient import Recipient
 from cloister.broker.release import ReleasePolicy
+from cloister.broker.root_told import SessionRoots
 from cloister.broker.secrets_rule import CPU, MEASUREMENT_CLAIM, measurement_of
 from cloister.broker.secrets_vault import UnknownSecret, Vault
 from cloister.broker.session.language import NAME, SESSION_NAME
 from cloister.broker.session.provision import provision
 from cloister.broker.session.session import Service, Session
 from cloister.broker.store import Sealed
+from cloister.broker.store_roots import RootTable
 from cloister.broker.store_sessions import SessionShelf
 from cloister.errors import (
     CloisterError,
@@ -105,11 +107,12 @@ class Broker:
     """
 
     def __init__(
-        self, *, vault: Vault, shelf: SessionShelf, audit: AuditTrail, keys: tuple[VerificationKey, ...],
-        sealing: X25519PrivateKey, clock: Callable[[], datetime], max_age: timedelta,
+        self, *, vault: Vault, shelf: SessionShelf, roots: RootTable, audit: AuditTrail,
+        keys: tuple[VerificationKey, ...], sealing: X25519PrivateKey, clock: Callable[[], datetime], max_age: timedelta,
     ) -> None:  # fmt: skip
         self._sealing = sealing
         self._vault, self._shelf, self._audit, self._keys = vault, shelf, audit, keys
+        self._roots = roots
         self._clock, self._max_age = clock, max_age
         self._strangers, self._known = Allowance(clock), KnownResults()
 
@@ -209,7 +212,8 @@ class Broker:
         if one is None or decision.recipient != recipient.spki:
             raise NotAttested("the attestation result vouches for another key than it names")
         try:
-            text = FORMS[form](provision(held.session, one, self._shelf.values_for(held, one)))
+            roots = SessionRoots(self._roots, held.session.name)
+            text = FORMS[form](provision(held.session, one, self._shelf.values_for(held, one), roots))
         except PolicyError as error:
             raise Denied(str(error), set_by=held.session.file) from error
         jwe = recipient.encrypt(text) if form == JSON else recipient.encrypt_from(self._sealing, text)

@@ -1,10 +1,12 @@
 """What a service gets, written down: the plaintext of the JWE that goes to it.
 
-    json     {"command": [base64], "environment": {NAME: base64}, "files": {PATH: base64}, "pwd"}
+    json     {"command": [base64], "environment": {NAME: base64}, "files": {PATH: base64}, "pwd"}, and where the service
+             is shielded "shield": base64
     block    as the software enclave's runtime reads it (runtime/include/cloister_abi.h, SEALED)
 
 A block is little-endian: u32 arguments, u32 variables; so many strings, a variable as NAME=VALUE; working directory;
-u32 files; so many pairs of path and content. A string is u32 length and so many bytes, without NUL but in contents.
+u32 files; so many pairs of path and content; where the service is shielded, its shield block (docs/formats/shield.md).
+A string is u32 length and so many bytes, without NUL but in contents.
 """
 
 import base64
@@ -39,6 +41,8 @@ def as_json(found: Provisioned) -> bytes:
         "environment": {name: text(value) for name, value in found.environment.items()},
         "files": {path: text(value) for path, value in found.files.items()},
     }  # fmt: skip
+    if found.shield is not None:
+        document["shield"] = text(found.shield)
     return json.dumps(document, separators=(",", ":")).encode()
 
 
@@ -55,6 +59,7 @@ def as_block(found: Provisioned) -> bytes:
         _check_no_nul(what, path)
     parts = [_u32(len(arguments)), _u32(len(variables)), *_strings((*arguments, *variables, found.pwd.encode()))]
     parts += [_u32(len(files)), *_strings(one for pair in files.items() for one in pair)]
+    parts += _strings(() if found.shield is None else (found.shield.reveal(),))
     _check("whole", sum(map(len, parts)), LARGEST_BLOCK, "bytes")
     return b"".join(parts)
 

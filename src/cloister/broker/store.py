@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.broker.store_database import Database, Row
+from cloister.broker.store_roots import RootTable
 from cloister.broker.store_sqlite import SqliteDatabase, Waiting
 from cloister.errors import UsageError
 
@@ -31,6 +32,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """CREATE TABLE sessions (
             name TEXT NOT NULL, number BIGINT NOT NULL, sha256 TEXT NOT NULL, created BIGINT NOT NULL,
             revoked BIGINT, wrapped_key {bytes}, ciphertext {bytes}, PRIMARY KEY (name, number))""",
+    ),
+    (
+        """CREATE TABLE roots (
+            session TEXT NOT NULL, name TEXT NOT NULL, volume_key {bytes} NOT NULL, start TEXT NOT NULL,
+            generation BIGINT NOT NULL, digest {bytes} NOT NULL, reported BIGINT NOT NULL,
+            PRIMARY KEY (session, name, volume_key))""",
     ),
 )
 """Steps of the schema. Only ever added to."""
@@ -76,6 +83,7 @@ class Store:
         self._database, self._clock = database, clock
         self._cleaned, self._cleaning = clock(), threading.Lock()
         database.migrate(MIGRATIONS)
+        self.roots = RootTable(database, clock)
 
     # ---- settings
 

@@ -1,13 +1,13 @@
-"""A shield policy for people, and as JSON. Nothing in it is secret: a policy says where keys are."""
+"""A shield policy for people. Nothing in it is secret: a policy says where keys are."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from cloister.quantities import human_size
-from cloister.shield_policy.policy import IdentityAt, KeyAt, Peer, Pin, Port, Region, ShieldPolicy
+from cloister.shield_policy.policy import KeyAt, Peer, Pin, Port, Region, ShieldPolicy
 from cloister.shield_policy.words import FileKind, Transport
 
-__all__ = ["lines_of", "policy_document"]
+__all__ = ["lines_of"]
 
 MEANS: Final = {
     FileKind.ENCRYPTED: "nobody outside reads it or changes it unnoticed",
@@ -71,56 +71,3 @@ def _end_line(end: Port | Peer, what: str, pins: tuple[Pin, ...]) -> str:
     believed = f"{len(pins)} known {'clients' if isinstance(end, Port) else 'keys'} only"
     parts.append(believed if pins else "whoever it is")
     return "; ".join(parts)
-
-
-def policy_document(policy: ShieldPolicy) -> dict[str, object]:
-    """What `--json` prints."""
-    console = policy.console
-    return {
-        "files": [_region_document(one) for one in policy.regions],
-        "listen": [
-            {"port": one.number, "protocol": one.transport.word, "name": one.name,
-             "certificate": _identity_document(one.identity), "clients": [_pin_text(pin) for pin in one.clients]}
-            for one in policy.ports
-        ],
-        "connect": [
-            {"address": one.address or "any", "port": one.port, "protocol": one.transport.word, "name": one.name,
-             "server_name": one.server_name, "certificate": _identity_document(one.identity),
-             "pins": [_pin_text(pin) for pin in one.pins]}
-            for one in policy.peers
-        ],
-        "console": None if console is None else {
-            "key": _key_document(console.key), "terminal": console.terminal, "rows": console.rows,
-            "columns": console.columns,
-        },
-        "unsafe_open_files": policy.unsafe_open_files, "unsafe_open_network": policy.unsafe_open_network,
-    }  # fmt: skip
-
-
-def _region_document(region: Region) -> dict[str, object]:
-    return {
-        "path": region.path, "kind": region.kind.word, "name": region.name, "read_only": region.read_only,
-        "volume": region.volume or None, "key": _key_document(region.key), "create": region.create,
-        "root": "broker" if region.root_at_broker else str(region.root) if region.root else None,
-        "cache": region.cache or None,
-    }  # fmt: skip
-
-
-def _key_document(key: KeyAt | None) -> dict[str, str] | None:
-    if key is None:
-        return None
-    return {"secret": key.secret} if key.secret else {"unsafe_key_file": key.unsafe_file}
-
-
-def _identity_document(identity: IdentityAt | None) -> dict[str, str] | None:
-    if identity is None:
-        return None
-    if identity.secret:
-        return {"secret": identity.secret}
-    return {
-        "unsafe_certificate_file": identity.unsafe_certificate_file, "unsafe_key_file": identity.unsafe_key_file
-    }  # fmt: skip
-
-
-def _pin_text(pin: Pin) -> str:
-    return f"sha256:{pin.digest.hex()}" if pin.digest else pin.certificate_file

@@ -11,10 +11,11 @@ from typing import Final
 
 from cloister.cli._actions import add_actions
 from cloister.cli._shield_file import read_policy_file
-from cloister.cli._shield_text import lines_of, policy_document
+from cloister.cli._shield_text import lines_of
 from cloister.cli._terminal import clean_lines
 from cloister.frameworks.danger_shield import findings_of_shield
 from cloister.frameworks.findings import Severity
+from cloister.shield_policy.document import policy_document
 
 __all__ = ["build_parser", "run"]
 

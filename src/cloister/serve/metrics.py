@@ -25,6 +25,7 @@ ROUTES: Final = (
     ("/challenge-response/v1/session/", "veraison-session"),
     ("/cloister/v1/provision/", "provision"),
     ("/cloister/v1/challenge", "request-challenge"),
+    ("/cloister/v1/roots/", "root"),
     ("/admin/v1/", "admin"),
 )
 OTHER: Final = "other"

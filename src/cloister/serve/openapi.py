@@ -81,6 +81,14 @@ SCHEMAS: Final[Document] = {
         "type": "object", "required": ["protected", "encrypted_key", "ciphertext"], "additionalProperties": False,
         "properties": dict.fromkeys(("protected", "encrypted_key", "iv", "ciphertext", "tag"), TEXT),
     },
+    "RootReport": {
+        "type": "object", "required": ["report"], "additionalProperties": False,
+        "properties": {"report": {"type": "string", "contentEncoding": "base64"}},
+    },
+    "RootAcknowledged": {
+        "type": "object", "required": ["acknowledged"],
+        "properties": {"acknowledged": {"type": "string", "contentEncoding": "base64"}},
+    },
     "Session": {
         "type": "object", "required": ["nonce", "expiry", "accept", "status"],
         "properties": {
@@ -206,6 +214,12 @@ def resources() -> Document:
                 "name": "format", "in": "query", "schema": {"enum": [*FORMS], "default": JSON},
             }],
             "responses": answers({200: success("all that the service gets, for the attested key", "Jwe")}, **refused),
+        }},
+        "/cloister/v1/roots/{session}": {"post": {
+            "parameters": parts("session"), "requestBody": body("RootReport"),
+            "responses": answers(
+                {200: success("kept", "RootAcknowledged")}, _408="too slow", _413="too large", **refused
+            ),
         }},
     }  # fmt: skip
 

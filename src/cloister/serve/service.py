@@ -10,8 +10,9 @@ from typing import Final
 from starlette.routing import Route
 
 from cloister.broker.audit import AuditLog, Checkpoint, last_checkpoint
-from cloister.broker.flow import Broker
+from cloister.broker.flow import Allowance, Broker
 from cloister.broker.nonces import Challenges
+from cloister.broker.root_reports import RootReports
 from cloister.broker.secrets_vault import UnknownSecret, Vault
 from cloister.broker.store import Store, open_database
 from cloister.broker.store_sessions import SessionShelf
@@ -30,6 +31,7 @@ from cloister.serve.kbs import KbsApi
 from cloister.serve.keys.opening import KeksAt, key_file, open_keyring
 from cloister.serve.metrics import Metrics, Rows, shared_rows
 from cloister.serve.openapi import openapi
+from cloister.serve.roots_api import RootsApi
 from cloister.serve.session_api import SessionApi
 from cloister.serve.veraison import VeraisonApi
 from cloister.serve.workers import Workers
@@ -140,6 +142,8 @@ class Service:
             routes += AdminApi(
                 vault=self.vault, audit=self.audit, checkpoint_of=self.checkpoint, workers=self.workers, callers=callers
             ).routes()
+            reports = RootReports(self.store.roots, self.shelf, self.audit, Allowance(wanted.clock))
+            routes += RootsApi(reports=reports, workers=self.workers).routes()
             routes += SessionApi(shelf=self.shelf, audit=self.audit, workers=self.workers, callers=callers).routes()
         return routes + common_routes(self.store, self.workers, self.metrics, document)
 
@@ -150,6 +154,7 @@ class Service:
         return Broker(
             vault=self.vault,
             shelf=self.shelf,
+            roots=self.store.roots,
             audit=self.audit,
             keys=keys,
             sealing=self.shared.sealing,

@@ -5,7 +5,7 @@ called `unsafe_...`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloister.shield_policy.words import FileKind, Transport
 
@@ -55,7 +55,7 @@ class Region:
     `root`: no older state of the volume is taken. `root_at_broker`: the broker keeps which is the newest.
     """
 
-    place: str
+    place: str = field(compare=False)
     kind: FileKind
     path: str
     name: str
@@ -72,7 +72,7 @@ class Region:
 class Port:
     """A port on which the program accepts. With `clients`, others than these are refused."""
 
-    place: str
+    place: str = field(compare=False)
     transport: Transport
     number: int
     name: str = ""
@@ -84,7 +84,7 @@ class Port:
 class Peer:
     """Where the program connects to; an empty address is any. `unsafe_any_server`: whoever answers is believed."""
 
-    place: str
+    place: str = field(compare=False)
     transport: Transport
     address: str
     port: int
@@ -99,7 +99,7 @@ class Peer:
 class ConsolePlan:
     """The console's key, and what terminal the person has."""
 
-    place: str
+    place: str = field(compare=False)
     key: KeyAt
     terminal: bool = False
     rows: int = 0
@@ -110,7 +110,7 @@ class ConsolePlan:
 class ShieldPolicy:
     """All of it. What is not said is refused, unless `unsafe_open_files` or `unsafe_open_network` says otherwise."""
 
-    place: str
+    place: str = field(compare=False)
     regions: tuple[Region, ...] = ()
     ports: tuple[Port, ...] = ()
     peers: tuple[Peer, ...] = ()

@@ -25,6 +25,8 @@ __all__ = [
     "ReleaseUnattested",
     "ReleaseUndecided",
     "Released",
+    "RootRefused",
+    "RootTaken",
     "SecretChanged",
     "SecretName",
     "SessionChanged",
@@ -34,6 +36,7 @@ __all__ = [
 
 LONGEST_NAME: Final = 256
 LONGEST_REASON: Final = 1000
+LONGEST_VOLUME: Final = 1024
 MOST: Final = 64
 """Of secrets, pieces of evidence, measurements or owners in one event."""
 
@@ -315,8 +318,56 @@ class KeyEncryptionChanged:
             raise ValueError("keys: a whole number, from 0")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootTaken:
+    """A start of a program took a volume over: what it reports from now on is the newest. Later reports have no entry.
+
+    `volume` is the session's name for it; `digest` the SHA-256 of the superblock of that generation.
+    """
+
+    kind: ClassVar[str] = "root-taken"
+    request: str
+    session: SessionName
+    volume: str
+    start: str
+    generation: int
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse what names no state of a volume."""
+        _texts(LONGEST_NAME, request=self.request, start=self.start)
+        _texts(LONGEST_VOLUME, volume=self.volume)
+        _digests(digest=self.digest)
+        if not 1 <= self.generation < 1 << 53:
+            raise ValueError("generation: a whole number, from 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootRefused:
+    """A report of a volume's root was not kept: forged, of another session or start, older, or of another history."""
+
+    kind: ClassVar[str] = "root-refused"
+    request: str
+    session: SessionName | Unchecked
+    volume: str | Unchecked
+    code: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Refuse a refusal without a reason."""
+        _texts(LONGEST_NAME, request=self.request)
+        _texts(LONGEST_REASON, reason=self.reason)
+        if not isinstance(self.volume, Unchecked):
+            _texts(LONGEST_VOLUME, volume=self.volume)
+        _codes(code=self.code)
+        _reasons(session=self.session, volume=self.volume)
+
+
 NotReleased = ReleaseDenied | ReleaseUnattested | ReleaseUndecided
 """Requests that got nothing."""
 
-Event = LogStarted | TornTail | Released | NotReleased | SessionChanged | SecretChanged | KeyEncryptionChanged
+Event = (
+    LogStarted | TornTail | Released | NotReleased | SessionChanged | SecretChanged | KeyEncryptionChanged | RootTaken
+    | RootRefused
+)  # fmt: skip
 """Everything that can be in a log."""

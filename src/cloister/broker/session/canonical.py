@@ -16,6 +16,8 @@ from typing import Final
 
 from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Generated, Given, Imported, KeyHolder, Rule, Secret, Service, Session
+from cloister.shield_policy.document import policy_document
+from cloister.shield_policy.policy import ShieldPolicy
 
 __all__ = [
     "canonical_bytes",
@@ -98,6 +100,8 @@ def _holders(holders: tuple[KeyHolder, ...]) -> list[Json]:
 
 
 def _service(service: Service) -> dict[str, Json]:
+    """A service without a shield is written as it was before there were shields: its session keeps its identity."""
+    shield: dict[str, Json] = {} if service.shield is None else {"shield": _shield(service.shield)}
     return {
         "name": service.name,
         "attestation": _sorted([rule_document(one) for one in service.attestation]),
@@ -106,7 +110,16 @@ def _service(service: Service) -> dict[str, Json]:
         "pwd": service.pwd or None,
         "injection_files": {one.path: one.content.text for one in service.files},
         "secrets": _texts(service.asks_for),
+        **shield,
     }
+
+
+def _shield(policy: ShieldPolicy) -> dict[str, Json]:
+    """Its lists have no order in meaning."""
+    found = policy_document(policy)
+    for one in (*found["listen"], *found["connect"]):
+        one |= {key: sorted(one[key]) for key in ("clients", "pins") if key in one}
+    return found | {key: _sorted(found[key]) for key in ("files", "listen", "connect")}
 
 
 def rule_document(rule: Rule) -> dict[str, Json]:

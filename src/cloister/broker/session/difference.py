@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cloister.broker.session.canonical import rule_document
+from cloister.broker.session.difference_shield import shield_changes
 from cloister.broker.session.session import (
     Approvals,
     Export,
@@ -185,6 +186,8 @@ def _about_texts(before: Service, after: Service, new: Session) -> Iterator[Chan
         if was.get(key) != now.get(key):
             text = f"the {key} of `{after.name}` changed from {_shown(was, key)} to {_shown(now, key)}"
             yield _change(new, after.place.line, text)
+    for text, weakens in shield_changes(before.shield, after.shield):
+        yield _change(new, after.place.line, f"the shield of `{after.name}`: {text}", weakens=weakens)
 
 
 def _shown(texts: Mapping[str, str], key: str) -> str:

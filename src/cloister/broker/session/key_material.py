@@ -29,6 +29,7 @@ __all__ = [
     "check_private_key",
     "make_certificate",
     "make_private_key",
+    "private_der",
     "private_jwk",
     "private_pem",
     "public_pem",
@@ -103,6 +104,13 @@ def private_pem(pem: bytes) -> bytes:
     """The private key alone, PKCS #8 PEM."""
     return load_private_key(pem).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def private_der(pem: bytes) -> bytes:
+    """The private key alone, PKCS #8 DER."""
+    return load_private_key(pem).private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 

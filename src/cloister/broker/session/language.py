@@ -9,13 +9,14 @@ from typing import Final
 from cloister._yaml import Node, Scalar, wrong
 from cloister.appraise.policy import TOLERABLE
 from cloister.broker.session.grammar import Choice, Either, Field, Flag, Many, Pairs, Record, Text, Whole, Word
+from cloister.broker.session.language_names import NAME, name
+from cloister.broker.session.language_shield import shield
 from cloister.model import Tee
 
 __all__ = ["KINDS", "NAME", "SESSION", "SESSION_NAME", "VERSION", "Datum"]
 
 VERSION: Final = "1"
 """Of this language."""
-NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 SESSION_NAME: Final = f"{NAME}(?:/{NAME}){{0,7}}"
 KINDS: Final = ("ascii", "binary", "aes-key", "private-key", "x509", "jwt-key")
 
@@ -38,7 +39,6 @@ class Datum:
         return {"anyOf": [Text(words="a value", longest=256).schema(), {"type": "integer"}, {"type": "boolean"}]}
 
 
-name = Text(words="a name: letters, digits, `.`, `_`, `-`, at most 64", pattern=NAME)
 session_name = Text(words="a session's name: names joined by `/`", pattern=SESSION_NAME, longest=256)
 sha256 = Text(words="a SHA-256: 64 hexadecimal digits", pattern="[0-9a-fA-F]{64}")
 digits = Text(words="hexadecimal digits, two for each byte", pattern="(?:[0-9a-fA-F]{2}){1,64}")
@@ -121,6 +121,7 @@ service = Record(
         "pwd": Field(path, "the working directory; the host can see it"),
         "injection_files": Field(Many(injection_file, 64), "files that exist inside the TEE only"),
         "secrets": Field(Many(name, 64), "secrets that the service may ask for by name, beside those it refers to"),
+        "shield": Field(shield, "which files, ports, destinations and console of the program are shielded"),
     },
     {
         "image_name": "Cloister has no images; name the program's measurement under `attestation`",
@@ -129,7 +130,8 @@ service = Record(
         "mrenclaves": "write `attestation:` with `tee: sgx` and `measurement:`",
         "platforms": "write `claims:` under `attestation`, such as `chip_id` or `platform_instance_id`",
         **dict.fromkeys(
-            ("fspf_path", "fspf_key", "fspf_tag", "fspf_update_policy"), "SCONE's file shield is not understood here"
+            ("fspf_path", "fspf_key", "fspf_tag", "fspf_update_policy"),
+            "SCONE's file shield is not understood here; write `shield:` with `files:`",
         ),
     },
 )
@@ -215,7 +217,7 @@ SESSION: Final = Record(
         ),
     },
     {
-        "volumes": "SCONE's volumes are not understood here; keep their keys as secrets of kind aes-key",
+        "volumes": "SCONE's volumes are not understood here; write `shield:` with `files:` under the service",
         "images": "write `injection_files:` under the service",
         "security": "write `tolerate:`, `ignore_advisories:` and `unsafe_...` under the service's `attestation`",
         "namespace_hash": "namespaces have no hash here; remove it",

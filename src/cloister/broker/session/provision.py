@@ -11,6 +11,7 @@ from typing import Final
 
 from cloister.broker.session import key_material
 from cloister.broker.session.grammar import Word
+from cloister.broker.session.provision_shield import NO_ROOTS, Roots, shield_block
 from cloister.broker.session.references import FORMATS, Reference, Template, template_of
 from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Given, Service, Session
@@ -27,12 +28,17 @@ class Provisioned:
     environment: Mapping[str, SecretValue] = field(repr=False)
     files: Mapping[str, SecretValue] = field(repr=False)
     pwd: str
+    shield: SecretValue | None = field(default=None, repr=False)
+    """The shield block, if the service is shielded."""
 
 
-def provision(session: Session, service: Service, values: Mapping[str, SecretValue]) -> Provisioned:
+def provision(
+    session: Session, service: Service, values: Mapping[str, SecretValue], roots: Roots = NO_ROOTS
+) -> Provisioned:
     """Fill in the service's texts. `values` holds what was made and imported; what the owner wrote is the session's.
 
-    PolicyError if a value is missing, or does not fit where it is wanted.
+    `roots` are what the broker keeps of the service's volumes. PolicyError if a value is missing, or does not fit where
+    it is wanted.
     """
     known = {**values, **session.values}
     return Provisioned(
@@ -40,6 +46,7 @@ def provision(session: Session, service: Service, values: Mapping[str, SecretVal
         environment={name: _line(one, session, known) for name, one in service.environment.items()},
         files={one.path: SecretValue(_filled(one.content, session, known)) for one in service.files},
         pwd=service.pwd,
+        shield=shield_block(service.shield, session, known, roots) if service.shield else None,
     )
 
 

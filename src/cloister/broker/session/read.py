@@ -18,6 +18,7 @@ from cloister.broker.session.language import SESSION
 from cloister.broker.session.read_people import access_of, approvals_of, holders_of
 from cloister.broker.session.read_secret import secret_of
 from cloister.broker.session.read_service import service_of
+from cloister.broker.session.read_shield import check_shield_secrets
 from cloister.broker.session.references import FORMATS, Template, template_of
 from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Given, Service, Session
@@ -75,6 +76,8 @@ def _check(session: Session, found: Found) -> None:
         for file in service.files:
             _check_references(file.content, session, raw=len(file.content.parts) == 1)
         _check_asked(service, session, found)
+        if service.shield is not None:
+            check_shield_secrets(service.shield, session)
     for secret in session.secrets:
         if isinstance(secret.origin, Given) and secret.origin.composed_of:
             text = session.values[secret.name].reveal().decode()

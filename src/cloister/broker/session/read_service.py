@@ -6,6 +6,7 @@ from typing import Final
 from cloister._yaml import wrong
 from cloister.broker.session.grammar import Found, Word
 from cloister.broker.session.read_attestation import rule_of
+from cloister.broker.session.read_shield import shield_of
 from cloister.broker.session.references import LOOKS_LIKE, WELL_FORMED, Template, template_of
 from cloister.broker.session.session import InjectedFile, Service
 
@@ -41,6 +42,7 @@ def service_of(found: Found) -> Service:
         attestation=tuple(rule_of(one) for one in found.records("attestation")),
         environment={name: template_of(one) for name, one in environment.items()},
         files=files, asks_for=tuple(sorted({one.text for one in found.words("secrets")})),
+        shield=shield_of(found.record("shield")),
     )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from cloister.appraise.known_claims import EXECUTABLES, MACHINES, decides_by_default
 from cloister.broker.session.session import Given, Rule, Session
+from cloister.frameworks.danger_shield import findings_of_shield
+from cloister.frameworks.findings import Severity
 
 __all__ = ["Remark", "remarks"]
 
@@ -32,6 +34,9 @@ def _about_services(session: Session) -> Iterator[Remark]:
     for service in session.services:
         for rule in service.attestation:
             yield from _about_rule(rule)
+        for one in findings_of_shield(service.shield) if service.shield else ():
+            text = f"{one.key}: {one.reason}"
+            yield Remark(one.place, text, dangerous=one.severity is Severity.DANGEROUS)
         if not session.secrets_of(service):
             yield Remark(_at(session, service.place.line), f"service `{service.name}` gets no secret")
 

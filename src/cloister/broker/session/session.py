@@ -12,6 +12,7 @@ from cloister._yaml import Place
 from cloister.broker.session.references import Template
 from cloister.broker.session.secret_value import SecretValue
 from cloister.model import Tee
+from cloister.shield_policy.policy import ShieldPolicy
 
 __all__ = [
     "AccessPolicy",
@@ -79,6 +80,7 @@ class Service:
     pwd: str = ""
     files: tuple[InjectedFile, ...] = ()
     asks_for: tuple[str, ...] = ()
+    shield: ShieldPolicy | None = None
 
     @property
     def templates(self) -> tuple[Template, ...]:
@@ -192,8 +194,9 @@ class Session:
         return next((one for one in self.services if one.name == name), None)
 
     def secrets_of(self, service: Service) -> tuple[str, ...]:
-        """The names of all secrets that the service gets: those it refers to, with their parts, and asks for."""
+        """The names of all secrets that the service gets: it refers to them, with their parts, asks, or is shielded."""
         wanted = [*(one.name for template in service.templates for one in template.references), *service.asks_for]
+        wanted += service.shield.secrets() if service.shield else ()
         found: set[str] = set()
         while wanted:
             name = wanted.pop()
