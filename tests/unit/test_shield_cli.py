@@ -49,8 +49,8 @@ def test_the_block_goes_through_a_pipe_and_nowhere_else(
     policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PLANTED", "variable")
-    runtime, start, *rest = executed(monkeypatch, "--shield", str(policy), "--", "/bin/echo", "argument")
-    assert (runtime, rest) == ("/runtime", ["--", "/bin/echo", "/bin/echo"])
+    runtime, start, shield, *rest = executed(monkeypatch, "--shield", str(policy), "--", "/bin/echo", "argument")
+    assert (runtime, shield, rest) == ("/runtime", "--shield", ["--", "/bin/echo", "/bin/echo"])
     descriptor = int(start.removeprefix("--start-fd="))
     assert os.get_inheritable(descriptor)
     assert os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:")

@@ -189,7 +189,7 @@ def enclaved(args: argparse.Namespace, words: list[str]) -> int:
     if shield:
         from cloister.cli._run_shield import start_with  # noqa: PLC0415 - likewise
 
-        options.start_fd = start_with(shield, words)
+        options.start_fd, options.shield = start_with(shield, words), True
     if options.start_fd is not None:
         fcntl.fcntl(options.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
     command = words if args.unsafe_outside else enclave_command(words[0], [] if shield else words[1:], options)

@@ -28,6 +28,7 @@ class RuntimeOptions:
     manifest_fd: descriptor of the manifest of measured files: nothing else becomes code (`launch.strict`).
     attester: unix socket of the carrier that provisions the program (runtime/src/provision.h).
     learn: file to which each process appends what it opens and executes (runtime/src/learn.h).
+    shield: the start block says what is shielded.
     unsafe_no_guard: leave ptrace open to root and the same user, so that tools like strace can attach.
     """
 
@@ -40,6 +41,7 @@ class RuntimeOptions:
         manifest_fd: int | None = None,
         attester: StrPath | None = None,
         learn: StrPath | None = None,
+        shield: bool = False,
         unsafe_no_guard: bool = False,
     ) -> None:
         self.start_fd = start_fd
@@ -48,6 +50,7 @@ class RuntimeOptions:
         self.manifest_fd = manifest_fd
         self.attester = attester
         self.learn = learn
+        self.shield = shield
         self.unsafe_no_guard = unsafe_no_guard
 
     def words(self) -> list[str]:
@@ -65,6 +68,8 @@ class RuntimeOptions:
             words.append(_abi.OPTION_ATTESTER + _socket_path(self.attester))
         if self.learn is not None:
             words.append(_abi.OPTION_LEARN + os.path.join(os.getcwd(), self.learn))
+        if self.shield:
+            words.append(_abi.OPTION_SHIELD)
         if self.unsafe_no_guard:
             words.append(_abi.OPTION_UNSAFE_NO_GUARD)
         return words
