@@ -105,7 +105,7 @@ def honest() -> Iterator[tuple[Path, Checkpoint, list[tuple[Path, bytes]]]]:
     """A log of several segments, its checkpoint, and its files."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "audit.log"
-        checkpoint = make_log(path, [*every_event(), *releases(4)], segment_bytes=3500)
+        checkpoint = make_log(path, [*every_event(), *releases(5)], segment_bytes=3500)
         files = [(one, one.read_bytes()) for _, one in segments.closed_segments(path)]
         yield path, checkpoint, [*files, (path, path.read_bytes())]
 
