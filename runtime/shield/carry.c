@@ -3,7 +3,7 @@
 #include <linux/fcntl.h>
 
 #include "ledger.h"
-#include "mount.h"
+#include "mount_carry.h"
 #include "table.h"
 #include "working.h"
 
@@ -36,6 +36,7 @@ void carry_write(struct writer *writer, put_bytes *put) {
     put_u32(writer, put, working_is_shielded());
     put_text(writer, put, working_path());
     put_table(writer, put);
+    mount_carry_write(writer, put);
 }
 
 static bool read_path(struct reader *reader, char path[PATH_SIZE]) {
@@ -71,4 +72,5 @@ void carry_read(struct reader *reader) {
     if (!read_path(reader, path)) reader->bad = true;
     working_take(path, shielded, mask);
     read_table(reader, path);
+    mount_carry_read(reader);
 }

@@ -12,8 +12,6 @@
 #include "../volume/volume.h"
 #include "rt.h"
 
-enum { MOUNTS_MAX = 16 };
-
 struct mount;
 struct shield_files; /* policy.h */
 

@@ -9,12 +9,13 @@ enum { MEMBERS = 1 << 13, FAMILIES = 1 << 12, NONE = 0 };
 struct member {
     u32 tid;
     u32 creator; /* as long as its family is not known: it was reported before its creator was */
-    u16 family, executing;
+    u16 family;
+    u8 executing, leaving;
 };
 
 static struct member members[MEMBERS] BEHIND;
 static u32 threads_of[FAMILIES] BEHIND;
-static u32 member_count, family_count, executing_count, waiting_count, last_family;
+static u32 member_count, family_count, executing_count, leaving_count, waiting_count, last_family;
 
 static u32 home_of(u32 tid) { return tid * 0x9e3779b1U >> 19; }
 
@@ -67,6 +68,7 @@ static void take_out(u32 tid) {
         tell_waiting(tid, NONE, member->creator);
     }
     executing_count -= member->executing;
+    leaving_count -= member->leaving;
     member_count--;
     close_gap((u32)(member - members));
 }
@@ -117,4 +119,14 @@ void guard_families_executing(u32 tid, bool executing) {
 u64 guard_families_alive(void) {
     bool unknown = waiting_count || member_count != guard_table_count();
     return family_count + executing_count + unknown;
+}
+
+u64 guard_families_staying(u32 tid) {
+    struct member *member = find(tid);
+    u64 alive = guard_families_alive(), others = leaving_count - (member->tid ? member->leaving : 0U);
+    if (member->tid && !member->leaving) {
+        member->leaving = 1;
+        leaving_count++;
+    }
+    return alive > others ? alive - others : 1;
 }

@@ -13,5 +13,8 @@ void guard_families_ended(u32 tid);
 /* A thread says that it is about to execute, or that it could not. */
 void guard_families_executing(u32 tid, bool executing);
 NODISCARD u64 guard_families_alive(void);
+/* A thread says that its process is about to end: how many are alive but for others who said so. It may be too low: a process that
+ * leaves may leave others of its family behind. */
+NODISCARD u64 guard_families_staying(u32 tid);
 
 #endif

@@ -72,6 +72,7 @@ static long answer(long tid, struct registers *registers) {
     case ASK_SWAP: return swap(registers, slot, true);
     case ASK_ROOT: return swap(registers, slot, false);
     case ASK_EXECUTING: return execute(registers, tid);
+    case ASK_LEAVING: registers->rsi = guard_families_staying((u32)tid); return 0;
     default: return -EINVAL;
     }
 }

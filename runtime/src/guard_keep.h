@@ -4,7 +4,7 @@
 
 #include "guard_registers.h"
 
-enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING };
+enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING, ASK_LEAVING };
 enum { GUARD_PROOF = 32 };
 
 /* In the order of entry.S. An answer comes in the same fields. */

@@ -49,3 +49,10 @@ long guard_executing(bool executing, u64 *families) {
     *families = question.number;
     return result;
 }
+
+long guard_leaving(u64 *families) {
+    struct guard_question question = {0};
+    long result = ask(&question, ASK_LEAVING, 0);
+    *families = question.number;
+    return result;
+}

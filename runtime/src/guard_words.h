@@ -6,7 +6,7 @@
 
 #include "rt.h"
 
-enum { GUARD_WORDS = 16, GUARD_ROOTS = 16 };
+enum { GUARD_WORDS = 16, GUARD_ROOTS = 32 };
 
 /* Fetch and add: 0 and what it was before, or -errno. */
 NODISCARD long guard_add(u32 slot, u64 delta, u64 *before);
@@ -23,5 +23,7 @@ NODISCARD long guard_root(u32 slot, struct guard_root *current, u64 *families);
 /* Families: what came of one image by fork, as long as any thread of it lives. A thread that is about to execute says so: from then
  * on what it will be counts as one more, until it has executed or ended or says that it could not. */
 NODISCARD long guard_executing(bool executing, u64 *families);
+/* A thread says that its process is about to end: how many families there are without those of others who said so. */
+NODISCARD long guard_leaving(u64 *families);
 
 #endif

@@ -7,17 +7,23 @@ static u32 *bucket_of(struct volume *volume, u64 object, u32 level, u64 index) {
 
 static u32 list_of(const struct frame *frame) { return frame->level + (frame->object == TABLE ? LEVELS : 0U); }
 
-void cache_begin(struct volume *volume) {
-    for (u32 i = 0; i <= volume->bucket_mask; i++) volume->buckets[i] = NO_FRAME;
+void cache_begin(struct volume *volume, bool in_order) {
+    if (!in_order) memset(volume->buckets, 0, (volume->bucket_mask + 1UL) * sizeof *volume->buckets);
+    for (u32 at = 0; in_order && at < volume->frames_touched; at++) {
+        const struct frame *frame = &volume->frames[at];
+        if (frame->used) *bucket_of(volume, frame->object, frame->level, frame->index) = 0;
+    }
+    memset(volume->frames, 0, volume->frames_touched * sizeof *volume->frames);
     for (u32 i = 0; i < DIRTY_LISTS; i++) volume->dirty_first[i] = NO_FRAME;
+    volume->dirty_count = 0;
 }
 
 u32 cache_find(struct volume *volume, u64 object, u32 level, u64 index) {
-    for (u32 at = *bucket_of(volume, object, level, index); at != NO_FRAME; at = volume->frames[at].next_in_bucket) {
-        struct frame *frame = &volume->frames[at];
+    for (u32 at = *bucket_of(volume, object, level, index); at; at = volume->frames[at - 1].next_in_bucket) {
+        struct frame *frame = &volume->frames[at - 1];
         if (frame->object != object || frame->level != level || frame->index != index) continue;
         frame->referenced = 1;
-        return at;
+        return at - 1;
     }
     return NO_FRAME;
 }
@@ -26,7 +32,7 @@ void cache_drop(struct volume *volume, u32 at) {
     struct frame *frame = &volume->frames[at];
     if (frame->dirty) cache_clean(volume, at);
     u32 *link = bucket_of(volume, frame->object, frame->level, frame->index);
-    while (*link != at) link = &volume->frames[*link].next_in_bucket;
+    while (*link != at + 1) link = &volume->frames[*link - 1].next_in_bucket;
     *link = frame->next_in_bucket;
     frame->used = 0;
 }
@@ -35,8 +41,10 @@ void cache_drop(struct volume *volume, u32 at) {
  * OPERATION_FRAMES dirty, so there is one to be had. */
 static u32 evict(struct volume *volume) {
     for (;;) {
-        u32 at = volume->hand++ % volume->frame_count;
+        u32 at = volume->hand;
         struct frame *frame = &volume->frames[at];
+        volume->hand = (at + 1) % volume->frame_count;
+        if (at >= volume->frames_touched) volume->frames_touched = at + 1;
         if (!frame->used) return at;
         if (frame->dirty) continue;
         if (frame->referenced) {
@@ -52,7 +60,7 @@ u32 cache_take(struct volume *volume, u64 object, u32 level, u64 index) {
     u32 at = evict(volume), *bucket = bucket_of(volume, object, level, index);
     volume->frames[at] = (struct frame){.object = object, .index = index, .level = (u8)level, .used = 1, .referenced = 1,
                                         .next_in_bucket = *bucket};
-    *bucket = at;
+    *bucket = at + 1;
     return at;
 }
 

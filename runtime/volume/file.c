@@ -80,7 +80,7 @@ static long write_chunk(struct volume *volume, u64 number, u64 offset, const u8 
     return error;
 }
 
-static long stamp(struct volume *volume, u64 number) {
+long volume_stamp(struct volume *volume, u64 number) {
     struct inode inode;
     long error = table_read(volume, number, &inode);
     if (error) return error;
@@ -100,7 +100,7 @@ long volume_write(struct volume *volume, u64 number, u64 offset, const u8 *from,
         error = write_chunk(volume, number, offset + done, from + done, piece);
         if (!error) done += piece;
     }
-    if (done) error = stamp(volume, number);
+    if (done) error = volume_stamp(volume, number);
     return error ? error : (long)done;
 }
 
@@ -117,5 +117,5 @@ long volume_resize(struct volume *volume, u64 number, u64 size) {
         memset(volume->data[frame] + size % BLOCK, 0, BLOCK - size % BLOCK);
     }
     error = set_size(volume, number, size, true);
-    return error ? error : stamp(volume, number);
+    return error ? error : volume_stamp(volume, number);
 }

@@ -26,19 +26,29 @@ static long check_free(struct volume *volume, u64 directory, struct name name) {
 
 long volume_find(struct volume *volume, u64 directory, struct name name) { return directory_find(volume, directory, name); }
 
+static long make_inode(struct volume *volume, u64 directory, u32 mode, u32 links, u32 uid, u32 gid) {
+    bool directory_too = (mode & TYPE_MASK) == DIRECTORY;
+    struct inode inode = {.mode = mode & 0xffff, .links = links, .uid = uid, .gid = gid, .parent = directory_too ? directory : 0};
+    inode.mtime = inode.ctime = now(volume);
+    return table_new(volume, &inode);
+}
+
 long volume_make(struct volume *volume, u64 directory, struct name name, u32 mode, u32 uid, u32 gid) {
     u32 type = mode & TYPE_MASK;
     if (type != DIRECTORY && type != REGULAR && type != LINK) return -EPERM;
     long error = volume_begin(volume);
     if (!error) error = check_free(volume, directory, name);
-    if (error) return error;
-    struct inode inode = {.mode = mode & 0xffff, .links = 1, .uid = uid, .gid = gid, .parent = type == DIRECTORY ? directory : 0};
-    inode.mtime = inode.ctime = now(volume);
-    long number = table_new(volume, &inode);
+    long number = error ? error : make_inode(volume, directory, mode, 1, uid, gid);
     if (number < 0) return number;
     error = directory_add(volume, directory, name, (u64)number);
     if (!error) error = touch(volume, directory, 0, true);
     return error ? error : number;
+}
+
+long volume_make_nameless(struct volume *volume, u32 mode, u32 uid, u32 gid) {
+    if ((mode & TYPE_MASK) != REGULAR) return -EPERM;
+    long error = volume_begin(volume);
+    return error ? error : make_inode(volume, 0, mode, 0, uid, gid);
 }
 
 long volume_link(struct volume *volume, u64 number, u64 directory, struct name name) {

@@ -14,7 +14,8 @@ enum { DIRTY_LISTS = 2 * LEVELS, NO_FRAME = ~0U, OPERATION_FRAMES = 64 };
 struct frame {
     u64 object, index;
     u8 level, used, dirty, referenced;
-    u32 next_in_bucket, dirty_next, dirty_previous;
+    u32 next_in_bucket; /* its number plus 1 */
+    u32 dirty_next, dirty_previous;
 };
 
 struct volume {
@@ -23,21 +24,27 @@ struct volume {
     u8 superblock_key[32];
     u8 nonce_prefix[8];
     u64 nonce_count;
-    struct superblock superblock; /* the last committed one; table_* and blocks are those of now */
-    struct volume_root root;
-    struct pointer committed_table; /* the root of the table then */
+    struct volume_root root;           /* the state that this one was made of: the last committed or published one */
+    struct pointer root_table;         /* the root of the table then */
+    u64 durable;                       /* the generation of the newest committed state */
+    struct superblock superblock;      /* generation: of `root`; table_* and blocks are those of now */
+    struct superblock other;           /* one that is read or made: too large for the stacks that this runs on, */
+    u8 scratch[sizeof(struct place) + BLOCK]; /* as this one of store.c */
 
     struct frame *frames;
     u8 (*data)[BLOCK];
     u32 frame_count, hand, dirty_count;
-    u32 *buckets, bucket_mask;
+    u32 frames_touched;                /* those behind were never used: looking at them would bring their memory into being */
+    u32 *buckets, bucket_mask;         /* numbers of frames plus 1, for memory begins as zeros */
     u32 dirty_first[DIRTY_LISTS];
 
-    u8 scratch[sizeof(struct place) + BLOCK]; /* of store.c; too large for the stacks that this runs on */
-    u64 *live, *committed; /* a bit for each block: used now; used by the last committed state */
-    u64 block_limit, next_free, spare; /* spare: blocks of the file that neither state uses */
+    u64 *live;                         /* a bit for each block: used now; */
+    u64 *durable_blocks;               /* used by the newest committed state, or more than that; */
+    u64 *kept;                         /* by that or by the last published one */
+    u64 block_limit, blocks_known;     /* no bit is set behind blocks_known */
+    u64 next_free, spare;              /* spare: blocks of the file that neither is used nor kept */
     u64 *inode_used;
-    u64 inode_limit, next_inode;
+    u64 inode_limit, inodes_known, next_inode;
 };
 
 #endif

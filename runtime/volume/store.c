@@ -26,12 +26,17 @@ static u64 find_free(struct volume *volume) {
     u64 blocks = volume->superblock.blocks, words = (blocks + 63) / 64;
     if (!volume->spare) return blocks < volume->block_limit ? blocks : 0;
     for (u64 i = 0;; i++) {
-        u64 word = (volume->next_free / 64 + i) % words, used = volume->live[word] | volume->committed[word];
+        u64 word = (volume->next_free / 64 + i) % words, used = volume->live[word] | volume->kept[word];
         if (word == words - 1 && blocks % 64) used |= ~0UL << (blocks % 64);
         if (used == ~0UL) continue;
         volume->next_free = word * 64 + (u64)__builtin_ctzl(~used);
         return volume->next_free;
     }
+}
+
+static void store_grow(struct volume *volume) {
+    volume->superblock.blocks++;
+    if (volume->blocks_known < volume->superblock.blocks) volume->blocks_known = volume->superblock.blocks;
 }
 
 long store_load(struct volume *volume, const struct pointer *pointer, struct place place, u8 *to) {
@@ -83,7 +88,7 @@ long store_save(struct volume *volume, struct pointer *pointer, struct place pla
         return 0;
     }
     struct pointer fresh = *pointer;
-    if (!fresh.physical || has(volume->committed, fresh.physical)) {
+    if (!fresh.physical || has(volume->kept, fresh.physical)) {
         u64 found = find_free(volume);
         if (!found) return -ENOSPC;
         fresh.physical = (u32)found;
@@ -94,7 +99,7 @@ long store_save(struct volume *volume, struct pointer *pointer, struct place pla
     if (fresh.physical != pointer->physical) {
         store_free(volume, pointer);
         if (fresh.physical < volume->superblock.blocks) volume->spare--;
-        else volume->superblock.blocks++;
+        else store_grow(volume);
         set(volume->live, fresh.physical);
     }
     *pointer = fresh;
@@ -104,19 +109,64 @@ long store_save(struct volume *volume, struct pointer *pointer, struct place pla
 void store_free(struct volume *volume, const struct pointer *pointer) {
     if (!pointer->physical) return;
     clear(volume->live, pointer->physical);
-    if (!has(volume->committed, pointer->physical)) volume->spare++;
+    if (!has(volume->kept, pointer->physical)) volume->spare++;
 }
 
-long store_claim(struct volume *volume, u32 physical) {
-    if (physical < SUPERBLOCKS || physical >= volume->superblock.blocks || physical >= volume->block_limit) return -EBADMSG;
-    if (has(volume->live, physical)) return -EBADMSG;
+void store_forget(struct volume *volume) {
+    u64 size = (volume->blocks_known + 63) / 64 * 8;
+    memset(volume->live, 0, size);
+    memset(volume->durable_blocks, 0, size);
+    memset(volume->kept, 0, size);
+    volume->live[0] = (1UL << SUPERBLOCKS) - 1;
+    volume->next_free = SUPERBLOCKS;
+    volume->blocks_known = volume->superblock.blocks;
+}
+
+static bool is_block(const struct volume *volume, u64 physical) {
+    return physical >= SUPERBLOCKS && physical < volume->blocks_known && physical < volume->block_limit;
+}
+
+long store_claim(struct volume *volume, u64 physical) {
+    if (!is_block(volume, physical) || has(volume->live, physical)) return -EBADMSG;
     set(volume->live, physical);
     return 0;
 }
 
-void store_committed(struct volume *volume) {
+long store_claim_durable(struct volume *volume, u64 physical) {
+    if (!is_block(volume, physical) || has(volume->durable_blocks, physical)) return -EBADMSG;
+    if (has(volume->live, physical)) return 0;
+    set(volume->durable_blocks, physical);
+    return 1;
+}
+
+static void count_spare(struct volume *volume) {
     u64 words = (volume->superblock.blocks + 63) / 64, used = 0;
-    memcpy(volume->committed, volume->live, words * 8);
-    for (u64 i = 0; i < words; i++) used += count(volume->live[i]);
+    for (u64 i = 0; i < words; i++) used += count(volume->live[i] | volume->kept[i]);
     volume->spare = volume->superblock.blocks - used;
+}
+
+static void keep(struct volume *volume, bool committed, u64 place) {
+    u64 words = (volume->superblock.blocks + 63) / 64;
+    for (u64 i = 0; i < words; i++) {
+        if (committed) volume->durable_blocks[i] = volume->live[i];
+        volume->kept[i] = volume->live[i] | volume->durable_blocks[i];
+    }
+    set(volume->kept, place);
+    count_spare(volume);
+}
+
+void store_committed(struct volume *volume) { keep(volume, true, 0); }
+void store_published(struct volume *volume, u64 place) { keep(volume, false, place); }
+
+void store_opened(struct volume *volume, u64 place) {
+    u64 words = (volume->superblock.blocks + 63) / 64;
+    for (u64 i = 0; i < words; i++) volume->durable_blocks[i] |= volume->live[i];
+    keep(volume, false, place);
+}
+
+long store_place(struct volume *volume) {
+    u64 found = find_free(volume);
+    if (!found) return -ENOSPC;
+    if (found == volume->superblock.blocks) store_grow(volume);
+    return (long)found;
 }

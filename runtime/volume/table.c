@@ -9,11 +9,11 @@ static bool is_used(const struct volume *volume, u64 number) {
 }
 
 long table_read(struct volume *volume, u64 number, struct inode *inode) {
-    if (!is_used(volume, number)) return -EBADMSG;
+    if (!is_used(volume, number) || (number + 1) * sizeof *inode > volume->superblock.table_size) return -ESTALE;
     long frame = tree_get(volume, TABLE, 0, number / INODES_PER_BLOCK);
     if (frame < 0) return frame;
     *inode = *record(volume, (u32)frame, number);
-    return inode->mode ? 0 : -EBADMSG;
+    return inode->mode ? 0 : -ESTALE;
 }
 
 long table_write(struct volume *volume, u64 number, const struct inode *inode) {
@@ -42,9 +42,20 @@ long table_new(struct volume *volume, const struct inode *inode) {
     }
     long error = table_write(volume, number, inode);
     if (error) return error;
-    volume->inode_used[number / 64] |= 1UL << (number % 64);
+    table_claim(volume, number);
     volume->next_inode = number;
     return (long)number;
+}
+
+void table_claim(struct volume *volume, u64 number) {
+    volume->inode_used[number / 64] |= 1UL << (number % 64);
+    if (volume->inodes_known <= number) volume->inodes_known = number + 1;
+}
+
+void table_forget(struct volume *volume, bool keep_numbers) {
+    if (!keep_numbers) memset(volume->inode_used, 0, (volume->inodes_known + 63) / 64 * 8);
+    volume->next_inode = 0;
+    table_claim(volume, 0); /* is none */
 }
 
 long table_free(struct volume *volume, u64 number) {

@@ -14,8 +14,7 @@ static struct pointer *slot(struct volume *volume, u32 node, u64 index) {
     return (struct pointer *)(void *)volume->data[node] + index % FANOUT;
 }
 
-/* What points to a block: the node above, or the object's top. */
-static long read_pointer(struct volume *volume, const struct top *top, u64 object, u32 level, u64 index, struct pointer *pointer) {
+long tree_pointer(struct volume *volume, const struct top *top, u64 object, u32 level, u64 index, struct pointer *pointer) {
     if (level == top->levels) {
         *pointer = top->root;
         return index ? -EBADMSG : 0;
@@ -44,7 +43,7 @@ long tree_get(struct volume *volume, u64 object, u32 level, u64 index) {
     struct top top;
     long error = table_top(volume, object, &top);
     if (!error && level > top.levels) error = -EBADMSG;
-    if (!error) error = read_pointer(volume, &top, object, level, index, &pointer);
+    if (!error) error = tree_pointer(volume, &top, object, level, index, &pointer);
     if (error) return error;
     u32 frame = cache_take(volume, object, level, index);
     error = store_load(volume, &pointer, (struct place){object, index, level}, volume->data[frame]);
@@ -89,7 +88,7 @@ static long shrink(struct volume *volume, u64 object, struct top *top) {
 /* Frees the blocks of a subtree that lie at or behind data block `kept`, children first. */
 static long cut(struct volume *volume, struct top *top, u64 object, u32 level, u64 index, u64 kept) {
     struct pointer pointer;
-    long error = read_pointer(volume, top, object, level, index, &pointer);
+    long error = tree_pointer(volume, top, object, level, index, &pointer);
     if (error) return error;
     u32 width = FANOUT_BITS * level, cached = cache_find(volume, object, level, index);
     if (!pointer.physical && cached == NO_FRAME) return 0; /* nothing that was ever written; drop_behind does the rest */
@@ -109,7 +108,7 @@ static long cut(struct volume *volume, struct top *top, u64 object, u32 level, u
 
 /* What was dirty under holes that were never written. */
 static void drop_behind(struct volume *volume, u64 object, u64 kept) {
-    for (u32 at = 0; at < volume->frame_count; at++) {
+    for (u32 at = 0; at < volume->frames_touched; at++) {
         const struct frame *frame = &volume->frames[at];
         if (frame->used && frame->object == object && frame->index << (FANOUT_BITS * frame->level) >= kept) cache_drop(volume, at);
     }
@@ -133,7 +132,7 @@ static long flush_frame(struct volume *volume, u32 at) {
     struct pointer pointer;
     struct top top;
     long error = table_top(volume, frame.object, &top);
-    if (!error) error = read_pointer(volume, &top, frame.object, frame.level, frame.index, &pointer);
+    if (!error) error = tree_pointer(volume, &top, frame.object, frame.level, frame.index, &pointer);
     if (error) return error;
     struct pointer before = pointer;
     error = store_save(volume, &pointer, (struct place){frame.object, frame.index, frame.level}, volume->data[at]);

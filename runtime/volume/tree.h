@@ -10,6 +10,8 @@ struct top {
 };
 
 u32 levels_for(u64 size);
+/* What points to a block: the node above, or the object's top. */
+NODISCARD long tree_pointer(struct volume *volume, const struct top *top, u64 object, u32 level, u64 index, struct pointer *pointer);
 /* All return the frame of a block, or an error. `index` must lie under the top. */
 NODISCARD long tree_get(struct volume *volume, u64 object, u32 level, u64 index);
 NODISCARD long tree_change(struct volume *volume, u64 object, u64 index); /* a data block, dirty from now on */

@@ -6,6 +6,7 @@ import random
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.forge.volumes import build
@@ -32,7 +33,7 @@ class Place:
     key: Path
     log: Path
 
-    def engine(self, **more: int) -> Engine:
+    def engine(self, **more: Any) -> Engine:
         return Engine(self.volume, self.key, self.log, **more)
 
 
@@ -117,7 +118,7 @@ def test_what_was_not_committed_is_forgotten(place: Place) -> None:
         engine.number("write", 2, 0, os.urandom(10 * BLOCK).hex())
     assert state_of(place.volume, place.key) == {b"kept": b""}
     with VolumeKey.read(place.key) as key, Container(place.volume, key) as container:
-        assert container.root == VolumeRoot.parse(root)
+        assert container.root == VolumeRoot.parse(root.rpartition(":")[0])
 
 
 def test_a_commit_of_nothing_writes_nothing(place: Place) -> None:
@@ -181,7 +182,8 @@ def test_a_file_that_is_open_and_has_no_name_goes_when_the_volume_is_opened_agai
         assert engine.read(inode, 0, 5) == b"xxxxx"
         assert engine.number("commit") == 0
     with place.engine() as engine:
-        assert engine.ask("show", inode) == str(-errno.EBADMSG)
+        assert engine.number("forget") == 0
+        assert engine.ask("show", inode) == str(-errno.ESTALE)
         assert engine.number("make", ROOT_INODE, b"new".hex(), FILE) == inode
         assert engine.read(inode, 0, 5) == b""
 

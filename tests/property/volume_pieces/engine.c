@@ -1,12 +1,13 @@
 /* The volume engine driven by lines on standard input; each is answered by one line.
  *
- * usage: engine VOLUME KEY-FILE CACHE-BYTES JOURNAL
+ * usage: engine VOLUME KEY-FILE CACHE-BYTES JOURNAL [ROOT | create]
  *
  * The journal gets every write and every sync in order, as a block's number (8 bytes, all ones for a sync) and 4,096 bytes, so
  * that a test can put together what a disk would hold if the power had gone at any moment. Names and contents are hexadecimal.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,7 +139,33 @@ static void show_root(struct volume *volume)
     volume_root(volume, &root);
     printf("%lu:", root.generation);
     print_hex(root.digest, sizeof root.digest);
-    printf("\n");
+    printf(":%lu\n", root.place);
+}
+
+static struct volume_root root_of(char *text)
+{
+    struct volume_root root = {.generation = strtoul(text, NULL, 10)};
+    char *digest = strchr(text, ':') + 1, *place = strchr(digest, ':');
+
+    *place++ = 0;
+    from_hex(digest, root.digest);
+    root.place = strtoul(place, NULL, 10);
+    return root;
+}
+
+static long reload(struct volume *volume, char *text, bool lost)
+{
+    struct volume_root root = root_of(text);
+
+    return volume_reload(volume, &root, lost);
+}
+
+static void show_space(struct volume *volume)
+{
+    struct volume_space space;
+
+    volume_space(volume, &space);
+    printf("%lu %lu %lu %lu\n", space.blocks, space.free, space.inodes, space.inodes_free);
 }
 
 static long change(struct volume *volume, const char *verb, char *word[6])
@@ -167,6 +194,22 @@ static long change(struct volume *volume, const char *verb, char *word[6])
         return volume_set_time(volume, a, b);
     if (!strcmp(verb, "commit"))
         return volume_commit(volume);
+    if (!strcmp(verb, "publish"))
+        return volume_publish(volume);
+    if (!strcmp(verb, "reload"))
+        return reload(volume, word[0], word[1][0] == 'l');
+    if (!strcmp(verb, "changed"))
+        return volume_is_changed(volume);
+    if (!strcmp(verb, "forget"))
+        return volume_forget_nameless(volume);
+    if (!strcmp(verb, "nameless"))
+        return volume_make_nameless(volume, (u32)strtoul(word[0], NULL, 8), 7, 8);
+    if (!strcmp(verb, "data"))
+        return volume_data_after(volume, a, b);
+    if (!strcmp(verb, "hole"))
+        return volume_hole_after(volume, a, b);
+    if (!strcmp(verb, "punch"))
+        return volume_punch(volume, a, b, strtoul(word[2], NULL, 10));
     fprintf(stderr, "engine: no such verb: %s\n", verb);
     exit(2);
 }
@@ -190,6 +233,8 @@ static void answer(struct volume *volume, char *line)
         read_back(volume, a, strtoul(word[1], NULL, 10), strtoul(word[2], NULL, 10));
     else if (!strcmp(verb, "root"))
         show_root(volume);
+    else if (!strcmp(verb, "space"))
+        show_space(volume);
     else
         printf("%ld\n", change(volume, verb, word));
     fflush(stdout);
@@ -203,16 +248,22 @@ int main(int argc, char **argv)
     u8 key[KEY_FILE_START + 32];
     int key_file;
 
-    if (argc != 5)
+    if (argc < 5)
         return 2;
-    disk = open(argv[1], O_RDWR | O_CLOEXEC);
+    disk = open(argv[1], O_RDWR | O_CLOEXEC | O_CREAT, 0600);
     journal = open(argv[4], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     key_file = open(argv[2], O_RDONLY | O_CLOEXEC);
     if (disk < 0 || journal < 0 || read(key_file, key, sizeof key) != sizeof key)
         return 2;
     size_t size = strtoul(argv[3], NULL, 10);
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    long error = volume_open(&volume, &io, key + KEY_FILE_START, memory, size);
+    long error;
+    if (argc > 5 && !strcmp(argv[5], "create")) {
+        error = volume_create(&volume, &io, key + KEY_FILE_START, true, 7, 8, memory, size);
+    } else {
+        struct volume_root root = argc > 5 ? root_of(argv[5]) : (struct volume_root){0};
+        error = volume_open(&volume, &io, key + KEY_FILE_START, argc > 5 ? &root : NULL, memory, size);
+    }
     printf("%ld\n", error);
     fflush(stdout);
     while (!error && fgets(line, sizeof line, stdin))

@@ -19,8 +19,10 @@ HERE: Final = Path(__file__).parent
 SANITIZED: Final = ("-O1", "-g", "-std=gnu11", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WARNED: Final = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 VECTORS: Final = ("-O3", "-maes", "-mpclmul", "-mssse3", "-msse4.1")
-ENGINE: Final = ("cache", "directory", "file", "names", "open", "store", "table", "tree")
-FEW_FRAMES: Final = 18_600_000
+ENGINE: Final = (
+    "cache", "commit", "directory", "file", "holes", "names", "open", "store", "superblock", "table", "tree", "walk"
+)  # fmt: skip
+FEW_FRAMES: Final = 2_600_000
 """Bytes of memory that leave some three hundred frames: most blocks are read again and again."""
 SYNC: Final = (1 << 64) - 1
 SECTOR: Final = 512
@@ -49,9 +51,11 @@ def program() -> Path:
 class Engine:
     """One opened volume. A context manager; leaving it without `commit` forgets what was changed."""
 
-    def __init__(self, volume: Path, key: Path, log: Path, memory: int = FEW_FRAMES) -> None:
+    def __init__(self, volume: Path, key: Path, log: Path, memory: int = FEW_FRAMES, state: str = "") -> None:
+        """`state`: the root to open, or "create"."""
+        words = [state] if state else []
         self._process = subprocess.Popen(
-            [program(), volume, key, str(memory), log], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [program(), volume, key, str(memory), log, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.opened = int(self._line())
 

@@ -1,0 +1,81 @@
+/* What the files of mounts share. */
+#ifndef CLOISTER_SHIELD_MOUNT_ARENA_H
+#define CLOISTER_SHIELD_MOUNT_ARENA_H
+
+#include "deferral.h"
+#include "guard_words.h"
+#include "mount.h"
+#include "policy.h"
+
+enum { ARENA_STACK = 24 << 10, HOLDS = 4096, PENDING = 256, MOUNTS_MOST = POLICY_FILES_MOST };
+
+struct hold {
+    u32 inode, count;
+};
+
+/* Begins as zeros. In secret memory that all processes of the family have mapped at the same place, and nobody else. */
+struct arena {
+    u32 lock;                  /* the holder's thread id, as the kernel wants it for robust futexes; 0 free */
+    u32 waiting;               /* somebody may wait for it */
+    bool broken;               /* the engine's state is not to be believed: mount_state.c */
+    bool shared;               /* other families may change the volume */
+    bool holds_lost;           /* there was no room for a hold: no inode is released any more */
+    u8 read_only;
+    long error;                /* it could not be opened, and will not be */
+    struct volume *volume;     /* NULL: not opened yet */
+    struct volume_root root[2];
+    u32 root_now;              /* which of them; the other is written to before this says so */
+    u64 losses;                /* how often something was lost */
+    u64 moment[2];             /* what the kernel tells of the time */
+    u64 committed_at;          /* the second of the last commit */
+    u32 pending_count;
+    u32 pending[PENDING];      /* inodes that have lost their names while there were other families */
+    struct hold hold[HOLDS];   /* by inode, open addressing; never taken out */
+    u8 stack[ARENA_STACK] __attribute__((aligned(64)));
+};
+
+/* One for each region, in each process its own; a forked child begins with a copy. */
+struct mount {
+    struct arena *arena;
+    const struct shield_files *entry;
+    int container;
+    u8 key[KEY_SIZE];
+    u64 size;                  /* of the arena, which the engine's memory is the rest of */
+    u64 losses_told;
+    struct robust_head *head;  /* the holder's robust list, */
+    void *pending_before;      /* and what it had pending */
+    bool written;              /* the container is locked against other families: for writing; */
+    bool entered_shared;       /* at all */
+};
+
+extern struct mount mounts_of_process[MOUNTS_MOST];
+
+/* mount_lock.c: the family's lock. True if whoever had it was killed meanwhile, or left the arena broken. */
+NODISCARD bool arena_lock(struct mount *mount);
+void arena_unlock(struct mount *mount);
+void arena_leave(struct mount *mount); /* the container's lock too: mount.c */
+
+/* mount_container.c */
+NODISCARD long container_open(struct mount *mount);
+struct volume_io container_io(struct mount *mount);
+NODISCARD bool container_is_empty(struct mount *mount);
+NODISCARD long container_lock(struct mount *mount, bool writing); /* among families; waits */
+void container_unlock(struct mount *mount);
+u64 container_second(struct mount *mount); /* of a clock that goes on */
+
+/* mount_state.c: with the family's lock held. */
+NODISCARD long state_ready(struct mount *mount, bool broken); /* opens, or makes whole what is broken */
+NODISCARD long state_refresh(struct mount *mount, bool changes); /* other families' changes: the container is locked then */
+NODISCARD long state_give_out(struct mount *mount);              /* others see what was changed; an error: it is undone */
+NODISCARD long state_commit(struct mount *mount);
+NODISCARD long state_share(struct mount *mount); /* a family that was alone tells all, and is not alone any more */
+struct volume_root *state_root(struct mount *mount);
+u32 mount_slot(const struct mount *mount);
+
+/* mount_holds.c */
+void holds_sweep(struct mount *mount); /* the family is alone again */
+
+/* A durable commit has this root now. For who keeps roots outside: policy's FILES_REPORT_ROOT. */
+void mount_report_root(const struct mount *mount, const struct volume_root *root);
+
+#endif

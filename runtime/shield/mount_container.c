@@ -1,0 +1,123 @@
+/* The file that holds a volume. Nothing that it says is believed by whoever reads it (volume.h). The kernel writes to the arena only: in
+ * a deferred child it could not write anywhere else (deferral.h). */
+#include <asm/stat.h>
+#include <linux/fcntl.h>
+#include <linux/memfd.h>
+
+#include "mount_arena.h"
+#include "reserved.h"
+#include "state.h"
+
+enum { OWNER_ONLY = 0600, LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2, LOCK_AT_ONCE = 4, COARSE = 6 /* CLOCK_MONOTONIC_COARSE */ };
+
+static struct mount *mount_of(void *context) {
+    for (u32 i = 0; i < MOUNTS_MOST; i++)
+        if (mounts_of_process[i].arena == context) return &mounts_of_process[i];
+    return NULL;
+}
+
+static long read_block(void *context, u64 block, u8 *to) {
+    long n = SYS4(__NR_pread64, mount_of(context)->container, to, BLOCK, block * BLOCK);
+    return n == BLOCK ? 0 : failed(n) ? n : -EBADMSG;
+}
+
+static long write_block(void *context, u64 block, const u8 *from) {
+    long n = SYS4(__NR_pwrite64, mount_of(context)->container, from, BLOCK, block * BLOCK);
+    return n == BLOCK ? 0 : failed(n) ? n : -ENOSPC;
+}
+
+static long make_durable(void *context) {
+    const struct mount *mount = mount_of(context);
+    return mount->entry->kind == FILES_MEMORY ? 0 : SYS1(__NR_fdatasync, mount->container);
+}
+
+/* `to` is the engine's, in the arena. */
+static void draw(void *context, u8 *to, size_t size) {
+    (void)context;
+    for (size_t done = 0; done < size;) {
+        long n = SYS3(__NR_getrandom, to + done, size - done, 0);
+        if (n > 0) done += (size_t)n;
+    }
+}
+
+static u64 now(void *context) {
+    struct arena *arena = context;
+    SYS2(__NR_clock_gettime, 0 /* CLOCK_REALTIME */, arena->moment);
+    return arena->moment[0] * 1000000000UL + arena->moment[1];
+}
+
+struct volume_io container_io(struct mount *mount) {
+    return (struct volume_io){mount->arena, read_block, write_block, make_durable, draw, now};
+}
+
+u64 container_second(struct mount *mount) {
+    SYS2(__NR_clock_gettime, COARSE, mount->arena->moment);
+    return mount->arena->moment[0];
+}
+
+/* In a region of memory: ciphertext, of a key that only this tree has. */
+static long open_memory(struct mount *mount) {
+    draw(NULL, mount->key, sizeof mount->key);
+    return SYS2(__NR_memfd_create, "cloister-volume", MFD_CLOEXEC);
+}
+
+static long open_file(struct mount *mount) {
+    const struct shield_files *entry = mount->entry;
+    char path[PATH_SIZE];
+    int flags = entry->flags & FILES_READ_ONLY ? READ_ONLY : O_RDWR | (entry->flags & FILES_CREATE ? CREATE : 0);
+    memcpy(path, entry->container.bytes, entry->container.size);
+    path[entry->container.size] = 0;
+    memcpy(mount->key, entry->key, sizeof mount->key);
+    return SYS3(__NR_open, path, flags | CLOSE_ON_EXEC, OWNER_ONLY);
+}
+
+/* The description is the tree's: all its processes have it, so the lock on it goes when the last of them does. */
+long container_open(struct mount *mount) {
+    bool memory = mount->entry->kind == FILES_MEMORY;
+    long fd = reserved_keep(memory ? open_memory(mount) : open_file(mount));
+    if (failed(fd)) return fd;
+    mount->container = (int)fd;
+    int lock = mount->entry->flags & FILES_READ_ONLY ? LOCK_SHARED : LOCK_EXCLUSIVE;
+    long error = SYS2(__NR_flock, fd, lock | LOCK_AT_ONCE);
+    return error == -EWOULDBLOCK ? -EBUSY : 0; /* a file system that knows no locks has none to be kept */
+}
+
+static bool is_zero(const u64 *block) {
+    u64 any = 0;
+    for (size_t i = 0; i < BLOCK / sizeof *block; i++) any |= block[i];
+    return !any;
+}
+
+/* Or whoever made it was stopped before it had a superblock. The engine's memory is not in use yet. */
+bool container_is_empty(struct mount *mount) {
+    u64 *block = ptr_of(addr_of(mount->arena) + page_up(sizeof *mount->arena));
+    bool empty = true;
+    for (u32 number = 0; number < SUPERBLOCKS && empty; number++) {
+        long n = SYS4(__NR_pread64, mount->container, block, BLOCK, number * BLOCK);
+        if (failed(n)) return false;
+        empty = is_zero(block);
+        memset(block, 0, BLOCK);
+    }
+    return empty;
+}
+
+static long set_lock(const struct mount *mount, short type) {
+    const struct flock whole = {.l_type = type};
+    long error;
+    while ((error = SYS3(__NR_fcntl, mount->container, F_SETLKW, &whole)) == -EINTR) continue;
+    return error;
+}
+
+/* A process's own (fcntl(2)), not the description's, which all families have in common. A host that breaks it gains nothing: the guard
+ * decides whose change is the next. */
+long container_lock(struct mount *mount, bool writing) {
+    if (mount->arena->read_only) return 0;
+    long error = set_lock(mount, writing ? F_WRLCK : F_RDLCK);
+    mount->written = writing && !failed(error);
+    return failed(error) ? -EIO : 0;
+}
+
+void container_unlock(struct mount *mount) {
+    if (!mount->arena->read_only) (void)!set_lock(mount, F_UNLCK);
+    mount->written = false;
+}

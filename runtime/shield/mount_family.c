@@ -1,0 +1,91 @@
+/* Families come by execve(2) and go with their last process: what is to be done before. */
+#include "mount_arena.h"
+#include "state.h"
+
+void rt_on_stack(void *stack_top, void (*function)(void *), void *argument);
+
+struct work {
+    struct mount *mount;
+    bool broken;
+    long error;
+};
+
+/* On the arena's stack: the program's may be small (posix_spawn(3)). */
+static long with_arena(struct mount *mount, void (*function)(void *)) {
+    struct work work = {.mount = mount, .broken = arena_lock(mount)};
+    rt_on_stack(mount->arena->stack + ARENA_STACK, function, &work);
+    arena_leave(mount);
+    return work.error;
+}
+
+static long all(void (*function)(void *)) {
+    for (u32 i = 0; i < MOUNTS_MOST; i++) {
+        struct mount *mount = &mounts_of_process[i];
+        long error = mount->arena ? with_arena(mount, function) : 0;
+        if (error) return error;
+    }
+    return 0;
+}
+
+/* ---- exec */
+
+/* From now on others may change the volume, so they must see what this family changed. Whoever has not touched it yet asks the guard
+ * anyway. */
+static void become_shared(void *argument) {
+    struct work *work = argument;
+    struct arena *arena = work->mount->arena;
+    if (!arena->volume || arena->shared) return;
+    work->error = state_ready(work->mount, work->broken);
+    if (!work->error) work->error = container_lock(work->mount, true);
+    if (work->error) return;
+    work->mount->entered_shared = true;
+    work->error = state_share(work->mount);
+}
+
+/* The guard counts the new family from here on, so that nobody in this one believes to be alone again. */
+long mount_before_exec(void) {
+    u64 families;
+    struct lock_guard lock;
+    lock_take(&lock, false);
+    long error = guard_executing(true, &families);
+    if (!error) error = all(become_shared);
+    if (error) (void)!guard_executing(false, &families);
+    lock_give(&lock);
+    return error ? -EIO : 0;
+}
+
+void mount_exec_failed(void) {
+    u64 families;
+    (void)!guard_executing(false, &families);
+}
+
+/* ---- exit */
+
+/* Whether what was given out is in nobody's committed state. */
+static bool is_left_over(struct mount *mount, const struct guard_root *kept) {
+    const struct arena *arena = mount->arena;
+    if (arena->volume && volume_is_changed(arena->volume)) return true;
+    bool newer = !arena->volume || kept->generation >= state_root(mount)->generation;
+    return kept->generation && (newer ? kept->place : state_root(mount)->place) >= SUPERBLOCKS;
+}
+
+static void commit_last(void *argument) {
+    struct work *work = argument;
+    struct mount *mount = work->mount;
+    struct guard_root kept;
+    u64 families;
+    if (mount->arena->error || mount->arena->read_only) return;
+    if (guard_root(mount_slot(mount), &kept, &families) || !is_left_over(mount, &kept)) return;
+    if (state_ready(mount, work->broken)) return;
+    if (mount->arena->shared && state_refresh(mount, true)) return;
+    (void)!state_commit(mount);
+}
+
+/* Who leaves while others stay leaves it to them. One process of a family cannot know whether it is the last, so each commits. */
+void mount_before_exit(void) {
+    u64 families;
+    struct lock_guard lock;
+    lock_take(&lock, false);
+    if (!guard_leaving(&families) && families == 1) (void)!all(commit_last);
+    lock_give(&lock);
+}

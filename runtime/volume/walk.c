@@ -1,0 +1,80 @@
+#include "walk.h"
+
+#include "store.h"
+
+enum { SCRATCH_OF_INODES = LEVELS };
+
+typedef long claimer(struct volume *volume, u64 physical); /* 1 to go on below, 0 if all below is claimed already */
+typedef long visitor(struct volume *volume, u64 index, const u8 *block);
+
+struct walk {
+    claimer *claim;
+    visitor *visit; /* of data blocks; NULL if nobody wants to see them */
+    u64 object;
+    u32 scratch;    /* a frame for each level */
+};
+
+static long claim_live(struct volume *volume, u64 physical) {
+    long error = store_claim(volume, physical);
+    return error ? error : 1;
+}
+
+static long walk(struct volume *volume, const struct walk *how, const struct top *top, u64 index) {
+    if (!top->root.physical) return 0;
+    long more = how->claim(volume, top->root.physical);
+    if (more <= 0 || (!top->levels && !how->visit)) return more < 0 ? more : 0;
+    u8 *block = volume->data[how->scratch + top->levels];
+    long error = store_load(volume, &top->root, (struct place){how->object, index, top->levels}, block);
+    if (error) return error;
+    if (!top->levels) return how->visit(volume, index, block);
+    for (u64 child = 0; child < FANOUT && !error; child++) {
+        struct top below = {.levels = top->levels - 1};
+        memcpy(&below.root, block + child * sizeof below.root, sizeof below.root);
+        error = walk(volume, how, &below, index * FANOUT + child);
+    }
+    return error;
+}
+
+static bool is_right_inode(const struct inode *inode) {
+    u32 type = inode->mode & TYPE_MASK;
+    if ((type != REGULAR && type != DIRECTORY && type != LINK) || inode->mode >> 16) return false;
+    if (inode->levels > LEVELS - 1 || inode->levels != levels_for(inode->size)) return false;
+    return type != DIRECTORY || inode->size % BLOCK == 0;
+}
+
+static long visit_inodes(struct volume *volume, u64 index, const u8 *block, claimer *claim) {
+    for (u64 i = 0; i < INODES_PER_BLOCK; i++) {
+        struct inode inode;
+        u64 number = index * INODES_PER_BLOCK + i;
+        memcpy(&inode, block + i * sizeof inode, sizeof inode);
+        if (!inode.mode) continue;
+        if (!is_right_inode(&inode) || !number || number >= volume->inode_limit) return -EBADMSG;
+        if (claim == claim_live) table_claim(volume, number);
+        const struct walk how = {claim, NULL, number, SCRATCH_OF_INODES};
+        const struct top top = {inode.levels, inode.root};
+        long error = walk(volume, &how, &top, 0);
+        if (error) return error;
+    }
+    return 0;
+}
+
+static long visit_live(struct volume *volume, u64 index, const u8 *block) { return visit_inodes(volume, index, block, claim_live); }
+
+static long claim_durable(struct volume *volume, u64 physical) { return store_claim_durable(volume, physical); }
+
+static long visit_durable(struct volume *volume, u64 index, const u8 *block) {
+    return visit_inodes(volume, index, block, claim_durable);
+}
+
+long walk_state(struct volume *volume) {
+    const struct walk how = {claim_live, visit_live, TABLE, 0};
+    const struct top table = {volume->superblock.table_levels, volume->superblock.table_root};
+    long error = walk(volume, &how, &table, 0);
+    bool has_root = volume->inode_used[0] >> ROOT_INODE & 1;
+    return error || has_root ? error : -EBADMSG;
+}
+
+long walk_durable(struct volume *volume, const struct top *table) {
+    const struct walk how = {claim_durable, visit_durable, TABLE, 0};
+    return walk(volume, &how, table, 0);
+}
