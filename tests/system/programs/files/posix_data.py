@@ -1,0 +1,171 @@
+"""Reading, writing, seeking, truncating: what stands in a file."""
+
+import errno
+import mmap
+import os
+import stat
+
+from tests.system.programs.files.checking import PAGE, check, fails, get, put
+
+
+@check
+def open_creates_with_the_mode_less_the_umask() -> None:
+    before = os.umask(0o027)
+    try:
+        put("a", mode=0o666)
+        os.mkdir("d", 0o777)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat("a").st_mode) == 0o640
+    assert stat.S_IMODE(os.stat("d").st_mode) == 0o750
+
+
+@check
+def open_truncates() -> None:
+    put("a", b"x" * 10000)
+    os.close(os.open("a", os.O_WRONLY | os.O_TRUNC))
+    assert os.stat("a").st_size == 0
+
+
+@check
+def append_writes_at_the_end_whatever_the_offset() -> None:
+    put("a", b"12345")
+    one, two = (os.open("a", os.O_WRONLY | os.O_APPEND) for _ in range(2))
+    os.lseek(one, 0, os.SEEK_SET)
+    os.write(one, b"A")
+    os.write(two, b"B")
+    os.write(one, b"C")
+    assert get("a") == b"12345ABC"
+    assert os.lseek(one, 0, os.SEEK_CUR) == 8
+
+
+@check
+def reading_ends_at_the_end() -> None:
+    fd = os.open(put("a", b"12345"), os.O_RDONLY)
+    assert os.read(fd, 100) == b"12345"
+    assert os.read(fd, 100) == b""
+    assert os.pread(fd, 100, 3) == b"45"
+    assert os.pread(fd, 100, 5) == b""
+    assert os.pread(fd, 100, 1 << 40) == b""
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 5, "pread moves nothing"
+
+
+@check
+def descriptors_must_be_open_for_it() -> None:
+    reading, writing = os.open(put("a"), os.O_RDONLY), os.open("a", os.O_WRONLY)
+    with fails(errno.EBADF):
+        os.write(reading, b"x")
+    with fails(errno.EBADF):
+        os.read(writing, 1)
+    with fails(errno.EINVAL, errno.EBADF):
+        os.ftruncate(reading, 0)
+    os.close(reading)
+    with fails(errno.EBADF):
+        os.read(reading, 1)
+
+
+@check
+def writing_beyond_the_end_leaves_zeros() -> None:
+    fd = os.open("a", os.O_RDWR | os.O_CREAT)
+    assert os.pwrite(fd, b"x", 100_000) == 1
+    assert os.fstat(fd).st_size == 100_001
+    assert os.pread(fd, 100_001, 0) == bytes(100_000) + b"x"
+    assert os.fstat(fd).st_blocks * 512 <= 65536, "a hole takes no room"
+
+
+@check
+def truncating_cuts_and_leaves_zeros() -> None:
+    fd = os.open(put("a", b"y" * 9000), os.O_RDWR)
+    os.ftruncate(fd, 4100)
+    os.ftruncate(fd, 9000)
+    assert os.pread(fd, 9000, 0) == b"y" * 4100 + bytes(4900)
+    os.truncate("a", 3)
+    assert get("a") == b"yyy"
+    with fails(errno.EINVAL):
+        os.ftruncate(fd, -1)
+
+
+@check
+def seeking() -> None:
+    fd = os.open(put("a", b"12345"), os.O_RDONLY)
+    assert os.lseek(fd, 2, os.SEEK_SET) == 2
+    assert os.lseek(fd, 2, os.SEEK_CUR) == 4
+    assert os.lseek(fd, -1, os.SEEK_END) == 4
+    assert os.lseek(fd, 100, os.SEEK_SET) == 100
+    with fails(errno.EINVAL):
+        os.lseek(fd, -1, os.SEEK_SET)
+    with fails(errno.ENXIO):
+        os.lseek(fd, 5, os.SEEK_DATA)
+    assert os.lseek(fd, 0, os.SEEK_DATA) == 0
+    assert os.lseek(fd, 0, os.SEEK_HOLE) == 5
+
+
+@check
+def reading_and_writing_in_pieces() -> None:
+    fd = os.open("a", os.O_RDWR | os.O_CREAT)
+    assert os.writev(fd, [b"ab", b"", b"cdef"]) == 6
+    pieces = [bytearray(1), bytearray(3), bytearray(9)]
+    assert os.preadv(fd, pieces, 1) == 5
+    assert bytes(pieces[0]) + bytes(pieces[1]) + bytes(pieces[2][:1]) == b"bcdef"
+    assert os.pwritev(fd, [b"X", b"Y"], 2) == 2
+    assert get("a") == b"abXYef"
+
+
+@check
+def room_is_made_beforehand() -> None:
+    fd = os.open("a", os.O_RDWR | os.O_CREAT)
+    os.posix_fallocate(fd, 0, 100_000)
+    assert os.fstat(fd).st_size == 100_000
+    os.pwrite(fd, b"x", 50_000)
+    assert os.pread(fd, 3, 49_999) == b"\0x\0"
+
+
+@check
+def copying_inside_the_kernel() -> None:
+    put("a", bytes(range(256)) * 100)
+    source, target = os.open("a", os.O_RDONLY), os.open("b", os.O_RDWR | os.O_CREAT)
+    left = 25_600
+    while left:
+        count = os.copy_file_range(source, target, left)
+        assert count > 0
+        left -= count
+    assert get("b") == get("a")
+    third = os.open("c", os.O_RDWR | os.O_CREAT)
+    assert os.sendfile(third, source, 1000, 100) == 100
+    assert get("c") == (bytes(range(256)) * 100)[1000:1100]
+
+
+@check
+def what_is_synced_may_be_synced_again() -> None:
+    fd = os.open(put("a"), os.O_RDWR)
+    os.fsync(fd)
+    os.fdatasync(fd)
+    directory = os.open(".", os.O_RDONLY)
+    os.fsync(directory)
+    os.sync()
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    assert get("a") == b"data"
+
+
+@check
+def past_the_cache() -> None:
+    put("a", b"z" * 8192)
+    fd = os.open("a", os.O_RDWR | os.O_DIRECT)
+    with mmap.mmap(-1, PAGE) as buffer:
+        assert os.preadv(fd, [buffer], PAGE) == PAGE
+        assert buffer[:] == b"z" * PAGE
+        buffer[:] = b"y" * PAGE
+        assert os.pwritev(fd, [buffer], 0) == PAGE
+    assert get("a") == b"y" * PAGE + b"z" * PAGE
+
+
+@check
+def large_offsets() -> None:
+    fd = os.open("a", os.O_RDWR | os.O_CREAT)
+    place = (5 << 30) + 123
+    os.pwrite(fd, b"far", place)
+    assert os.pread(fd, 3, place) == b"far"
+    assert os.fstat(fd).st_size == place + 3
+    os.ftruncate(fd, 1 << 32)
+    assert os.pread(fd, 3, place) == b""
+    assert os.lseek(fd, 0, os.SEEK_END) == 1 << 32
