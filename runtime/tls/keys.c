@@ -5,9 +5,10 @@
 #include "ed25519.h"
 #include "key_names.h"
 #include "rsa.h"
+#include "rsa_private.h"
 #include "sha2.h"
 
-enum { STACK_USED = 6144 };
+enum { STACK_USED = 6144, STACK_USED_RSA = 10240 };
 
 static const struct curve *curve_of(enum key_kind kind) { return kind == KEY_P256 ? &curve_p256 : &curve_p384; }
 
@@ -150,15 +151,29 @@ static bool read_ed25519(struct private_key *key, struct der outside) {
     return complete(key);
 }
 
+static bool read_rsa_private(struct private_key *key, struct der der) {
+    struct rsa_private numbers;
+    key->rsa = der.at;
+    key->rsa_size = der_size(&der);
+    const bool read = rsa_private_read(&numbers, der);
+    wipe(&numbers, sizeof numbers);
+    return read;
+}
+
+static bool read_secret(struct private_key *key, struct der octets) {
+    if (key->kind == KEY_ED25519) return read_ed25519(key, octets);
+    return key->kind == KEY_RSA ? read_rsa_private(key, octets) : read_ec(key, octets);
+}
+
 static bool read_private(struct private_key *key, struct der outside) {
     struct der inside, octets, attributes;
     if (!der_take(&outside, DER_SEQUENCE, &inside) || !der_at_end(&outside)) return false;
     const bool with_public = der_take_small(&inside, 1);
     if (!with_public && !der_take_small(&inside, 0)) return false;
-    if (!key_name_take(&inside, &key->kind) || !der_take(&inside, DER_OCTETS, &octets) || key->kind == KEY_RSA) return false;
-    if (!(key->kind == KEY_ED25519 ? read_ed25519(key, octets) : read_ec(key, octets))) return false;
+    if (!key_name_take(&inside, &key->kind) || !der_take(&inside, DER_OCTETS, &octets)) return false;
+    if (!read_secret(key, octets)) return false;
     if (der_next_is(&inside, DER_CONTEXT_CONSTRUCTED) && !der_take(&inside, DER_CONTEXT_CONSTRUCTED, &attributes)) return false;
-    if (with_public && !take_public(key, &inside, DER_CONTEXT + 1, false)) return false;
+    if (with_public && key->kind != KEY_RSA && !take_public(key, &inside, DER_CONTEXT + 1, false)) return false;
     return der_at_end(&inside);
 }
 
@@ -172,7 +187,26 @@ bool private_key_read(struct private_key *key, const u8 *der, size_t size) {
 
 enum signature_scheme private_key_scheme(const struct private_key *key) {
     if (key->kind == KEY_ED25519) return SIGNED_ED25519;
+    if (key->kind == KEY_RSA) return RSA_PSS_RSAE_SHA256;
     return key->kind == KEY_P256 ? ECDSA_SECP256R1_SHA256 : ECDSA_SECP384R1_SHA384;
+}
+
+bool private_key_is_of(const struct private_key *key, const struct public_key *public_key) {
+    struct rsa_private numbers;
+    if (key->kind != public_key->kind) return false;
+    if (key->kind != KEY_RSA) return memcmp(key->public_bytes, public_key->bytes, public_size(key)) == 0;
+    if (!rsa_private_read(&numbers, der_of(key->rsa, key->rsa_size))) return false;
+    const size_t size = der_size(&numbers.modulus);
+    return size == public_key->size && numbers.exponent == public_key->exponent && memcmp(numbers.modulus.at, public_key->bytes, size) == 0;
+}
+
+static size_t sign_rsa(const struct private_key *key, const u8 random[SIGNING_RANDOM], const u8 *digest, u8 signature[SIGNATURE_MAX]) {
+    struct rsa_private numbers;
+    if (!rsa_private_read(&numbers, der_of(key->rsa, key->rsa_size))) return 0;
+    const size_t made = rsa_private_sign(&numbers, digest, random, signature) ? der_size(&numbers.modulus) : 0;
+    wipe(&numbers, sizeof numbers); /* addresses, which say how long the key's numbers are */
+    wipe_stack(STACK_USED_RSA);
+    return made;
 }
 
 size_t private_key_sign(const struct private_key *key, const u8 random[SIGNING_RANDOM], const void *message, size_t size,
@@ -182,13 +216,15 @@ size_t private_key_sign(const struct private_key *key, const u8 random[SIGNING_R
         ed25519_sign(key->secret, key->public_bytes, message, size, signature);
         return ED25519_SIGNATURE;
     }
-    digest_of(key->kind, 0, message, size, digest);
+    digest_of(key->kind, private_key_scheme(key), message, size, digest);
+    if (key->kind == KEY_RSA) return sign_rsa(key, random, digest, signature);
     const size_t made = ecdsa_sign(curve_of(key->kind), key->secret, digest, random, SIGNING_RANDOM, signature);
     wipe_stack(STACK_USED);
     return made;
 }
 
 size_t private_key_spki(const struct private_key *key, u8 der[SPKI_MAX]) {
+    if (key->kind == KEY_RSA) return 0;
     struct der_writer writer = der_write_to(der, SPKI_MAX);
     const u8 *end = writer.at;
     der_put(&writer, key->public_bytes, public_size(key));

@@ -14,8 +14,8 @@ enum signature_scheme {
 
 enum {
     KEY_SECRET_MAX = 48, KEY_POINT_MAX = 97, /* of P-384 */
-    SIGNATURE_MAX = 104,                     /* DER, of ECDSA with P-384 */
-    SPKI_MAX = 128,                          /* DER, of every key that private_key_read takes */
+    SIGNATURE_MAX = 512,                     /* RSA with 4096 bits */
+    SPKI_MAX = 128,                          /* DER, of every kind but RSA */
     SIGNING_RANDOM = 32,
 };
 
@@ -27,11 +27,13 @@ struct public_key {
     u64 exponent; /* RSA's */
 };
 
-/* No pointers: it may be copied. Its holder wipes it. */
+/* It may be copied. Its holder wipes it. RSA's stays in the DER that it was read from, which must stay too. */
 struct private_key {
-    enum key_kind kind;               /* P-256, P-384 or Ed25519 */
+    enum key_kind kind;
     u8 secret[KEY_SECRET_MAX];        /* big-endian, or Ed25519's seed: as many bytes as the kind has */
     u8 public_bytes[KEY_POINT_MAX];   /* as public_key's */
+    const u8 *rsa;                    /* RSAPrivateKey */
+    size_t rsa_size;
 };
 
 /* A SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7), exactly these bytes. */
@@ -40,15 +42,17 @@ NODISCARD bool public_key_read(struct public_key *key, const u8 *der, size_t siz
 NODISCARD bool public_key_verify(const struct public_key *key, u32 scheme, const void *message, size_t size, const u8 *signature,
                                  size_t signature_size);
 
-/* PKCS #8 (RFC 5958; RFC 5915; RFC 8410), exactly these bytes. False too if the public key in it is another one's. */
+/* PKCS #8 (RFC 5958; RFC 5915; RFC 8410; RFC 8017), exactly these bytes. False too if the public key in it is another one's. */
 NODISCARD bool private_key_read(struct private_key *key, const u8 *der, size_t size);
 /* A P-256 key of 32 random bytes. False if they are no key, as happens once in 2^32: try others. */
 NODISCARD bool private_key_make(struct private_key *key, const u8 random[32]);
 enum signature_scheme private_key_scheme(const struct private_key *key);
-/* The signature's size. `random` protects ECDSA's nonce from faults; should it not be random, the nonce is still a secret. */
+/* Whether this is its public key. */
+NODISCARD bool private_key_is_of(const struct private_key *key, const struct public_key *public_key);
+/* The signature's size; 0 if an RSA key's numbers do not belong together, or the processor erred. `random` is PSS's salt, and protects ECDSA's nonce from faults; should it not be random, the nonce is still a secret. */
 size_t private_key_sign(const struct private_key *key, const u8 random[SIGNING_RANDOM], const void *message, size_t size,
                         u8 signature[SIGNATURE_MAX]);
-/* The size of its SubjectPublicKeyInfo, written to `der`. */
+/* The size of its SubjectPublicKeyInfo, written to `der`; 0 of RSA. */
 size_t private_key_spki(const struct private_key *key, u8 der[SPKI_MAX]);
 
 #endif

@@ -1,6 +1,7 @@
 #include "ra_certificate.h"
 
 #include "bytes.h"
+#include "ecdsa.h"
 #include "key_names.h"
 #include "sha2.h"
 
@@ -155,8 +156,8 @@ static size_t sign(const struct ra_certificate *made, const u8 random[SIGNING_RA
 }
 
 size_t ra_certificate_make(const struct ra_certificate *made, const u8 random[SIGNING_RANDOM + 16], u8 *room, size_t size, u8 **to) {
-    if (!made->evidence_size || made->evidence_size > RA_EVIDENCE_MAX || size < made->evidence_size + RA_CERTIFICATE_OVERHEAD) return 0;
-    u8 *const end = room + size, *const part_end = end - SIGNATURE_MAX - 2 * SERIAL_SIZE; /* its tags and names */
+    if (made->key->kind == KEY_RSA || !made->evidence_size || made->evidence_size > RA_EVIDENCE_MAX || size < made->evidence_size + RA_CERTIFICATE_OVERHEAD) return 0;
+    u8 *const end = room + size, *const part_end = end - ECDSA_MAX - 2 * SERIAL_SIZE; /* its tags and names */
     struct der_writer writer = {room, part_end, false};
     if (made->not_before > made->not_after || !put_signed_part(&writer, made, random + SIGNING_RANDOM)) return 0;
     const size_t written = sign(made, random, &writer, part_end, end);

@@ -21,7 +21,7 @@ struct ra_certificate {
     int64_t not_before, not_after; /* seconds since 1970 */
 };
 
-/* The certificate's size (DER), and `to` where it begins inside `room`: at its end. 0 if the evidence is empty or longer than
+/* The certificate's size (DER), and `to` where it begins inside `room`: at its end. 0 if it is RSA's, the evidence is empty or longer than
  * RA_EVIDENCE_MAX, the dates are no dates, or `room` smaller than the evidence and RA_CERTIFICATE_OVERHEAD.
  * `random`: 32 bytes to sign with, 16 for the serial number. */
 NODISCARD size_t ra_certificate_make(const struct ra_certificate *made, const u8 random[SIGNING_RANDOM + 16], u8 *room, size_t size,

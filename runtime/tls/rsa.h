@@ -12,5 +12,10 @@ NODISCARD bool rsa_is_key(const u8 *modulus, size_t size, u64 exponent);
 /* `digest_size` says which hash: 32, 48 or 64. Of a key that rsa_is_key. */
 NODISCARD bool rsa_verify(const u8 *modulus, size_t size, u64 exponent, const u8 *digest, size_t digest_size, const u8 *signature,
                           size_t signature_size);
+/* signature^exponent modulo the modulus, of as many bytes as that. False if the signature is not less than it. */
+NODISCARD bool rsa_recover(const u8 *modulus, size_t size, u64 exponent, const u8 *signature, u8 *encoded);
+
+/* How many bits a number has that begins with a byte that is not 0. */
+static inline size_t rsa_bits(const u8 *number, size_t size) { return 8 * size - (size_t)(__builtin_clz(number[0]) - 24); }
 
 #endif

@@ -170,6 +170,49 @@ def test_rsa_pss(driver: Driver, bits: int, scheme: int) -> None:
         assert says(broken.to_bytes(size, "big")) == NO
 
 
+# RSA's private keys
+
+SALT: Final = bytes(range(32))
+
+
+def rsa_signature(driver: Driver, der: bytes, message: bytes = b"message", salt: bytes = SALT) -> bytes:
+    scheme, signature = driver.ask("sign", der, salt, message)
+    assert int.from_bytes(scheme, "big") == 0x0804
+    return signature
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+@pytest.mark.parametrize("exponent", [65537, 3])
+def test_rsa_signatures_are_accepted(driver: Driver, bits: int, exponent: int) -> None:
+    key = rsa.generate_private_key(exponent, bits)
+    for message, salt in ((b"message", SALT), (b"", bytes(32)), (b"m" * 1000, b"\xff" * 32)):
+        signature = rsa_signature(driver, pkcs8(key), message, salt)
+        pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+        key.public_key().verify(signature, message, pss, hashes.SHA256())
+        assert driver.ask("verify", spki(key), b"\x08\x04", message, signature) == [YES, YES]
+
+
+@settings(max_examples=30)
+@given(message=st.binary(max_size=100), salt=st.binary(min_size=32, max_size=32))
+def test_rsa_signatures_of_anything(driver: Driver, message: bytes, salt: bytes) -> None:
+    """Other numbers under the same primes: carries are where they are seldom."""
+    signature = rsa_signature(driver, pkcs8(KEYS[RSA]), message, salt)
+    KEYS[RSA].public_key().verify(signature, message, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
+
+
+@pytest.mark.parametrize("name", ["p", "q", "dmp1", "dmq1", "iqmp"])
+def test_an_rsa_signature_with_a_fault_never_leaves(driver: Driver, name: str) -> None:
+    """Of one that is wrong modulo one prime only, anybody computes the primes (Boneh, DeMillo, Lipton)."""
+    numbers = KEYS[RSA].private_numbers()
+    good = getattr(numbers, name)
+    size = (good.bit_length() + 7) // 8
+    changed = good ^ 1 << 8 * size // 2
+    der = pkcs8(KEYS[RSA]).replace(good.to_bytes(size, "big"), changed.to_bytes(size, "big"))
+    assert der != pkcs8(KEYS[RSA])
+    assert len(rsa_signature(driver, pkcs8(KEYS[RSA]))) == 256
+    assert rsa_signature(driver, der) == b""
+
+
 def rsa_spki(modulus: int, exponent: int) -> bytes:
     """Of numbers that no library takes."""
     whole = spki(KEYS[RSA])
@@ -195,12 +238,28 @@ def test_an_even_rsa_modulus_is_refused(driver: Driver) -> None:
 # Private keys
 
 
-@pytest.mark.parametrize("kind", [P256, P384, ED25519])
+@pytest.mark.parametrize("kind", KEYS)
 def test_private_keys_are_read(driver: Driver, kind: int) -> None:
-    assert driver.ask("private-key", pkcs8(KEYS[kind])) == [YES, NO, spki(KEYS[kind])]
+    """RSA's SubjectPublicKeyInfo is never written."""
+    expected = b"" if kind == RSA else spki(KEYS[kind])
+    assert driver.ask("private-key", pkcs8(KEYS[kind])) == [YES, NO, expected]
 
 
-@pytest.mark.parametrize("kind", [P256, P384, ED25519])
+@pytest.mark.parametrize("kind", KEYS)
+def test_private_keys_know_their_public_key(driver: Driver, kind: int) -> None:
+    for other, key in KEYS.items():
+        assert driver.ask("fits", pkcs8(KEYS[kind]), spki(key)) == [YES if other == kind else NO]
+    another: Any
+    if kind == RSA:
+        another = rsa.generate_private_key(65537, 2048)
+    elif kind == ED25519:
+        another = Ed25519PrivateKey.generate()
+    else:
+        another = ec.generate_private_key(KEYS[kind].curve)
+    assert driver.ask("fits", pkcs8(KEYS[kind]), spki(another)) == [NO]
+
+
+@pytest.mark.parametrize("kind", KEYS)
 def test_private_keys_are_whole_and_alone(driver: Driver, kind: int) -> None:
     whole = pkcs8(KEYS[kind])
     for size in range(len(whole)):
@@ -209,7 +268,8 @@ def test_private_keys_are_whole_and_alone(driver: Driver, kind: int) -> None:
 
 
 def test_other_private_keys_are_refused(driver: Driver) -> None:
-    for key in (KEYS[RSA], X25519PrivateKey.generate(), ec.generate_private_key(ec.SECP521R1())):
+    small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+    for key in (small, X25519PrivateKey.generate(), ec.generate_private_key(ec.SECP521R1())):
         assert driver.ask("private-key", pkcs8(key)) == [NO, YES]
 
 

@@ -115,6 +115,7 @@ static const struct {
     {"public-key", 1, do_public_key},
     {"verify", 4, do_verify},
     {"private-key", 1, do_private_key},
+    {"fits", 2, do_fits},
     {"sign", 3, do_sign},
     {"x509", 1, do_x509},
     {"ra-report", 1, do_ra_report},

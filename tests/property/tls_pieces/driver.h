@@ -16,6 +16,7 @@ void do_gcm(struct argument *a);
 void do_public_key(struct argument *a);
 void do_verify(struct argument *a);
 void do_private_key(struct argument *a);
+void do_fits(struct argument *a);
 void do_sign(struct argument *a);
 void do_x509(struct argument *a);
 void do_ra_report(struct argument *a);

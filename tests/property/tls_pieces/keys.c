@@ -67,6 +67,14 @@ void do_private_key(struct argument *a) {
     if (read) print_bytes(spki, private_key_spki(&key, spki));
 }
 
+/* PKCS #8, SubjectPublicKeyInfo: whether they belong together */
+void do_fits(struct argument *a) {
+    struct private_key key;
+    struct public_key public_key;
+    if (!private_key_read(&key, a[0].bytes, a[0].size) || !public_key_read(&public_key, a[1].bytes, a[1].size)) abort();
+    print_answer(private_key_is_of(&key, &public_key));
+}
+
 /* PKCS #8, random, message: scheme and signature */
 void do_sign(struct argument *a) {
     struct private_key key;

@@ -14,7 +14,9 @@ enum { STACK = 1 << 17, SETS = 4 };
 
 static const u8 other_key[EXCHANGE_SECRET] = {7};
 static struct private_key p256, p384, ed25519;
-static u8 secret[48], random_bytes[SIGNING_RANDOM], result[128], other[EXCHANGE_POINT];
+static u8 secret[48], random_bytes[SIGNING_RANDOM], result[SIGNATURE_MAX], other[EXCHANGE_POINT];
+static u8 der[4096];
+static size_t der_size;
 static bool fine;
 
 static void run_p256(void) { fine = private_key_sign(&p256, random_bytes, "message", 7, result); }
@@ -30,6 +32,11 @@ static void run_hmac384(void) {
     hmac384_finish(&hmac, result);
     fine = true;
 }
+/* PKCS #8 of several keys of one size stand on standard input, one behind the other. */
+static void run_rsa(void) {
+    static struct private_key key; /* its sizes are no remnants */
+    fine = private_key_read(&key, der, der_size) && private_key_sign(&key, random_bytes, "message", 7, result);
+}
 /* Must be found, or nothing is. */
 static void run_careless(void) {
     volatile u8 deep[512];
@@ -42,10 +49,17 @@ static const struct {
     void (*run)(void);
 } functions[] = {
     {"p256", run_p256},     {"p384", run_p384}, {"ed25519", run_ed25519}, {"public", run_public},
-    {"shared", run_shared}, {"make", run_make}, {"hmac384", run_hmac384}, {"careless", run_careless},
+    {"shared", run_shared}, {"make", run_make}, {"hmac384", run_hmac384}, {"rsa", run_rsa},
+    {"careless", run_careless},
 };
 
 static void prepare(unsigned set) {
+    u8 header[4];
+    if (fread(header, 1, 4, stdin) == 4) { /* a long SEQUENCE */
+        memcpy(der, header, 4);
+        der_size = 4u + (size_t)(header[2] << 8 | header[3]);
+        if (fread(der + 4, 1, der_size - 4, stdin) != der_size - 4) abort();
+    }
     for (unsigned i = 0; i < sizeof secret; i++) secret[i] = (u8)(i * (37 + 2 * set) + 11);
     for (unsigned i = 0; i < sizeof random_bytes; i++) random_bytes[i] = (u8)(i * (41 + 2 * set) + 101);
     p256 = (struct private_key){.kind = KEY_P256};

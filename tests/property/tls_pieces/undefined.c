@@ -1,13 +1,15 @@
 /* Uses secrets that are uninitialised memory, for valgrind's memcheck: it follows what is computed of them, and says where a jump or
  * an address depends on it. Where a result is no secret any more, the sources say so (NO_SECRET).
  *
- * usage: undefined NAME    one of the functions below; `leaky` must be reported, or memcheck sees nothing */
+ * usage: undefined NAME    (rsa: PKCS #8 on standard input) one of the functions below; `leaky` must be reported, or memcheck sees nothing */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <valgrind/memcheck.h>
 
 #include "aes_gcm.h"
 #include "bytes.h"
+#include "der.h"
 #include "ecdsa.h"
 #include "ed25519.h"
 #include "exchange.h"
@@ -61,6 +63,26 @@ static void use_keys(void) {
     if (!private_key_make(&key, random)) abort();
 }
 
+/* All numbers but the modulus and the exponent are unknown, except their first two bytes: those say how long they are, and so does
+ * the encoding. */
+static void forget_numbers(const u8 *bytes, size_t size) {
+    struct der der = der_of(bytes, size), inside, number;
+    if (!der_take(&der, DER_SEQUENCE, &inside)) abort();
+    for (int i = 0; !der_at_end(&inside); i++) {
+        if (!der_take(&inside, DER_INTEGER, &number)) abort();
+        if (i > 2) VALGRIND_MAKE_MEM_UNDEFINED(number.at + 2, der_size(&number) - 2);
+    }
+}
+
+static void use_rsa(void) {
+    u8 *random = undefined(SIGNING_RANDOM), signature[SIGNATURE_MAX], der[4096];
+    struct private_key key;
+    const size_t size = fread(der, 1, sizeof der, stdin);
+    if (!private_key_read(&key, der, size) || key.kind != KEY_RSA) abort();
+    forget_numbers(key.rsa, key.rsa_size);
+    if (!private_key_sign(&key, random, "message", 7, signature)) abort();
+}
+
 static void use_gcm(void) {
     u8 *key = undefined(32), *text = undefined(300), nonce[GCM_NONCE] = {0}, tag[GCM_TAG];
     struct gcm gcm;
@@ -82,7 +104,7 @@ static const struct {
     void (*run)(void);
 } functions[] = {
     {"p256", use_p256}, {"p384", use_p384}, {"ed25519", use_ed25519}, {"exchange", use_exchange},
-    {"keys", use_keys}, {"gcm", use_gcm},   {"leaky", use_leaky},
+    {"keys", use_keys}, {"gcm", use_gcm},   {"rsa", use_rsa},         {"leaky", use_leaky},
 };
 
 int main(int count, char **words) {
