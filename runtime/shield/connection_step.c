@@ -1,0 +1,159 @@
+/* Record by record, without waiting. */
+#include "bytes.h"
+#include "socket.h"
+
+struct poll_one { /* struct pollfd */
+    int fd;
+    short events, happened;
+};
+
+static bool has_happened(int fd, short event) {
+    struct poll_one one = {fd, event, 0};
+    static const u64 at_once[2];
+    return SYS5(__NR_ppoll, &one, 1, at_once, NULL, 0) == 1 && one.happened & event;
+}
+
+bool connection_may_wait(int fd, u32 flags) {
+    if (flags & MESSAGE_DONT_WAIT) return false;
+    const long status = SYS2(__NR_fcntl, fd, 3 /* F_GETFL */);
+    return !failed(status) && !(status & 04000 /* O_NONBLOCK */);
+}
+
+/* What a program understands of it: it was tampered with, or the peer is another, or has stopped. */
+long connection_error(const struct connection *c) {
+    if (c->lost) return -EIO;
+    if (!c->tls.broken) return 0;
+    if (c->tls.from_peer) return -ECONNRESET;
+    return c->tls.connected ? -EBADMSG : -ECONNABORTED;
+}
+
+static void want(struct connection *c, int fd, u32 bytes) {
+    if (c->wants == bytes) return;
+    c->wants = bytes;
+    SYS5(__NR_setsockopt, fd, LEVEL_SOCKET, OPTION_RECEIVE_LOW, &bytes, sizeof bytes);
+}
+
+/* Whatever comes next is at least that long. */
+static void want_least(struct connection *c, int fd) { want(c, fd, c->tls.connected ? LEAST_RECORD : LEAST_OPENING); }
+
+void connection_discard(struct connection *c, int fd, u32 size) {
+    while (size) {
+        const long n = SYS6(__NR_recvfrom, fd, NULL, size, MESSAGE_TRUNCATE | MESSAGE_DONT_WAIT, NULL, NULL);
+        if (failed(n) || !n) break; /* somebody else took it: the next record will not open */
+        size -= (u32)n;
+    }
+    want_least(c, fd);
+}
+
+void connection_drop_plain(struct connection *c) {
+    if (c->plain) wipe(c->plain, c->plain_end);
+    socket_block_drop(c->plain);
+    c->plain = NULL;
+    c->plain_at = c->plain_end = 0;
+}
+
+static void add_waiting(struct connection *c, const u8 *bytes, u32 size) {
+    if (!size || c->waiting_end + size > SOCKET_BLOCK) return;
+    memcpy(c->waiting + c->waiting_end, bytes, size);
+    c->waiting_end += size;
+}
+
+/* What the program wrote early goes behind the handshake's last message. */
+static void queue_early(struct connection *c) {
+    if (!c->early || !c->tls.connected || c->tls.broken) return;
+    u8 *record = c->waiting + c->waiting_end;
+    if (c->waiting_end + c->early_size + TLS_OVERHEAD > SOCKET_BLOCK) return;
+    memcpy(record + TLS_HEADER, c->early, c->early_size);
+    c->waiting_end += (u32)tls_seal(&c->tls, record, c->early_size);
+    wipe(c->early, c->early_size);
+    socket_block_drop(c->early);
+    c->early = NULL;
+}
+
+void connection_queue(struct connection *c) {
+    if (c->handshake) {
+        add_waiting(c, c->handshake->out, c->handshake->out_size);
+        c->handshake->out_size = 0;
+    }
+    if (c->waiting_end + c->tls.reply_size <= SOCKET_BLOCK) {
+        add_waiting(c, c->tls.reply, c->tls.reply_size);
+        c->tls.reply_size = 0;
+    }
+    if (c->handshake && (c->tls.connected || c->tls.broken)) {
+        wipe(c->handshake, sizeof *c->handshake);
+        socket_block_drop((u8 *)c->handshake);
+        c->handshake = NULL;
+    }
+    queue_early(c);
+}
+
+long connection_flush(struct connection *c, int fd, u32 flags) {
+    while (c->waiting_at < c->waiting_end) {
+        const u32 left = c->waiting_end - c->waiting_at;
+        const long n = SYS6(__NR_sendto, fd, c->waiting + c->waiting_at, left, flags | MESSAGE_DONT_WAIT, NULL, 0);
+        if (failed(n)) return n == -EINTR ? -EAGAIN : n;
+        c->waiting_at += (u32)n;
+    }
+    c->waiting_at = c->waiting_end = 0;
+    return 0;
+}
+
+/* A record that was opened may have made something to send. */
+static long after(struct connection *c, int fd) {
+    connection_queue(c);
+    (void)!connection_flush(c, fd, MESSAGE_NO_SIGNAL);
+    return connection_error(c);
+}
+
+/* Not a whole record. -ECONNRESET if there will never be one. */
+static long incomplete(struct connection *c, int fd, u8 *block, long n) {
+    const u64 size = n >= TLS_HEADER ? tls_record_size(block) : TLS_HEADER;
+    socket_block_drop(block);
+    if (!n || has_happened(fd, WAIT_PEER_GONE)) return -ECONNRESET;
+    want(c, fd, (u32)size);
+    return -EAGAIN;
+}
+
+static long open_record(struct connection *c, int fd, u8 *block, u32 size) {
+    u8 *plain;
+    size_t plain_size;
+    const enum tls_event event = tls_receive(&c->tls, c->handshake, block, size, &plain, &plain_size);
+    if (event == TLS_DATA) {
+        c->plain = block;
+        c->plain_at = (u32)(plain - block);
+        c->plain_end = c->plain_at + (u32)plain_size;
+        c->plain_record = size;
+        return 1;
+    }
+    socket_block_drop(block);
+    if (event == TLS_END) return 0; /* it stays in the queue: what has ended can be read for ever */
+    if (event == TLS_MORE) connection_discard(c, fd, size);
+    const long error = after(c, fd);
+    return error ? error : 1;
+}
+
+long connection_step(struct connection *c, int fd) {
+    if (connection_error(c)) return connection_error(c);
+    if (c->plain) return 1;
+    if (c->tls.ended) return 0;
+    if (c->waiting_end) (void)!connection_flush(c, fd, MESSAGE_NO_SIGNAL);
+    u8 *block = socket_block();
+    if (!block) return -ENOBUFS;
+    const long n = SYS6(__NR_recvfrom, fd, block, TLS_RECORD_MOST, MESSAGE_PEEK | MESSAGE_DONT_WAIT, NULL, NULL);
+    if (failed(n)) {
+        socket_block_drop(block);
+        if (n == -EAGAIN) want_least(c, fd);
+        return n == -EINTR ? -EAGAIN : n;
+    }
+    const u64 size = n >= TLS_HEADER ? tls_record_size(block) : 0;
+    if (n < TLS_HEADER || size > (u64)n) return incomplete(c, fd, block, n);
+    return open_record(c, fd, block, size ? (u32)size : TLS_HEADER);
+}
+
+long connection_drive(struct connection *c, int fd) {
+    while (!c->tls.connected) {
+        const long n = connection_step(c, fd);
+        if (n <= 0) return n ? n : -ECONNRESET;
+    }
+    return connection_error(c);
+}
