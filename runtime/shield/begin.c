@@ -1,5 +1,4 @@
 /* How the shields begin, fork and end. */
-#include "fail.h"
 #include "file_lock.h"
 #include "ledger.h"
 #include "location.h"
@@ -19,7 +18,6 @@ void shield_begin(void) {
     table_adopt();
     if (carried) table_count_copies();
     if (policy.console.key) console_begin();
-    if (policy.network) fail(CLOISTER_EXIT_CANNOT_PROTECT, "this runtime cannot shield the network", 0, NULL);
 }
 
 void shield_forked(void) {
@@ -32,12 +30,20 @@ void shield_child_complete(void) {
     if (shield_is_on()) table_count_copies();
 }
 
-long shield_before_exec(void) { return shield_is_on() ? mount_before_exec() : 0; }
+long shield_before_exec(void) {
+    long error = shield_is_on() ? mount_before_exec() : 0;
+    if (shield_is_on() && !failed(error)) socket_before_exec();
+    return error;
+}
 
 void shield_exec_failed(void) {
-    if (shield_is_on()) mount_exec_failed();
+    if (!shield_is_on()) return;
+    mount_exec_failed();
+    socket_exec_failed();
 }
 
 void shield_before_exit(void) {
-    if (shield_is_on()) mount_before_exit();
+    if (!shield_is_on()) return;
+    socket_before_exit();
+    mount_before_exit();
 }

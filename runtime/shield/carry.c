@@ -25,6 +25,7 @@ static void put_table(struct writer *writer, put_bytes *put) {
         put_u32(writer, put, (u32)fd);
         put(writer, &entry, sizeof entry);
         put_text(writer, put, table_path(entry.path));
+        if (entry.kind == SHIELD_SOCKET) socket_carry_write(writer, put, &entry);
     }
     put_u32(writer, put, LAST);
 }
@@ -59,6 +60,7 @@ static void read_table(struct reader *reader, char path[PATH_SIZE]) {
             long kept = table_keep_path(path);
             entry.path = failed(kept) ? 0 : (u16)kept;
         }
+        if (entry.kind == SHIELD_SOCKET) entry.object = socket_carry_read(reader);
         table_restore(fd, &entry);
     }
 }

@@ -13,4 +13,9 @@ void carry_write(struct writer *writer, put_bytes *put);
 /* In the new image, after state.shield was read. */
 void carry_read(struct reader *reader);
 
+struct shielded;
+/* socket_carry.c: what follows a connection's entry, and what its object is in the new image: 0 if its state is not there. */
+void socket_carry_write(struct writer *writer, put_bytes *put, const struct shielded *entry);
+NODISCARD u64 socket_carry_read(struct reader *reader);
+
 #endif

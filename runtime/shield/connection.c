@@ -65,9 +65,16 @@ long connection_make(int fd, const struct tls_config *config) {
     return error;
 }
 
+/* Its last user has executed another program. One of those who ask is told so. */
+bool socket_was_left(struct connection *c) {
+    return !__atomic_load_n(&c->users, __ATOMIC_ACQUIRE) && __atomic_exchange_n(&c->made, false, __ATOMIC_ACQ_REL);
+}
+
 void socket_copied(const struct shielded *entry) {
     struct connection *c = ptr_of(entry->object);
-    if (c) __atomic_add_fetch(&c->users, 1, __ATOMIC_RELAXED);
+    if (!c) return;
+    __atomic_add_fetch(&c->users, 1, __ATOMIC_RELAXED);
+    c->made = true;
 }
 
 /* Before the last descriptor is closed: afterwards nothing can be sent. */

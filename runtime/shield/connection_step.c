@@ -105,16 +105,22 @@ static long after(struct connection *c, int fd) {
     return connection_error(c);
 }
 
-/* Not a whole record. -ECONNRESET if there will never be one. */
-static long incomplete(struct connection *c, int fd, u8 *block, long n) {
-    const u64 size = n >= TLS_HEADER ? tls_record_size(block) : TLS_HEADER;
-    socket_block_drop(block);
-    if (!n || has_happened(fd, WAIT_PEER_GONE)) return -ECONNRESET;
-    want(c, fd, (u32)size);
+/* `n` more bytes stand in the block, and are not the end of the record. -ECONNRESET if that will never come. */
+static long keep_partial(struct connection *c, int fd, u8 *block, u32 have, long n) {
+    if (!n || has_happened(fd, WAIT_PEER_GONE)) {
+        socket_block_drop(block);
+        return -ECONNRESET;
+    }
+    connection_discard(c, fd, (u32)n);
+    c->partial = block;
+    c->partial_size = have + (u32)n;
+    const u32 size = c->partial_size >= TLS_HEADER ? (u32)tls_record_size(block) : TLS_HEADER;
+    want(c, fd, size - c->partial_size);
     return -EAGAIN;
 }
 
-static long open_record(struct connection *c, int fd, u8 *block, u32 size) {
+/* `queued` bytes of the record are in the kernel's queue. */
+static long open_record(struct connection *c, int fd, u8 *block, u32 size, u32 queued) {
     u8 *plain;
     size_t plain_size;
     const enum tls_event event = tls_receive(&c->tls, c->handshake, block, size, &plain, &plain_size);
@@ -122,14 +128,32 @@ static long open_record(struct connection *c, int fd, u8 *block, u32 size) {
         c->plain = block;
         c->plain_at = (u32)(plain - block);
         c->plain_end = c->plain_at + (u32)plain_size;
-        c->plain_record = size;
+        c->plain_queued = queued;
         return 1;
     }
     socket_block_drop(block);
     if (event == TLS_END) return 0; /* it stays in the queue: what has ended can be read for ever */
-    if (event == TLS_MORE) connection_discard(c, fd, size);
+    if (event == TLS_MORE) connection_discard(c, fd, queued);
     const long error = after(c, fd);
     return error ? error : 1;
+}
+
+static long take_record(struct connection *c, int fd, u8 *block, u32 have) {
+    const long n = SYS6(__NR_recvfrom, fd, block + have, TLS_RECORD_MOST - have, MESSAGE_PEEK | MESSAGE_DONT_WAIT, NULL, NULL);
+    if (n == -EAGAIN || n == -EINTR) {
+        c->partial = block;
+        c->partial_size = have;
+        if (!have) want_least(c, fd);
+        return -EAGAIN;
+    }
+    if (failed(n)) {
+        socket_block_drop(block);
+        return n;
+    }
+    const u64 there = have + (u64)n, size = there >= TLS_HEADER ? tls_record_size(block) : 0;
+    if (there >= TLS_HEADER && !size) return open_record(c, fd, block, TLS_HEADER, 0); /* the engine says what is wrong */
+    if (there < TLS_HEADER || there < size) return keep_partial(c, fd, block, have, n);
+    return open_record(c, fd, block, (u32)size, (u32)size - have);
 }
 
 long connection_step(struct connection *c, int fd) {
@@ -137,17 +161,16 @@ long connection_step(struct connection *c, int fd) {
     if (c->plain) return 1;
     if (c->tls.ended) return 0;
     if (c->waiting_end) (void)!connection_flush(c, fd, MESSAGE_NO_SIGNAL);
-    u8 *block = socket_block();
+    u8 *block = c->partial ? c->partial : socket_block();
+    const u32 have = c->partial ? c->partial_size : 0;
     if (!block) return -ENOBUFS;
-    const long n = SYS6(__NR_recvfrom, fd, block, TLS_RECORD_MOST, MESSAGE_PEEK | MESSAGE_DONT_WAIT, NULL, NULL);
-    if (failed(n)) {
-        socket_block_drop(block);
-        if (n == -EAGAIN) want_least(c, fd);
-        return n == -EINTR ? -EAGAIN : n;
+    c->partial = NULL;
+    const long result = take_record(c, fd, block, have);
+    if (c->partial && !c->partial_size) { /* nothing to keep */
+        socket_block_drop(c->partial);
+        c->partial = NULL;
     }
-    const u64 size = n >= TLS_HEADER ? tls_record_size(block) : 0;
-    if (n < TLS_HEADER || size > (u64)n) return incomplete(c, fd, block, n);
-    return open_record(c, fd, block, size ? (u32)size : TLS_HEADER);
+    return result;
 }
 
 long connection_drive(struct connection *c, int fd) {

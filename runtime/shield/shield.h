@@ -72,7 +72,12 @@ long socket_new_call(struct call *call);
 void file_copied(const struct shielded *entry);
 void file_closed(const struct shielded *entry);
 void console_begin(void);
+void socket_copied(const struct shielded *entry);
 void socket_closed(int fd, const struct shielded *entry); /* before it is closed */
+void socket_dropped(const struct shielded *entry);
+void socket_before_exec(void);
+void socket_exec_failed(void);
+void socket_before_exit(void);
 
 /* For waiting in the handler of SIGSYS (nothing happens at a patched site). */
 void shield_unblock(const struct call *call);

@@ -1,7 +1,8 @@
 /* Connections that carry TLS without the program knowing.
  *
- * - Readiness is the kernel's. A record stays in the kernel's queue, where it is only looked at (MSG_PEEK), until the program has taken all
- *   of its plaintext; SO_RCVLOWAT is what the next step needs. So poll(2), epoll(7) and select(2) say the truth and are nobody's business.
+ * - Readiness is the kernel's. The end of a record stays in the kernel's queue, where it is only looked at (MSG_PEEK), until the program has
+ *   taken all of its plaintext; SO_RCVLOWAT is what is missing of a record. So poll(2), epoll(7) and select(2) say the truth and are
+ *   nobody's business. The beginning of a record that is not complete is taken out: else the peer's window might never open for the rest.
  * - What is written and does not fit into the kernel's queue, is kept as ciphertext, and the program told of one byte less: it comes back
  *   with that byte when there is room again, which says when the rest can go.
  * - The state stands in secret memory that a forked child shares (memory mapped before fork and unknown to the model of areas), under a
@@ -24,12 +25,17 @@ _Static_assert(TLS_FLIGHT_MOST + TLS_REPLY_MOST + EARLY_MOST + TLS_OVERHEAD <= S
 struct connection {
     u32 holder;  /* the thread that has the lock; 0: nobody */
     u32 users;   /* descriptors, in all processes that share this */
-    bool client, lost, shut;
+    u32 mover;   /* the process that took it along when it executed another program; 0: none */
+    bool client, shut;
+    bool made;   /* it has had a user */
+    bool lost;   /* nothing may be sealed or opened with this state any more */
     u32 wants;   /* SO_RCVLOWAT */
     struct tls tls;
     struct tls_handshake *handshake; /* NULL once it is over */
-    u8 *plain;                       /* a block: a record that is still in the kernel's queue, decrypted */
-    u32 plain_at, plain_end, plain_record;
+    u8 *partial;                     /* a block: the beginning of a record, which has left the kernel's queue */
+    u32 partial_size;
+    u8 *plain;                       /* a block: a record whose end is still in the kernel's queue, decrypted */
+    u32 plain_at, plain_end, plain_queued;
     u8 *waiting; /* a block: ciphertext to send */
     u32 waiting_at, waiting_end;
     u8 *early; /* a block: what the program wrote before the end of the handshake */
@@ -103,6 +109,9 @@ long socket_option_new(const struct call *call);
 /* socket_end.c */
 long socket_shutdown(const struct call *call, int fd, struct connection *c);
 void socket_say_goodbye(struct connection *c, int fd);
+
+/* connection.c: nobody has it any more, and the caller is to drop it. */
+NODISCARD bool socket_was_left(struct connection *c);
 
 /* socket_new.c */
 long socket_connect_again(struct call *call, int fd, struct connection *c);

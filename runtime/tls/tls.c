@@ -20,7 +20,8 @@ static bool is_usable(const struct tls_config *config) {
     if (!config->random || !chain_is_good(config)) return false;
     if (config->requires_client && !config->wants_client) return false;
     if (config->server_name && strlen(config->server_name) > TLS_NAME_MOST) return false;
-    return config->pin_count || (config->is_server && !config->wants_client);
+    if (config->is_server) return config->pin_count || !config->wants_client;
+    return config->pin_count || config->unsafe_any_peer;
 }
 
 bool tls_start(struct tls *tls, struct tls_handshake *h, const struct tls_config *config) {

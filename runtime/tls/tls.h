@@ -30,6 +30,7 @@ struct tls_config {
     const struct private_key *key; /* of the first certificate; NULL: no certificate, as a client may have none */
     const u8 *pins;             /* SHA-256 of the SubjectPublicKeyInfo of peers: no other one is let in. A client needs one */
     size_t pin_count;
+    bool unsafe_any_peer;       /* a client believes whoever answers */
     const char *server_name;    /* what a client asks for (RFC 6066, section 3); NULL or "": nothing */
     void (*random)(u8 *to, size_t size);
 };
