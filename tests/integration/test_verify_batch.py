@@ -212,9 +212,37 @@ def test_a_record_at_which_processes_die_costs_its_own_answer_only(monkeypatch: 
     assert "died: signal 9" in crashed.document["reason"]
 
 
+KILLED_ONCE = """
+import os, signal, sys
+sys.path[:] = sys.argv[2:]
+for number in range(int(os.environ["TIMES"])):
+    try:
+        os.close(os.open(f"{os.environ['MARKS']}/{number}", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        continue
+    os.kill(os.getpid(), signal.SIGKILL)
+from cloister.verifier.crew import work
+work(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_process_killed_before_it_begins_is_started_again(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "PROGRAM", KILLED_ONCE)
+    (tmp_path / "marks").mkdir()
+    monkeypatch.setenv("MARKS", str(tmp_path / "marks"))
+    monkeypatch.setenv("TIMES", str(times))
+    names = [str(number) for number in range(200)]
+    found = verified(records(*names))
+    assert [(one.name, one.exit_code) for one in found] == [(name, 3) for name in names]
+    assert len(list((tmp_path / "marks").iterdir())) == times
+
+
 def test_processes_that_cannot_begin_are_an_error_and_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "PROGRAM", "raise SystemExit(7)")
-    with pytest.raises(CloisterError, match="exit status 7"):
+    with pytest.raises(CloisterError, match=r"3 times: exit status 7"):
         verified(records(*map(str, range(200))))
 
 

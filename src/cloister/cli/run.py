@@ -183,6 +183,8 @@ def enclaved(args: argparse.Namespace, words: list[str]) -> int:
 
         attested(args, words[0], options)
     find_program(words[0])  # what is not there is said before anything else is done
+    if args.tee is not None:  # before the notice: whoever has read it may type Ctrl-C
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the emulator has begun: no traceback
     if not args.quiet and os.isatty(2):
         print(notice_of(args), file=sys.stderr, flush=True)
     undo_interpreter_start()
@@ -193,8 +195,6 @@ def enclaved(args: argparse.Namespace, words: list[str]) -> int:
     if options.start_fd is not None:
         fcntl.fcntl(options.start_fd, fcntl.F_SETFD, 0)  # not close-on-exec
     command = words if args.unsafe_outside else enclave_command(words[0], [] if shield else words[1:], options)
-    if args.tee is not None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the emulator has begun: no traceback
     os.execv(command[0], command)
 
 

@@ -34,6 +34,8 @@ PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[2:]; from cloister.verifier.crew import work; work(int(sys.argv[1]))"
 )
 READY: Final = "ready"
+STARTS: Final = 3
+"""How often a process is started that ends before it began: something may have killed it, or they cannot be started."""
 DYING: Final = 5.0
 """Seconds that a process may take to be gone after its connection has closed."""
 
@@ -135,7 +137,8 @@ class Worker:
             said = self.connection.recv()
         except (EOFError, OSError):
             if number is None:
-                raise CloisterError(f"a process for many records ended before it began: {self._end()}") from None
+                self._begin_again(STARTS - 1)
+                return None, []
             return number, self._one_by_one(chunk)
         return number, [] if number is None else said
 
@@ -158,6 +161,19 @@ class Worker:
         self._start()
         self.collect()
         return how
+
+    def _begin_again(self, times: int) -> None:
+        """Another process in place of one that had not begun. CloisterError if none begins."""
+        how = self._end()
+        for _ in range(times):
+            self._start()
+            try:
+                self.connection.recv()
+            except (EOFError, OSError):
+                how = self._end()
+            else:
+                return
+        raise CloisterError(f"a process for many records ended before it began, {times + 1} times: {how}")
 
     def _start(self) -> None:
         self.connection, theirs = Pipe()
