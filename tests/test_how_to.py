@@ -42,6 +42,7 @@ COMPILERS = pytest.mark.needs_program("cc", "aarch64-linux-gnu-gcc", "riscv64-li
 PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "attest-a-confidential-guest": (NO_GUEST,),
     "attest-an-emulated-program": (pytest.mark.needs_program("cc"),),
+    "attach-a-console": ROOT_RUNTIME,
     "attack-a-machine": (COMPILERS, pytest.mark.needs_program("jq")),
     "attack-your-own-program": (*ROOT_RUNTIME, PYTHON, pytest.mark.needs_program("gdb")),
     "attestation-results": (),

@@ -26,6 +26,7 @@
 #define CLOISTER_OPTION_MANIFEST_FD "--manifest-fd="
 #define CLOISTER_OPTION_LEARN "--learn="
 #define CLOISTER_OPTION_SHIELD "--shield"
+#define CLOISTER_OPTION_CONSOLE_FD "--console-fd="
 
 /* A start block (--start-fd): u32 argc, u32 envc, then argc + envc strings, each u32 length + bytes without
  * NUL; little-endian. Behind these may stand what FRAME_SEALED has behind its start block. The limits keep a damaged block from being taken for a large one. */

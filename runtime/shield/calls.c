@@ -6,6 +6,7 @@
 #include <linux/fcntl.h>
 
 #include "areas.h"
+#include "console.h"
 #include "file.h"
 #include "ledger.h"
 #include "mount.h"
@@ -58,6 +59,7 @@ bool shield_concerns(u64 number, const u64 a[6]) {
     case CALL_THIRD: return is_ours(a[0]) || is_ours(a[2]);
     case CALL_NUMBER: return number == __NR_close_range || is_ours(a[0]) || ((number == __NR_dup2 || number == __NR_dup3) && is_ours(a[1]));
     case CALL_SOCKET: return policy.network || is_ours(a[0]);
+    case CALL_OPEN: return policy.files_count || policy.console.key;
     case CALL_NONE: return false;
     default: return policy.files_count != 0;
     }
@@ -143,7 +145,10 @@ long shield_call(struct call *call) {
     case CALL_SECOND: return by_two(call, a[0], a[1]);
     case CALL_THIRD: return by_two(call, a[0], a[2]);
     case CALL_NUMBER: return shield_number_call(call);
-    case CALL_OPEN: return by_path(call, open_path);
+    case CALL_OPEN: {
+        long result = by_path(call, open_path);
+        return policy.console.key ? console_open(call, result) : result;
+    }
     case CALL_STATUS: return by_path(call, status_of);
     case CALL_CHANGE: return by_path(call, change);
     case CALL_WORKING: return by_path(call, working);

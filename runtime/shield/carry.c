@@ -2,6 +2,7 @@
 
 #include <linux/fcntl.h>
 
+#include "console.h"
 #include "ledger.h"
 #include "mount_carry.h"
 #include "table.h"
@@ -32,7 +33,10 @@ static void put_table(struct writer *writer, put_bytes *put) {
 
 void carry_write(struct writer *writer, put_bytes *put) {
     if (!shield_is_on()) return;
+    u32 console_numbers[2];
+    console_carried(console_numbers);
     put_u32(writer, put, (u32)ledger_number());
+    put(writer, console_numbers, sizeof console_numbers);
     put_u32(writer, put, working_mask());
     put_u32(writer, put, working_is_shielded());
     put_text(writer, put, working_path());
@@ -69,6 +73,10 @@ void carry_read(struct reader *reader) {
     static char path[PATH_SIZE] BEHIND;
     if (!shield_is_on()) return;
     ledger_begin((int)read_u32(reader));
+    u32 console_numbers[2];
+    console_numbers[0] = read_u32(reader);
+    console_numbers[1] = read_u32(reader);
+    console_inherit(console_numbers);
     u32 mask = read_u32(reader);
     bool shielded = read_u32(reader);
     if (!read_path(reader, path)) reader->bad = true;

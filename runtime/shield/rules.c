@@ -111,6 +111,8 @@ const struct shield_rule shield_rules[] = {
     {__NR_recvfrom, CALL_SOCKET, 1},
     {__NR_recvmsg, CALL_SOCKET, 0},
     {__NR_recvmmsg, CALL_SOCKET, 0},
+    {__NR_getsockname, CALL_SOCKET, 1},
+    {__NR_getpeername, CALL_SOCKET, 1},
     {__NR_getsockopt, CALL_SOCKET, 1},
     {__NR_setsockopt, CALL_SOCKET, 1},
 };

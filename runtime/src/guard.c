@@ -76,7 +76,7 @@ void guard_begin(u64 kernel_stack) {
     u64 all = ~0UL, before;
     SYS2(__NR_prctl, PR_SET_DUMPABLE, 1); /* else seizing takes CAP_SYS_PTRACE; given up again when the guards hold */
     require(SYS4(__NR_socketpair, 1, 1, 0, pair), "no socket pair for the guards");
-    guard = (struct guard){.channel = pair[1], .program = SYS0(__NR_getpid), .kernel_stack = kernel_stack};
+    guard = (struct guard){.channel = pair[1], .console = state.console_fd, .program = SYS0(__NR_getpid), .kernel_stack = kernel_stack};
     SYS4(__NR_rt_sigprocmask, 2, &all, &before, 8);
     start_first();
     SYS4(__NR_rt_sigprocmask, 2, &before, 0, 8);

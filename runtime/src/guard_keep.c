@@ -33,6 +33,8 @@ static bool has_key(const struct registers *registers) {
     return same;
 }
 
+u64 guard_kept(u32 slot) { return words[slot]; }
+
 static bool is_gate(u64 address) { return address > addr_of(gate_start) && address <= addr_of(gate_end); }
 
 static long add(struct registers *registers, u32 slot) {

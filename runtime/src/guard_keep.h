@@ -21,6 +21,9 @@ struct guard_question {
 /* HMAC of a fixed text with the tree's key. */
 void guard_proof(u8 proof[GUARD_PROOF]);
 
+/* What a word is now. */
+u64 guard_kept(u32 slot);
+
 /* The result of the call that `tid` made with these registers, which it changes. */
 long guard_keep_answer(long tid, struct registers *registers);
 

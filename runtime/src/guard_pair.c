@@ -9,6 +9,7 @@
 
 #include "bytes.h"
 #include "guard_families.h"
+#include "guard_console.h"
 #include "guard_key.h"
 #include "guard_table.h"
 #include "process.h"
@@ -70,16 +71,19 @@ static bool attach(long pid) {
     return kept;
 }
 
-/* Nothing else stays open: a pipe must see its end when the program closes it, and a channel when the other side dies. */
-static void close_all_but(int channel) {
-    if (channel) SYS3(__NR_close_range, 0, channel - 1, 0);
-    SYS3(__NR_close_range, channel + 1, ~0U, 0);
+/* Nothing else stays open: a pipe must see its end when the program closes it, and a channel when the other side dies. `console` is
+ * another one to keep, or -1. */
+static void close_all_but(int channel, int console) {
+    int low = console >= 0 && console < channel ? console : channel, high = console > channel ? console : channel;
+    if (low) SYS3(__NR_close_range, 0, low - 1, 0);
+    if (high > low + 1) SYS3(__NR_close_range, low + 1, high - 1, 0);
+    SYS3(__NR_close_range, high + 1, ~0U, 0);
 }
 
 static void leave_the_world(const struct guard *guard) {
     SYS0(__NR_setsid);
     SYS1(__NR_chdir, "/");
-    close_all_but(guard->channel);
+    close_all_but(guard->channel, guard->console);
     SYS2(__NR_prctl, PR_SET_NAME, CLOISTER_COMM_GUARD);
     process_drop_stack(guard->kernel_stack);
 }
@@ -134,8 +138,12 @@ static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
             if (!has_stopped(status)) break; /* the other guard was killed */
             answer_guard_stop(tid);
         } else if (has_stopped(status)) answer_stop(tid, status);
-        else note_end(tid);
+        else {
+            note_end(tid);
+            if (tid == guard->program) guard_console_ended(guard->console, status);
+        }
     }
+    guard_console_over(guard->console);
     end();
 }
 
@@ -144,7 +152,7 @@ static void second_main(void *arg) {
     const struct guard guard = *(struct guard *)arg; /* stands on guard 1's stack, for now */
     process_drop_state();
     SYS2(__NR_munmap, guard.memory + STACK_SIZE, STACK_SIZE + GUARD_TABLE_SIZE);
-    close_all_but(guard.channel);
+    close_all_but(guard.channel, -1);
     bool held = hear(guard.channel) == HELD && attach(guard.first);
     say(guard.channel, held ? HELD : GUARD_IS_TRACED);
     if (hear(guard.channel) != HELD || !is_alone()) end();

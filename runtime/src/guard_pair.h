@@ -9,6 +9,7 @@ enum verdict { HELD = 1, PROGRAM_IS_TRACED, GUARD_IS_TRACED, NO_SECRET_MEMORY };
 
 struct guard {
     int channel; /* to the program, and between the guards */
+    int console; /* to the person at a shielded console, -1 if there is none: guard_console.c */
     long program, first, second;
     u64 kernel_stack;
     u64 memory; /* guard 1's: guard_pair.c */

@@ -34,6 +34,7 @@ static void parse_one(const char *word, struct options *out) {
     else if ((value = value_of(word, CLOISTER_OPTION_ATTESTER))) keep(state.attester, value);
     else if ((value = value_of(word, CLOISTER_OPTION_HANDOFF_FD))) out->handoff_fd = descriptor(value);
     else if ((value = value_of(word, CLOISTER_OPTION_MANIFEST_FD))) out->manifest_fd = descriptor(value);
+    else if ((value = value_of(word, CLOISTER_OPTION_CONSOLE_FD))) state.console_fd = descriptor(value);
     else if ((value = value_of(word, CLOISTER_OPTION_LEARN))) keep(state.learn, value);
     else if (same_string(word, CLOISTER_OPTION_SHIELD)) out->shielded = true;
     else if (same_string(word, CLOISTER_OPTION_UNSAFE_NO_GUARD)) state.unsafe_no_guard = true;
@@ -44,6 +45,7 @@ void options_parse(const struct kernel_stack *stack, struct options *out) {
     char **word = stack->arguments.word;
     u64 count = stack->arguments.count, i = 1;
     out->shielded = false;
+    state.console_fd = -1;
     out->start_fd = out->program_fd = out->handoff_fd = out->manifest_fd = -1;
     while (i < count && !same_string(word[i], "--")) parse_one(word[i++], out);
     if (state.unsafe_no_guard && (state.attester[0] || out->manifest_fd >= 0))

@@ -28,6 +28,7 @@ struct state {
     struct region shield;              /* what is shielded: shield/policy.c */
     u8 root_digest[32];                /* SHA-256 of the root program */
     u8 broker[32];                     /* the key of the broker that gave this tree its secrets; zeros if none did */
+    int console_fd;                    /* where output for the person goes, until console_begin; -1 if the console is not relayed */
     bool files_watched;                /* the filter of this tree sees what injected files need, even if there are none any more */
     bool unsafe_no_guard;
     bool handoff_required;             /* what this tree executes must come with a sealed block: it has a manifest or secrets */

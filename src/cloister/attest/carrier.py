@@ -19,19 +19,21 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
 from cloister.attest.attester import Attester
 from cloister.attest.broker_client import Provider, Server
+from cloister.attest.console_person import Person, wait_for_person
+from cloister.attest.console_relay import Ends, Relay
 from cloister.attest.conversation import Conversations
 from cloister.attest.flow import Flow
 from cloister.attest.frames import Kind, refusal, send
 from cloister.attest.host_key import FileHostKey, default_path
 from cloister.attest.peer import Process
-from cloister.attest.starting import Plan
+from cloister.attest.starting import Given, Plan
 from cloister.attest.tree import Tree
 from cloister.errors import CloisterError, Undecided, UsageError
 
@@ -46,10 +48,17 @@ LONGEST_PATH: Final = 107
 ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def conversations_of(plan: Plan, tree: Tree) -> Conversations:
-    """Everything that can be wrong with the plan is found here, before the program is started. CloisterError."""
+def conversations_of(plan: Plan, tree: Tree, person: Person | None = None) -> Conversations:
+    """Everything that can be wrong with the plan is found here, before the program is started. CloisterError.
+
+    `person`: who answers in the broker's place.
+    """
     flow = Flow(_appending(plan.flow) if plan.flow else None)
     key = FileHostKey(Path(plan.host_key) if plan.host_key else default_path())
+    manifest = base64.b64decode(plan.manifest)
+    attester = Attester(key, tree, bytes.fromhex(plan.libraries))
+    if person is not None:
+        return Conversations(attester=attester, source=person, manifest=manifest, flow=flow)
     verifier = Server(role="verifier", url=plan.verifier, ca=plan.ca, flow=flow) if plan.verifier else None
     broker = Server(role="broker", url=plan.broker, ca=plan.ca, flow=flow)
     source = Provider(broker=broker, verifier=verifier, session=plan.session, service=plan.service)
@@ -57,8 +66,6 @@ def conversations_of(plan: Plan, tree: Tree) -> Conversations:
         source, broker=replace(broker, seconds=AGAIN_SECONDS),
         verifier=None if verifier is None else replace(verifier, seconds=AGAIN_SECONDS),
     )  # fmt: skip
-    attester = Attester(key, tree, bytes.fromhex(plan.libraries))
-    manifest = base64.b64decode(plan.manifest)
     return Conversations(attester=attester, source=source, again=again, manifest=manifest, flow=flow)
 
 
@@ -148,7 +155,7 @@ def _stop(*_: object) -> None:
     raise Stopped
 
 
-def _say(document: dict[str, str | int]) -> None:
+def _say(document: Mapping[str, str | int]) -> None:
     """To whoever started this; then the standard streams are given up: nobody shall wait for their end."""
     os.write(1, json.dumps(document).encode())
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -157,14 +164,38 @@ def _say(document: dict[str, str | int]) -> None:
 
 
 def _run(plan: Plan) -> None:
-    with Process(plan.starter) as starter:
+    with Process(plan.starter) as starter, contextlib.ExitStack() as held:
+        person = None
+        if plan.console:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+            person = _person(plan.console, starter)
+            if person is None:
+                return
+            held.callback(person.end)
         tree = Tree(starter, plan.runtime)
-        conversations = conversations_of(plan, tree)
+        conversations = conversations_of(plan, tree, person)
         with listening() as listener:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
-            _say({"socket": listener.getsockname()})
+            _say({"socket": listener.getsockname(), "terminal": person is not None and person.call.terminal})
             serving(listener, conversations, tree)
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+
+
+def _person(address: str, starter: Process) -> Person | None:
+    """Who calls at the console, with the ends of the program's descriptors that `starting.Given` names."""
+    with socket.socket(fileno=Given.LISTENER) as listener:
+        person = wait_for_person(listener, starter.pidfd)
+    if address.startswith("/"):
+        Path(address).unlink(missing_ok=True)
+    if person is None:
+        return None
+    terminal, out = person.call.terminal, socket.socket(fileno=Given.OUT)
+    into, unused = (Given.MASTER, Given.INTO) if terminal else (Given.INTO, Given.MASTER)
+    os.close(unused)
+    ends = Ends(into=into, out=out, terminal=terminal)
+    ends.resize(person.call.rows, person.call.columns)
+    person.relay = Relay(ends)
+    return person
 
 
 def main() -> int:

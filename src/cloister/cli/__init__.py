@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "command_parser", "main", "module_name"]
 
 COMMANDS: dict[str, str] = {
     "run": "run a program in the software enclave, or in an emulated TEE",
+    "attach": "be the person at an enclaved program's console, over an attested, encrypted channel",
     "prove": "controlled experiment: is the program's secret readable by the administrator?",
     "lab": "the exercise, end to end, with an HTML report; seven attacks and defences by hand",
     "dump": "dump what is readable of a running process tree: ELF core and JSON map",

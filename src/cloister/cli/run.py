@@ -8,6 +8,9 @@ With --broker the program, which stays as it is, gets arguments, variables and f
 serve`, `cloister session`): encrypted to a key inside the enclave, after the broker has verified what runs there. Only
 files that were measured beforehand can be code then.
 
+With --console the program's terminal, or its standard streams, are those of one person at `cloister attach`, who
+verifies first what runs here. The host carries ciphertext.
+
 With --tee the program, which must be linked statically, runs in an emulated machine with that TEE: launched and
 measured as the vendor's firmware does it, memory kept as that hardware keeps it, in a file of ciphertext (--dram) that
 you may look at. The emulator itself runs in the software enclave. It protects as well as that, and no better.
@@ -36,6 +39,7 @@ examples:
   cloister run --report counters.jsonl -- python3 job.py
   cloister run --shield shield.toml -- sqlite3 /data/app.db   /data is a volume: ciphertext on the disk
   cloister run --broker https://broker:8443 --ca broker.pem --session team/app -- ./app
+  cloister run --console ./app.console -- ./app            its terminal is that of `cloister attach ./app.console`
   cloister run --tee sgx -- ./app                          an emulated SGX machine
   cloister run --tee sev --dram dram.bin -- ./app          then look for your secret in dram.bin
   cloister run --tee sgx --with gramine -- ./app           real SGX, by the Gramine that is installed
@@ -69,6 +73,7 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="no notice on the terminal, and none at the end")
     attested_options(parser.add_argument_group("secrets from a broker"))
+    console_options(parser.add_argument_group("a shielded console"))
     emulated_options(parser.add_argument_group("emulated TEEs (static programs; needs the extra cloister[emulate])"))
     framework_options(parser.add_argument_group("SGX hardware, by a framework that is installed (--tee sgx --with)"))
     tools = parser.add_argument_group("for other tools (cloister prove uses both)")
@@ -112,6 +117,19 @@ def attested_options(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--host-key", metavar="FILE", help="this host's attestation key (default: `cloister host-key`)")
     group.add_argument("--flow", metavar="FILE", help="append each message to FILE: its kind, size and digest")
+
+
+def console_options(group: "argparse._ArgumentGroup") -> None:
+    """Where the person at `cloister attach` is waited for."""
+    group.add_argument(
+        "--console",
+        metavar="ADDRESS",
+        help="wait at ADDRESS (a unix socket's path, or 127.0.0.1:PORT) for `cloister attach`: the program's standard "
+        "streams, or its terminal, are that person's, encrypted",
+    )
+    group.add_argument(
+        "--unsafe-listen-anywhere", action="store_true", help="with --console: ADDRESS may be one that others reach"
+    )
 
 
 def emulated_options(group: "argparse._ArgumentGroup") -> None:
@@ -178,14 +196,11 @@ def enclaved(args: argparse.Namespace, words: list[str]) -> int:
     elif named := emulated_only(args):
         raise UsageError(f"{named} is for emulated machines, and --tee NAME chooses one; nothing was run")
     shield = shield_of(args)
-    if args.broker or args.manifest or attested_only(args):
-        from cloister.cli._run_attested import attested  # noqa: PLC0415 - nothing of it is needed for an ordinary run
-
-        attested(args, words[0], options)
+    attest(args, words[0], options)
     find_program(words[0])  # what is not there is said before anything else is done
     if args.tee is not None:  # before the notice: whoever has read it may type Ctrl-C
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the emulator has begun: no traceback
-    if not args.quiet and os.isatty(2):
+    if not args.quiet and not args.console and os.isatty(2):
         print(notice_of(args), file=sys.stderr, flush=True)
     undo_interpreter_start()
     if shield:
@@ -213,6 +228,20 @@ def shield_of(args: argparse.Namespace) -> bytes:
     from cloister.cli._run_shield import shield_block  # noqa: PLC0415 - nothing of it is needed for an ordinary run
 
     return shield_block(args)
+
+
+def attest(args: argparse.Namespace, program: str, options: RuntimeOptions) -> None:
+    """Start what speaks for the program outside, if something shall; nothing of it is needed for an ordinary run."""
+    if args.console:
+        from cloister.cli._run_console import console  # noqa: PLC0415
+
+        console(args, program, options)
+    elif args.unsafe_listen_anywhere:
+        raise UsageError("--unsafe-listen-anywhere is for --console, which says where; nothing was run")
+    elif args.broker or args.manifest or attested_only(args):
+        from cloister.cli._run_attested import attested  # noqa: PLC0415
+
+        attested(args, program, options)
 
 
 def emulated_only(args: argparse.Namespace) -> str:

@@ -18,6 +18,7 @@ OPTION_HANDOFF_FD = "--handoff-fd="
 OPTION_MANIFEST_FD = "--manifest-fd="
 OPTION_LEARN = "--learn="
 OPTION_SHIELD = "--shield"
+OPTION_CONSOLE_FD = "--console-fd="
 START_MAX_STRINGS = 65536
 START_MAX_BYTES = 4194304
 FRAME_HELLO = 1

@@ -30,6 +30,7 @@ class RuntimeOptions:
     learn: file to which each process appends what it opens and executes (runtime/src/learn.h).
     shield: the start block says what is shielded.
     unsafe_no_guard: leave ptrace open to root and the same user, so that tools like strace can attach.
+    console_fd, set later: descriptor of the socket for a shielded console's output (runtime/shield/console.h).
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class RuntimeOptions:
         self.attester = attester
         self.learn = learn
         self.shield = shield
+        self.console_fd: int | None = None
         self.unsafe_no_guard = unsafe_no_guard
 
     def words(self) -> list[str]:
@@ -70,6 +72,8 @@ class RuntimeOptions:
             words.append(_abi.OPTION_LEARN + os.path.join(os.getcwd(), self.learn))
         if self.shield:
             words.append(_abi.OPTION_SHIELD)
+        if self.console_fd is not None:
+            words.append(f"{_abi.OPTION_CONSOLE_FD}{self.console_fd}")
         if self.unsafe_no_guard:
             words.append(_abi.OPTION_UNSAFE_NO_GUARD)
         return words
