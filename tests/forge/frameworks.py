@@ -265,6 +265,14 @@ services:
     pwd: /app
     injection_files: [{ path: /etc/b.conf, content: "b" }]
     secrets: [pin]
+    shield:
+      unsafe_open_network: true
+      files:
+        - { path: /data, kind: encrypted, volume: /srv/v, key: key, root: broker, create: true }
+        - { path: /usr, kind: plain, unsafe_plain: true, read_only: true }
+        - { path: /ro, kind: authenticated, volume: /srv/ro, key: key }
+      listen: [{ port: 443, protocol: ra-tls }]
+      console: { key: key }
   - name: other
     command: cat
 secrets:
@@ -308,6 +316,53 @@ targets:
     copy: [{ dirs: [/srv/opt/] }, { files: [/opt/tool] }]
 """
 
+SHIELD = f"""\
+[shield]
+strict = true
+unsafe_open_network = true
+
+[[shield.files]]
+path = "/data"
+kind = "encrypted"
+volume = "/srv/v"
+key = "disk"
+root = "broker"
+create = true
+cache = "2 MiB"
+name = "shop"
+
+[[shield.files]]
+path = "/ro"
+kind = "authenticated"
+volume = "/srv/ro"
+unsafe_key_file = "/k"
+
+[[shield.files]]
+path = "/usr"
+kind = "plain"
+unsafe_plain = true
+read_only = true
+
+[[shield.files]]
+path = "/tmp"
+kind = "memory"
+
+[[shield.listen]]
+port = 443
+protocol = "tls"
+certificate = "web"
+clients = ["sha256:{"ab" * 32}"]
+
+[[shield.connect]]
+address = "any"
+port = 53
+protocol = "plain"
+unsafe_plain = true
+
+[shield.console]
+key = "disk"
+"""
+
 FULL: Mapping[str, str] = {
     "gramine": GRAMINE,
     "scone": SCONE,
@@ -318,5 +373,6 @@ FULL: Mapping[str, str] = {
     "sgx-sdk": SDK,
     "cloister-session": SESSION,
     "cloister-manifest": MANIFEST,
+    "cloister-shield": SHIELD,
 }
 """A file of each format with every documented key that does not exclude another."""

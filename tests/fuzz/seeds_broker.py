@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from tests.forge.frameworks import SHIELD
 from tests.forge.sessions import MEASUREMENT, SIGNER, document, public_pem, text
 from tests.fuzz import fixed
 from tests.fuzz.service import seeds as service
@@ -12,11 +13,15 @@ from tests.services.key_broker import new_key, public_members
 
 from cloister.broker.audit.event_json import json_of_event
 from cloister.broker.nonces import Purpose
+from cloister.broker.root_report import RootReport
 from cloister.broker.session.approval import approval_json, sign_approval
 from cloister.broker.session.canonical import canonical_form
 from cloister.broker.session.key_material import make_certificate, make_private_key
 from cloister.broker.session.read import parse_session
 from cloister.broker.session.request_signature import sign_request
+from cloister.shield_policy.block import ShieldBlock
+from cloister.shield_policy.policy import IdentityAt, KeyAt, Root
+from cloister.shield_policy.resolve import Identity, resolve
 
 __all__ = ["BROKER", "OWNED"]
 
@@ -52,6 +57,19 @@ def rich() -> dict[str, Any]:
             {"path": "/run/raw", "content": "$$SCONE::aes$$"},
         ],
         "secrets": ["token", "composed"],
+        "shield": {
+            "files": [
+                {"path": "/d", "kind": "encrypted", "volume": "/v", "key": "aes", "root": "broker", "create": True},
+                {"path": "/usr", "kind": "plain", "unsafe_plain": True, "read_only": True},
+                {"path": "/tmp", "kind": "memory"},
+            ],
+            "listen": [{"port": 443, "protocol": "tls", "certificate": "pair", "clients": [f"sha256:{KEY}"]}],
+            "connect": [
+                {"address": "::1", "port": 53, "protocol": "plain", "unsafe_plain": True},
+                {"address": "any", "port": 80, "protocol": "ra-tls", "pins": [f"sha256:{KEY}"], "server_name": "x"},
+            ],
+            "console": {"key": "aes", "terminal": True, "rows": 24, "columns": 80},
+        },
     }  # fmt: skip
     secrets = [
         {"name": "token", "kind": "ascii", "generate": {"size": 40}, "export": [{"session": "other/app"}]},
@@ -142,8 +160,38 @@ def audit() -> Iterator[bytes]:
     yield b"".join(line + b"\n" for line in lines[2:])
 
 
+def shield() -> Iterator[bytes]:
+    """Policies in TOML, blocks, reports of roots."""
+    yield from (SHIELD.encode(), b"[shield]\nunsafe_open_files = true\n")
+    made = parse_session(text(rich()), "x").services[0].shield
+    if made is not None:
+        yield resolve(made, SameKey()).serialize()
+    yield ShieldBlock(strict=False).serialize()
+    yield RootReport.make(bytes(32), "a/b:/data#000000000000000000000001.0", Root(3, bytes(32))).serialize()
+
+
+class SameKey:
+    """For every question the same answer."""
+
+    def key(self, at: KeyAt, place: str) -> bytes:
+        del at, place
+        return bytes(range(32))
+
+    def identity(self, at: IdentityAt, place: str) -> Identity:
+        del at, place
+        return Identity((b"certificate",), b"key")
+
+    def certificate(self, path: str, place: str) -> bytes:
+        del path, place
+        return b""
+
+    def root(self, name: str, place: str) -> Root | None:
+        del name, place
+        return Root(3, bytes(range(32)))
+
+
 BROKER: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
-    "session": session, "canonical": canonical, "owner": owner, "attester": attester, "audit": audit,
+    "shield": shield, "session": session, "canonical": canonical, "owner": owner, "attester": attester, "audit": audit,
     "service": service,
 }  # fmt: skip
 """Name of a target to what forges its inputs."""

@@ -1,5 +1,6 @@
 """Targets of what strangers, owners and the database hand to a broker."""
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -19,6 +20,7 @@ from cloister.broker.audit.event_json import event_of_json, json_of_event
 from cloister.broker.audit.report import Grade
 from cloister.broker.nonces import Purpose, Ticket
 from cloister.broker.recipient import Recipient
+from cloister.broker.root_report import RootReport, StartName
 from cloister.broker.secrets_rule import ReleaseRule, parse_rule
 from cloister.broker.session.approval import Approval, agreement, approval_json, parse_approval
 from cloister.broker.session.canonical import canonical_form
@@ -32,8 +34,12 @@ from cloister.broker.session.session import Session
 from cloister.cli._log_text import document as report_document
 from cloister.cli._log_text import entry_document, entry_lines, report_lines
 from cloister.errors import NotAttested, ParseError, PolicyError, UsageError, VerificationError
+from cloister.frameworks.danger_shield import findings_of_shield
 from cloister.model import Unchecked
 from cloister.serve.kbs_messages import Attestation, parse_attestation, parse_request
+from cloister.shield_policy.block import ShieldBlock
+from cloister.shield_policy.document import policy_document, policy_of_document
+from cloister.shield_policy.reading import read_shield_policy
 
 __all__ = ["BROKER", "PLANTED"]
 
@@ -165,7 +171,36 @@ def private_key(pem: bytes) -> bytes:
     return private_jwk(pem)
 
 
+def root(data: bytes) -> RootReport:
+    """A report of a root, and whose it says it is."""
+    found = RootReport.parse(data)
+    with contextlib.suppress(ParseError):
+        if str(StartName.parse(found.name)) != found.name:
+            raise Broken("StartName: it is written as another")
+    return found
+
+
+def shield(data: bytes) -> object:
+    """A policy, and everything that is asked of one; its document reads as the same."""
+    found = read_shield_policy(data.decode("utf-8", "replace"), "x", "/")
+    findings_of_shield(found)
+    if not [*found.local()] and policy_of_document(policy_document(found), "x") != found:
+        raise Broken("read_shield_policy: its document reads as another")
+    return found
+
+
 BROKER: Final[dict[str, tuple[Reader, ...]]] = {
+    "shield": (
+        Reader(
+            covers=("shield_policy.reading.read_shield_policy", "shield_policy.document.policy_of_document"),
+            read=shield, refusals=(PolicyError,),
+        ),
+        Reader(covers=("shield_policy.block.ShieldBlock.parse",), read=ShieldBlock.parse, write=ShieldBlock.serialize),
+        Reader(
+            covers=("broker.root_report.RootReport.parse", "broker.root_report.StartName.parse"), read=root,
+            write=RootReport.serialize,
+        ),
+    ),
     "session": (
         Reader(
             covers=("broker.session.read.parse_session", "broker.session.read_document.session_of_document"),

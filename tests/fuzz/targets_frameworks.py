@@ -24,6 +24,7 @@ COVERS: Final = {
     "sgx-sdk": ("frameworks.sgx_sdk.read", "frameworks.source.read_xml"),
     "cloister-session": ("frameworks.cloister_files.read_session", "frameworks.source.read_yaml_file"),
     "cloister-manifest": ("frameworks.cloister_files.read_manifest", "frameworks.source.read_toml_file"),
+    "cloister-shield": ("frameworks.cloister_shield.read", "frameworks.source.read_toml_file"),
 }
 
 

@@ -27,7 +27,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "cloister"
 PLACES = (
     "_*.py", "appraise/*.py", "endorse/*.py", "envelope/*.py", "evidence/*.py", "frameworks/*.py", "result/*.py",
     "app/flow/*.py", "app/measuring.py", "attest/*.py", "broker/**/*.py", "launch/strict.py", "measure/*.py",
-    "seal/*.py", "serve/*.py", "tls/*.py",
+    "seal/*.py", "serve/*.py", "shield_policy/*.py", "tls/*.py",
 )  # fmt: skip
 PARSES = re.compile(
     r"(parse|loads|load|decode|from|of|open|read|import|receive|unseal)(_[a-z_]+)?|certificates_in|(sealed|session|event)_of(_.+)?"

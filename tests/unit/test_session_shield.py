@@ -1,5 +1,6 @@
 """Shields in sessions: read with file and line, in the session's identity, compared, and filled in with its secrets."""
 
+import json
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from cloister.broker.session.difference import differences
 from cloister.broker.session.key_material import make_certificate, private_der
 from cloister.broker.session.provision import Provisioned, provision
 from cloister.broker.session.provision_shield import KeptRoot
+from cloister.broker.session.read_document import session_of_document
 from cloister.broker.session.remarks import remarks
 from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Session
-from cloister.errors import PolicyError
+from cloister.errors import ParseError, PolicyError
 from cloister.shield_policy.block import ShieldBlock
 from cloister.shield_policy.entries import ConnectEntry, ConsoleEntry, FilesEntry, ListenEntry
 from cloister.shield_policy.policy import Root
@@ -206,6 +208,32 @@ def test_what_has_no_order_in_meaning_has_none_in_the_identity() -> None:
     two = shielded({"listen": [LISTEN | {"clients": pins[::-1]}], "files": [other, VOLUME]})
     assert session_hash(one) == session_hash(two)
     assert session_hash(shielded({"strict": True})) == session_hash(shielded({}))
+
+
+@pytest.mark.parametrize("shield", [
+    SHIELD, {}, {"unsafe_open_network": True, "unsafe_open_files": True},
+    {"console": {"key": "raw", "terminal": True, "rows": 2}},
+    {"files": [VOLUME | {"root": f"7:{DIGEST.hex()}", "create": False, "cache": "3 MiB", "read_only": True}]},
+    {"files": [VOLUME | {"name": "x"}]},
+    {"files": [{"path": "/u", "kind": "plain", "unsafe_plain": True}, {"path": "/t", "kind": "memory"}]},
+    {"listen": [LISTEN | {"clients": [PIN, "sha256:" + "01" * 32]}, {"port": 1, "protocol": "ra-tls"}]},
+    {"connect": [{"address": "any", "port": 1, "protocol": "tls", "unsafe_any_server": True, "server_name": "x"},
+                 {"address": "::1", "port": 2, "protocol": "plain", "unsafe_plain": True, "name": "dns"}]},
+])  # fmt: skip
+def test_what_a_broker_shows_reads_as_the_same(shield: Any) -> None:
+    made = shielded(shield)
+    shown = json.loads(json.dumps(canonical(made)))
+    again = session_of_document(shown, "shown", known=made)
+    assert again.services[0].shield == made.services[0].shield
+    assert not differences(made, again)
+
+
+@pytest.mark.parametrize("shield", [1, [], {"file": 1}, {"files": 1}, {"files": [1]}, {"files": [{"path": "x"}]}])
+def test_what_is_shown_and_is_no_shield(shield: Any) -> None:
+    shown = json.loads(json.dumps(canonical(shielded())))
+    shown["services"][0]["shield"] = shield
+    with pytest.raises(ParseError, match="session in canonical form: shield"):
+        session_of_document(shown, "shown")
 
 
 # ---- updates

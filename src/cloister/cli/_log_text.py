@@ -15,6 +15,8 @@ from cloister.broker.audit import (
     ReleaseDenied,
     ReleaseUnattested,
     ReleaseUndecided,
+    RootRefused,
+    RootTaken,
     SecretChanged,
     SessionChanged,
     SessionName,
@@ -112,6 +114,15 @@ def _told(event: Event) -> Iterator[str]:
         case KeyEncryptionChanged():
             yield f"{event.kind} {event.change}, {event.keys} keys"
             yield f"from {event.before} to {event.after}, request {event.request}"
+        case RootTaken():
+            yield f"root-taken      {event.volume}: generation {event.generation}, {event.digest.hex()}"
+            yield f"start {event.start}"
+            yield f"{_session(event.session)}, request {event.request}"
+        case RootRefused():
+            volume = f"no volume: {event.volume.reason}" if isinstance(event.volume, Unchecked) else event.volume
+            yield f"root-refused    {volume}: {event.code}"
+            yield event.reason
+            yield f"{_session(event.session)}, request {event.request}"
 
 
 def _session(session: SessionName | Unchecked) -> str:

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Final
 
+from cloister.frameworks import cloister_shield
 from cloister.frameworks.draft import Draft, Values
 from cloister.frameworks.model import Configuration, Identity, MeasuredFile, Secret, Variable
 from cloister.frameworks.services import chosen_service
@@ -54,6 +55,7 @@ SESSION_TABLE: Final[tuple[Key, ...]] = (
     _key("services[].injection_files[].path", TEXT, "injected_files"),
     _key("services[].injection_files[].content", TEXT, "injected_files"),
     _key("services[].secrets[]", TEXT),
+    *cloister_shield.table("services[].shield"),
     _key(f"{ENTRY}.tee", TEXT, "identities"),
     _key(f"{ENTRY}.measurement", TEXT, "identities"),
     _key(f"{ENTRY}.measurement[]", TEXT, "identities"),
@@ -80,7 +82,7 @@ SESSION_CANNOT: Final = {
     "debug": "a session says whether debug is accepted: unsafe_allow_debug",
     "product_id": "a session says which product is accepted, under attestation",
     "security_version": "a session says which versions are accepted, under attestation",
-    "mounts": "a session has no volumes; its secrets can be their keys",
+    "mounts": cloister_shield.CANNOT["mounts"],
     "host_files": "the host's files are no matter of the broker",
     "host_arguments": "arguments of the host are not let in",
     "host_environment": "variables of the host are not let in",
@@ -155,6 +157,7 @@ def _read_service(draft: Draft, number: int) -> None:
         where = (*at, "injection_files", index)
         draft.element(*where)
         draft.add("injected_files", sheet.text(*where, "path") or "", sheet.text(*where, "content"), *where)
+    cloister_shield.read_regions(draft, *at, "shield")
     for index in range(sheet.count(*at, "attestation")):
         _read_entry(draft, *at, "attestation", index)
 
@@ -216,14 +219,20 @@ def write_session(configuration: Configuration) -> str:
     for path, content in configuration.injected_files.items():
         if content is not None:
             made.append((*at, "injection_files"), {"path": path, "content": content})
-    for name, secret in configuration.secrets.items():
-        if KINDS.get(secret.kind, secret.kind) in MADE and (secret.value is None or secret.kind == "ascii"):
-            made.append(("secrets",), _secret(name, secret))
+    for values, note in cloister_shield.regions(configuration, SESSION):
+        made.append((*at, "shield", "files"), values, note)
+    _write_secrets(made, configuration)
     for member, names in (("read", configuration.readers), ("update", configuration.updaters)):
         if names is not None:
             made.put(("access_policy", member), list(names))
     made.put_kept(configuration, SESSION)
     return write_yaml(made.values, made.comments)
+
+
+def _write_secrets(made: Values, configuration: Configuration) -> None:
+    for name, secret in (*configuration.secrets.items(), *cloister_shield.key_secrets(configuration)):
+        if KINDS.get(secret.kind, secret.kind) in MADE and (secret.value is None or secret.kind == "ascii"):
+            made.append(("secrets",), _secret(name, secret))
 
 
 def _secret(name: str, secret: Secret) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from cloister.errors import PolicyError, UsageError
 from cloister.frameworks import (
     cloister_files,
+    cloister_shield,
     ego,
     gramine,
     occlum,
@@ -94,12 +95,18 @@ FORMATS: Final[Mapping[str, Format]] = {
             cannot=cloister_files.MANIFEST_CANNOT, otherwise=cloister_files.MANIFEST_ELSE, comments=True,
             needs={**PROGRAM, "measured_files": "the SHA-256 of the program and of what it loads: cloister measure"},
         ),
+        Format(
+            name=cloister_shield.NAME, title="Cloister's shield policy", table=cloister_shield.TABLE,
+            read=cloister_shield.read, write=cloister_shield.write, cannot=cloister_shield.CANNOT,
+            otherwise=cloister_shield.ELSE, comments=True,
+        ),
     )
 }  # fmt: skip
 
 MARKS: Final = (
     (gramine.NAME, r"^[ \t]*\[?\[?(libos|loader|sgx|fs)[ \t]*[.\]]"),
     (cloister_files.MANIFEST, r"^(sha256[ \t]*=[ \t]*\"[0-9a-f]{64}\"|\[files\])[ \t]*$"),
+    (cloister_shield.NAME, r"^[ \t]*\[?\[shield\b|^[ \t]*shield\.files\b"),
     (ego.NAME, r"^[ \t]*\"(exe|heapSize|securityVersion)\"[ \t]*:|^\{.*\"(exe|heapSize)\"[ \t]*:"),
     (occlum.NAME, r"\"(resource_limits|entry_points)\"[ \t]*:|^(resource_limits|entry_points)[ \t]*:"),
     (occlum_bom.NAME, r"^targets[ \t]*:|^[ \t]*(-[ \t]*)?(mkdirs|createlinks)[ \t]*:"),

@@ -1,10 +1,13 @@
-"""A shield policy as JSON: for `--json`, and for the canonical form of a session. Nothing in it is secret."""
+"""A shield policy as JSON, and back: for `--json`, and for the canonical form of a session. Nothing in it is secret."""
 
 from typing import Any
 
+from cloister._toml import Document
 from cloister.shield_policy.policy import IdentityAt, KeyAt, Pin, Region, ShieldPolicy
+from cloister.shield_policy.reading import shield_policy_of
+from cloister.shield_policy.words import FileKind, Transport
 
-__all__ = ["policy_document"]
+__all__ = ["policy_document", "policy_of_document"]
 
 
 def policy_document(policy: ShieldPolicy) -> dict[str, Any]:
@@ -58,3 +61,31 @@ def _identity_document(identity: IdentityAt | None) -> dict[str, str] | None:
 
 def _pin_text(pin: Pin) -> str:
     return f"sha256:{pin.digest.hex()}" if pin.digest else pin.certificate_file
+
+
+def policy_of_document(value: object, name: str) -> ShieldPolicy:
+    """The policy that such a document was made of. PolicyError if it is none, or another one's."""
+    found = _said(value)
+    for key, completed in (("files", _region), ("listen", _end), ("connect", _end)):
+        if isinstance(found, dict) and isinstance(found.get(key), list):
+            found[key] = [completed(one) if isinstance(one, dict) else one for one in found[key]]
+    return shield_policy_of(Document(name, found if isinstance(found, dict) else {"": found}, {}), ())
+
+
+def _region(found: dict[str, Any]) -> dict[str, Any]:
+    return found | ({"unsafe_plain": True} if found.get("kind") == FileKind.PLAIN.word else {})
+
+
+def _end(found: dict[str, Any]) -> dict[str, Any]:
+    if found.get("protocol") == Transport.PLAIN.word:
+        return found | {"unsafe_plain": True}
+    return found | ({"unsafe_any_server": True} if "address" in found and "pins" not in found else {})
+
+
+def _said(value: object) -> Any:  # noqa: ANN401 - JSON
+    """As a file says it: what is not there is not said, and `{"secret": NAME}` is the name."""
+    if isinstance(value, dict):
+        if value.keys() == {"secret"}:
+            return value["secret"]
+        return {key: _said(one) for key, one in value.items() if one or isinstance(one, dict)}
+    return [_said(one) for one in value] if isinstance(value, list) else value

@@ -40,7 +40,7 @@ class IdentityAt:
     unsafe_key_file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Pin:
     """A key that is believed: the SHA-256 of its SubjectPublicKeyInfo, or a file with a certificate of it."""
 

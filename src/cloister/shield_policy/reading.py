@@ -71,6 +71,7 @@ class _Reading:
         self._whole, self._directory = whole, directory
 
     def policy(self) -> ShieldPolicy:
+        """Everything in one order: that of the file has no meaning."""
         whole = self._whole
         if not whole.flag("strict", default=True):
             raise whole.error("strict", "write unsafe_open_files = true: paths in no region are then the host's")
@@ -91,7 +92,11 @@ class _Reading:
         _refuse_twice("name", names, "the broker keeps one root under one name")
         _refuse_twice("port", ((one.place, str(one.number)) for one in found.ports))
         _refuse_twice("address and port", ((one.place, f"{one.address}:{one.port}") for one in found.peers))
-        return found
+        return replace(
+            found, regions=tuple(sorted(found.regions, key=lambda one: one.path)),
+            ports=tuple(sorted(found.ports, key=lambda one: one.number)),
+            peers=tuple(sorted(found.peers, key=lambda one: (one.address, one.port))),
+        )  # fmt: skip
 
     # ---- files
 
@@ -189,7 +194,7 @@ class _Reading:
             if match is None and word.startswith("sha256:"):
                 raise found.error(key, "a pin is sha256: and 64 hexadecimal digits of a SubjectPublicKeyInfo's SHA-256")
             pins.append(Pin(bytes.fromhex(match[1])) if match else Pin(b"", self._absolute(found, key, word)))
-        return tuple(pins)
+        return tuple(sorted(set(pins)))
 
     # ---- console
 

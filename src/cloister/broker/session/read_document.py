@@ -29,8 +29,10 @@ from cloister.broker.session.session import (
     Service,
     Session,
 )
-from cloister.errors import ParseError
+from cloister.errors import ParseError, PolicyError
 from cloister.model import Tee
+from cloister.shield_policy.document import policy_of_document
+from cloister.shield_policy.policy import ShieldPolicy
 
 __all__ = ["session_of_document"]
 
@@ -104,7 +106,17 @@ def _service(value: object, place: Place) -> Service:
         command=tuple(template_of(Word(one, place)) for one in _texts(value, "command")),
         environment=templates("environment"), asks_for=_texts(value, "secrets"),
         files=tuple(InjectedFile(path=path, content=one) for path, one in templates("injection_files").items()),
+        shield=_shield(value, place),
     )  # fmt: skip
+
+
+def _shield(value: object, place: Place) -> ShieldPolicy | None:
+    if not isinstance(value, Mapping) or "shield" not in value:
+        return None
+    try:
+        return policy_of_document(value["shield"], place.file)
+    except PolicyError as error:
+        raise ParseError(RECORD, "shield", 0, str(error)) from error
 
 
 def _rule(value: object, place: Place) -> Rule:
