@@ -265,13 +265,22 @@ services:
     pwd: /app
     injection_files: [{ path: /etc/b.conf, content: "b" }]
     secrets: [pin]
-    shield:
+    shield:   # strict: true would exclude the next
+      unsafe_open_files: true
       unsafe_open_network: true
       files:
-        - { path: /data, kind: encrypted, volume: /srv/v, key: key, root: broker, create: true }
+        - path: /data
+          kind: encrypted
+          volume: /srv/v
+          key: key
+          root: broker
+          create: true
+          cache: 2 MiB
+          name: shop
         - { path: /usr, kind: plain, unsafe_plain: true, read_only: true }
         - { path: /ro, kind: authenticated, volume: /srv/ro, key: key }
       listen: [{ port: 443, protocol: ra-tls }]
+      connect: [{ address: any, port: 53, protocol: plain, unsafe_plain: true }]
       console: { key: key }
   - name: other
     command: cat
@@ -317,8 +326,8 @@ targets:
 """
 
 SHIELD = f"""\
-[shield]
-strict = true
+[shield]   # strict = true would exclude the next
+unsafe_open_files = true
 unsafe_open_network = true
 
 [[shield.files]]

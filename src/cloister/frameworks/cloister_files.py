@@ -55,7 +55,7 @@ SESSION_TABLE: Final[tuple[Key, ...]] = (
     _key("services[].injection_files[].path", TEXT, "injected_files"),
     _key("services[].injection_files[].content", TEXT, "injected_files"),
     _key("services[].secrets[]", TEXT),
-    *cloister_shield.table("services[].shield"),
+    *cloister_shield.table("services[].shield", elsewhere=frozenset({"unsafe_key_file"})),
     _key(f"{ENTRY}.tee", TEXT, "identities"),
     _key(f"{ENTRY}.measurement", TEXT, "identities"),
     _key(f"{ENTRY}.measurement[]", TEXT, "identities"),

@@ -36,10 +36,10 @@ SHARED: Final[Mapping[str, Kind]] = {
 UNNAMED: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def table(at: str) -> tuple[Key, ...]:
-    """The keys below the table `at`."""
+def table(at: str, *, elsewhere: frozenset[str] = frozenset()) -> tuple[Key, ...]:
+    """The keys below the table `at`, but those that only files of another form have."""
     files = [Key(f"{at}.files[].{one}", SHARED.get(one, Kind.ANY), "mounts" if one in SHARED else "", PAGE)
-             for one in KNOWN["files"]]  # fmt: skip
+             for one in KNOWN["files"] if one not in elsewhere]  # fmt: skip
     return (*files, *(Key(f"{at}.{one}", Kind.ANY, "", PAGE) for one in KNOWN[""] if one != "files"))
 
 
