@@ -1,5 +1,7 @@
 /* How the shields begin, fork and end. */
 #include "file_lock.h"
+#include "file_map.h"
+#include "file_pool.h"
 #include "ledger.h"
 #include "location.h"
 #include "reserved.h"
@@ -15,6 +17,7 @@ void shield_begin(void) {
         working_begin();
     }
     location_begin();
+    file_pool_begin();
     table_adopt();
     if (carried) table_count_copies();
     if (policy.console.key) console_begin();
@@ -27,12 +30,19 @@ void shield_forked(void) {
 }
 
 void shield_child_complete(void) {
-    if (shield_is_on()) table_count_copies();
+    if (!shield_is_on()) return;
+    table_count_copies();
+    file_map_forked();
 }
 
 long shield_before_exec(void) {
-    long error = shield_is_on() ? mount_before_exec() : 0;
-    if (shield_is_on() && !failed(error)) socket_before_exec();
+    struct lock_guard lock;
+    if (!shield_is_on()) return 0;
+    lock_take(&lock, false);
+    long error = location_store_all(false);
+    lock_give(&lock);
+    if (!failed(error)) error = mount_before_exec();
+    if (!failed(error)) socket_before_exec();
     return error;
 }
 
@@ -43,7 +53,11 @@ void shield_exec_failed(void) {
 }
 
 void shield_before_exit(void) {
+    struct lock_guard lock;
     if (!shield_is_on()) return;
+    lock_take(&lock, false);
+    (void)!location_store_all(false);
+    lock_give(&lock);
     socket_before_exit();
     mount_before_exit();
 }

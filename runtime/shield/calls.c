@@ -132,7 +132,7 @@ static long change(struct call *call) {
 
 static long sync_all(struct call *call) {
     (void)call;
-    long error = location_sync_all();
+    long error = location_store_all(true);
     return failed(error) ? error : SHIELD_PASS;
 }
 

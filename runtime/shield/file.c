@@ -5,6 +5,7 @@
 #include <linux/fcntl.h>
 
 #include "file_lock.h"
+#include "file_pool.h"
 #include "location.h"
 
 static bool may_write(const struct shielded *entry) { return !(entry->access & O_PATH) && (entry->access & O_ACCMODE) != O_RDONLY; }
@@ -27,15 +28,22 @@ static long allocate(const struct location *location, const struct shielded *ent
     end = min_u64(end, location->status.size);
     for (u64 at = start; at < end;) {
         u64 piece = min_u64(BLOCK - at % BLOCK, end - at);
-        long n = volume_write(location->volume, location->inode, at, zeros, piece);
+        long n = file_pool_write(location, at, zeros, piece);
         if (failed(n)) return n;
         at += piece;
     }
     return 0;
 }
 
+long file_sync(const struct location *location) {
+    long error = file_pool_store(location, location->inode);
+    return failed(error) ? error : mount_sync(location->mount);
+}
+
 static bool changes(u64 number) {
     switch (number) {
+    case __NR_fsync:
+    case __NR_fdatasync:
     case __NR_ftruncate:
     case __NR_fallocate:
     case __NR_fchmod:
@@ -53,7 +61,7 @@ static long answer_entered(struct location *location, const struct call *call, c
     case __NR_fallocate: return allocate(location, entry, a);
     case __NR_fchmod: return entry->access & O_PATH ? -EBADF : file_set_mode(location, a[1]);
     case __NR_fchown: return entry->access & O_PATH ? -EBADF : file_set_owner(location, a[1], a[2]);
-    default: return entry->access & O_PATH ? -EBADF : mount_sync(location->mount);
+    default: return entry->access & O_PATH ? -EBADF : file_sync(location);
     }
 }
 

@@ -16,6 +16,8 @@ NODISCARD long file_list_call(struct call *call, int fd, const struct shielded *
 NODISCARD long file_tell_status(const struct location *location, u64 to);
 NODISCARD long file_tell_extended(const struct location *location, u64 to);
 NODISCARD long file_tell_system(u64 to);
+/* fsync(2): of the whole volume, after what was stored in mappings of this file. */
+NODISCARD long file_sync(const struct location *location);
 /* ftruncate(2) and its kind, of an inode that may be written to. */
 NODISCARD long file_resize(const struct location *location, u64 size);
 NODISCARD long file_set_mode(struct location *location, u64 mode);

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 
 #include "file.h"
+#include "file_pool.h"
 #include "table.h"
 #include "working.h"
 
@@ -141,7 +142,11 @@ static long set_old_times(struct location *location, const struct call *call) {
     return failed(error) ? error : volume_set_time(location->volume, location->inode, time[2] * second + time[3]);
 }
 
-long file_resize(const struct location *location, u64 size) { return volume_resize(location->volume, location->inode, size); }
+long file_resize(const struct location *location, u64 size) {
+    long error = volume_resize(location->volume, location->inode, size);
+    if (!failed(error)) file_pool_cut(location, size);
+    return error;
+}
 
 static long truncate(const struct location *location, u64 size) {
     if (size >> 63) return -EINVAL;

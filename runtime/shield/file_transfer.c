@@ -4,6 +4,7 @@
 #include <linux/uio.h>
 
 #include "file.h"
+#include "file_pool.h"
 
 enum { SEEK_BEGIN = 0, SEEK_HERE = 1, APPENDING = 0x10 /* RWF_APPEND */, SYNCING = 0x2 | 0x4 /* RWF_DSYNC, RWF_SYNC */, RW_FLAGS = 0x1f };
 
@@ -70,8 +71,8 @@ static long move_span(const struct location *location, const struct transfer *tr
     if (!span.length) return 0;
     if (transfer->writes && !shield_readable(span.at, span.length)) return -EFAULT;
     if (!transfer->writes && !shield_writable(span.at, span.length)) return -EFAULT;
-    if (transfer->writes) return volume_write(location->volume, location->inode, offset, ptr_of(span.at), span.length);
-    return volume_read(location->volume, location->inode, offset, ptr_of(span.at), span.length);
+    if (transfer->writes) return file_pool_write(location, offset, ptr_of(span.at), span.length);
+    return file_pool_read(location, offset, ptr_of(span.at), span.length);
 }
 
 static long move_all(const struct location *location, const struct transfer *transfer, u64 offset) {
@@ -102,7 +103,7 @@ static long transfer_entered(const struct location *location, const struct trans
     long n = move_all(location, transfer, (u64)offset);
     if (n > 0 && keeps) SYS3(__NR_lseek, fd, offset + n, SEEK_BEGIN);
     if (n > 0 && transfer->writes && (access & O_DSYNC || transfer->flags & SYNCING)) {
-        long error = mount_sync(location->mount);
+        long error = file_sync(location);
         if (failed(error)) return error;
     }
     return n;

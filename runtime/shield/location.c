@@ -1,6 +1,7 @@
 #include "location.h"
 
 #include "fail.h"
+#include "file_pool.h"
 #include "opening.h"
 #include "table.h"
 #include "working.h"
@@ -107,16 +108,16 @@ void location_begin(void) {
     }
 }
 
-long location_sync_all(void) {
+long location_store_all(bool durable) {
     long first = 0;
     for (u32 i = 0; i < policy.files_count; i++) {
         struct mount *mount = mounts[i];
-        long error = mount ? mount_enter(mount, false) : 0;
-        if (mount && !failed(error)) {
-            error = mount_sync(mount);
-            long left = mount_leave(mount);
-            if (!failed(error)) error = left;
-        }
+        if (!mount) continue;
+        struct location location = {0};
+        long error = enter_region(&location, &policy.files[i], true);
+        if (!failed(error)) error = file_pool_store(&location, 0);
+        if (!failed(error) && durable) error = mount_sync(mount);
+        if (location.mount) error = location_leave(&location, error);
         if (!first) first = error;
     }
     return first;

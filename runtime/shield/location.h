@@ -28,7 +28,8 @@ struct location {
 
 /* At the start of every image: the volumes, which nobody has touched yet. Ends the process if one cannot be used. */
 void location_begin(void);
-NODISCARD long location_sync_all(void);
+/* What stands in mappings reaches the volumes; durable: the disk, too. */
+NODISCARD long location_store_all(bool durable);
 /* The region's volume if it is entered now, else NULL. */
 struct mount *location_entered(u32 region);
 /* Whether a call's argument is the text of a path in the runtime's buffers: `native` of a location. */

@@ -2,6 +2,7 @@
 
 #include <linux/fcntl.h>
 
+#include "../shield/shield.h"
 #include "block.h"
 #include "fail.h"
 #include "filter.h"
@@ -175,6 +176,10 @@ long files_mappable(int fd) {
 
 void files_fill(int fd, u64 at, u64 length, u64 offset) {
     struct file file;
+    if (shield_is_on() && shield_mappable(fd) != SHIELD_PASS) {
+        if (failed(shield_fill(fd, at, length, offset))) memset(ptr_of(at), 0, length);
+        return;
+    }
     if (placeholder_find(fd, &file) || offset >= file.size) return;
     memcpy(ptr_of(at), file.content + offset, min_u64(length, file.size - offset));
 }

@@ -1,5 +1,6 @@
 #include <linux/mman.h>
 
+#include "../shield/shield.h"
 #include "limits.h"
 #include "memory.h"
 #include "secret.h"
@@ -87,6 +88,10 @@ long memory_advise(u64 address, u64 length, int advice) {
 }
 
 /* msync(2) of secret memory is EINVAL from the kernel; there is no file to write to. Of a hole it tells at the end. */
+static long sync_shielded(const struct area *area, u64 start, u64 end, int flags) {
+    return area->kind == AREA_SHARED_SECRET && shield_is_on() ? shield_sync_mapped(start, end - start, flags & MS_SYNC) : 0;
+}
+
 long memory_sync(u64 address, u64 length, int flags) {
     u64 end = address + page_up(length);
     if (address % PAGE || flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) return -EINVAL;
@@ -104,7 +109,7 @@ long memory_sync(u64 address, u64 length, int flags) {
         const struct area *area = areas_get(next);
         u64 stop = min_u64(area->end, end);
         bool secret = area->kind == AREA_SECRET || area->kind == AREA_SHARED_SECRET;
-        long error = secret ? 0 : SYS3(__NR_msync, address, stop - address, flags);
+        long error = secret ? sync_shielded(area, address, stop, flags) : SYS3(__NR_msync, address, stop - address, flags);
         if (failed(error)) return error;
         address = stop;
     }

@@ -1,6 +1,7 @@
 #include <asm/stat.h>
 #include <linux/mman.h>
 
+#include "../shield/shield.h"
 #include "admission.h"
 #include "files.h"
 #include "image.h"
@@ -134,6 +135,10 @@ static long map_injected(const struct request *r) {
 }
 
 static long map_file(const struct request *r) {
+    if (shield_is_on()) {
+        long at = is_shared(r) ? shield_map(wanted_address(r), r->length, r->protection, placement(r), r->fd, r->offset) : shield_mappable(r->fd);
+        if (at != SHIELD_PASS) return is_shared(r) ? record(r, at, AREA_SHARED_SECRET) : failed(at) ? at : map_injected(r);
+    }
     long injected = files_mappable(r->fd);
     if (injected != NOT_INJECTED) return failed(injected) ? injected : map_injected(r);
     if (!is_shared(r)) return r->protection & PROT_WRITE ? map_secret_copy(r) : map_read_only(r);

@@ -42,8 +42,18 @@ void call_replay(struct call *call, const u64 arg[6], int data_arg, const void *
     f->rip = addr_of(rt_replay);
 }
 
+/* What shielded files are mapped is the shields' to know. */
+static void tell_shields(const struct call *call) {
+    const u64 *a = call->arg;
+    bool over = call->number == __NR_mmap && a[3] & MAP_FIXED;
+    if (shield_is_on() && (over || call->number == __NR_munmap) && a[0] % PAGE == 0) shield_unmapped(a[0], a[1]);
+    if (shield_is_on() && call->number == __NR_mremap && a[3] & MREMAP_FIXED) shield_unmapped(a[4], a[2]);
+}
+
 static long memory_call(const struct call *call) {
     const u64 *a = call->arg;
+    tell_shields(call);
+    if (call->number == __NR_mremap && shield_is_on() && shield_has_mapped(a[0], a[1])) return -ENOMEM; /* callers map anew */
     switch (call->number) {
     case __NR_mmap: return memory_map(a[0], a[1], (int)a[2], (int)a[3], (int)a[4], a[5]);
     case __NR_munmap: return memory_unmap(a[0], a[1]);
