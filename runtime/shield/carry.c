@@ -38,7 +38,7 @@ void carry_write(struct writer *writer, put_bytes *put) {
     put_u32(writer, put, (u32)ledger_number());
     put(writer, console_numbers, sizeof console_numbers);
     put_u32(writer, put, working_mask());
-    put_u32(writer, put, working_is_shielded());
+    put(writer, working_directory(), sizeof(struct shielded));
     put_text(writer, put, working_path());
     put_table(writer, put);
     mount_carry_write(writer, put);
@@ -78,9 +78,11 @@ void carry_read(struct reader *reader) {
     console_numbers[1] = read_u32(reader);
     console_inherit(console_numbers);
     u32 mask = read_u32(reader);
-    bool shielded = read_u32(reader);
+    struct shielded directory = {0};
+    const u8 *bytes = read_bytes(reader, sizeof directory);
+    if (bytes) memcpy(&directory, bytes, sizeof directory);
     if (!read_path(reader, path)) reader->bad = true;
-    working_take(path, shielded, mask);
+    working_take(path, &directory, mask);
     read_table(reader, path);
     mount_carry_read(reader);
 }

@@ -24,7 +24,7 @@ static u64 now(void) {
 /* The directory says whose group, and that what is a directory itself says so too. */
 static long make(const struct location *location, u32 mode) {
     struct inode directory;
-    if (location->inode || !location->directory) return -EEXIST;
+    if (location->inode) return -EEXIST;
     long error = location_may_change_directory(location, NULL);
     if (!failed(error)) error = volume_status(location->volume, location->directory, &directory);
     if (failed(error)) return error;
@@ -63,7 +63,7 @@ static long make_link(const struct location *location, u64 target) {
 }
 
 static long remove_name(const struct location *location, bool directory) {
-    if (!location->directory) return -EBUSY;
+    if (!location->last.length) return !directory ? -EISDIR : location->dots == 1 ? -EINVAL : location->dots ? -ENOTEMPTY : -EBUSY;
     if (directory != is_directory(&location->status)) return directory ? -ENOTDIR : -EISDIR;
     long error = location_may_change_directory(location, &location->status);
     return failed(error) ? error : mount_remove(location->mount, location->directory, location->last);
@@ -71,17 +71,17 @@ static long remove_name(const struct location *location, bool directory) {
 
 static long add_link(const struct location *old, const struct location *new) {
     if (!old->inode) return -ENOENT;
-    if (new->inode || !new->directory) return -EEXIST;
-    if (is_directory(&old->status)) return -EPERM;
+    if (new->inode) return -EEXIST;
     if (new->ends_in_slash) return -ENOENT;
+    if (is_directory(&old->status)) return -EPERM;
     long error = location_may_change_directory(new, NULL);
     return failed(error) ? error : volume_link(new->volume, old->inode, new->directory, new->last);
 }
 
 static long check_rename(const struct location *old, const struct location *new, u64 flags) {
-    if (!old->inode) return -ENOENT;
     if (flags & ~(u64)RENAME_NOREPLACE) return -EINVAL;
-    if (!old->directory || !new->directory) return -EBUSY;
+    if (!old->last.length || !new->last.length) return -EBUSY;
+    if (!old->inode) return -ENOENT;
     if (flags & RENAME_NOREPLACE && new->inode) return -EEXIST;
     if (new->ends_in_slash && !new->inode && !is_directory(&old->status)) return -ENOTDIR;
     long error = location_may_change_directory(old, &old->status);
@@ -199,7 +199,8 @@ static long two_paths(struct call *call) {
     const int directories[2] = {at_form ? (int)a[0] : AT_HERE, at_form ? (int)a[2] : AT_HERE};
     const u64 paths[2] = {a[first_path], a[second_path]};
     bool follow = call->number == __NR_linkat && a[4] & FOLLOW_LINK;
-    const u32 flags[2] = {LOCATION_CHANGES | (follow ? LOCATION_FOLLOW : 0U), LOCATION_CHANGES | LOCATION_PARENT};
+    bool links = call->number == __NR_link || call->number == __NR_linkat;
+    const u32 flags[2] = {LOCATION_CHANGES | (follow ? LOCATION_FOLLOW : 0U) | (links ? 0U : LOCATION_PARENT), LOCATION_CHANGES | LOCATION_PARENT};
     struct location old, new;
     long result = location_enter_two(&old, &new, directories, paths, flags);
     if (result == SHIELD_PASS) a[first_path] = old.native, a[second_path] = new.native;

@@ -24,6 +24,7 @@ struct location {
     u64 directory, inode;  /* inode 0: there is no such file; directory 0: the region itself */
     struct inode status;   /* of inode */
     bool ends_in_slash;    /* so it must be a directory */
+    u8 dots;               /* the path ends in "." (1) or ".." (2) */
 };
 
 /* At the start of every image: the volumes, which nobody has touched yet. Ends the process if one cannot be used. */
@@ -43,6 +44,11 @@ NODISCARD long location_enter_two(struct location *one, struct location *other, 
 NODISCARD long location_enter_open(struct location *location, const struct shielded *entry, bool changes);
 /* Returns `result`, or the error of leaving. */
 long location_leave(struct location *location, long result);
+
+/* location.c, for the walk: the volume is entered; the inode's status. */
+NODISCARD long location_enter_region(struct location *location, const struct shield_files *region, bool changes);
+NODISCARD long location_look(struct location *location, u64 inode);
+static inline bool location_is_shielded(const struct shield_files *region) { return region && region->kind != FILES_PLAIN; }
 
 NODISCARD long location_require_directory(const struct location *location);
 /* Whether who runs may do that to the inode: 0 or -EACCES; -EROFS for writing where the region is read-only. */

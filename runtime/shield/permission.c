@@ -38,6 +38,7 @@ long location_owns(const struct location *location) {
 long location_may_change_directory(const struct location *location, const struct inode *victim) {
     struct inode directory;
     long error = volume_status(location->volume, location->directory, &directory);
+    if (!failed(error) && !directory.links) return -ENOENT; /* it was removed */
     if (!failed(error)) error = location_may(location, &directory, MAY_WRITE | MAY_EXECUTE);
     if (failed(error) || !victim || !(directory.mode & STICKY)) return error;
     u32 user = (u32)SYS0(__NR_geteuid);

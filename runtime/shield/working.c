@@ -8,38 +8,39 @@
 enum { PERMISSIONS = 0777 };
 
 static char path[PATH_SIZE] BEHIND;
-static bool shielded;
+static struct shielded directory; /* SHIELD_NONE: the kernel knows it */
 static u32 mask;
 
 void working_begin(void) {
     long n = SYS2(__NR_getcwd, path, PATH_SIZE);
     if (failed(n) || path[0] != '/') copy_bounded(path, PATH_SIZE, "/"); /* outside the root: the kernel would say "(unreachable)" */
-    shielded = false;
+    directory = (struct shielded){0};
     mask = (u32)SYS1(__NR_umask, 022);
     SYS1(__NR_umask, mask);
 }
 
-void working_take(const char *taken, bool is_shielded, u32 taken_mask) {
+void working_take(const char *taken, const struct shielded *taken_directory, u32 taken_mask) {
     copy_bounded(path, PATH_SIZE, taken);
-    shielded = is_shielded;
+    directory = taken_directory ? *taken_directory : (struct shielded){0};
     mask = taken_mask;
 }
 
 const char *working_path(void) { return path; }
-bool working_is_shielded(void) { return shielded; }
+bool working_is_shielded(void) { return directory.kind != SHIELD_NONE; }
+const struct shielded *working_directory(void) { return &directory; }
 u32 working_mask(void) { return mask; }
 
-const char *shield_directory(int directory) {
+const char *shield_directory(int fd) {
     struct shielded entry;
     if (!shield_is_on()) return NULL;
-    if (directory == AT_HERE) return working_path();
-    return table_get((u64)(u32)directory, &entry) && entry.path ? table_path(entry.path) : NULL;
+    if (fd == AT_HERE) return working_path();
+    return table_get((u64)(u32)fd, &entry) && entry.path ? table_path(entry.path) : NULL;
 }
 
 static void follow_kernel(void) {
     long n = SYS2(__NR_getcwd, path, PATH_SIZE);
     if (failed(n) || path[0] != '/') copy_bounded(path, PATH_SIZE, "/");
-    shielded = false;
+    directory = (struct shielded){0};
 }
 
 static long change(const struct call *call) {
@@ -55,7 +56,7 @@ static long change(const struct call *call) {
     if (!failed(error)) error = location_may(&location, &location.status, MAY_EXECUTE);
     if (!failed(error)) {
         copy_bounded(path, PATH_SIZE, location.full);
-        shielded = true;
+        directory = (struct shielded){.kind = SHIELD_FILE, .region = (u8)location.region->index, .object = location.inode};
     }
     return location_leave(&location, error);
 }
@@ -69,13 +70,13 @@ static long change_to(const struct call *call) {
     }
     if (entry.kind != SHIELD_FILE || !entry.path) return -ENOTDIR;
     copy_bounded(path, PATH_SIZE, table_path(entry.path));
-    shielded = true;
+    directory = entry;
     return 0;
 }
 
 static long tell(const struct call *call) {
     u64 size = strlen(path) + 1;
-    if (!shielded) return SHIELD_PASS;
+    if (!working_is_shielded()) return SHIELD_PASS;
     if (call->arg[1] < size) return -ERANGE;
     if (!shield_writable(call->arg[0], size)) return -EFAULT;
     memcpy(ptr_of(call->arg[0]), path, size);
