@@ -40,8 +40,13 @@ static bool is_covered(u64 address, u64 length, int protection) {
     return true;
 }
 
-bool shield_readable(u64 address, u64 length) { return is_covered(address, length, 1 /* PROT_READ */); }
-bool shield_writable(u64 address, u64 length) { return is_covered(address, length, 3 /* PROT_READ | PROT_WRITE */); }
+bool shield_readable(u64 address, u64 length) {
+    return is_covered(address, length, 1 /* PROT_READ */) || file_send_is_buffer(address, length);
+}
+
+bool shield_writable(u64 address, u64 length) {
+    return is_covered(address, length, 3 /* PROT_READ | PROT_WRITE */) || file_send_is_buffer(address, length);
+}
 
 bool shield_only(u64 number) {
     const struct shield_rule *rule = shield_rule(number);
@@ -86,6 +91,8 @@ long shield_by_descriptor(struct call *call, u64 fd) {
 }
 
 static long by_two(struct call *call, u64 one, u64 other) {
+    struct shielded entry;
+    if (call->number == __NR_sendfile && table_get((u32)other, &entry) && entry.kind == SHIELD_FILE) return file_send(call, (int)other);
     long result = shield_by_descriptor(call, one);
     return result == SHIELD_PASS ? shield_by_descriptor(call, other) : result;
 }

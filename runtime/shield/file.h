@@ -16,6 +16,9 @@ NODISCARD long file_list_call(struct call *call, int fd, const struct shielded *
 NODISCARD long file_tell_status(const struct location *location, u64 to);
 NODISCARD long file_tell_extended(const struct location *location, u64 to);
 NODISCARD long file_tell_system(u64 to);
+/* sendfile(2) from such a descriptor, without the lock; and whether that is a part of its buffers. */
+NODISCARD long file_send(struct call *call, int fd);
+NODISCARD bool file_send_is_buffer(u64 address, u64 length);
 /* fsync(2): of the whole volume, after what was stored in mappings of this file. */
 NODISCARD long file_sync(const struct location *location);
 /* ftruncate(2) and its kind, of an inode that may be written to. */
