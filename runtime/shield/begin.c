@@ -39,7 +39,7 @@ long shield_before_exec(void) {
     struct lock_guard lock;
     if (!shield_is_on()) return 0;
     lock_take(&lock, false);
-    long error = location_store_all(false);
+    long error = location_store_mapped();
     lock_give(&lock);
     if (!failed(error)) error = mount_before_exec();
     if (!failed(error)) socket_before_exec();
@@ -56,7 +56,7 @@ void shield_before_exit(void) {
     struct lock_guard lock;
     if (!shield_is_on()) return;
     lock_take(&lock, false);
-    (void)!location_store_all(false);
+    (void)!location_store_mapped();
     lock_give(&lock);
     socket_before_exit();
     mount_before_exit();

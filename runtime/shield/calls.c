@@ -139,7 +139,7 @@ static long change(struct call *call) {
 
 static long sync_all(struct call *call) {
     (void)call;
-    long error = location_store_all(true);
+    long error = location_sync_all();
     return failed(error) ? error : SHIELD_PASS;
 }
 

@@ -74,7 +74,7 @@ static long make(struct location *location, const struct opening *open) {
 
 static long prepare(struct location *location, const struct opening *open) {
     if (is_temporary(open->flags)) return -EOPNOTSUPP;
-    if (open->flags & O_CREAT && location->ends_in_slash) return -EISDIR;
+    if (open->flags & O_CREAT && location->ends_in_slash && location->last.length) return -EISDIR;
     if (!location->inode) return open->flags & O_CREAT ? make(location, open) : -ENOENT;
     long error = check_existing(location, open);
     if (failed(error) || !(open->flags & O_TRUNC) || open->flags & O_PATH || !location->status.size) return error;

@@ -41,11 +41,11 @@ void file_pool_begin(void) {
 
 static u8 *data_of(u32 region, u32 number) { return ptr_of(pools[region].data + number * CHUNK); }
 
-static bool has_chunks(u32 region) { return pools[region].pool && pools[region].pool->used; }
+bool file_pool_is_used(u32 region) { return pools[region].pool && pools[region].pool->used; }
 
 long file_pool_find(u32 region, u64 inode, u64 index) {
     const struct pool *pool = pools[region].pool;
-    if (!has_chunks(region)) return -1;
+    if (!file_pool_is_used(region)) return -1;
     for (u32 i = 0; i < pool->highest; i++)
         if (pool->chunk[i].users && pool->chunk[i].inode == inode && pool->chunk[i].index == index) return i;
     return -1;
@@ -95,7 +95,7 @@ static long store(const struct location *location, u32 number) {
 long file_pool_store(const struct location *location, u64 inode) {
     u32 region = location->region->index;
     long first = 0;
-    if (!has_chunks(region)) return 0;
+    if (!file_pool_is_used(region)) return 0;
     for (u32 i = 0; i < pools[region].pool->highest; i++) {
         const struct chunk *chunk = &pools[region].pool->chunk[i];
         long error = chunk->users && (!inode || chunk->inode == inode) ? store(location, i) : 0;
@@ -119,7 +119,7 @@ static u64 piece_at(u64 offset, u64 size) { return min_u64(size, CHUNK - offset 
 
 long file_pool_read(const struct location *location, u64 offset, u8 *to, u64 size) {
     u32 region = location->region->index;
-    if (!has_chunks(region)) return volume_read(location->volume, location->inode, offset, to, size);
+    if (!file_pool_is_used(region)) return volume_read(location->volume, location->inode, offset, to, size);
     if (offset >= location->status.size) return 0;
     size = min_u64(size, location->status.size - offset);
     for (u64 done = 0, piece; done < size; done += piece) {
@@ -135,7 +135,7 @@ long file_pool_read(const struct location *location, u64 offset, u8 *to, u64 siz
 long file_pool_write(const struct location *location, u64 offset, const u8 *from, u64 size) {
     u32 region = location->region->index;
     long n = volume_write(location->volume, location->inode, offset, from, size);
-    if (n <= 0 || !has_chunks(region)) return n;
+    if (n <= 0 || !file_pool_is_used(region)) return n;
     for (u64 done = 0, piece; done < (u64)n; done += piece) {
         piece = piece_at(offset + done, (u64)n - done);
         long chunk = file_pool_find(region, location->inode, (offset + done) / CHUNK);
@@ -146,7 +146,7 @@ long file_pool_write(const struct location *location, u64 offset, const u8 *from
 
 void file_pool_cut(const struct location *location, u64 size) {
     u32 region = location->region->index;
-    if (!has_chunks(region)) return;
+    if (!file_pool_is_used(region)) return;
     for (u32 i = 0; i < pools[region].pool->highest; i++) {
         const struct chunk *chunk = &pools[region].pool->chunk[i];
         if (!chunk->users || chunk->inode != location->inode || (chunk->index + 1) * CHUNK <= size) continue;

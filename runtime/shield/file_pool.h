@@ -10,6 +10,7 @@
 /* At the start of every image, before the first fork. Without memory for it there are no shared mappings of a region's files. */
 void file_pool_begin(void);
 NODISCARD bool file_pool_is_there(u32 region);
+NODISCARD bool file_pool_is_used(u32 region); /* whether anything of the region is mapped */
 
 /* As volume_read and volume_write, of a file of which some may be mapped. */
 NODISCARD long file_pool_read(const struct location *location, u64 offset, u8 *to, u64 size);

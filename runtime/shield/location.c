@@ -7,6 +7,7 @@
 /* Owned by whoever holds the lock. */
 static struct mount *mounts[POLICY_FILES_MOST] BEHIND;
 static struct mount *entered; /* one at most */
+static bool used[POLICY_FILES_MOST] BEHIND;
 
 const struct shield_files *location_region(const char *path) {
     const struct shield_files *best = NULL;
@@ -26,6 +27,7 @@ long location_enter_region(struct location *location, const struct shield_files 
     if (failed(error)) return error;
     location->region = region;
     location->mount = entered = mount;
+    used[region->index] = true;
     location->volume = mount_volume(mount);
     return 0;
 }
@@ -50,16 +52,25 @@ void location_begin(void) {
     }
 }
 
-long location_store_all(bool durable) {
+long location_store_mapped(void) {
     long first = 0;
     for (u32 i = 0; i < policy.files_count; i++) {
-        struct mount *mount = mounts[i];
-        if (!mount) continue;
         struct location location = {0};
+        if (!file_pool_is_used(i)) continue;
         long error = location_enter_region(&location, &policy.files[i], true);
-        if (!failed(error)) error = file_pool_store(&location, 0);
-        if (!failed(error) && durable) error = mount_sync(mount);
-        if (location.mount) error = location_leave(&location, error);
+        if (!failed(error)) error = location_leave(&location, file_pool_store(&location, 0));
+        if (!first) first = error;
+    }
+    return first;
+}
+
+long location_sync_all(void) {
+    long first = location_store_mapped();
+    for (u32 i = 0; i < policy.files_count; i++) {
+        struct location location = {0};
+        if (!used[i]) continue;
+        long error = location_enter_region(&location, &policy.files[i], true);
+        if (!failed(error)) error = location_leave(&location, mount_sync(mounts[i]));
         if (!first) first = error;
     }
     return first;

@@ -29,8 +29,10 @@ struct location {
 
 /* At the start of every image: the volumes, which nobody has touched yet. Ends the process if one cannot be used. */
 void location_begin(void);
-/* What stands in mappings reaches the volumes; durable: the disk, too. */
-NODISCARD long location_store_all(bool durable);
+/* What stands in mappings reaches the volumes. */
+NODISCARD long location_store_mapped(void);
+/* sync(2): of the volumes that this process has used. */
+NODISCARD long location_sync_all(void);
 /* The region's volume if it is entered now, else NULL. */
 struct mount *location_entered(u32 region);
 /* Whether a call's argument is the text of a path in the runtime's buffers: `native` of a location. */

@@ -61,6 +61,7 @@ static bool is_harmless(const char *path) {
 
 /* The host's path. In a strict enclave, one that the policy does not name is refused. */
 static long to_kernel(struct walk *walk) {
+    if (!walk->length) copy_bounded(walk->text, PATH_SIZE, "/");
     const struct shield_files *plain = location_region(walk->text);
     if (!plain && policy.strict && !is_harmless(walk->text)) return -EACCES;
     if (plain && plain->flags & FILES_READ_ONLY && walk->flags & LOCATION_CHANGES) return -EROFS;
