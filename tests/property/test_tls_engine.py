@@ -58,7 +58,7 @@ def exchange(engine: Engine, peer: OpenSsl) -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "rsa"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_server_for_openssl(engine: Engine, kind: str, group: str) -> None:
     engine.start(server=True, own=known(kind).identity)
     peer = OpenSsl(client_context(kind, group), server=False, name="localhost")
