@@ -5,6 +5,7 @@
 #include "ledger.h"
 #include "location.h"
 #include "reserved.h"
+#include "socket.h"
 #include "table.h"
 #include "working.h"
 
@@ -21,6 +22,7 @@ void shield_begin(void) {
     table_adopt();
     if (carried) table_count_copies();
     if (policy.console.key) console_begin();
+    socket_require_attester();
 }
 
 void shield_forked(void) {

@@ -60,6 +60,9 @@ struct address { /* as struct sockaddr_in and in6 */
 const struct shield_connect *socket_connect_entry(const struct address *address);
 const struct tls_config *socket_server_config(const struct shield_listen *entry);
 const struct tls_config *socket_client_config(const struct shield_connect *entry);
+NODISCARD bool socket_is_client_config(const struct shield_connect *entry, const struct tls_config *config);
+/* Ends the process if evidence is to be shown and nobody makes any. */
+void socket_require_attester(void);
 NODISCARD bool socket_address_read(struct address *address, const u8 *bytes, u64 size);
 
 /* connection.c */

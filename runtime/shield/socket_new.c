@@ -84,13 +84,12 @@ static long accept_one(const struct call *call) {
     const struct shield_listen *entry = own_address(a[0], &address) ? socket_listen_entry(address.port) : NULL;
     if (!entry) return failed(SYS2(__NR_fcntl, a[0], 1)) ? -EBADF : -EACCES;
     if (entry->protocol == PROTOCOL_PLAIN) return SHIELD_PASS;
-    const struct tls_config *config = socket_server_config(entry);
-    if (!config) return -EOPNOTSUPP;
     shield_unblock(call);
     const long fd = SYS4(__NR_accept4, a[0], a[1], a[2], call->number == __NR_accept ? 0 : a[3]);
     shield_block(call);
     if (failed(fd)) return fd;
-    const long error = connection_make((int)fd, config);
+    const struct tls_config *config = socket_server_config(entry); /* none: the evidence is old, and the attester away */
+    const long error = config ? connection_make((int)fd, config) : -ECONNABORTED;
     if (failed(error)) SYS1(__NR_close, fd);
     return failed(error) ? error : fd;
 }
@@ -143,7 +142,7 @@ long socket_connect_again(struct call *call, int fd, struct connection *c) {
     if (!c->client || !c->handshake || c->tls.connected) return -EISCONN;
     if (!copy_address(call, call->arg[1], size, bytes)) return -EFAULT;
     const struct shield_connect *entry = socket_address_read(&address, bytes, size) ? socket_connect_entry(&address) : NULL;
-    if (!entry || entry->protocol == PROTOCOL_PLAIN || socket_client_config(entry) != c->handshake->config) return -EPERM;
+    if (!entry || entry->protocol == PROTOCOL_PLAIN || !socket_is_client_config(entry, c->handshake->config)) return -EPERM;
     return start_connecting(call, fd, bytes, size);
 }
 

@@ -1,11 +1,15 @@
 /* What of the policy concerns a port or an address, and what the engine must know for it. */
+#include "attested.h"
+#include "fail.h"
 #include "socket.h"
 #include "socket_host.h"
 
+/* Two configurations, of which `current` is for new connections: evidence is renewed while handshakes use the older one. */
 struct identity {
     bool ready, usable;
+    u32 current;
     struct private_key key;
-    struct tls_config config;
+    struct tls_config config[2];
     char name[TLS_NAME_MOST + 1];
 };
 
@@ -53,50 +57,89 @@ bool socket_address_read(struct address *address, const u8 *bytes, u64 size) {
 }
 
 static void read_key(struct identity *identity, const struct text *certificates, const struct text *key) {
+    struct tls_config *config = &identity->config[0];
     identity->usable = !key->size || private_key_read(&identity->key, key->bytes, key->size);
-    identity->config.chain = certificates->bytes;
-    identity->config.chain_size = certificates->size;
-    identity->config.key = key->size && identity->usable ? &identity->key : NULL;
-    identity->config.random = random_bytes;
+    config->chain = certificates->bytes;
+    config->chain_size = certificates->size;
+    config->key = key->size && identity->usable ? &identity->key : NULL;
+    config->random = random_bytes;
 }
 
-static void set_pins(struct identity *identity, const struct text *pins) {
-    identity->config.pins = pins->bytes;
-    identity->config.pin_count = pins->size / PIN_SIZE;
+static void set_pins(struct tls_config *config, const struct text *pins) {
+    config->pins = pins->bytes;
+    config->pin_count = pins->size / PIN_SIZE;
 }
 
-/* Read at the first use; the lock of `state` keeps two threads from it. */
-static const struct tls_config *finish(struct identity *identity, struct lock_guard *lock) {
+/* The enclave's own key and certificate, whichever are new enough. Handshakes that have begun go on with what they began with. */
+static bool show_evidence(struct identity *identity) {
+    const struct attested *attested;
+    if (failed(attested_now(&attested))) return false;
+    if (identity->config[identity->current].key == &attested->key) return true;
+    struct tls_config *next = &identity->config[1 - identity->current];
+    *next = identity->config[identity->current];
+    next->key = &attested->key;
+    next->chain = attested->chain;
+    next->chain_size = attested->chain_size;
+    identity->current = 1 - identity->current;
+    return true;
+}
+
+/* With the lock of `state`, which keeps two threads from it. */
+static const struct tls_config *ready(struct identity *identity, u32 protocol) {
     identity->ready = true;
-    lock_give(lock);
-    return identity->usable ? &identity->config : NULL;
+    if (!identity->usable || (protocol == PROTOCOL_RA_TLS && !show_evidence(identity))) return NULL;
+    return &identity->config[identity->current];
+}
+
+static void read_server(struct identity *identity, const struct shield_listen *entry) {
+    struct tls_config *config = &identity->config[0];
+    read_key(identity, &entry->certificates, &entry->key);
+    set_pins(config, &entry->clients);
+    config->is_server = true;
+    config->requires_client = entry->flags & LISTEN_CLIENTS_NAMED;
+    config->wants_client = config->requires_client || entry->clients.size;
 }
 
 const struct tls_config *socket_server_config(const struct shield_listen *entry) {
     struct identity *identity = &listening[entry - policy.listen];
     struct lock_guard lock;
-    lock_take(&lock, true);
-    if (!identity->ready) {
-        read_key(identity, &entry->certificates, &entry->key);
-        set_pins(identity, &entry->clients);
-        identity->config.is_server = true;
-        identity->config.requires_client = entry->flags & LISTEN_CLIENTS_NAMED;
-        identity->config.wants_client = identity->config.requires_client || entry->clients.size;
-    }
-    return finish(identity, &lock);
+    lock_take(&lock, false);
+    if (!identity->ready) read_server(identity, entry);
+    const struct tls_config *config = ready(identity, entry->protocol);
+    lock_give(&lock);
+    return config;
+}
+
+static void read_client(struct identity *identity, const struct shield_connect *entry) {
+    struct tls_config *config = &identity->config[0];
+    read_key(identity, &entry->certificates, &entry->key);
+    set_pins(config, &entry->pins);
+    config->unsafe_any_peer = !entry->pins.size; /* the policy has asked for that by an unsafe_ key */
+    if (entry->server_name.size > TLS_NAME_MOST) identity->usable = false;
+    else memcpy(identity->name, entry->server_name.bytes, entry->server_name.size);
+    config->server_name = identity->name;
 }
 
 const struct tls_config *socket_client_config(const struct shield_connect *entry) {
     struct identity *identity = &connecting[entry - policy.connect];
     struct lock_guard lock;
-    lock_take(&lock, true);
-    if (!identity->ready) {
-        read_key(identity, &entry->certificates, &entry->key);
-        set_pins(identity, &entry->pins);
-        identity->config.unsafe_any_peer = !entry->pins.size; /* the policy has asked for that by an unsafe_ key */
-        if (entry->server_name.size > TLS_NAME_MOST) identity->usable = false;
-        else memcpy(identity->name, entry->server_name.bytes, entry->server_name.size);
-        identity->config.server_name = identity->name;
-    }
-    return finish(identity, &lock);
+    lock_take(&lock, false);
+    if (!identity->ready) read_client(identity, entry);
+    const struct tls_config *config = ready(identity, entry->protocol);
+    lock_give(&lock);
+    return config;
+}
+
+bool socket_is_client_config(const struct shield_connect *entry, const struct tls_config *config) {
+    const struct identity *identity = &connecting[entry - policy.connect];
+    return config == &identity->config[0] || config == &identity->config[1];
+}
+
+void socket_require_attester(void) {
+    bool wanted = false;
+    for (u32 i = 0; i < policy.listen_count; i++) wanted |= policy.listen[i].protocol == PROTOCOL_RA_TLS;
+    for (u32 i = 0; i < policy.connect_count; i++) wanted |= policy.connect[i].protocol == PROTOCOL_RA_TLS;
+    if (wanted && !state.attester[0])
+        fail(CLOISTER_EXIT_NOT_PROVISIONED, "ra-tls shows evidence, which only an attester makes, and there is none", 0,
+             "give the shield policy to a session, and run with --broker and --session; or write protocol = \"tls\"");
 }

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from cloister.cli._shield_file import read_policy_file
 from cloister.cli._terminal import clean_lines
-from cloister.errors import UsageError
+from cloister.errors import PolicyError, UsageError
 from cloister.frameworks.danger_shield import unnoticed
 from cloister.launch.command import start_block
 from cloister.launch.start_pipe import filled_pipe
 from cloister.shield.local_keys import LocalKeys
+from cloister.shield_policy.policy import Peer, Port
 from cloister.shield_policy.resolve import resolve
+from cloister.shield_policy.words import Transport
 
 __all__ = ["shield_block", "start_with"]
 
@@ -26,6 +28,12 @@ def shield_block(args: argparse.Namespace) -> bytes:
         if given:
             raise UsageError(f"--shield and {option} exclude each other: {REASONS[option]}")
     policy = read_policy_file(Path(args.shield))
+    ends: tuple[Port | Peer, ...] = (*policy.ports, *policy.peers)
+    for place in (one.place for one in ends if one.transport is Transport.RA_TLS):
+        raise PolicyError(
+            f"{place}: ra-tls shows evidence, which only an attester makes: give the policy to a session, and run with "
+            '--broker and --session; or write protocol = "tls"'
+        )
     block = resolve(policy, LocalKeys()).serialize()
     for line in () if args.quiet else unnoticed(policy):
         print(clean_lines(f"cloister: {line}"), file=sys.stderr)
