@@ -32,7 +32,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-SIZE_LIMIT = 384 << 10
+SIZE_LIMIT = 512 << 10
 """Bytes of the file, symbols included. Reaching it is no fault in itself; it asks for a look at what grew."""
 
 READ, WRITE, EXECUTE = 4, 2, 1
