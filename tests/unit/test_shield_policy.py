@@ -1,11 +1,16 @@
 """Shield policies in TOML: what each key becomes, and what is refused, with file and line."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from cloister._x509 import Certificate, pem_blocks
 from cloister.broker.session.key_material import make_certificate
@@ -254,6 +259,52 @@ def test_without_a_broker_nobody_keeps_roots(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="there is no broker here"):
         resolve(read(text), LocalKeys())
     assert not list(tmp_path.iterdir())
+
+
+def own_files(place: Path, key: Any, *, of: Any = None) -> str:
+    """An entry with this key, and a certificate of the same or another one."""
+    builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([]))
+    builder = builder.public_key((of or key).public_key()).serial_number(1)
+    builder = builder.not_valid_before(datetime(2026, 1, 1, tzinfo=UTC)).not_valid_after(
+        datetime(2027, 1, 1, tzinfo=UTC)
+    )
+    signer = ec.generate_private_key(ec.SECP256R1())
+    encoding = serialization.Encoding.PEM
+    (place / "cert.pem").write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(encoding))
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (place / "key.pem").write_bytes(key.private_bytes(encoding, form, plain))
+    (place / "key.pem").chmod(0o600)
+    files = f'unsafe_certificate_file = "{place / "cert.pem"}"\nunsafe_key_file = "{place / "key.pem"}"'
+    return LISTEN.replace('certificate = "web"', files)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ec.generate_private_key(ec.SECP256R1()), lambda: ec.generate_private_key(ec.SECP384R1()),
+        ed25519.Ed25519PrivateKey.generate, lambda: rsa.generate_private_key(65537, 2048),
+    ],
+    ids=["P-256", "P-384", "Ed25519", "RSA"],
+)  # fmt: skip
+def test_private_keys_of_files_belong_to_their_certificates(tmp_path: Path, make: Callable[[], Any]) -> None:
+    key = make()
+    (port,) = resolve(read(own_files(tmp_path, key)), LocalKeys()).entries
+    assert isinstance(port, ListenEntry)
+    with pytest.raises(UsageError, match=r"key\.pem: the first certificate in .*cert\.pem is of another private key"):
+        resolve(read(own_files(tmp_path, key, of=make())), LocalKeys())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ec.generate_private_key(ec.SECP521R1()), ed448.Ed448PrivateKey.generate,
+        lambda: rsa.generate_private_key(65537, 2056),
+    ],
+    ids=["P-521", "Ed448", "RSA of an odd size"],
+)  # fmt: skip
+def test_private_keys_that_the_runtime_cannot_use(tmp_path: Path, make: Callable[[], Any]) -> None:
+    with pytest.raises(UsageError, match=r"key\.pem: the runtime signs with P-256, "):
+        resolve(read(own_files(tmp_path, make())), LocalKeys())
 
 
 def test_files_with_keys_are_for_their_owner_only(tmp_path: Path, identity_files: tuple[Path, Path]) -> None:

@@ -5,9 +5,11 @@ from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from cloister._private_file import read_private
-from cloister._x509 import pem_blocks
+from cloister._x509 import Certificate, pem_blocks
 from cloister.errors import ParseError, PolicyError, UsageError
 from cloister.seal.wiping import wiped
 from cloister.shield.volume.keys import VolumeKey
@@ -17,10 +19,28 @@ from cloister.shield_policy.resolve import Identity
 __all__ = ["LocalKeys"]
 
 LONGEST: Final = 1 << 20
+RSA_BITS: Final = {2048, 3072, 4096}
 NO_SESSION: Final = (
     "is a secret of a session, and there is none here: run with --broker and --session, whose service has this policy, "
     "or write unsafe_{what}, which this machine's administrator reads too"
 )
+
+
+def _is_known(key: object) -> bool:
+    """Whether the runtime reads it (runtime/tls/keys.h)."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.curve.name in {"secp256r1", "secp384r1"}
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.key_size in RSA_BITS
+    return isinstance(key, ed25519.Ed25519PrivateKey)
+
+
+def _is_of(key: PrivateKeyTypes, certificate: bytes) -> bool:
+    spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    try:
+        return Certificate.parse(certificate).spki == spki
+    except ParseError:
+        return False
 
 
 class LocalKeys:
@@ -46,6 +66,12 @@ class LocalKeys:
                 key = serialization.load_pem_private_key(bytes(content[:size]), None)
             except (ValueError, TypeError, UnsupportedAlgorithm):
                 raise UsageError(f"{path}: no private key in PEM, or one that needs a password") from None
+        if not _is_known(key):
+            raise UsageError(
+                f"{path}: the runtime signs with P-256, P-384, Ed25519, and RSA of 2048, 3072 or 4096 bits"
+            )
+        if not _is_of(key, certificates[0]):
+            raise UsageError(f"{path}: the first certificate in {at.unsafe_certificate_file} is of another private key")
         return Identity(certificates, key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ))  # fmt: skip
