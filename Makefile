@@ -73,6 +73,11 @@ bench-tls: setup
 bench-log: setup
 	$(BIN)/python -m benchmarks.audit_log $(BENCH)
 
+# The shields against ordinary directories, other encryption of files, and nginx's own TLS; BENCH as above.
+.PHONY: bench-shield
+bench-shield: all-packages setup
+	$(BIN)/python -m benchmarks.shield $(BENCH)
+
 .PHONY: fuzz
 fuzz: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'

@@ -52,6 +52,7 @@ class Group(Enum):
     CALLS = "system calls and threads"
     NOISE = "control"
     TOOLS = "tools"
+    SHIELDS = "shields"
 
 
 @dataclass(frozen=True, kw_only=True)
