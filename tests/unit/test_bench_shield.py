@@ -29,12 +29,13 @@ def test_files_are_measured_natively(tmp_path: Path) -> None:
 
 
 def test_a_site_that_fails_is_taken_down(tmp_path: Path) -> None:
-    def refuse(_: object) -> None:
-        raise NotMeasured("no")
+    def work() -> None:
+        with at("native", tmp_path) as site:
+            (site.directory / "left").touch()
+            raise NotMeasured("no")
 
-    with pytest.raises(NotMeasured), at("native", tmp_path) as site:
-        (site.directory / "left").touch()
-        refuse(site)
+    with pytest.raises(NotMeasured):
+        work()
     assert list(tmp_path.iterdir()) == []
 
 
