@@ -1,5 +1,5 @@
 /* Which inodes are open somewhere in the family, and so live on without a name. Where there are other families nothing is released, for
- * they may have it open: it goes when the family is alone again, or when a tree first opens the volume. */
+ * they may have it open: it goes when some family is alone again, or when a tree first opens the volume. */
 #include "mount_arena.h"
 
 static struct hold *find(struct arena *arena, u64 inode) {
@@ -15,6 +15,7 @@ static bool is_held(struct arena *arena, u64 inode) {
     return arena->holds_lost || (hold && hold->count);
 }
 
+/* Released ones are no inodes any more: -ESTALE. */
 static bool is_nameless(struct volume *volume, u64 inode) {
     struct inode status;
     return !volume_status(volume, inode, &status) && !status.links;
@@ -37,6 +38,7 @@ void holds_sweep(struct mount *mount) {
     u32 count = arena->pending_count;
     arena->pending_count = 0;
     for (u32 i = 0; i < count; i++) release(mount, arena->pending[i]);
+    for (u64 i = 0, inode; (inode = volume_nameless(arena->volume, i)); i++) release(mount, inode);
 }
 
 void mount_hold(struct mount *mount, u64 inode) {

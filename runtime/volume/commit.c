@@ -81,3 +81,5 @@ long volume_forget_nameless(struct volume *volume) {
     }
     return 0;
 }
+
+u64 volume_nameless(const struct volume *volume, u64 index) { return index < volume->nameless_count ? volume->nameless[index] : 0; }

@@ -7,7 +7,7 @@
 #include "aes_gcm.h"
 #include "volume.h"
 
-enum { DIRTY_LISTS = 2 * LEVELS, NO_FRAME = ~0U, OPERATION_FRAMES = 64 };
+enum { DIRTY_LISTS = 2 * LEVELS, NO_FRAME = ~0U, OPERATION_FRAMES = 64, NAMELESS = 1024 };
 
 /* One cached block. Dirty ones stand in a list for each level, the table's levels after those of all other objects: the order in
  * which they are written, for a block must be on the disk before the node that points to it. */
@@ -45,6 +45,7 @@ struct volume {
     u64 next_free, spare;              /* spare: blocks of the file that neither is used nor kept */
     u64 *inode_used;
     u64 inode_limit, inodes_known, next_inode;
+    u32 nameless_count, nameless[NAMELESS]; /* inodes without a name in the state that was opened, as many as there is room for */
 };
 
 #endif

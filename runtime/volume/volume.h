@@ -44,6 +44,8 @@ NODISCARD long volume_publish(struct volume *volume);
 NODISCARD bool volume_is_changed(const struct volume *volume); /* since it was opened, committed or published */
 /* What volume_remove left because somebody may have had it open: for the first to open a volume. */
 NODISCARD long volume_forget_nameless(struct volume *volume);
+/* The same, one by one, as of when the state was opened and as many as were noted then; 0 behind the last. */
+NODISCARD u64 volume_nameless(const struct volume *volume, u64 index);
 void volume_root(const struct volume *volume, struct volume_root *root);
 NODISCARD bool volume_is_encrypted(const struct volume *volume); /* else its blocks stand in the clear, and are authenticated */
 void volume_close(struct volume *volume); /* wipes the keys; what was not committed is forgotten */

@@ -42,6 +42,11 @@ static bool is_right_inode(const struct inode *inode) {
     return type != DIRECTORY || inode->size % BLOCK == 0;
 }
 
+static void note_inode(struct volume *volume, u64 number, const struct inode *inode) {
+    table_claim(volume, number);
+    if (!inode->links && volume->nameless_count < NAMELESS) volume->nameless[volume->nameless_count++] = (u32)number;
+}
+
 static long visit_inodes(struct volume *volume, u64 index, const u8 *block, claimer *claim) {
     for (u64 i = 0; i < INODES_PER_BLOCK; i++) {
         struct inode inode;
@@ -49,7 +54,7 @@ static long visit_inodes(struct volume *volume, u64 index, const u8 *block, clai
         memcpy(&inode, block + i * sizeof inode, sizeof inode);
         if (!inode.mode) continue;
         if (!is_right_inode(&inode) || !number || number >= volume->inode_limit) return -EBADMSG;
-        if (claim == claim_live) table_claim(volume, number);
+        if (claim == claim_live) note_inode(volume, number, &inode);
         const struct walk how = {claim, NULL, number, SCRATCH_OF_INODES};
         const struct top top = {inode.levels, inode.root};
         long error = walk(volume, &how, &top, 0);
@@ -67,6 +72,7 @@ static long visit_durable(struct volume *volume, u64 index, const u8 *block) {
 }
 
 long walk_state(struct volume *volume) {
+    volume->nameless_count = 0;
     const struct walk how = {claim_live, visit_live, TABLE, 0};
     const struct top table = {volume->superblock.table_levels, volume->superblock.table_root};
     long error = walk(volume, &how, &table, 0);

@@ -9,7 +9,7 @@ from tests.property.volume_pieces.engine import Engine
 
 from cloister.shield.volume.layout import BLOCK, FANOUT, ROOT_INODE
 
-__all__ = ["DIRECTORY", "FILE", "Model"]
+__all__ = ["DIRECTORY", "FILE", "Model", "flattened"]
 
 NAMES: Final = [f"name {number} {'x' * (number * 7)}".encode() for number in range(24)]
 FILE, DIRECTORY = "100644", "40755"
