@@ -21,12 +21,19 @@ void shield_begin(void) {
     file_pool_begin();
     table_adopt();
     if (carried) table_count_copies();
+    mount_settle();
     if (policy.console.key) console_begin();
     socket_require_attester();
 }
 
+/* In a child that has not counted its parent's descriptors as its own yet. */
+static bool uncounted;
+
+static bool has_counted(void) { return !uncounted && !table_is_borrowed(); }
+
 void shield_forked(void) {
     if (!shield_is_on()) return;
+    uncounted = true;
     table_adopt();
     file_lock_forked();
 }
@@ -34,6 +41,7 @@ void shield_forked(void) {
 void shield_child_complete(void) {
     if (!shield_is_on()) return;
     table_count_copies();
+    uncounted = false;
     file_map_forked();
 }
 
@@ -43,14 +51,14 @@ long shield_before_exec(void) {
     lock_take(&lock, false);
     long error = location_store_mapped();
     lock_give(&lock);
-    if (!failed(error)) error = mount_before_exec();
+    if (!failed(error)) error = mount_before_exec(has_counted());
     if (!failed(error)) socket_before_exec();
     return error;
 }
 
 void shield_exec_failed(void) {
     if (!shield_is_on()) return;
-    mount_exec_failed();
+    mount_exec_failed(has_counted());
     socket_exec_failed();
 }
 
@@ -61,5 +69,5 @@ void shield_before_exit(void) {
     (void)!location_store_mapped();
     lock_give(&lock);
     socket_before_exit();
-    mount_before_exit();
+    mount_before_exit(has_counted());
 }

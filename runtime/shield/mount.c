@@ -8,6 +8,9 @@
 static const u64 default_cache = 64UL << 20, for_the_rest = 32UL << 20 /* bitmaps, most of it never touched */, least = 6UL << 20;
 
 struct mount mounts_of_process[MOUNTS_MOST] BEHIND;
+bool mounts_settled;
+
+void mount_settle(void) { mounts_settled = true; }
 
 /* ---- the arena */
 

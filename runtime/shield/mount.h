@@ -36,10 +36,14 @@ void mount_drop(struct mount *mount, u64 inode);
 NODISCARD long mount_remove(struct mount *mount, u64 directory, struct name name);
 NODISCARD long mount_rename(struct mount *mount, u64 from, struct name old, u64 to, struct name new);
 
-/* Before execve(2), in any thread, and if it has failed. Writes out what this family changed. */
-NODISCARD long mount_before_exec(void);
-void mount_exec_failed(void);
+/* At the start of every image, when what it inherited is held: until then nothing is released on the ground that nobody holds it. */
+void mount_settle(void);
+
+/* Before execve(2), in any thread, and if it has failed. Writes out what this family changed. `holding`: what this process's table has is
+ * held on its account; then it is not from here on. */
+NODISCARD long mount_before_exec(bool holding);
+void mount_exec_failed(bool holding);
 /* Before exit_group(2): makes durable what this family changed, if it is the last to know. */
-void mount_before_exit(void);
+void mount_before_exit(bool holding);
 
 #endif

@@ -49,6 +49,7 @@ struct mount {
 };
 
 extern struct mount mounts_of_process[MOUNTS_MOST];
+extern bool mounts_settled;
 
 /* mount_lock.c: the family's lock. True if whoever had it was killed meanwhile, or left the arena broken. */
 NODISCARD bool arena_lock(struct mount *mount);

@@ -1,6 +1,7 @@
 /* Families come by execve(2) and go with their last process: what is to be done before. */
 #include "mount_arena.h"
 #include "state.h"
+#include "table.h"
 
 void rt_on_stack(void *stack_top, void (*function)(void *), void *argument);
 
@@ -27,6 +28,22 @@ static long all(void (*function)(void *)) {
     return 0;
 }
 
+/* ---- what a process holds goes with it. One that is killed keeps its holds: then room comes back when the volume is opened anew. */
+
+static void for_own(const struct work *work, bool hold) {
+    struct mount *mount = work->mount;
+    struct shielded entry;
+    if (!mount->arena->volume || work->broken) return;
+    for (u64 fd = 0; fd < table_end(); fd++) {
+        if (!table_get(fd, &entry) || entry.kind != SHIELD_FILE || entry.region != mount_slot(mount)) continue;
+        if (hold) mount_hold(mount, entry.object);
+        else mount_drop(mount, entry.object);
+    }
+}
+
+static void drop_own(void *work) { for_own(work, false); }
+static void hold_own(void *work) { for_own(work, true); }
+
 /* ---- exec */
 
 /* From now on others may change the volume, so they must see what this family changed. Whoever has not touched it yet asks the guard
@@ -43,20 +60,25 @@ static void become_shared(void *argument) {
 }
 
 /* The guard counts the new family from here on, so that nobody in this one believes to be alone again. */
-long mount_before_exec(void) {
+long mount_before_exec(bool holding) {
     u64 families;
     struct lock_guard lock;
     lock_take(&lock, false);
     long error = guard_executing(true, &families);
     if (!error) error = all(become_shared);
     if (error) (void)!guard_executing(false, &families);
+    else if (holding) (void)!all(drop_own);
     lock_give(&lock);
     return error ? -EIO : 0;
 }
 
-void mount_exec_failed(void) {
+void mount_exec_failed(bool holding) {
     u64 families;
+    struct lock_guard lock;
+    lock_take(&lock, false);
+    if (holding) (void)!all(hold_own);
     (void)!guard_executing(false, &families);
+    lock_give(&lock);
 }
 
 /* ---- exit */
@@ -82,10 +104,11 @@ static void commit_last(void *argument) {
 }
 
 /* Who leaves while others stay leaves it to them. One process of a family cannot know whether it is the last, so each commits. */
-void mount_before_exit(void) {
+void mount_before_exit(bool holding) {
     u64 families;
     struct lock_guard lock;
     lock_take(&lock, false);
+    if (holding) (void)!all(drop_own);
     if (!guard_leaving(&families) && families == 1) (void)!all(commit_last);
     lock_give(&lock);
 }

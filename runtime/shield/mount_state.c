@@ -55,7 +55,7 @@ static long lose(struct mount *mount, const struct volume_root *root) {
 static void note_families(struct mount *mount, u64 families) {
     struct arena *arena = mount->arena;
     bool was = arena->shared;
-    arena->shared = families != 1;
+    arena->shared = families != 1 || !mounts_settled;
     if (was && !arena->shared) holds_sweep(mount);
 }
 
@@ -125,7 +125,7 @@ static long open_locked(struct mount *mount) {
     note_root(mount);
     fresh = to_guard(state_root(mount));
     if (first && failed(guard_swap(mount_slot(mount), 0, &fresh, &kept, &families))) return -EIO;
-    arena->shared = families != 1;
+    arena->shared = families != 1 || !mounts_settled;
     arena->committed_at = container_second(mount);
     return 0;
 }

@@ -1,4 +1,4 @@
-"""States of a volume that are published, not committed: who is told the root finds them, and nothing durable is lost."""
+"""States of a volume that are published, not committed: who is told the root finds them; nothing durable is lost."""
 
 import contextlib
 import errno
@@ -203,7 +203,7 @@ def after(full: list[bool], offset: int, size: int, *, data: bool) -> int:
 def test_punching_zeroes_only_what_it_says(place: Place) -> None:
     with place.engine() as engine:
         right = bytearray(os.urandom(100 * BLOCK))
-        inode = write(engine, b"file", right)
+        inode = write(engine, b"file", bytes(right))
         for start, size in ((10, 20), (BLOCK, BLOCK), (3 * BLOCK + 1, 40 * BLOCK), (90 * BLOCK, 1 << 40)):
             assert engine.number("punch", inode, start, size) == 0
             end = min(start + size, len(right))
