@@ -68,7 +68,7 @@ long location_sync_all(void) {
     long first = location_store_mapped();
     for (u32 i = 0; i < policy.files_count; i++) {
         struct location location = {0};
-        if (!used[i]) continue;
+        if (!mounts[i] || (!used[i] && !mount_is_left_over(mounts[i]))) continue;
         long error = location_enter_region(&location, &policy.files[i], true);
         if (!failed(error)) error = location_leave(&location, mount_sync(mounts[i]));
         if (!first) first = error;

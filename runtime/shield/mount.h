@@ -28,6 +28,8 @@ struct volume *mount_volume(struct mount *mount); /* between enter and leave */
 NODISCARD long mount_leave(struct mount *mount);
 /* Between enter and leave: everything is durable. -EIO once in each process after something of this volume was lost. */
 NODISCARD long mount_sync(struct mount *mount);
+/* Without entering it: whether something that others gave out is not durable yet. For sync(2) of who has not used the volume. */
+NODISCARD bool mount_is_left_over(const struct mount *mount);
 
 /* Between enter and leave. Open descriptors keep inodes alive that have lost their names. */
 void mount_hold(struct mount *mount, u64 inode);

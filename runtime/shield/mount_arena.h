@@ -16,7 +16,8 @@ struct hold {
 /* Begins as zeros. In secret memory that all processes of the family have mapped at the same place, and nobody else. */
 struct arena {
     u32 lock;                  /* the holder's thread id, as the kernel wants it for robust futexes; 0 free */
-    u32 waiting;               /* somebody may wait for it */
+    u32 waiting;               /* somebody may wait for it; */
+    u32 hungry;                /* this thread has waited long */
     bool broken;               /* the engine's state is not to be believed: mount_state.c */
     bool shared;               /* other families may change the volume */
     bool holds_lost;           /* there was no room for a hold: no inode is released any more */

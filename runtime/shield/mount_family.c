@@ -91,6 +91,12 @@ static bool is_left_over(struct mount *mount, const struct guard_root *kept) {
     return kept->generation && (newer ? kept->place : state_root(mount)->place) >= SUPERBLOCKS;
 }
 
+bool mount_is_left_over(const struct mount *mount) {
+    struct guard_root kept;
+    u64 families;
+    return !guard_root(mount_slot(mount), &kept, &families) && kept.generation && kept.place >= SUPERBLOCKS;
+}
+
 static void commit_last(void *argument) {
     struct work *work = argument;
     struct mount *mount = work->mount;

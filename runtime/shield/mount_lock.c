@@ -7,7 +7,7 @@
 #include "mount_arena.h"
 #include "state.h"
 
-enum { SPINS = 20, WORDS = PAGE / sizeof(u32), A_WHILE = 5 * 1000 * 1000 /* nanoseconds */ };
+enum { SPINS = 20, LONG = SPINS + 3, WORDS = PAGE / sizeof(u32), A_WHILE = 5 * 1000 * 1000 /* nanoseconds */ };
 
 /* For threads that have no list of their own. The lock of `state` is held, so one is enough. */
 static struct robust_head own_head;
@@ -51,14 +51,33 @@ static void wait(struct arena *arena) {
     if (holder && !(holder & FUTEX_OWNER_DIED)) SYS4(__NR_futex, bell, FUTEX_WAIT, rung, a_while);
 }
 
+/* Whoever has just had it and comes again lets the one go first that has waited long. It may have ended, so not for long. */
+static void let_hungry_go(struct arena *arena, u32 me) {
+    u32 other = __atomic_load_n(&arena->hungry, __ATOMIC_RELAXED);
+    if (!other || other == me) return;
+    const u64 a_while[2] = {0, A_WHILE};
+    u32 *bell = bell_of(arena), rung = __atomic_load_n(bell, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&arena->waiting, 1, __ATOMIC_SEQ_CST);
+    SYS4(__NR_futex, bell, FUTEX_WAIT, rung, a_while);
+    __atomic_compare_exchange_n(&arena->hungry, &other, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+static void be_hungry(struct arena *arena, u32 me) {
+    u32 nobody = 0;
+    __atomic_compare_exchange_n(&arena->hungry, &nobody, me, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 bool arena_lock(struct mount *mount) {
     struct arena *arena = mount->arena;
     u32 me = (u32)SYS0(__NR_gettid), was;
+    let_hungry_go(arena, me);
     announce(mount);
     for (u32 i = 0; !try(arena, me, &was); i++) {
         if (i < SPINS) SYS0(__NR_sched_yield);
         else wait(arena);
+        if (i == LONG) be_hungry(arena, me);
     }
+    if (arena->hungry == me) arena->hungry = 0;
     if (was) arena->broken = true;
     return arena->broken;
 }

@@ -1,6 +1,7 @@
 """Volumes under real processes: what one changes all see, whatever is killed, and what is there afterwards."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def test_the_whole_tree_is_killed(place: Shielded, hammer: str, seconds: float) 
     with place.start([hammer, "/data", "worker", "7"]) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.communicate(timeout=seconds)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
     if seconds > 5:
         assert place.root().generation > before.generation, "committed meanwhile"
     place.tree()

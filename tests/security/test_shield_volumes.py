@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ def shell(place: Shielded) -> Iterator[Shell]:
         try:
             yield Shell(process.pid, say, hear)
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
 

@@ -1,6 +1,7 @@
 """Programs in the enclave with regions of files, started from a shield block: without a policy and `cloister run`."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -69,7 +70,9 @@ class Shielded:
         command = [runtime, start, _abi.OPTION_SHIELD, "--", str(find_program(words[0])), words[0]]
         kinds: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | more
         try:
-            return subprocess.Popen(command, text=True, pass_fds=(pipe,), env=self.environment, **kinds)
+            return subprocess.Popen(
+                command, text=True, pass_fds=(pipe,), env=self.environment, start_new_session=True, **kinds
+            )
         finally:
             os.close(pipe)
 
@@ -79,7 +82,7 @@ class Shielded:
             try:
                 output, errors = process.communicate(given, timeout=seconds)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 output, errors = process.communicate()
                 raise AssertionError(f"{words}: not done after {seconds} s; so far:\n{output}{errors}") from None
         return subprocess.CompletedProcess(words, process.returncode, output, errors)
