@@ -80,5 +80,5 @@ long mount_sync(struct mount *mount) {
     if (!error && !arena->read_only) error = state_commit(mount);
     bool lost = mount->losses_told != arena->losses;
     mount->losses_told = arena->losses;
-    return lost ? -EIO : error;
+    return lost || error == -EREMOTEIO ? -EIO : error;
 }

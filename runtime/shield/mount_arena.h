@@ -69,7 +69,7 @@ u64 container_second(struct mount *mount); /* of a clock that goes on */
 NODISCARD long state_ready(struct mount *mount, bool broken); /* opens, or makes whole what is broken */
 NODISCARD long state_refresh(struct mount *mount, bool changes); /* other families' changes: the container is locked then */
 NODISCARD long state_give_out(struct mount *mount);              /* others see what was changed; an error: it is undone */
-NODISCARD long state_commit(struct mount *mount);
+NODISCARD long state_commit(struct mount *mount); /* -EREMOTEIO: it is on the disk, but the broker has not heard of it */
 NODISCARD long state_share(struct mount *mount); /* a family that was alone tells all, and is not alone any more */
 struct volume_root *state_root(struct mount *mount);
 u32 mount_slot(const struct mount *mount);
@@ -77,7 +77,7 @@ u32 mount_slot(const struct mount *mount);
 /* mount_holds.c */
 void holds_sweep(struct mount *mount); /* the family is alone again */
 
-/* A durable commit has this root now. For who keeps roots outside: policy's FILES_REPORT_ROOT. */
-void mount_report_root(const struct mount *mount, const struct volume_root *root);
+/* A durable commit has this root now: where the policy has FILES_REPORT_ROOT the broker shall keep it. -EREMOTEIO if it did not say so. */
+NODISCARD long mount_report_root(const struct mount *mount, const struct volume_root *root);
 
 #endif

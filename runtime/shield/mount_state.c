@@ -218,6 +218,12 @@ long state_share(struct mount *mount) {
     return error;
 }
 
+/* Nobody was promised anything: that the broker did not hear of it is no failure of a write. */
+static long commit_unasked(struct mount *mount) {
+    long error = state_commit(mount);
+    return error == -EREMOTEIO ? 0 : error;
+}
+
 static bool is_time(struct mount *mount) { return container_second(mount) >= mount->arena->committed_at + SECONDS_UNTIL_COMMIT; }
 
 long state_give_out(struct mount *mount) {
@@ -225,7 +231,7 @@ long state_give_out(struct mount *mount) {
     if (!volume_is_changed(arena->volume)) return 0;
     struct volume_root before = *state_root(mount);
     bool durable = is_time(mount);
-    if (!arena->shared) return durable ? state_commit(mount) : 0;
+    if (!arena->shared) return durable ? commit_unasked(mount) : 0;
     long error = durable ? volume_commit(arena->volume) : volume_publish(arena->volume);
     if (error) {
         (void)!lose(mount, &before);
@@ -245,6 +251,5 @@ long state_commit(struct mount *mount) {
     if (error) return error;
     note_root(mount);
     arena->committed_at = container_second(mount);
-    mount_report_root(mount, state_root(mount));
-    return 0;
+    return mount_report_root(mount, state_root(mount));
 }

@@ -1,0 +1,178 @@
+"""A program whose shield comes from a broker, all of it real: keys from the session, and the volume's newest root kept.
+
+The host stores the volume, carries every message, and starts the program as often as it likes.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.system.attested import Host, Program, attested_host, measured, run
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.needs_program("cc")]
+
+PATIENCE = 60
+NAME = "team/notes"
+PLANTED = "planted-in-the-volume"
+SOURCE = """\
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+/* Each line of input: `+TEXT` appends and makes it last, `-TEXT` only appends, `?` shows, `!` waits for the next. */
+int main(void) {
+    char line[200], all[4096];
+    int notes = open("/data/notes", O_RDWR | O_CREAT | O_APPEND, 0600);
+    if (notes < 0) { printf("open: %s\\n", strerror(errno)); return 3; }
+    while (fgets(line, sizeof line, stdin)) {
+        if (*line == '?') {
+            ssize_t size = pread(notes, all, sizeof all - 1, 0);
+            all[size < 0 ? 0 : size] = 0;
+            printf("has:%s", *all ? all : "\\n");
+        } else {
+            if (write(notes, line + 1, strlen(line + 1)) < 0) printf("write: %s\\n", strerror(errno));
+            if (*line == '+') printf("sync: %s\\n", fsync(notes) ? strerror(errno) : "done");
+        }
+        fflush(stdout);
+    }
+    return 0;
+}
+"""
+SESSION = """\
+name: {name}
+version: "1"
+{predecessor}services:
+  - name: app
+    attestation: [{{ tee: software, measurement: "{measurement}", anchors: [software] }}]
+    shield:
+      files:
+        - {{ path: /data, kind: encrypted, volume: "{volume}", key: disk, root: broker, create: true, cache: 2 MiB }}
+secrets:
+  - {{ name: disk, kind: aes-key, generate: {{}} }}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """The program and its volume."""
+
+    host: Host
+    program: Program
+    volume: Path
+
+    def session(self, name: str, predecessor: str = "") -> str:
+        before = f'predecessor: "{predecessor}"\n' if predecessor else ""
+        return SESSION.format(
+            name=name, measurement=self.program.measurement, volume=self.volume, predecessor=before
+        )  # fmt: skip
+
+    def start(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.host.command(NAME, "app", self.program), env=self.host.environment, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, *lines: str) -> "subprocess.CompletedProcess[str]":
+        process = self.start()
+        out, err = process.communicate("".join(f"{line}\n" for line in lines), timeout=PATIENCE)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def kinds(self) -> list[str]:
+        kinds = [str(entry["event"]["kind"]) for entry in self.host.log()]  # type: ignore[index]
+        return [one for one in kinds if one.startswith("root-")]
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Iterator[Notes]:
+    (tmp_path / "app.c").write_text(SOURCE)
+    run(["cc", "-O1", "-static", "-o", str(tmp_path / "app"), str(tmp_path / "app.c")])
+    with attested_host(tmp_path) as host:
+        made = Notes(host=host, program=measured(tmp_path / "app", tmp_path), volume=tmp_path / "notes.volume")
+        host.put(NAME, made.session(NAME))
+        yield made
+
+
+def tell(process: "subprocess.Popen[str]", line: str) -> str:
+    """Say something to a program that runs, and hear one line."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    process.communicate(timeout=PATIENCE)
+
+
+def test_what_lasts_is_there_at_the_next_start_and_ciphertext_on_the_disk(notes: Notes) -> None:
+    done = notes.run(f"+{PLANTED}", "?")
+    assert (done.returncode, done.stdout) == (0, f"sync: done\nhas:{PLANTED}\n"), done.stderr
+    assert PLANTED.encode() not in notes.volume.read_bytes()
+    assert notes.kinds() == ["root-taken"]
+    again = notes.run("?", "+more")
+    assert again.stdout == f"has:{PLANTED}\nsync: done\n", again.stderr
+    assert notes.kinds() == ["root-taken", "root-taken"]
+
+
+def test_what_was_written_before_the_end_is_reported_too(notes: Notes) -> None:
+    """Nothing was made to last by the program, which ended in order."""
+    assert notes.run("-kept").returncode == 0
+    assert notes.kinds() == ["root-taken"]
+    assert notes.run("?").stdout == "has:kept\n"
+
+
+@pytest.mark.parametrize("attack", ["older", "emptied", "removed"])
+def test_an_older_volume_in_place_of_the_newest_is_refused(notes: Notes, attack: str) -> None:
+    notes.run("+first")
+    shutil.copy(notes.volume, notes.volume.with_suffix(".old"))
+    notes.run("+second")
+    shutil.copy(notes.volume, notes.volume.with_suffix(".new"))
+    if attack == "older":
+        shutil.copy(notes.volume.with_suffix(".old"), notes.volume)
+    elif attack == "emptied":
+        notes.volume.write_bytes(b"")
+    else:
+        notes.volume.unlink()
+    refused = notes.run("?")
+    assert refused.returncode != 0
+    assert "has:" not in refused.stdout
+    shutil.copy(notes.volume.with_suffix(".new"), notes.volume)
+    assert notes.run("?").stdout == "has:first\nsecond\n", "the control: the newest opens"
+
+
+def test_a_copy_that_ran_beside_is_told_that_nothing_lasts(notes: Notes) -> None:
+    """Two starts from one state, on two copies: the second to report learns it by its fsync."""
+    notes.run("+first")
+    copied = notes.volume.with_suffix(".copy")
+    shutil.copy(notes.volume, copied)
+    one = notes.start()
+    assert tell(one, "?") == "has:first"
+    notes.volume.rename(notes.volume.with_suffix(".one"))  # its descriptor goes with it
+    shutil.copy(copied, notes.volume)
+    other = notes.start()
+    assert tell(other, "?") == "has:first"
+    assert tell(one, "+honest") == "sync: done"
+    assert tell(other, "+copied") == "sync: Input/output error"
+    assert tell(one, "+more") == "sync: done"
+    end(other)
+    end(one)
+    assert "root-refused" in notes.kinds()
+    refused = notes.run("?")
+    assert "has:" not in refused.stdout, "the copy is not the newest"
+    notes.volume.with_suffix(".one").rename(notes.volume)
+    assert notes.run("?").stdout == "has:first\nhonest\nmore\n"
+
+
+def test_who_is_not_acknowledged_is_told_so(notes: Notes) -> None:
+    """The session ends while the program runs: what it writes from then on may not outlive it, and it learns that."""
+    process = notes.start()
+    assert tell(process, "+first") == "sync: done"
+    with notes.host.client as client:
+        assert client.delete(f"/admin/v1/sessions/{NAME}").status_code == 200
+    assert tell(process, "+second") == "sync: Input/output error"
+    end(process)
