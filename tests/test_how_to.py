@@ -74,6 +74,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "seal-data": (pytest.mark.needs_program("openssl"),),
     "search-a-dump": (*ROOT_RUNTIME, PYTHON),
     "serve": (pytest.mark.needs_program("cc"),),
+    "shield-files": (pytest.mark.needs_runtime, pytest.mark.needs_program("sqlite3")),
     "sign-what-is-launched": (pytest.mark.needs_program("openssl"),),
     "trace-system-calls": (*ROOT_RUNTIME, PYTHON),
     "verify-evidence": (pytest.mark.needs_program("jq"),),

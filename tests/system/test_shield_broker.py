@@ -10,38 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.system.attested import Host, Program, attested_host, measured, run
+from tests.integration.runtime_programs.arms import build
+from tests.system.attested import Host, Program, attested_host, measured
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.needs_program("cc")]
 
 PATIENCE = 60
 NAME = "team/notes"
 PLANTED = "planted-in-the-volume"
-SOURCE = """\
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-/* Each line of input: `+TEXT` appends and makes it last, `-TEXT` only appends, `?` shows, `!` waits for the next. */
-int main(void) {
-    char line[200], all[4096];
-    int notes = open("/data/notes", O_RDWR | O_CREAT | O_APPEND, 0600);
-    if (notes < 0) { printf("open: %s\\n", strerror(errno)); return 3; }
-    while (fgets(line, sizeof line, stdin)) {
-        if (*line == '?') {
-            ssize_t size = pread(notes, all, sizeof all - 1, 0);
-            all[size < 0 ? 0 : size] = 0;
-            printf("has:%s", *all ? all : "\\n");
-        } else {
-            if (write(notes, line + 1, strlen(line + 1)) < 0) printf("write: %s\\n", strerror(errno));
-            if (*line == '+') printf("sync: %s\\n", fsync(notes) ? strerror(errno) : "done");
-        }
-        fflush(stdout);
-    }
-    return 0;
-}
-"""
 SESSION = """\
 name: {name}
 version: "1"
@@ -88,10 +64,9 @@ class Notes:
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Iterator[Notes]:
-    (tmp_path / "app.c").write_text(SOURCE)
-    run(["cc", "-O1", "-static", "-o", str(tmp_path / "app"), str(tmp_path / "app.c")])
+    program = build(tmp_path, "notes", "static")
     with attested_host(tmp_path) as host:
-        made = Notes(host=host, program=measured(tmp_path / "app", tmp_path), volume=tmp_path / "notes.volume")
+        made = Notes(host=host, program=measured(program, tmp_path), volume=tmp_path / "notes.volume")
         host.put(NAME, made.session(NAME))
         yield made
 

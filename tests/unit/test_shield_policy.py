@@ -18,7 +18,7 @@ from cloister.errors import PolicyError, UsageError
 from cloister.frameworks.danger_shield import findings_of_shield, unnoticed
 from cloister.shield.local_keys import LocalKeys
 from cloister.shield.volume.keys import VolumeKey
-from cloister.shield_policy.block import ShieldBlock
+from cloister.shield_policy.block import MOST, ShieldBlock
 from cloister.shield_policy.entries import ConnectEntry, ConsoleEntry, FilesEntry, ListenEntry
 from cloister.shield_policy.policy import IdentityAt, KeyAt, Root, ShieldPolicy
 from cloister.shield_policy.reading import read_shield_policy
@@ -207,6 +207,24 @@ def test_what_cannot_be_meant_is_refused(text: str, said: str) -> None:
     with pytest.raises(PolicyError) as caught:
         read(text)
     assert str(caught.value).startswith(f"shield.toml:{said}")
+
+
+@pytest.mark.parametrize(("one", "key", "most"), [
+    ('[[shield.files]]\npath = "/{}"\nkind = "memory"\n', "files", 32),
+    ('[[shield.listen]]\nport = {}\nprotocol = "ra-tls"\n', "listen", 64),
+    ('[[shield.connect]]\naddress = "any"\nport = {}\nprotocol = "plain"\nunsafe_plain = true\n', "connect", 64),
+])  # fmt: skip
+def test_no_more_than_the_runtime_has_room_for(one: str, key: str, most: int) -> None:
+    assert len(block("".join(one.format(number) for number in range(1, most + 1))).entries) == most
+    with pytest.raises(PolicyError, match=rf"shield.{key}: {most + 1} of them; the runtime has room for {most}"):
+        read("".join(one.format(number) for number in range(1, most + 2)))
+
+
+def test_the_limits_are_the_runtimes() -> None:
+    header = (Path(__file__).parents[2] / "runtime" / "shield" / "policy.h").read_text()
+    assert f"POLICY_FILES_MOST = {MOST[FilesEntry]}" in header
+    assert f"POLICY_PORTS_MOST = {MOST[ListenEntry]}" in header
+    assert MOST[ListenEntry] == MOST[ConnectEntry]
 
 
 @pytest.mark.parametrize("name", ["short", "zero"])

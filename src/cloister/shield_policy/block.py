@@ -13,11 +13,13 @@ from cloister.errors import ParseError
 from cloister.shield_policy.entries import ConnectEntry, ConsoleEntry, Entry, FilesEntry, ListenEntry
 from cloister.shield_policy.fields import flags_of, text, u32
 
-__all__ = ["ShieldBlock"]
+__all__ = ["MOST", "ShieldBlock"]
 
 VERSION: Final = 1
 STRICT, NETWORK, CONSOLE = 1, 2, 4
 MOST_ENTRIES: Final = 1024
+MOST: Final[Mapping[type, int]] = {FilesEntry: 32, ListenEntry: 64, ConnectEntry: 64}
+"""Of each type: the runtime has room for so many (runtime/shield/policy.h)."""
 READERS: Final[Mapping[int, Callable[[Reader], Entry]]] = {
     1: FilesEntry.read, 2: ListenEntry.read, 3: ConnectEntry.read, 4: ConsoleEntry.read
 }  # fmt: skip
@@ -68,6 +70,9 @@ class ShieldBlock:
     def _faults(self) -> Iterator[str]:
         if len(self.entries) > MOST_ENTRIES:
             yield f"{len(self.entries)} entries; at most {MOST_ENTRIES}"
+        for kind, most in MOST.items():
+            if (count := sum(isinstance(one, kind) for one in self.entries)) > most:
+                yield f"{count} entries of {kind.__name__}; the runtime has room for {most}"
         for one in self.entries:
             yield from (f"{type(one).__name__}: {fault}" for fault in one.faults())
         yield from _twice("path", (one.path for one in self.entries if isinstance(one, FilesEntry)))

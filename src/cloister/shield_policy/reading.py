@@ -10,6 +10,8 @@ from typing import Final
 
 from cloister._toml import Document, Path, read_toml
 from cloister.errors import PolicyError
+from cloister.shield_policy.block import MOST
+from cloister.shield_policy.entries import ConnectEntry, FilesEntry, ListenEntry
 from cloister.shield_policy.policy import ConsolePlan, IdentityAt, KeyAt, Peer, Pin, Port, Region, Root, ShieldPolicy
 from cloister.shield_policy.section import Section
 from cloister.shield_policy.words import FileKind, Transport, path_fault
@@ -83,6 +85,9 @@ class _Reading:
             console=self._console(whole.section("console", KNOWN["console"])),
             unsafe_open_files=whole.flag("unsafe_open_files"), unsafe_open_network=whole.flag("unsafe_open_network"),
         )  # fmt: skip
+        _refuse_too_many(whole, "files", len(found.regions), MOST[FilesEntry])
+        _refuse_too_many(whole, "listen", len(found.ports), MOST[ListenEntry])
+        _refuse_too_many(whole, "connect", len(found.peers), MOST[ConnectEntry])
         if found.unsafe_open_files and "strict" in whole:
             raise whole.error("strict", "contradicts unsafe_open_files; keep one of them")
         _refuse_twice("path", ((one.place, one.path) for one in found.regions))
@@ -264,6 +269,11 @@ def _cache(found: Section) -> int:
     if match and not LEAST_CACHE <= size <= MOST_CACHE:
         raise found.error("cache", "write a size from 1 MiB to 1,024 GiB")
     return size
+
+
+def _refuse_too_many(whole: Section, key: str, count: int, most: int) -> None:
+    if count > most:
+        raise whole.error(key, f"{count} of them; the runtime has room for {most}")
 
 
 def _refuse_twice(what: str, values: Iterable[tuple[str, str]], advice: str = "keep one of them") -> None:

@@ -88,7 +88,7 @@ shield = Record(
         "strict": Field(Flag(), "true, the default: paths in no region are refused"),
         "unsafe_open_files": Field(Flag(), "paths in no region are the host's files"),
         "unsafe_open_network": Field(Flag(), "connections that are not listed go through in the clear"),
-        "files": Field(Many(shield_files, 64), "regions of paths, and what is behind them"),
+        "files": Field(Many(shield_files, 32), "regions of paths, and what is behind them"),
         "listen": Field(Many(shield_listen, 64), "ports on which the program accepts"),
         "connect": Field(Many(shield_connect, 64), "where the program may connect to"),
         "console": Field(shield_console, "standard input, output and error, for the holder of a key"),

@@ -1,0 +1,23 @@
+/* A program that keeps notes in /data/notes. Each line of input: `+TEXT` appends and makes it last, `-TEXT` only appends, `?` shows. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {
+    char line[200], all[4096];
+    int notes = open("/data/notes", O_RDWR | O_CREAT | O_APPEND, 0600);
+    if (notes < 0) { printf("open: %s\n", strerror(errno)); return 3; }
+    while (fgets(line, sizeof line, stdin)) {
+        if (*line == '?') {
+            ssize_t size = pread(notes, all, sizeof all - 1, 0);
+            all[size < 0 ? 0 : size] = 0;
+            printf("has:%s", *all ? all : "\n");
+        } else {
+            if (write(notes, line + 1, strlen(line + 1)) < 0) printf("write: %s\n", strerror(errno));
+            if (*line == '+') printf("sync: %s\n", fsync(notes) ? strerror(errno) : "done");
+        }
+        fflush(stdout);
+    }
+    return 0;
+}
