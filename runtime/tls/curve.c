@@ -125,7 +125,7 @@ void point_multiply(const struct curve *curve, struct point *product, const u8 *
     for (int i = 1; i < WINDOW; i++) add_in(curve, &m.table[i], &m.table[i - 1], point, &m.k);
     for (size_t i = 0; i < 2 * curve_size(curve); i++) {
         const u64 digit = scalar[i / 2] >> (i % 2 ? 0 : BITS) & 15;
-        for (int bit = 0; bit < BITS; bit++) add_in(curve, &m.sum, &m.sum, &m.sum, &m.k);
+        point_double(curve, &m.sum, BITS);
         choose(&curve->field, &m.chosen, m.table, digit);
         add_in(curve, &m.sum, &m.sum, &m.chosen, &m.k);
     }
@@ -133,37 +133,9 @@ void point_multiply(const struct curve *curve, struct point *product, const u8 *
     wipe(&m, sizeof m);
 }
 
-static void choose_of_comb(struct point *chosen, u64 index) {
-    start_at_infinity(&curve_p256, chosen);
-    for (u64 i = 1; i <= COMB_POINTS; i++) {
-        const u64 other = i ^ index, mask = (opaque(other | (0 - other)) >> 63) - 1;
-        montgomery_choose(chosen->x.limb, curve_p256_comb[i - 1][0], chosen->x.limb, mask, 4);
-        montgomery_choose(chosen->y.limb, curve_p256_comb[i - 1][1], chosen->y.limb, mask, 4);
-        montgomery_choose(chosen->z.limb, curve_p256.field.one.limb, chosen->z.limb, mask, 4);
-    }
-}
-
-/* Four bits of the scalar at once, 64 apart: a quarter of the doublings. */
-static void multiply_by_comb(struct point *product, const u8 *scalar) {
-    struct multiplication m;
-    u64 limb[4];
-    for (int i = 0; i < 4; i++) limb[i] = __builtin_bswap64(load64(scalar + 24 - 8 * i));
-    start_at_infinity(&curve_p256, &m.sum);
-    for (int column = 63; column >= 0; column--) {
-        u64 digit = 0;
-        for (int i = 0; i < 4; i++) digit |= (limb[i] >> column & 1) << i;
-        add_in(&curve_p256, &m.sum, &m.sum, &m.sum, &m.k);
-        choose_of_comb(&m.chosen, digit);
-        add_in(&curve_p256, &m.sum, &m.sum, &m.chosen, &m.k);
-    }
-    *product = m.sum;
-    wipe(&m, sizeof m);
-    wipe(limb, sizeof limb);
-}
-
 void point_multiply_generator(const struct curve *curve, struct point *product, const u8 *scalar) {
     const struct point generator = {curve->x, curve->y, curve->field.one};
-    if (curve->field.limbs == 4) multiply_by_comb(product, scalar);
+    if (curve->field.limbs == 4) point_multiply_by_comb(product, scalar);
     else point_multiply(curve, product, scalar, &generator);
 }
 

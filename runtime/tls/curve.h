@@ -11,9 +11,10 @@ struct curve {
 
 extern const struct curve curve_p256, curve_p384;
 
-enum { COMB_POINTS = 15 };
-/* Sums of P-256's generator times 1, 2^64, 2^128 and 2^192: number i - 1 has those whose bits are in i. Without a last coordinate. */
-extern const u64 curve_p256_comb[COMB_POINTS][2][4];
+enum { COMB_TABLES = 2, COMB_POINTS = 15 };
+/* Sums of P-256's generator times 1, 2^64, 2^128 and 2^192: number i - 1 has those whose bits are in i. Behind them the same times 2^32.
+ * Without a last coordinate. */
+extern const u64 curve_p256_comb[COMB_TABLES][COMB_POINTS][2][4];
 
 /* Projective coordinates x / z, y / z; z = 0 for the point at infinity. */
 struct point {
@@ -30,7 +31,12 @@ NODISCARD bool point_store(const struct curve *curve, u8 *bytes, const struct po
 void point_add(const struct curve *curve, struct point *sum, const struct point *a, const struct point *b);
 /* The scalar is big-endian, of curve_size bytes. */
 void point_multiply(const struct curve *curve, struct point *product, const u8 *scalar, const struct point *point);
+/* The scalar is less than the order. */
 void point_multiply_generator(const struct curve *curve, struct point *product, const u8 *scalar);
+/* comb.c: the same for P-256. */
+void point_multiply_by_comb(struct point *product, const u8 scalar[32]);
+/* Twice the point, so many times. */
+void point_double(const struct curve *curve, struct point *point, int times);
 
 /* Whether bytes are a private key: neither 0 nor the order or more. */
 NODISCARD bool scalar_is_key(const struct curve *curve, const u8 *scalar);

@@ -14,8 +14,9 @@ SOURCES = (
     *(
         RUNTIME / "tls" / f"{name}.c"
         for name in (
-            "curve", "curve_constants", "der_read", "der_write", "ecdsa", "ed25519", "edwards", "exchange", "field",
-            "key_names", "keys", "nonce", "ra_certificate", "rsa", "rsa_private", "rsa_pss", "x509",
+            "comb", "curve", "curve_constants", "der_read", "der_write", "ecdsa", "ed25519", "edwards", "exchange",
+            "field", "jacobian", "key_names", "keys", "nonce", "ra_certificate", "rsa", "rsa_private", "rsa_pss",
+            "x509",
         )
     ),
 )  # fmt: skip
