@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cloister.observe.prove.descriptors import FileId
 from cloister.observe.prove.grounds.blocks import DiskBlocks
-from cloister.observe.prove.kernel_unsafe import mark_mount, open_fanotify
+from cloister.observe.prove.kernel_unsafe import mark_mount, open_fanotify, waiting_bytes
 from cloister.observe.prove.record import Surface
 from cloister.observe.prove.wanted import Wanted
 
@@ -155,18 +155,21 @@ class FileWatch:
         return self.group >= 0 or self.before.complete
 
     def drain(self) -> Iterator[FileHit]:
-        """The hits in files closed after writing since the last call."""
-        while self.group >= 0:
+        """The hits in files closed after writing since the last call, and no later: others may write without end."""
+        left = waiting_bytes(self.group) if self.group >= 0 else 0
+        while left > 0:
             try:
-                events = os.read(self.group, EVENTS_AT_ONCE * EVENT.size)
+                events = os.read(self.group, min(left, EVENTS_AT_ONCE * EVENT.size))
             except BlockingIOError:
                 return
             except (
                 OSError
             ) as error:  # the kernel could not open the file of the event for us: nobody knows whose it was
+                left -= EVENT.size
                 self.skipped += 1
                 self.notes.append(f"a written file could not be opened ({error})")
                 continue
+            left -= len(events)
             for *_, descriptor, pid in EVENT.iter_unpack(events):
                 if descriptor >= 0:
                     try:

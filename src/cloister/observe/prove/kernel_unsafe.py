@@ -2,10 +2,12 @@
 
 import ctypes
 import errno
+import fcntl
 import os
+import termios
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "copy_descriptor", "mark_mount", "open_fanotify", "tee_pipe"]
+__all__ = ["adopt_orphans", "copy_descriptor", "mark_mount", "open_fanotify", "tee_pipe", "waiting_bytes"]
 
 PR_SET_CHILD_SUBREAPER = 36
 SPLICE_F_NONBLOCK = 2
@@ -70,6 +72,12 @@ def mark_mount(group: int, path: Path) -> None:
     flags = FAN_MARK_ADD | FAN_MARK_FILESYSTEM
     if LIBC.fanotify_mark(group, flags, FAN_CLOSE_WRITE, AT_FDCWD, os.fsencode(path)) != 0:
         raise failure(f"fanotify_mark({path})")
+
+
+def waiting_bytes(group: int) -> int:
+    """Bytes of the events that wait in a fanotify group now: FIONREAD. Raises OSError."""
+    answer = fcntl.ioctl(group, termios.FIONREAD, bytes(4))
+    return int.from_bytes(answer, "little")
 
 
 def failure(call: str) -> OSError:

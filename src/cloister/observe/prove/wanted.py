@@ -7,6 +7,7 @@ overwritten is still a leak. A process name holds 15 characters: there any run o
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cloister.observe.needles import Needles
@@ -48,7 +49,8 @@ class Wanted:
 
     def search_file(self, path: Path) -> set[tuple[str, str]]:
         """(label, encoding) of every pattern in a regular file, whatever its format. OSError when it cannot be read."""
-        searcher = Searcher(self.needles)
+        searcher = self.searcher
+        searcher.begin(0)  # nothing of the file before goes on here
         found: set[tuple[str, str]] = set()
         with path.open("rb") as file:
             offset = 0
@@ -57,6 +59,11 @@ class Wanted:
                 found |= {spell(hit.needle.label, hit.needle.encoding) for hit in hits}
                 offset += len(chunk)
         return found
+
+    @cached_property
+    def searcher(self) -> Searcher:
+        """Made once: that takes longer than reading a small file, and there are thousands. For one thread at a time."""
+        return Searcher(self.needles)
 
     def search_name(self, name: bytes) -> set[tuple[str, str]]:
         """(label, encoding) of every secret of which 8 characters in a row stand in a process or thread name."""
