@@ -4,7 +4,7 @@
 
 #include "guard_words.h"
 
-enum { PEEK = 2, NO_WAIT = 0x40, WHOLE = 0x20 /* MSG_TRUNC */, PATIENCE = 20000 /* naps: some seconds */, LATE = 100 };
+enum { PEEK = 2, NO_WAIT = 0x40, WHOLE = 0x20 /* MSG_TRUNC */, PATIENCE = 20000 /* naps: some seconds */ };
 
 /* The record that stands first, opened. */
 static struct {
@@ -12,15 +12,11 @@ static struct {
     u8 kind;
     u8 bytes[RECORD_MOST];
 } head BEHIND;
-static u64 known; /* how far input was read, as far as this process knows */
+static u64 known; /* how far input was read at least: asked of the guard before the record that stands first was looked at */
 
 long console_claim(u64 position, u64 size, u64 *now) {
-    long error = guard_add(WORD_INPUT, size, now);
-    if (failed(error)) return -EIO;
-    if (*now == position) return 0;
-    u64 after;
-    error = guard_add(WORD_INPUT, 0 - size, &after); /* somebody else is further: what was added is taken back */
-    return failed(error) ? -EIO : -EAGAIN;
+    long error = guard_add_if(WORD_INPUT, position, size, now);
+    return failed(error) && error != -EAGAIN ? -EIO : error;
 }
 
 long console_damaged(void) {
@@ -53,26 +49,18 @@ static void remove_head(int fd) {
     SYS6(__NR_recvfrom, fd, start, sizeof start, NO_WAIT, 0, 0);
 }
 
-/* Whoever read its last byte takes it out, at once. One that stays was sent a second time (or its reader was killed just there); for a
- * moment, the guard may be told more by readers that were too late. -EINTR to look again. */
+/* Whoever read its last byte takes it out, at once. One that stays was sent a second time, or its reader was killed just there. -EINTR
+ * to look again. */
 static long wait_for_removal(u32 *naps) {
-    u64 end = head.number + head.size;
     console_nap();
     if (failed(guard_add(WORD_INPUT, 0, &known))) return -EIO;
-    *naps += known > end ? PATIENCE / LATE : 1;
-    return *naps < PATIENCE ? -EINTR : console_damaged();
+    return ++*naps < PATIENCE ? -EINTR : console_damaged();
 }
 
-/* The end of input must stand where input was read to: else something before it was left out. For a moment the guard may be told more,
- * by readers that were too late (console_claim). */
+/* The end of input must stand where input was read to: else something before it was left out. */
 static long at_end(void) {
-    u64 now = 0;
-    for (u32 i = 0; i < PATIENCE; i++) {
-        if (failed(guard_add(WORD_INPUT, 0, &now))) return -EIO;
-        if (now <= head.number) break;
-        console_nap();
-    }
-    return now == head.number ? 0 : console_damaged();
+    if (failed(guard_add(WORD_INPUT, 0, &known))) return -EIO;
+    return known == head.number ? 0 : console_damaged();
 }
 
 /* The number of bytes; -EAGAIN if there are none; -EINTR to look again. */
@@ -82,17 +70,15 @@ static long take(int fd, const struct buffers *to, u64 wanted, u32 *naps) {
     if (failed(error)) return error;
     u64 end = head.number + head.size;
     if (head.kind == INPUT_END) return at_end();
-    known = max_u64(known, head.number);
-    if (known >= end) return wait_for_removal(naps);
-    u64 n = min_u64(wanted, end - known);
+    if (known > end) return console_damaged(); /* it was read, and all of the next one could only be read after it was gone */
+    if (known == end) return wait_for_removal(naps);
+    u64 from = max_u64(known, head.number), n = min_u64(wanted, end - from);
     if (!buffers_writable(to, n)) return -EFAULT;
-    error = console_claim(known, n, &now);
-    if (error == -EAGAIN) {
-        if (now < head.number) return console_damaged();
-        known = min_u64(now, end);
-        return -EINTR;
-    }
-    if (failed(error)) return error;
+    error = console_claim(from, n, &now);
+    if (error == -EAGAIN && now < head.number) return console_damaged(); /* what stood before it was left out */
+    if (error == -EAGAIN) known = now;
+    if (failed(error)) return error == -EAGAIN ? -EINTR : error;
+    known = from;
     (void)!buffers_put(to, 0, head.bytes + RECORD_HEAD + (known - head.number), n);
     known += n;
     if (known == end) remove_head(fd);

@@ -5,7 +5,7 @@
 #include "console.h"
 #include "guard_words.h"
 
-enum { INPUT_BITS = 15, OUTPUT_BITS = 16, LOCAL_BITS = 17, BYTE = 8, TRIES = 1000 };
+enum { INPUT_BITS = 15, OUTPUT_BITS = 16, LOCAL_BITS = 17, BYTE = 8 };
 enum { OUTPUT_AT = INPUT_BITS, LOCAL_AT = OUTPUT_AT + OUTPUT_BITS, LEAST_AT = LOCAL_AT + LOCAL_BITS, TENTHS_AT = LEAST_AT + BYTE };
 
 /* As the kernel has a new terminal (tty_std_termios), and UTF-8. */
@@ -37,15 +37,15 @@ long modes_get(struct modes *modes) {
 }
 
 long modes_set(const struct modes *modes) {
-    u64 before, seen, wanted = word_of(modes);
+    u64 before, wanted = word_of(modes);
     long error = guard_add(WORD_MODES, 0, &before);
-    for (u32 i = 0; i < TRIES && !failed(error); i++) {
-        error = guard_add(WORD_MODES, wanted - before, &seen);
-        if (failed(error) || seen == before) return error;
-        error = guard_add(WORD_MODES, before - wanted, &seen); /* somebody else set them meanwhile */
-        if (!failed(error)) error = guard_add(WORD_MODES, 0, &before);
+    while (!failed(error)) {
+        u64 expected = before;
+        error = guard_add_if(WORD_MODES, expected, wanted - expected, &before);
+        if (!failed(error)) return 0;
+        if (error == -EAGAIN) error = 0; /* somebody else set them meanwhile */
     }
-    return failed(error) ? error : -EIO;
+    return error;
 }
 
 bool modes_are_canonical(const struct modes *modes) { return modes->local & ICANON; }

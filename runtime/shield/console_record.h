@@ -14,7 +14,7 @@ enum {
 };
 
 enum input_kind { INPUT_BYTES = 1, INPUT_LINE, INPUT_END };
-enum output_kind { OUTPUT_STDOUT = 1, OUTPUT_STDERR, OUTPUT_MODE, OUTPUT_ALERT, OUTPUT_HELLO, OUTPUT_EXIT, OUTPUT_END };
+enum output_kind { OUTPUT_STDOUT = 1, OUTPUT_STDERR, OUTPUT_MODE, OUTPUT_ALERT, OUTPUT_HELLO, OUTPUT_EXIT, OUTPUT_END, OUTPUT_LOST };
 
 /* A key that is derived from another one: `what` is "input", "output" or, of the tree's own key, "end". */
 void console_record_key(u8 derived[AEAD_KEY], const u8 key[AEAD_KEY], const char *what);

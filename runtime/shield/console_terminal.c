@@ -3,7 +3,7 @@
 #include "console.h"
 #include "console_modes.h"
 
-enum { AT_ONCE = 48, LINE_MOST = 4096, POLL_IN = 1, TENTH = 100, CONTROL_D = 4 };
+enum { AT_ONCE = 48, LINE_MOST = 4096, POLL_IN = 1, TENTH = 100, CONTROL_D = 4, PATIENCE = 20000 /* naps: some seconds */ };
 
 /* Bytes that were read and whose place in the stream is not claimed yet. */
 struct typed {
@@ -52,7 +52,7 @@ static bool add_record(struct typed *typed, u8 *record, bool lines) {
 /* Readers of other processes may have read what stands before it, and not have said so yet. */
 static long claim(const struct typed *typed) {
     u64 now = 0;
-    for (u32 naps = 0; naps < 10000; naps++) {
+    for (u32 naps = 0; naps < PATIENCE && now <= typed->first; naps++) {
         long error = console_claim(typed->first, typed->count, &now);
         if (error != -EAGAIN) return error;
         console_nap();

@@ -4,6 +4,7 @@
 #include "guard_keep.h"
 
 #include "bytes.h"
+#include "guard_console.h"
 #include "guard_families.h"
 #include "guard_words.h"
 #include "hmac.h"
@@ -45,6 +46,15 @@ static long add(struct registers *registers, u32 slot) {
     return 0;
 }
 
+static long add_if(struct registers *registers, u32 slot) {
+    if (slot >= GUARD_WORDS) return -EINVAL;
+    u64 before = words[slot];
+    bool same = before == registers->rsi;
+    if (same) words[slot] += registers->rdx;
+    registers->rsi = before;
+    return same ? 0 : -EAGAIN;
+}
+
 static long swap(struct registers *registers, u32 slot, bool changes) {
     if (slot >= GUARD_ROOTS) return -EINVAL;
     struct guard_root *root = &roots[slot];
@@ -70,7 +80,12 @@ static long execute(struct registers *registers, long tid) {
 static long answer(long tid, struct registers *registers) {
     u32 slot = (u32)registers->rdi;
     switch (registers->rdi >> 32) {
-    case ASK_ADD: return add(registers, slot);
+    case ASK_ADD: {
+        long result = add(registers, slot);
+        if (slot == WORD_OUTPUT) guard_console_numbered((u32)tid, registers->rsi + 1);
+        return result;
+    }
+    case ASK_ADD_IF: return add_if(registers, slot);
     case ASK_SWAP: return swap(registers, slot, true);
     case ASK_ROOT: return swap(registers, slot, false);
     case ASK_EXECUTING: return execute(registers, tid);

@@ -4,14 +4,14 @@
 
 #include "guard_registers.h"
 
-enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING, ASK_LEAVING };
+enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING, ASK_LEAVING, ASK_ADD_IF };
 enum { GUARD_PROOF = 32 };
 
 /* In the order of entry.S. An answer comes in the same fields. */
 struct guard_question {
     u64 what;      /* request << 32 | slot; answered: GUARD_ANSWERED */
-    u64 number;    /* delta, expected generation, whether it executes; answered: what was there, how many families */
-    u64 generation;
+    u64 number;    /* delta, expected word or generation, whether it executes; answered: what was there, how many families */
+    u64 generation; /* ASK_ADD_IF: delta */
     u64 digest[4];
     u64 place;
     u8 proof[GUARD_PROOF];

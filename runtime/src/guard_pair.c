@@ -140,6 +140,7 @@ static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
         } else if (has_stopped(status)) answer_stop(tid, status);
         else {
             note_end(tid);
+            guard_console_lost(guard->console, (u32)tid);
             if (tid == guard->program) guard_console_ended(guard->console, status);
         }
     }

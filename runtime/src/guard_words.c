@@ -24,6 +24,13 @@ long guard_add(u32 slot, u64 delta, u64 *before) {
     return result;
 }
 
+long guard_add_if(u32 slot, u64 expected, u64 delta, u64 *before) {
+    struct guard_question question = {.number = expected, .generation = delta};
+    long result = ask(&question, ASK_ADD_IF, slot);
+    *before = question.number;
+    return result;
+}
+
 static long ask_root(struct guard_question *question, u64 request, u32 slot, struct guard_root *current, u64 *families) {
     long result = ask(question, request, slot);
     *current = (struct guard_root){.generation = question->generation, .place = question->place};

@@ -11,6 +11,9 @@ enum { GUARD_WORDS = 16, GUARD_ROOTS = 32 };
 /* Fetch and add: 0 and what it was before, or -errno. */
 NODISCARD long guard_add(u32 slot, u64 delta, u64 *before);
 
+/* The same if the word is `expected`: else -EAGAIN, and *before is what it is. */
+NODISCARD long guard_add_if(u32 slot, u64 expected, u64 delta, u64 *before);
+
 /* A committed state of a volume. Generation 0: none yet. */
 struct guard_root {
     u64 generation;

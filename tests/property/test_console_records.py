@@ -151,6 +151,29 @@ def test_a_record_that_is_withheld_is_noticed(count: int, data: st.DataObject) -
     assert pieces[-1].kind is OutputKind.END
 
 
+def lost(number: int) -> bytes:
+    return Record(END_KEY, "").seal(OutputKind.LOST + number, OutputKind.LOST, b"")
+
+
+@relaxed
+@given(st.integers(1, 20), st.data())
+def test_a_record_whose_writer_was_killed_is_not_waited_for(count: int, data: st.DataObject) -> None:
+    records = written(count)
+    gone = data.draw(st.integers(1, count))
+    came = data.draw(st.booleans())
+    arriving = [record for number, record in enumerate(records) if came or number != gone]
+    arriving.insert(data.draw(st.integers(gone + 1 if came else 1, len(arriving))), lost(gone))
+    output = OutputRecords(KEY)
+    found = [piece for record in arriving for piece in output.take(record)][1:]
+    expected = [number for number in range(1, count + 1) if came or number != gone]
+    assert [piece.data for piece in found] == [b"%d" % number for number in expected]
+    assert not output.waits
+    output = OutputRecords(KEY)
+    output.take(records[0])
+    with pytest.raises(ConsoleBroken):
+        output.take(Record(KEY, "output").seal(OutputKind.LOST + gone, OutputKind.LOST, b""))
+
+
 @relaxed
 @given(st.integers(1, 8), st.data())
 def test_a_record_that_is_replayed_or_changed_is_refused(count: int, data: st.DataObject) -> None:

@@ -5,6 +5,8 @@ import os
 import random
 import re
 import signal
+import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 def shell(machine: Machine) -> Path:
     return machine.manifest("bash", "-c", TOOLS)
+
+
+def interpreter(machine: Machine) -> Path:
+    return machine.manifest("python3", "-c", "import getpass, os, readline, sys, time")
 
 
 def test_a_pipe_goes_through(machine: Machine, tmp_path: Path) -> None:
@@ -79,6 +85,60 @@ def test_outputs_that_are_opened_again_are_the_console(machine: Machine, tmp_pat
     assert (done.stdout, done.stderr) == (b"one\nthree\n", b"two\n")
 
 
+READERS = """
+import os, sys
+children = []
+for _ in range(4):
+    child = os.fork()
+    while not child:
+        data = os.read(0, 977)
+        if not data:
+            os._exit(0)
+        os.write(1, data)
+    children.append(child)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
+"""
+
+
+@pytest.mark.needs_program("python3")
+def test_processes_that_read_at_once_share_all_of_it(machine: Machine, tmp_path: Path) -> None:
+    data = random.Random(2).randbytes(1_500_000)  # noqa: S311 - a test's
+    words = ["python3", "-c", READERS]
+    with waiting(machine, tmp_path / "c", words, interpreter(machine)) as console:
+        done = console.attach(data)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert Counter(done.stdout) == Counter(data), "each byte once"
+
+
+WRITERS = "for i in {1..8}; do (for j in {1..200}; do echo $i $j; done) & done; wait"
+
+
+def test_processes_that_write_at_once_lose_nothing(machine: Machine, tmp_path: Path) -> None:
+    with waiting(machine, tmp_path / "c", ["bash", "-c", WRITERS], shell(machine)) as console:
+        done = console.attach()
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    for writer in range(1, 9):
+        assert [second for first, second in lines if first == writer] == list(range(1, 201))
+
+
+KILLS = "for i in {1..30}; do yes & read -t 0.0$((i % 4))1 x; kill -9 $!; wait $!; done 2> /dev/null; echo done >&2"
+
+
+def test_a_writer_that_is_killed_leaves_no_gap(machine: Machine, tmp_path: Path) -> None:
+    """Wherever it was, also between taking a number and sending its record."""
+    with waiting(machine, tmp_path / "c", ["bash", "-c", KILLS], shell(machine)) as console:
+        read, write = os.pipe()  # which nobody writes to: `read` waits
+        with os.fdopen(read, "rb") as given, (tmp_path / "out").open("wb") as out:
+            words, environment = console.words(), machine.environment
+            done = subprocess.run(
+                words, stdin=given, stdout=out, stderr=subprocess.PIPE, env=environment, check=False, timeout=60
+            )
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"done\n")
+    assert set((tmp_path / "out").read_bytes()) == set(b"y\n")
+
+
 def test_nobody_reads_any_more(machine: Machine, tmp_path: Path) -> None:
     """The person has gone: as with a pipe, the program ends by SIGPIPE."""
     with waiting(machine, tmp_path / "c", ["bash", "-c", "yes"], shell(machine)) as console:
@@ -104,6 +164,14 @@ def interactive(console: Console) -> Terminal:
     return terminal
 
 
+def until_it_does_not_echo(terminal: Terminal) -> None:
+    for _ in moments(20):
+        terminal.read(0.05)
+        if not terminal.echoes():
+            return
+    raise AssertionError(f"it still echoes; on the screen: {terminal.seen[-2000:]!r}")
+
+
 def session_of_a_person(terminal: Terminal) -> None:
     assert order(terminal, b"echo $((6 * 7))") == b"42\r\n"
     assert re.fullmatch(rb"24 80\r\n/dev/pts/\d+\r\n", order(terminal, b"stty size; tty"))
@@ -114,7 +182,7 @@ def session_of_a_person(terminal: Terminal) -> None:
     terminal.expect(rb"\[ac\]\r\n<>")
     terminal.type(b"stty -echo; read hidden; stty echo; echo [$hidden]\n")
     terminal.expect(rb"\[\$hidden\]\r\n")
-    wait_until(lambda: not terminal.echoes())
+    until_it_does_not_echo(terminal)
     terminal.type(b"s3cret\n")
     assert b"s3cret" not in terminal.expect(rb"(.*?)\[s3cret\]\r\n<>")[1], "it was not shown as it was typed"
     terminal.type(b"cat\n")
@@ -174,7 +242,7 @@ def test_line_editing_with_readline(machine: Machine, tmp_path: Path) -> None:
 
 @pytest.mark.needs_program("python3")
 def test_an_interpreter(machine: Machine, tmp_path: Path) -> None:
-    manifest = machine.manifest("python3", "-c", "import getpass, readline")
+    manifest = interpreter(machine)
     with (
         waiting(machine, tmp_path / "c", ["python3", "-q"], manifest) as console,
         console.terminal(env={"PYTHONDONTWRITEBYTECODE": "1"}) as terminal,
@@ -182,7 +250,7 @@ def test_an_interpreter(machine: Machine, tmp_path: Path) -> None:
         terminal.expect(rb">>> ")
         terminal.type(b"import getpass; len(getpass.getpass('word: '))\r")
         terminal.expect(rb"word: $")
-        wait_until(lambda: not terminal.echoes())
+        until_it_does_not_echo(terminal)
         terminal.type(b"FUNFOO\r")
         assert b"FUNFOO" not in terminal.expect(rb"(.*?)\r\n6\r\n>>> ")[1]
         terminal.type(b"import time; time.sleep(100)\r")

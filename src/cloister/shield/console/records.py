@@ -60,6 +60,11 @@ class OutputKind(IntEnum):
     """From the guard: the program's first process has ended."""
     END = 7
     """From the guard: all of its processes have."""
+    LOST = 8
+    """From the guard: a writer has ended, and the record of its last number may never come. Its own is that and 8."""
+
+
+GUARDS: Final = frozenset({OutputKind.EXIT, OutputKind.END, OutputKind.LOST})
 
 
 def derived(key: bytes, what: str) -> bytes:
@@ -137,6 +142,7 @@ class OutputRecords:
         self._next = 0
         self._waiting: dict[int, Piece] = {}
         self._endings: list[Piece] = []
+        self._lost: set[int] = set()
         self._ended: set[OutputKind] = set()
         self.missing = 0
         """How many records were given up."""
@@ -153,8 +159,8 @@ class OutputRecords:
 
     def take(self, record: bytes) -> list[Piece]:
         """What can be said now that this record is here, in order. ConsoleBroken."""
-        if len(record) >= HEAD.size and HEAD.unpack_from(record)[1] in {OutputKind.EXIT, OutputKind.END}:
-            self._take_ending(record)
+        if len(record) >= HEAD.size and HEAD.unpack_from(record)[1] in GUARDS:
+            self._take_guards(record)
             return self._ready()
         number, kind, text = self._record.open(record)
         if kind not in tuple(OutputKind) or (kind == OutputKind.HELLO) != (number == 0):
@@ -173,10 +179,14 @@ class OutputRecords:
         self._next = max(at, self._next)
         return self._ready()
 
-    def _take_ending(self, record: bytes) -> None:
+    def _take_guards(self, record: bytes) -> None:
         if self._end is None:
             raise ConsoleBroken("the program's end was announced before its beginning")
-        _, kind, text = self._end.open(record)
+        number, kind, text = self._end.open(record)
+        if kind == OutputKind.LOST:
+            if number - OutputKind.LOST >= self._next:
+                self._lost.add(number - OutputKind.LOST)
+            return
         if OutputKind(kind) in self._ended or len(text) != END.size:
             raise ConsoleBroken("the program's end was announced twice")
         self._ended.add(OutputKind(kind))
@@ -185,9 +195,12 @@ class OutputRecords:
 
     def _ready(self) -> list[Piece]:
         found: list[Piece] = []
-        while self._next in self._waiting:
-            piece = self._waiting.pop(self._next)
+        while self._next in self._waiting or self._next in self._lost:
+            self._lost.discard(self._next)
+            piece = self._waiting.pop(self._next, None)
             self._next += 1
+            if piece is None:
+                continue
             if piece.kind is OutputKind.HELLO:
                 self._end = Record(piece.data, "")
             found.append(piece)
