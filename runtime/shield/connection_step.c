@@ -33,6 +33,11 @@ static void want(struct connection *c, int fd, u32 bytes) {
     SYS5(__NR_setsockopt, fd, LEVEL_SOCKET, OPTION_RECEIVE_LOW, &bytes, sizeof bytes);
 }
 
+/* Setting the option makes the kernel look whether there is enough, and say so. */
+void connection_ring(const struct connection *c, int fd) {
+    SYS5(__NR_setsockopt, fd, LEVEL_SOCKET, OPTION_RECEIVE_LOW, &c->wants, sizeof c->wants);
+}
+
 /* Whatever comes next is at least that long. */
 static void want_least(struct connection *c, int fd) { want(c, fd, c->tls.connected ? LEAST_RECORD : LEAST_OPENING); }
 
@@ -52,8 +57,12 @@ void connection_drop_plain(struct connection *c) {
     c->plain_at = c->plain_end = 0;
 }
 
+bool connection_has_room(struct connection *c, u32 size) {
+    if (!c->waiting) c->waiting = socket_block();
+    return c->waiting && c->waiting_end + size <= SOCKET_BLOCK;
+}
+
 static void add_waiting(struct connection *c, const u8 *bytes, u32 size) {
-    if (!size || c->waiting_end + size > SOCKET_BLOCK) return;
     memcpy(c->waiting + c->waiting_end, bytes, size);
     c->waiting_end += size;
 }
@@ -61,8 +70,8 @@ static void add_waiting(struct connection *c, const u8 *bytes, u32 size) {
 /* What the program wrote early goes behind the handshake's last message. */
 static void queue_early(struct connection *c) {
     if (!c->early || !c->tls.connected || c->tls.broken) return;
+    if (!connection_has_room(c, c->early_size + TLS_OVERHEAD)) return;
     u8 *record = c->waiting + c->waiting_end;
-    if (c->waiting_end + c->early_size + TLS_OVERHEAD > SOCKET_BLOCK) return;
     memcpy(record + TLS_HEADER, c->early, c->early_size);
     c->waiting_end += (u32)tls_seal(&c->tls, record, c->early_size);
     wipe(c->early, c->early_size);
@@ -71,11 +80,12 @@ static void queue_early(struct connection *c) {
 }
 
 void connection_queue(struct connection *c) {
-    if (c->handshake) {
+    if (c->handshake && c->handshake->out_size) {
+        if (!connection_has_room(c, c->handshake->out_size)) return; /* so nothing gets before it */
         add_waiting(c, c->handshake->out, c->handshake->out_size);
         c->handshake->out_size = 0;
     }
-    if (c->waiting_end + c->tls.reply_size <= SOCKET_BLOCK) {
+    if (c->tls.reply_size && connection_has_room(c, c->tls.reply_size)) {
         add_waiting(c, c->tls.reply, c->tls.reply_size);
         c->tls.reply_size = 0;
     }
@@ -95,6 +105,8 @@ long connection_flush(struct connection *c, int fd, u32 flags) {
         c->waiting_at += (u32)n;
     }
     c->waiting_at = c->waiting_end = 0;
+    socket_block_drop(c->waiting);
+    c->waiting = NULL;
     return 0;
 }
 
@@ -156,8 +168,17 @@ static long take_record(struct connection *c, int fd, u8 *block, u32 have) {
     return open_record(c, fd, block, (u32)size, (u32)size - have);
 }
 
+/* Of an image before this one: where the policy stands is another place. */
+static bool find_config(struct connection *c) {
+    if (!c->handshake || c->handshake->config) return true;
+    const bool known = c->place < (c->client ? policy.connect_count : policy.listen_count);
+    if (known) c->handshake->config = c->client ? socket_client_config(&policy.connect[c->place]) : socket_server_config(&policy.listen[c->place]);
+    return c->handshake->config;
+}
+
 long connection_step(struct connection *c, int fd) {
     if (connection_error(c)) return connection_error(c);
+    if (!find_config(c)) return -EIO;
     if (c->plain) return 1;
     if (c->tls.ended) return 0;
     if (c->waiting_end) (void)!connection_flush(c, fd, MESSAGE_NO_SIGNAL);

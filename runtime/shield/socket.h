@@ -22,21 +22,25 @@ enum {
 _Static_assert(sizeof(struct tls_handshake) <= SOCKET_BLOCK, "a handshake is a block");
 _Static_assert(TLS_FLIGHT_MOST + TLS_REPLY_MOST + EARLY_MOST + TLS_OVERHEAD <= SOCKET_BLOCK, "what waits at the end of a handshake");
 
+#define CONNECTION_USER 1UL
+#define CONNECTION_PIN (1UL << 32)
+
 struct connection {
     u32 holder;  /* the thread that has the lock; 0: nobody */
-    u32 users;   /* descriptors, in all processes that share this */
+    u64 holds;   /* CONNECTION_USER for each descriptor, in all processes that share this; CONNECTION_PIN for each call */
     u32 mover;   /* the process that took it along when it executed another program; 0: none */
     bool client, shut;
     bool made;   /* it has had a user */
     bool lost;   /* nothing may be sealed or opened with this state any more */
     u32 wants;   /* SO_RCVLOWAT */
     struct tls tls;
+    u32 place;                       /* in the policy, of what it was made for */
     struct tls_handshake *handshake; /* NULL once it is over */
     u8 *partial;                     /* a block: the beginning of a record, which has left the kernel's queue */
     u32 partial_size;
     u8 *plain;                       /* a block: a record whose end is still in the kernel's queue, decrypted */
     u32 plain_at, plain_end, plain_queued;
-    u8 *waiting; /* a block: ciphertext to send */
+    u8 *waiting; /* a block while there is some: ciphertext to send */
     u32 waiting_at, waiting_end;
     u8 *early; /* a block: what the program wrote before the end of the handshake */
     u32 early_size;
@@ -65,7 +69,12 @@ NODISCARD bool socket_is_client_config(const struct shield_connect *entry, const
 void socket_require_attester(void);
 NODISCARD bool socket_address_read(struct address *address, const u8 *bytes, u64 size);
 
-/* connection.c */
+/* connection.c: the descriptor's connection, which stays until it is let go, whoever closes what; NULL: there is no state of it. */
+struct connection *connection_pin(const struct call *call, int fd);
+void connection_let_go(struct connection *c);
+/* The lock of `state`, but for the thread that closes a connection, which has it. */
+NODISCARD bool socket_lock_state(struct lock_guard *lock);
+void socket_unlock_state(struct lock_guard *lock, bool taken);
 struct turn {
     u64 signals;
     bool blocked;
@@ -74,7 +83,7 @@ struct turn {
 void connection_enter(struct turn *turn, const struct call *call, struct connection *c);
 void connection_leave(struct turn *turn, struct connection *c);
 /* Made for a descriptor: 0 or -errno. */
-NODISCARD long connection_make(int fd, const struct tls_config *config);
+NODISCARD long connection_make(int fd, const struct tls_config *config, u64 place);
 
 /* connection_step.c. With the connection's lock, never waiting.
  * A step: the next record. 1: plaintext is there; 0: the peer has ended; -EAGAIN; or what is wrong. */
@@ -82,6 +91,8 @@ NODISCARD long connection_step(struct connection *c, int fd);
 NODISCARD long connection_drive(struct connection *c, int fd); /* the handshake: 0 when it is over */
 NODISCARD long connection_flush(struct connection *c, int fd, u32 flags); /* 0: nothing waits any more */
 void connection_discard(struct connection *c, int fd, u32 size); /* from the kernel's queue */
+void connection_ring(const struct connection *c, int fd); /* an edge, for epoll(7): there is still something */
+NODISCARD bool connection_has_room(struct connection *c, u32 size); /* for what waits */
 void connection_queue(struct connection *c); /* what the engine wants to send */
 NODISCARD long connection_error(const struct connection *c); /* 0: none */
 void connection_drop_plain(struct connection *c);

@@ -133,6 +133,9 @@ static long without_state(const struct call *call) {
 }
 
 long socket_call(struct call *call, int fd, const struct shielded *entry) {
-    struct connection *c = ptr_of(entry->object);
-    return c ? answer(call, fd, c) : without_state(call);
+    struct connection *c = entry->object ? connection_pin(call, fd) : NULL;
+    if (!c) return without_state(call);
+    const long result = answer(call, fd, c);
+    connection_let_go(c);
+    return result;
 }

@@ -14,7 +14,7 @@ enum { STANDARD = 2, CARRIED_MOST = 3 };
 struct carried {
     bool client, shut, owes;
     u8 owed;
-    u32 waiting, plain, partial, queued;
+    u32 place, handshake, waiting, plain, partial, early, queued; /* sizes, most of them */
     struct tls tls;
 };
 
@@ -27,12 +27,11 @@ static struct connection *get(u64 fd, struct shielded *entry) {
     return table_get(fd, entry) && entry->kind == SHIELD_SOCKET ? ptr_of(entry->object) : NULL;
 }
 
-/* One whose handshake is not over is nobody's there. */
 static void move(u64 fd, struct connection *c) {
     struct turn turn;
     if (fd > STANDARD || will_be_closed(fd)) return;
     connection_enter(&turn, NULL, c);
-    if (c->tls.connected && !c->lost && !c->early) {
+    if (!c->lost) {
         c->mover = (u32)SYS0(__NR_getpid);
         c->lost = true;
     }
@@ -45,12 +44,15 @@ void socket_before_exec(void) {
         struct connection *c = get(fd, &entry);
         if (c) move(fd, c);
     }
+    struct lock_guard lock;
+    lock_take(&lock, false);
     for (u64 fd = 0; is_counted() && fd < table_end(); fd++) {
         struct connection *c = get(fd, &entry);
         if (!c) continue;
         socket_closed((int)fd, &entry);
-        __atomic_sub_fetch(&c->users, 1, __ATOMIC_ACQ_REL);
+        __atomic_sub_fetch(&c->holds, CONNECTION_USER, __ATOMIC_ACQ_REL);
     }
+    lock_give(&lock);
 }
 
 void socket_exec_failed(void) {
@@ -89,12 +91,17 @@ void socket_carry_write(struct writer *writer, put_bytes *put, const struct shie
     carried.waiting = c->waiting_end - c->waiting_at;
     carried.plain = c->plain ? c->plain_end - c->plain_at : 0;
     carried.partial = c->partial ? c->partial_size : 0;
+    carried.early = c->early ? c->early_size : 0;
+    carried.handshake = c->handshake ? sizeof *c->handshake : 0;
+    carried.place = c->place;
     carried.queued = c->plain_queued;
     memcpy(&carried.tls, &c->tls, sizeof c->tls);
     put(writer, &carried, sizeof carried);
-    put(writer, c->waiting + c->waiting_at, carried.waiting);
+    if (carried.handshake) put(writer, c->handshake, carried.handshake);
+    if (carried.waiting) put(writer, c->waiting + c->waiting_at, carried.waiting);
     if (carried.plain) put(writer, c->plain + c->plain_at, carried.plain);
     if (carried.partial) put(writer, c->partial, carried.partial);
+    if (carried.early) put(writer, c->early, carried.early);
     wipe(&carried, sizeof carried);
 }
 
@@ -107,19 +114,27 @@ static bool read_block(struct reader *reader, u32 size, u8 **block) {
     return *block;
 }
 
+static bool read_blocks(struct reader *reader, struct connection *c, const struct carried *carried) {
+    u8 *handshake = NULL;
+    if (!read_block(reader, carried->handshake, &handshake)) return false;
+    c->handshake = (struct tls_handshake *)(void *)handshake;
+    if (c->handshake) c->handshake->config = NULL; /* connection_step finds it: the policy is not read yet */
+    return read_block(reader, carried->waiting, &c->waiting) && read_block(reader, carried->plain, &c->plain) &&
+           read_block(reader, carried->partial, &c->partial) && read_block(reader, carried->early, &c->early);
+}
+
 static struct connection *restore(struct reader *reader, const struct carried *carried) {
     struct connection *c = socket_connection();
     if (!c) return NULL;
     c->client = carried->client, c->shut = carried->shut, c->owes = carried->owes, c->owed = carried->owed;
-    memcpy(&c->tls, &carried->tls, sizeof c->tls);
-    c->waiting = socket_block();
+    c->place = carried->place;
     c->waiting_end = carried->waiting;
     c->plain_end = carried->plain;
     c->plain_queued = carried->queued;
     c->partial_size = carried->partial;
-    if (c->waiting && read_block(reader, carried->waiting, &c->waiting) && read_block(reader, carried->plain, &c->plain) &&
-        read_block(reader, carried->partial, &c->partial))
-        return c;
+    c->early_size = carried->early;
+    memcpy(&c->tls, &carried->tls, sizeof c->tls);
+    if (read_blocks(reader, c, carried)) return c;
     socket_connection_drop(c);
     return NULL;
 }

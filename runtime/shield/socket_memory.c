@@ -39,14 +39,14 @@ static u8 *take_from(struct chunk *chunk, u32 kind) {
 
 static bool add_chunk(u32 kind) {
     struct lock_guard lock;
-    lock_take(&lock, true);
+    const bool taken = socket_lock_state(&lock);
     const long at = chunk_count < CHUNKS_MOST ? secret_map(0, CHUNK, PROT_READ | PROT_WRITE, 0) : -ENOMEM;
     if (!failed(at)) {
         chunks[chunk_count].chunk = ptr_of((u64)at);
         chunks[chunk_count].kind = kind;
         __atomic_store_n(&chunk_count, chunk_count + 1, __ATOMIC_RELEASE);
     }
-    lock_give(&lock);
+    socket_unlock_state(&lock, taken);
     return !failed(at);
 }
 

@@ -89,7 +89,7 @@ static long accept_one(const struct call *call) {
     shield_block(call);
     if (failed(fd)) return fd;
     const struct tls_config *config = socket_server_config(entry); /* none: the evidence is old, and the attester away */
-    const long error = config ? connection_make((int)fd, config) : -ECONNABORTED;
+    const long error = config ? connection_make((int)fd, config, (u64)(entry - policy.listen)) : -ECONNABORTED;
     if (failed(error)) SYS1(__NR_close, fd);
     return failed(error) ? error : fd;
 }
@@ -128,7 +128,7 @@ static long connect_to(const struct call *call) {
     if (!entry || option_of((u32)fd, OPTION_PROTOCOL) != PROTOCOL_TCP) return -EPERM;
     if (entry->protocol != PROTOCOL_PLAIN) {
         const struct tls_config *config = socket_client_config(entry);
-        const long error = config ? connection_make(fd, config) : -EINVAL;
+        const long error = config ? connection_make(fd, config, (u64)(entry - policy.connect)) : -EINVAL;
         if (failed(error)) return error;
     }
     return start_connecting(call, fd, bytes, size);

@@ -58,12 +58,7 @@ long socket_option(struct call *call, int fd, struct connection *c) {
     return level == LEVEL_SOCKET && option == OPTION_ERROR ? tell_error(call, fd, c) : SHIELD_PASS;
 }
 
-/* Only this record is counted, and more may stand behind it. A program that waits for edges (epoll(7)) and believes that it has read all
- * that was there, would wait for ever: setting the option again makes the kernel say once more that there is something. */
-static void ring_again(struct connection *c, int fd) {
-    if (c->plain) SYS5(__NR_setsockopt, fd, LEVEL_SOCKET, OPTION_RECEIVE_LOW, &c->wants, sizeof c->wants);
-}
-
+/* Only this record is counted, and more may stand behind it: a program that waits for edges is told once more. */
 long socket_control(struct call *call, int fd, struct connection *c) {
     struct turn turn;
     if ((u32)call->arg[1] != BYTES_THERE) return SHIELD_PASS;
@@ -72,7 +67,7 @@ long socket_control(struct call *call, int fd, struct connection *c) {
     long n = 1;
     while (n == 1 && !c->plain) n = connection_step(c, fd);
     *(u32 *)ptr_of(call->arg[2]) = c->plain ? c->plain_end - c->plain_at : 0;
-    ring_again(c, fd);
+    if (c->plain) connection_ring(c, fd);
     connection_leave(&turn, c);
     return 0;
 }

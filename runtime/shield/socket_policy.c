@@ -103,10 +103,10 @@ static void read_server(struct identity *identity, const struct shield_listen *e
 const struct tls_config *socket_server_config(const struct shield_listen *entry) {
     struct identity *identity = &listening[entry - policy.listen];
     struct lock_guard lock;
-    lock_take(&lock, false);
+    const bool taken = socket_lock_state(&lock);
     if (!identity->ready) read_server(identity, entry);
     const struct tls_config *config = ready(identity, entry->protocol);
-    lock_give(&lock);
+    socket_unlock_state(&lock, taken);
     return config;
 }
 
@@ -123,10 +123,10 @@ static void read_client(struct identity *identity, const struct shield_connect *
 const struct tls_config *socket_client_config(const struct shield_connect *entry) {
     struct identity *identity = &connecting[entry - policy.connect];
     struct lock_guard lock;
-    lock_take(&lock, false);
+    const bool taken = socket_lock_state(&lock);
     if (!identity->ready) read_client(identity, entry);
     const struct tls_config *config = ready(identity, entry->protocol);
-    lock_give(&lock);
+    socket_unlock_state(&lock, taken);
     return config;
 }
 

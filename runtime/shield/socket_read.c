@@ -20,7 +20,11 @@ static long take_there(struct connection *c, int fd, struct buffers *to, u32 fla
     const u64 wanted = to->left;
     for (;;) {
         const long n = connection_step(c, fd);
-        if (n <= 0) return to->left < wanted ? (long)(wanted - to->left) : n;
+        if (n <= 0 && to->left == wanted) return n;
+        if (n <= 0) {
+            if (n != -EAGAIN) connection_ring(c, fd); /* whoever got less than it asked for, waits for the next edge */
+            return (long)(wanted - to->left);
+        }
         if (!c->plain) continue;
         deliver(c, fd, to, flags);
         if (!to->left || flags & MESSAGE_PEEK) return (long)(wanted - to->left);

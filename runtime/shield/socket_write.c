@@ -34,6 +34,7 @@ static long repay(struct connection *c, struct buffers *from) {
 }
 
 static long seal_one(struct connection *c, struct buffers *from) {
+    if (!connection_has_room(c, TLS_PLAIN_MOST + TLS_OVERHEAD)) return -ENOBUFS;
     u8 *record = c->waiting + c->waiting_end;
     const u64 size = buffers_copy(from, record + TLS_HEADER, min_u64(from->left, TLS_PLAIN_MOST), false);
     c->owed = record[TLS_HEADER + size - 1];
