@@ -1,27 +1,9 @@
-/* sendfile(2) to a shielded connection: the file's bytes are read and sealed like any others. */
+/* sendfile(2) to a shielded connection, of the host's files (file_send.c has those that are shielded): read and sealed like any others. */
 #include "bytes.h"
-#include "file.h"
-#include "location.h"
 #include "socket.h"
 #include "table.h"
 
 enum { FROM_HERE = 1, FROM_START = 0 };
-
-static long read_shielded(const struct call *call, u64 fd, u64 offset, u8 *to, u64 size) {
-    struct shielded entry;
-    struct location location;
-    struct lock_guard lock;
-    lock_take(&lock, call->frame != NULL);
-    long n = table_get(fd, &entry) && entry.kind == SHIELD_FILE ? location_enter_open(&location, &entry, false) : -EINVAL;
-    if (!failed(n)) n = location_leave(&location, volume_read(location.volume, location.inode, offset, to, size));
-    lock_give(&lock);
-    return n;
-}
-
-static long read_piece(const struct call *call, u64 fd, u64 offset, u8 *to, u64 size) {
-    struct shielded entry;
-    return table_get(fd, &entry) ? read_shielded(call, fd, offset, to, size) : SYS4(__NR_pread64, fd, to, size, offset);
-}
 
 static bool get_offset(const struct call *call, u64 address, u64 *offset) {
     struct lock_guard lock;
@@ -37,7 +19,7 @@ static long send_from(struct call *call, int fd, struct connection *c, u64 offse
     u64 done = 0;
     while (done < wanted) {
         const u64 size = min_u64(wanted - done, TLS_PLAIN_MOST);
-        long n = read_piece(call, from, offset + done, block, size);
+        const long n = SYS4(__NR_pread64, from, block, size, offset + done);
         if (n <= 0) return done ? (long)done : n;
         const struct vector one = {addr_of(block), (u64)n};
         struct buffers buffers = {.vector = &one, .count = 1, .left = (u64)n};
@@ -52,6 +34,7 @@ static long send_from(struct call *call, int fd, struct connection *c, u64 offse
 long socket_send_file(struct call *call, int fd, struct connection *c) {
     const u64 from = (u32)call->arg[1];
     u64 offset;
+    if (table_has(from)) return -EINVAL;
     if (call->arg[2]) {
         if (!get_offset(call, call->arg[2], &offset)) return -EFAULT;
     } else {

@@ -42,7 +42,8 @@ class Shielded:
             if self.clients:
                 text += f"clients = [{', '.join(quoted(one) for one in self.clients)}]\n"
         for port, peer in self.connect:
-            text += f'[[shield.connect]]\naddress = "127.0.0.1"\nport = {port}\nprotocol = "tls"\nserver_name = "localhost"\n'
+            text += f'[[shield.connect]]\naddress = "127.0.0.1"\nport = {port}\nprotocol = "tls"\n'
+            text += 'server_name = "localhost"\n'
             text += f"pins = [{quoted(peer)}]\n" if peer else "unsafe_any_server = true\n"
         for port in self.plain:
             text += (

@@ -39,7 +39,7 @@ def printed(process: "subprocess.Popen[bytes]") -> bytes:
 
 
 def end_of_writing(peer: socket.socket) -> None:
-    """Of TLS too: `unwrap` of Python waits for the other side, so a process of OpenSSL's kind is not what is wanted here."""
+    """Of its side. With TLS the other one ends too, which `unwrap` waits for."""
     peer.shutdown(socket.SHUT_WR) if not hasattr(peer, "unwrap") else peer.unwrap()
 
 

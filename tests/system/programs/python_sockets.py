@@ -154,7 +154,7 @@ def executes(connection: socket.socket, *words: str) -> None:
 
 def echoes(connection: socket.socket) -> None:
     """Two threads: one reads what the other sends on."""
-    got = []
+    got: list[bytes] = []
 
     def send() -> None:
         for data in iter(lambda: got.pop(0) if got else b"", b"end"):
