@@ -6,7 +6,7 @@ struct poll_one { /* struct pollfd */
     short events, happened;
 };
 
-enum { A_LITTLE = 2000000 /* nanoseconds */, A_SECOND = 1000000000, MICROSECOND = 1000 };
+enum { A_TENTH = 100000000 /* nanoseconds */, PATIENCE = 50, MICROSECOND = 1000 };
 
 static bool nothing_waits(const struct connection *c) { return c->waiting_at == c->waiting_end; }
 
@@ -90,17 +90,17 @@ static long wait_for_peer(const struct call *call, int fd, u32 bytes) {
     return n;
 }
 
-/* A program that asks again and again, because there is room to write, is held up a little while its peer has not answered. */
-static void slow_down(const struct call *call, int fd) {
+/* A program with its own loop, which writes more than is kept before its peer has answered. There is room in the kernel, so nothing would
+ * ever tell it to go on: it waits here, but not for ever. */
+static void wait_for_answer(const struct call *call, int fd) {
     struct poll_one one = {fd, WAIT_READABLE, 0};
-    const u64 limit[2] = {0, A_LITTLE};
+    const u64 limit[2] = {0, A_TENTH};
     shield_unblock(call);
     SYS5(__NR_ppoll, &one, 1, limit, NULL, 0);
     shield_block(call);
 }
 
 struct sending {
-    u64 wanted;
     bool in_handshake;
     u32 wants;
 };
@@ -135,22 +135,33 @@ static long interrupted(struct call *call, struct connection *c, long done, long
     return told;
 }
 
-long socket_send(struct call *call, int fd, struct connection *c, struct buffers *from, u32 flags) {
-    struct sending how = {.wanted = from->left};
-    if (flags & (MESSAGE_OOB | MESSAGE_FAST_OPEN)) return -EOPNOTSUPP;
-    if (!from->left) return 0;
-    const bool may_wait = connection_may_wait(fd, flags);
-    flags &= MESSAGE_NO_SIGNAL | MESSAGE_MORE;
+static long send_at_once(struct call *call, int fd, struct connection *c, struct buffers *from, u32 flags) {
+    struct sending how;
+    long told = 0;
+    for (int patience = PATIENCE;; patience--) {
+        const long n = try(call, fd, c, from, flags, false, &how);
+        if (n > 0) told += n;
+        if (!how.in_handshake || !from->left || !patience || (failed(n) && n != -EAGAIN)) return told ? told : n;
+        wait_for_answer(call, fd);
+    }
+}
+
+static long send_all(struct call *call, int fd, struct connection *c, struct buffers *from, u32 flags) {
+    const u64 wanted = from->left;
+    struct sending how;
     for (;;) {
-        long n = try(call, fd, c, from, flags, may_wait, &how);
-        if (!may_wait) {
-            if (n == -EAGAIN && how.in_handshake) slow_down(call, fd);
-            return n;
-        }
-        const long done = (long)(how.wanted - from->left);
+        long n = try(call, fd, c, from, flags, true, &how);
+        const long done = (long)(wanted - from->left);
         if (failed(n) && n != -EAGAIN) return done ? done : n;
         if (!failed(n) && !from->left) return done;
         n = how.in_handshake ? wait_for_peer(call, fd, how.wants) : wait_for_room(call, fd);
         if (failed(n)) return interrupted(call, c, done, n);
     }
+}
+
+long socket_send(struct call *call, int fd, struct connection *c, struct buffers *from, u32 flags) {
+    if (flags & (MESSAGE_OOB | MESSAGE_FAST_OPEN)) return -EOPNOTSUPP;
+    if (!from->left) return 0;
+    const u32 passed = flags & (MESSAGE_NO_SIGNAL | MESSAGE_MORE);
+    return connection_may_wait(fd, flags) ? send_all(call, fd, c, from, passed) : send_at_once(call, fd, c, from, passed);
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.system.arms import ARMS, Arm
-from tests.system.shielded_network import shielded_on, talking
+from tests.system.shielded_network import client_context, patient_connection, shielded_on, talking
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime]
 
@@ -155,3 +155,14 @@ def test_both_ways_at_once(tmp_path: Path) -> None:
         assert found == [DATA]
         end_of_writing(peer)
         assert printed(process) == b""
+
+
+def test_a_writer_whose_peer_is_late(tmp_path: Path) -> None:
+    """It waits for edges, and the handshake is not over when it has already much to say."""
+    shielded, port = shielded_on(tmp_path)
+    size = 2_000_000 // 251 * 251
+    with shielded.started(words(port, "flood", str(size))) as process, patient_connection(port, process) as plain:
+        time.sleep(1)
+        with client_context().wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False) as tls:
+            assert read_to_end(tls) == bytes(range(251)) * (size // 251)
+        printed(process)
