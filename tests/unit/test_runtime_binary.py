@@ -109,7 +109,7 @@ def test_a_syscall_hidden_in_the_gate_is_found(tmp_path: Path) -> None:
         (GOOD, [*LINK, "-s"], "the gate cannot be found"),
         (GOOD, [*LINK, "-Wl,--entry=0x10"], "entry point"),
         (GOOD + '\n .section .data, "aw"\n .quad 1\n', LINK, "bytes of the file are writable"),
-        (GOOD + '\n .section .rodata, "a"\n .skip 400000\n', LINK, "are more than"),
+        (GOOD + '\n .section .rodata, "a"\n .skip 600000\n', LINK, "are more than"),
     ],
     ids=[
         "writable text",
