@@ -31,6 +31,23 @@ static inline void coordinate_multiply(coordinate *product, const coordinate *x,
     *product = (coordinate){{folded & COORDINATE_LIMB, c1 + (folded >> 51), c2, c3, (u64)sum & COORDINATE_LIMB}};
 }
 
+/* The same of x and x, where most products come twice. */
+static inline void coordinate_square(coordinate *square, const coordinate *x) {
+    const u64 *a = x->limb;
+    const u64 twice0 = 2 * a[0], twice1 = 2 * a[1], twice2 = 2 * a[2], a3 = 19 * a[3], a4 = 19 * a[4];
+    u128 sum = (u128)a[0] * a[0] + (u128)twice1 * a4 + (u128)twice2 * a3;
+    const u64 c0 = (u64)sum & COORDINATE_LIMB;
+    sum = (u128)twice0 * a[1] + (u128)twice2 * a4 + (u128)a[3] * a3 + (u64)(sum >> 51);
+    const u64 c1 = (u64)sum & COORDINATE_LIMB;
+    sum = (u128)twice0 * a[2] + (u128)a[1] * a[1] + (u128)(2 * a[3]) * a4 + (u64)(sum >> 51);
+    const u64 c2 = (u64)sum & COORDINATE_LIMB;
+    sum = (u128)twice0 * a[3] + (u128)twice1 * a[2] + (u128)a[4] * a4 + (u64)(sum >> 51);
+    const u64 c3 = (u64)sum & COORDINATE_LIMB;
+    sum = (u128)twice0 * a[4] + (u128)twice1 * a[3] + (u128)a[2] * a[2] + (u64)(sum >> 51);
+    const u64 folded = c0 + 19 * (u64)(sum >> 51);
+    *square = (coordinate){{folded & COORDINATE_LIMB, c1 + (folded >> 51), c2, c3, (u64)sum & COORDINATE_LIMB}};
+}
+
 static inline void coordinate_add(coordinate *sum, const coordinate *x, const coordinate *y) {
     for (int i = 0; i < 5; i++) sum->limb[i] = x->limb[i] + y->limb[i];
 }
@@ -52,19 +69,37 @@ static inline void coordinate_exchange(coordinate *x, coordinate *y, u64 bit) {
     }
 }
 
-/* x^e, where e has all its bits set from number `highest` down to number 8, and `lowest` below them. */
-static inline void coordinate_power(coordinate *result, const coordinate *x, int highest, u32 lowest) {
+/* x of e ones and y of f ones in their exponents, as powers of one number, become one of e + f. */
+static __attribute__((noinline, unused)) void coordinate_join(coordinate *joined, const coordinate *x, const coordinate *y, int f) {
     coordinate power = *x;
-    for (int bit = highest - 1; bit >= 0; bit--) {
-        coordinate_multiply(&power, &power, &power);
-        if (bit >= 8 || lowest >> bit & 1) coordinate_multiply(&power, &power, x);
-    }
-    *result = power;
+    for (int i = 0; i < f; i++) coordinate_square(&power, &power);
+    coordinate_multiply(joined, &power, y);
     wipe(&power, sizeof power);
 }
 
+/* x^e, where e has 250 bits that are all set and then `count` more, which are `lowest`. */
+static __attribute__((noinline, unused)) void coordinate_power(coordinate *result, const coordinate *x, int count, u32 lowest) {
+    coordinate ones = *x, ten, fifty;
+    for (int i = 0; i < 4; i++) coordinate_join(&ones, &ones, x, 1);
+    coordinate_join(&ten, &ones, &ones, 5);
+    coordinate_join(&ones, &ten, &ten, 10);
+    coordinate_join(&ones, &ones, &ones, 20);
+    coordinate_join(&fifty, &ones, &ten, 10);
+    coordinate_join(&ones, &fifty, &fifty, 50);
+    coordinate_join(&ones, &ones, &ones, 100);
+    coordinate_join(&ones, &ones, &fifty, 50);
+    for (int bit = count - 1; bit >= 0; bit--) {
+        coordinate_square(&ones, &ones);
+        if (lowest >> bit & 1) coordinate_multiply(&ones, &ones, x);
+    }
+    *result = ones;
+    wipe(&ones, sizeof ones);
+    wipe(&ten, sizeof ten);
+    wipe(&fifty, sizeof fifty);
+}
+
 /* x^(p - 2) = 1/x, or 0 for 0. */
-static inline void coordinate_invert(coordinate *inverse, const coordinate *x) { coordinate_power(inverse, x, 254, 0xeb); }
+static inline void coordinate_invert(coordinate *inverse, const coordinate *x) { coordinate_power(inverse, x, 5, 11); }
 
 /* Ignores the highest bit, and takes numbers from p on, as RFC 7748, section 5 demands. */
 static inline void coordinate_load(coordinate *x, const u8 bytes[COORDINATE_SIZE]) {

@@ -123,15 +123,15 @@ static bool same(const coordinate *a, const coordinate *b) {
 /* x = (u / v)^((p + 3) / 8) = u v^3 (u v^7)^((p - 5) / 8), or that times a root of -1. False if u / v has no root. */
 static bool divide_and_root(coordinate *x, const coordinate *u, const coordinate *v) {
     coordinate v3, power, square, negative = *u;
-    coordinate_multiply(&v3, v, v);
+    coordinate_square(&v3, v);
     coordinate_multiply(&v3, &v3, v);
-    coordinate_multiply(&power, &v3, &v3);
+    coordinate_square(&power, &v3);
     coordinate_multiply(&power, &power, v);
     coordinate_multiply(&power, &power, u);
-    coordinate_power(&power, &power, 251, 0xfd);
+    coordinate_power(&power, &power, 2, 1);
     coordinate_multiply(&v3, &v3, u);
     coordinate_multiply(x, &v3, &power);
-    coordinate_multiply(&square, x, x);
+    coordinate_square(&square, x);
     coordinate_multiply(&square, &square, v);
     negate(&negative);
     if (same(&square, &negative)) coordinate_multiply(x, x, &root_of_minus_one);
@@ -148,7 +148,7 @@ bool edwards_load(struct edwards *point, const u8 bytes[COORDINATE_SIZE]) {
     coordinate_store(again, &point->y);
     again[COORDINATE_SIZE - 1] |= (u8)(sign << 7);
     if (memcmp(again, bytes, COORDINATE_SIZE) != 0) return false; /* y is p or more */
-    coordinate_multiply(&square, &point->y, &point->y);
+    coordinate_square(&square, &point->y);
     coordinate_subtract(&difference, &square, &one);
     coordinate_multiply(&u, &difference, &one);
     coordinate_multiply(&v, &square, &d);
