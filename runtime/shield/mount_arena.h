@@ -61,6 +61,9 @@ void arena_leave(struct mount *mount); /* the container's lock too: mount.c */
 NODISCARD long container_open(struct mount *mount);
 struct volume_io container_io(struct mount *mount);
 NODISCARD bool container_is_empty(struct mount *mount);
+/* Written blocks may wait until the next sync or this; before the lock is given back, and before others are told of them. */
+NODISCARD long container_flush(void);
+void container_forget(void);
 NODISCARD long container_lock(struct mount *mount, bool writing); /* among families; waits */
 void container_unlock(struct mount *mount);
 u64 container_second(struct mount *mount); /* of a clock that goes on */

@@ -8,7 +8,7 @@
 #include "reserved.h"
 #include "state.h"
 
-enum { OWNER_ONLY = 0600, LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2, LOCK_AT_ONCE = 4, COARSE = 6 /* CLOCK_MONOTONIC_COARSE */ };
+enum { OWNER_ONLY = 0600, LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2, LOCK_AT_ONCE = 4, COARSE = 6 /* CLOCK_MONOTONIC_COARSE */, RUN_MOST = 32 };
 
 static struct mount *mount_of(void *context) {
     for (u32 i = 0; i < MOUNTS_MOST; i++)
@@ -16,18 +16,51 @@ static struct mount *mount_of(void *context) {
     return NULL;
 }
 
+/* Blocks that follow one another go to the kernel together. Empty whenever the arena's lock is free: whoever wrote them is the only
+ * one to know them. */
+static struct {
+    u64 first, count;
+    int container;
+    u8 blocks[RUN_MOST][BLOCK];
+} run BEHIND;
+
+static long write_run(void) {
+    u64 size = run.count * BLOCK, done = 0, at = run.first * BLOCK;
+    run.count = 0;
+    while (done < size) {
+        long n = SYS4(__NR_pwrite64, run.container, addr_of(run.blocks) + done, size - done, at + done);
+        if (n <= 0) return failed(n) ? n : -ENOSPC;
+        done += (u64)n;
+    }
+    return 0;
+}
+
+long container_flush(void) { return run.count ? write_run() : 0; }
+void container_forget(void) { run.count = 0; }
+
 static long read_block(void *context, u64 block, u8 *to) {
+    long error = container_flush();
+    if (failed(error)) return error;
     long n = SYS4(__NR_pread64, mount_of(context)->container, to, BLOCK, block * BLOCK);
     return n == BLOCK ? 0 : failed(n) ? n : -EBADMSG;
 }
 
 static long write_block(void *context, u64 block, const u8 *from) {
-    long n = SYS4(__NR_pwrite64, mount_of(context)->container, from, BLOCK, block * BLOCK);
-    return n == BLOCK ? 0 : failed(n) ? n : -ENOSPC;
+    bool goes_on = run.count && run.count < RUN_MOST && block == run.first + run.count;
+    long error = goes_on ? 0 : container_flush();
+    if (failed(error)) return error;
+    if (!run.count) {
+        run.first = block;
+        run.container = mount_of(context)->container;
+    }
+    memcpy(run.blocks[run.count++], from, BLOCK);
+    return 0;
 }
 
 static long make_durable(void *context) {
     const struct mount *mount = mount_of(context);
+    long error = container_flush();
+    if (failed(error)) return error;
     return mount->entry->kind == FILES_MEMORY ? 0 : SYS1(__NR_fdatasync, mount->container);
 }
 

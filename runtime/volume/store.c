@@ -11,14 +11,13 @@ static u64 count(u64 bits) {
     return found;
 }
 
+typedef u64 __attribute__((may_alias, aligned(1))) loose_word;
+
 static bool is_zero(const u8 *block) {
-    u64 any = 0;
-    for (size_t i = 0; i < BLOCK; i += 8) {
-        u64 word;
-        memcpy(&word, block + i, sizeof word);
-        any |= word;
-    }
-    return !any;
+    const loose_word *words = (const loose_word *)block;
+    for (size_t i = 0; i < BLOCK / sizeof *words; i++)
+        if (words[i]) return false;
+    return true;
 }
 
 /* Next fit, for what was written together shall stand together; the volume grows when nothing in it is free. 0 if it may not. */
