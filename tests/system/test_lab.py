@@ -1,6 +1,7 @@
 """`cloister lab` as a person runs it: the real compiler, the real runtime, the real report."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,24 @@ def test_the_enclaves_read_is_traced_as_a_pointer(lab: tuple[subprocess.Complete
     assert "0x" in taking
     assert not any("FUNFOO" in text for text in texts)
     assert any(call["secret"] for call in record["native"]["trace"]["calls"])
+
+
+@pytest.mark.needs_runtime
+def test_with_a_shielded_console_no_process_of_the_host_shows_it(tmp_path: Path) -> None:
+    """Natively a read(2) that shows FUNFOO; enclaved nothing of the kind, in any call of program and relay."""
+    done = run_lab(tmp_path, "--console", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    native, enclaved = record["native"]["trace"], record["enclaved"]["trace"]
+    if enclaved["absent"] and native["absent"]:
+        pytest.skip(enclaved["absent"])
+    assert enclaved["absent"] == ""
+    assert enclaved["command"] == "cloister trace -- cloister run --console ./console ./app"
+    assert any(re.match(r'read\(0<[^>]*>, "FUNFOO\\n"', call["text"]) for call in native["calls"])
+    assert not [call["text"] for call in enclaved["calls"] if call["secret"] or "FUNFOO" in call["text"]]
+    texts = [call["text"] for call in enclaved["calls"]]
+    assert any(re.match(r"read\(0<[^>]*>, 0x", text) for text in texts), "the program was traced while it read"
+    assert any(re.match(r'write\(\d+<[^>]*ptmx[^>]*>, "', text) for text in texts), "so was the relay that fed it"
 
 
 def test_without_a_compiler_it_is_inconclusive_and_says_what_to_install(tmp_path: Path) -> None:

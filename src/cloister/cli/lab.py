@@ -30,6 +30,7 @@ EPILOG = """examples:
   sudo cloister lab                          the whole exercise; writes lab-report.html
   sudo cloister lab --report /tmp/lab.html   the same, report elsewhere
   sudo cloister lab --json > lab.json        the observations as data as well
+  sudo cloister lab --console                the same with a shielded console: its trace shows ciphertext
   cloister lab --interactive                 do it yourself, in two terminals, step by step
   cloister lab list                          the seven exercises on emulated machines
   cloister lab start 3                       start the third: explains it, and is the owner's terminal
@@ -70,6 +71,11 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="walk through the exercise in two terminals; makes ./cloister-lab, writes no report",
     )
+    parser.add_argument(
+        "--console",
+        action="store_true",
+        help="trace the enclaved program with a shielded console: the secret is typed at `cloister attach`",
+    )
     exercise_options(parser.add_argument_group("exercises on emulated machines (needs the extra cloister[emulate])"))
 
 
@@ -91,10 +97,12 @@ def run(args: argparse.Namespace) -> int:
 
         return _lab_exercises.run(args)
     if args.interactive:
-        if args.json:
-            raise UsageError("--interactive talks to a person and has no JSON; leave one of the two out")
+        if args.json or args.console:
+            raise UsageError(
+                "--interactive talks to a person and has no JSON and no --console; leave one of the two out"
+            )
         return EXIT_CODES[walk(Path("cloister-lab"), Person())]
-    record = run_lab(ProgressLine())
+    record = run_lab(ProgressLine(), console=args.console)
     print(file=sys.stderr)
     write_report(args.report, record)
     print(summary(record, args.report), file=sys.stderr)

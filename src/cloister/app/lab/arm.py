@@ -7,7 +7,7 @@
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,12 +32,15 @@ Progress = Callable[[str], None]
 class Arm:
     """An arm's name, its command as a person types it, and from the program's path the command that is really run.
 
-    Building the command may raise `CloisterError`, when this machine cannot protect.
+    Building the command may raise `CloisterError`, when this machine cannot protect. `traced` is the command of the
+    traced run, `trace` makes it.
     """
 
     name: str
     command: str
     argv: Callable[[Path], list[str]]
+    traced: str = ""
+    trace: Callable[[Sequence[str], str, Path], TraceRecord] = trace_run
 
 
 def run_arm(arm: Arm, program: Path, progress: Progress) -> ArmRecord:
@@ -49,7 +52,7 @@ def run_arm(arm: Arm, program: Path, progress: Progress) -> ArmRecord:
     except (CloisterError, OSError) as error:
         return absent_arm(arm, str(error))
     progress(f"{arm.name}: tracing its system calls")
-    trace = trace_run(argv, f"cloister trace -- {arm.command}", program.parent)
+    trace = arm.trace(argv, f"cloister trace -- {arm.traced or arm.command}", program.parent)
     return replace(record, trace=trace, attempts=(*record.attempts, trace_attempt(trace)))
 
 

@@ -6,12 +6,14 @@ Nothing but the record leaves this module: the working directory, with whatever 
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cloister.app.lab.arm import Arm, Progress, absent_arm, run_arm
 from cloister.app.lab.audience import audience
 from cloister.app.lab.by_hand import commands
+from cloister.app.lab.console import COMMAND, trace_console
 from cloister.app.lab.costs import costs
 from cloister.app.lab.machine import describe_machine
 from cloister.app.lab.program import EXPECTED_HASH, SECRET, compile_program, source_of
@@ -28,13 +30,18 @@ Enclose = Callable[[str, Sequence[str], RuntimeOptions], list[str]]
 """Turns a program, its arguments and the runtime's options into the command that runs it enclaved."""
 
 
-def run_lab(progress: Progress, enclose: Enclose = enclave_command) -> LabRecord:
-    """Run the whole exercise and return what it showed; what could not be done stands in the record with its reason."""
+def run_lab(progress: Progress, enclose: Enclose = enclave_command, *, console: bool = False) -> LabRecord:
+    """Run the whole exercise and return what it showed; what could not be done stands in the record with its reason.
+
+    `console`: the enclaved program's console is shielded while it is traced.
+    """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     native = Arm(name="native", command="./app", argv=lambda program: [str(program)])
     enclaved = Arm(
         name=MODE, command="cloister run ./app", argv=lambda program: enclose(str(program), [], RuntimeOptions())
     )
+    if console:
+        enclaved = replace(enclaved, traced=COMMAND, trace=trace_console)
     with tempfile.TemporaryDirectory(prefix="cloister-lab-") as directory:
         progress("compiling the exercise's program")
         try:

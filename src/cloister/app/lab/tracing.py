@@ -15,7 +15,7 @@ from cloister.errors import CloisterError
 from cloister.observe.report.record import Attempt, CallRecord, Outcome, TraceRecord
 from cloister.observe.trace import Call, Stop, Trace, Tracer, call_line
 
-__all__ = ["trace_attempt", "trace_run"]
+__all__ = ["absent_trace", "call_record", "let_catch_up", "trace_attempt", "trace_run"]
 
 SECONDS = 30.0
 CATCH_UP_SECONDS = 5.0
@@ -26,10 +26,15 @@ def trace_run(argv: Sequence[str], command: str, directory: Path) -> TraceRecord
     try:
         trace = _trace(argv, directory)
     except (CloisterError, OSError) as error:
-        return TraceRecord(engine="", command=command, calls=(), notes=(), absent=str(error))
-    calls = tuple(_call(call) for call in trace.calls if call.pid == trace.pid)
+        return absent_trace(command, str(error))
+    calls = tuple(call_record(call) for call in trace.calls if call.pid == trace.pid)
     notes = (f"{trace.engine.value}: {trace.reason}", *trace.notes)
     return TraceRecord(engine=trace.engine.value, command=command, calls=calls, notes=notes, absent="")
+
+
+def absent_trace(command: str, reason: str) -> TraceRecord:
+    """A trace that could not be had."""
+    return TraceRecord(engine="", command=command, calls=(), notes=(), absent=reason)
 
 
 def trace_attempt(trace: TraceRecord) -> Attempt:
@@ -52,7 +57,7 @@ def _trace(argv: Sequence[str], directory: Path) -> Trace:
             screen.expect(PROMPT)
             screen.enter(SECRET)
             screen.expect(r"input: \d+\n")
-            _let_catch_up(tracer)
+            let_catch_up(tracer, "read")
             screen.enter("")
             return tracer.wait(SECONDS)
         except BaseException:
@@ -62,13 +67,14 @@ def _trace(argv: Sequence[str], directory: Path) -> Trace:
             raise
 
 
-def _let_catch_up(tracer: Tracer) -> None:
+def let_catch_up(tracer: Tracer, *calls: str) -> None:
     """Wait until the tracer has seen the program wait: tracepoints look into buffers later than the calls are made."""
     deadline = time.monotonic() + CATCH_UP_SECONDS
-    while time.monotonic() < deadline and not any(call.name == "read" for call in tracer.in_progress()):
+    while time.monotonic() < deadline and not any(call.name in calls for call in tracer.in_progress()):
         time.sleep(0.02)
 
 
-def _call(call: Call) -> CallRecord:
+def call_record(call: Call) -> CallRecord:
+    """A call, and whether the secret is to be seen in it."""
     text = call_line(call)
     return CallRecord(name=call.name, text=text, secret=SECRET in text)
