@@ -12,6 +12,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cloister.cli._actions import add_actions
 from cloister.cli._arguments import read_input, time_of
 from cloister.cli._collateral_fetch import add_options, fetch
 from cloister.cli._collateral_state import as_json, lines, standings
@@ -40,27 +41,41 @@ exit codes:
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the three actions of `cloister collateral` and their options."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(
-        dest="action", required=True, metavar="ACTION", help="fetch, import or show; each has its own --help"
+    add_actions(
+        parser,
+        EPILOG,
+        {
+            "fetch": ("get from the vendors' services what evidence needs", fetch_options),
+            "import": ("take over what stands in files, in the forms in which tools write it", import_options),
+            "show": ("list what is kept: from where, until when, signed under whom", show_options),
+        },
     )
 
-    def action(name: str, summary: str) -> argparse.ArgumentParser:
-        made = actions.add_parser(
-            name, help=summary, description=f"{summary.capitalize()}.", epilog=EPILOG, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        made.add_argument(
-            "--cache", metavar="DIR", type=Path, help="where it is kept (default: ~/.cache/cloister/collateral)"
-        )
-        return made
 
-    add_options(action("fetch", "get from the vendors' services what evidence needs"))
-    importing = action("import", "take over what stands in files, in the forms in which tools write it")
-    importing.add_argument("files", nargs="+", metavar="FILE", help="PEM, DER, JSON, Open Enclave container")
-    show = action("show", "list what is kept: from where, until when, signed under whom")
-    show.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    show.add_argument("--at", metavar="TIME", help="as of this time (ISO 8601, UTC if it has no zone), not now")
+def cache_option(parser: argparse.ArgumentParser) -> None:
+    """Where collateral is kept, which all actions want to know."""
+    parser.add_argument(
+        "--cache", metavar="DIR", type=Path, help="where it is kept (default: ~/.cache/cloister/collateral)"
+    )
+
+
+def fetch_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister collateral fetch`."""
+    cache_option(parser)
+    add_options(parser)
+
+
+def import_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister collateral import`."""
+    cache_option(parser)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="PEM, DER, JSON, Open Enclave container")
+
+
+def show_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister collateral show`."""
+    cache_option(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    parser.add_argument("--at", metavar="TIME", help="as of this time (ISO 8601, UTC if it has no zone), not now")
 
 
 def run(args: argparse.Namespace) -> int:

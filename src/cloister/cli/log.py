@@ -31,6 +31,7 @@ from cloister.broker.audit import (
     verify_log,
 )
 from cloister.broker.audit.checkpoint import LONGEST_CHECKPOINT
+from cloister.cli._actions import add_actions
 from cloister.cli._arguments import read_input, time_of
 from cloister.cli._log_text import document, entry_document, entry_lines, report_lines
 from cloister.errors import ParseError, UsageError
@@ -69,33 +70,52 @@ exit codes (from 10 on, those of SCONE's verify-audit-log):
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister log`."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(
-        dest="action", metavar="verify|show|checkpoint", required=True, help="what to do; each has its own --help"
+    add_actions(
+        parser,
+        EPILOG,
+        {
+            "verify": ("verify a log, and exit with its grade", verify_options),
+            "show": ("print entries, without verifying them", show_options),
+            "checkpoint": ("verify a log, and print a checkpoint of its last entry, to be kept elsewhere", believing),
+        },
     )
-    verify, show, checkpoint = (
-        actions.add_parser(
-            name, help=does, description=does, epilog=EPILOG, allow_abbrev=False, formatter_class=parser.formatter_class
-        )
-        for name, does in (
-            ("verify", "verify a log, and exit with its grade"),
-            ("show", "print entries, without verifying them"),
-            ("checkpoint", "verify a log, and print a checkpoint of its last entry, to be kept elsewhere"),
-        )
+
+
+def verify_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister log verify`."""
+    believing(parser)
+    json_option(parser)
+
+
+def show_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister log show`."""
+    file_option(parser)
+    json_option(parser)
+    parser.add_argument("--session", metavar="NAME", help="only entries under this session")
+    parser.add_argument("--secret", metavar="NAME", help="only entries that name this secret")
+    parser.add_argument(
+        "--since", metavar="TIME", help="only entries of this time or later (ISO 8601, UTC without zone)"
     )
-    for one in (verify, show, checkpoint):
-        one.add_argument("file", metavar="FILE", type=Path, help="the log's active segment")
-    for one in (verify, checkpoint):
-        one.add_argument("--key", metavar="FILE", help="the broker's public key, Ed25519: PEM, DER, JWK or JWK set")
-        one.add_argument(
-            "--checkpoint", metavar="FILE", action="append", default=[],
-            help="a checkpoint taken earlier, or - for standard input; repeatable",
-        )  # fmt: skip
-    for one in (verify, show):
-        one.add_argument("--json", action="store_true", help="JSON on standard output; show: one entry in each line")
-    show.add_argument("--session", metavar="NAME", help="only entries under this session")
-    show.add_argument("--secret", metavar="NAME", help="only entries that name this secret")
-    show.add_argument("--since", metavar="TIME", help="only entries of this time or later (ISO 8601, UTC without zone)")
+
+
+def believing(parser: argparse.ArgumentParser) -> None:
+    """The log, and what says that it is the broker's."""
+    file_option(parser)
+    parser.add_argument("--key", metavar="FILE", help="the broker's public key, Ed25519: PEM, DER, JWK or JWK set")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", action="append", default=[],
+        help="a checkpoint taken earlier, or - for standard input; repeatable",
+    )  # fmt: skip
+
+
+def file_option(parser: argparse.ArgumentParser) -> None:
+    """The log itself."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="the log's active segment")
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    """For scripts."""
+    parser.add_argument("--json", action="store_true", help="JSON on standard output; show: one entry in each line")
 
 
 def run(args: argparse.Namespace) -> int:

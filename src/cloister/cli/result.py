@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cloister.appraise.vector import Tier
+from cloister.cli._actions import add_actions
 from cloister.cli._arguments import nonce_of, read_input, time_of
 from cloister.cli._result_text import document, lines
 from cloister.cli._terminal import clean
@@ -50,25 +51,28 @@ exit codes:
 
 def build_parser(parser: argparse.ArgumentParser) -> None:
     """Options of `cloister result`."""
-    parser.epilog = EPILOG
-    actions = parser.add_subparsers(
-        dest="action", metavar="show|verify", required=True, help="what to do; each has its own --help"
-    )
-    show, verify = (
-        actions.add_parser(
-            name, help=does, description=does, epilog=EPILOG, allow_abbrev=False, formatter_class=parser.formatter_class
-        )
-        for name, does in (("show", "decode without believing"), ("verify", "verify, and exit with the verdict"))
-    )
-    for one in (show, verify):
-        one.add_argument("token", metavar="TOKEN|FILE|-", help="a JWT itself, a file with a JWT or CWT, or - for stdin")
-        one.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    verify.add_argument(
+    actions = {
+        "show": ("decode without believing", token_options),
+        "verify": ("verify, and exit with the verdict", verify_options),
+    }
+    add_actions(parser, EPILOG, actions)
+
+
+def token_options(parser: argparse.ArgumentParser) -> None:
+    """The token, which is all that `cloister result show` wants to know."""
+    parser.add_argument("token", metavar="TOKEN|FILE|-", help="a JWT itself, a file with a JWT or CWT, or - for stdin")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+
+
+def verify_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `cloister result verify`."""
+    token_options(parser)
+    parser.add_argument(
         "--key", metavar="FILE", action="append", required=True, help="the verifier's: PEM, JWK or JWK set; repeatable"
     )
-    verify.add_argument("--nonce", metavar="HEX", help="what you sent to the verifier; the result must echo it")
-    verify.add_argument("--max-age", metavar="SECONDS", type=int, help="refuse results issued longer ago")
-    verify.add_argument("--at", metavar="TIME", help="verify for this time (ISO 8601, UTC if it has no zone), not now")
+    parser.add_argument("--nonce", metavar="HEX", help="what you sent to the verifier; the result must echo it")
+    parser.add_argument("--max-age", metavar="SECONDS", type=int, help="refuse results issued longer ago")
+    parser.add_argument("--at", metavar="TIME", help="verify for this time (ISO 8601, UTC if it has no zone), not now")
 
 
 def run(args: argparse.Namespace) -> int:
