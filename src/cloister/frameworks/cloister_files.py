@@ -4,14 +4,21 @@ They are read here as configurations only. Whether a session holds together says
 """
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Final
 
 from cloister.frameworks import cloister_shield
 from cloister.frameworks.draft import Draft, Values
 from cloister.frameworks.model import Configuration, Identity, MeasuredFile, Secret, Variable
-from cloister.frameworks.services import chosen_service
+from cloister.frameworks.services import (
+    add_identity,
+    begin_secret,
+    begin_service,
+    chosen_service,
+    command_words,
+    session_keys,
+    texts,
+)
 from cloister.frameworks.source import read_toml_file, read_yaml_file
 from cloister.frameworks.table import Key, Kind, Sheet
 from cloister.frameworks.writing import write_toml, write_yaml
@@ -42,16 +49,9 @@ def _key(path: str, kind: Kind, concept: str = "", source: str = PAGE) -> Key:
 
 ENTRY: Final = "services[].attestation[]"
 SESSION_TABLE: Final[tuple[Key, ...]] = (
-    _key("name", TEXT, "name"),
-    _key("version", TEXT),
-    _key("predecessor", TEXT),
-    _key("salt", TEXT, "salt"),
-    _key("services[].name", TEXT, "service"),
-    _key("services[].command", TEXT, "arguments"),
-    _key("services[].command[]", TEXT, "arguments"),
+    *session_keys(PAGE),
     _key("services[].arguments[]", TEXT, "arguments"),
     _key("services[].environment.*", TEXT, "environment"),
-    _key("services[].pwd", TEXT, "working_directory"),
     _key("services[].injection_files[].path", TEXT, "injected_files"),
     _key("services[].injection_files[].content", TEXT, "injected_files"),
     _key("services[].secrets[]", TEXT),
@@ -66,13 +66,8 @@ SESSION_TABLE: Final[tuple[Key, ...]] = (
     _key(f"{ENTRY}.ignore_advisories[]", TEXT, "tolerated"),
     _key(f"{ENTRY}.unsafe_allow_debug", TRUTH, "accept_debug"),
     *(_key(f"{ENTRY}.{one}", ANY) for one in ("claims", "anchors", "unsafe_accept_testing")),
-    _key("secrets[].name", TEXT, "secrets"),
-    _key("secrets[].kind", TEXT, "secrets"),
-    _key("secrets[].value", TEXT, "secrets"),
     _key("secrets[].generate", ANY, "secrets"),
     *(_key(f"secrets[].{one}", ANY) for one in ("import", "export")),
-    _key("access_policy.read[]", TEXT, "readers"),
-    _key("access_policy.update[]", TEXT, "updaters"),
     *(_key(one, ANY) for one in ("approvals", "verifiers")),
 )
 ON_SGX: Final = "it is in the measurement already, by the framework's own file"
@@ -138,14 +133,8 @@ def read_session(text: str, name: str, service: str | None = None) -> Configurat
 
 def _read_service(draft: Draft, number: int) -> None:
     sheet, at = draft.sheet, ("services", number)
-    draft.element(*at)
-    draft.set("service", sheet.text(*at, "name"), *at)
-    draft.set("working_directory", sheet.text(*at, "pwd"), *at, "pwd")
-    text = sheet.text(*at, "command")
-    try:
-        command = sheet.texts(*at, "command") if text is None else tuple(shlex.split(text))
-    except ValueError as error:
-        raise sheet.error((*at, "command"), f"is no command: {error}") from None
+    begin_service(draft, *at)
+    command = command_words(sheet, *at, "command")
     words = (*command, *sheet.texts(*at, "arguments"))
     if words:
         draft.set("program", words[0], *at, "command")
@@ -169,13 +158,10 @@ def _read_entry(draft: Draft, *at: str | int) -> None:
         sheet.release(*at, "tee")
         return
     draft.element(*at)
-    one = sheet.text(*at, "measurement")
-    digests: tuple[str | None, ...] = sheet.texts(*at, "measurement") if one is None else (one,)
     signer, product = sheet.text(*at, "signer"), sheet.whole(*at, "product")
     version = sheet.whole(*at, "minimum_security_version")
-    for digest in digests or (None,):
-        number = str(len(draft.get("identities")) + 1)
-        draft.add("identities", number, Identity(digest, signer, product, version), *at)
+    for digest in texts(sheet, *at, "measurement") or (None,):
+        add_identity(draft, Identity(digest, signer, product, version), *at)
     for word in (*sheet.texts(*at, "tolerate"), *sheet.texts(*at, "ignore_advisories")):
         if word not in draft.get("tolerated"):
             draft.add("tolerated", word, "", *at)
@@ -184,10 +170,7 @@ def _read_entry(draft: Draft, *at: str | int) -> None:
 
 def _read_secret(draft: Draft, number: int) -> None:
     sheet, at = draft.sheet, ("secrets", number)
-    name, kind = sheet.text(*at, "name"), sheet.text(*at, "kind")
-    if name is None or kind is None:
-        raise sheet.error(at, "needs a name and a kind")
-    draft.element(*at)
+    name, kind = begin_secret(draft, *at)
     if not sheet.names(*at, "generate"):
         sheet.take(*at, "generate")
     size, algorithm = (sheet.take(*at, "generate", one) for one in ("size", "algorithm"))

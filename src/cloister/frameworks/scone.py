@@ -5,13 +5,20 @@ is not of the program (volumes of others, exports) is kept.
 """
 
 import re
-import shlex
 from typing import Final
 
 from cloister.frameworks.draft import Draft, Values
 from cloister.frameworks.forms import PLAIN, Form, mapped
 from cloister.frameworks.model import Backing, Configuration, Identity, Mount, Secret, Variable
-from cloister.frameworks.services import chosen_service
+from cloister.frameworks.services import (
+    add_identity,
+    begin_secret,
+    begin_service,
+    chosen_service,
+    command_words,
+    session_keys,
+    texts,
+)
 from cloister.frameworks.source import read_yaml_file
 from cloister.frameworks.table import Key, Kind, Sheet
 from cloister.frameworks.writing import write_yaml
@@ -37,16 +44,10 @@ def _words(path: str, concept: str = "") -> tuple[Key, Key]:
 
 
 TABLE: Final[tuple[Key, ...]] = (
-    _key("name", TEXT, "name"),
-    _key("version", TEXT),
-    _key("predecessor", TEXT),
+    *session_keys(PAGE),
     _key("namespace_hash", TEXT),
-    _key("salt", TEXT, "salt"),
-    _key("services[].name", TEXT, "service"),
     _key("services[].image_name", TEXT),
-    *_words("services[].command", "arguments"),
     _key("services[].environment.*", ANY, "environment"),
-    _key("services[].pwd", TEXT, "working_directory"),
     *_words("services[].attestation[].mrenclave", "identities"),
     *_words("services[].mrenclaves", "identities"),
     _key("services[].attestation[].signer.mrsigner", TEXT, "identities"),
@@ -55,10 +56,7 @@ TABLE: Final[tuple[Key, ...]] = (
     _key("services[].attestation[].signer.isvsvn_min", WHOLE, "identities"),
     *(_key(f"services[].fspf_{one}", TEXT) for one in ("path", "key", "tag", "update_policy")),
     _key("services[].platforms[]", TEXT),
-    _key("secrets[].name", TEXT, "secrets"),
-    _key("secrets[].kind", TEXT, "secrets"),
     _key("secrets[].size", WHOLE, "secrets"),
-    _key("secrets[].value", TEXT, "secrets"),
     _key("secrets[].key_type", TEXT, "secrets"),
     *(_key(f"secrets[].{one}", ANY) for one in ("migrate", "import", "export", "dns", "common_name", "valid_for")),
     *(_key(f"secrets[].{one}", TEXT) for one in ("private_key", "issuer", "endpoint")),
@@ -72,7 +70,6 @@ TABLE: Final[tuple[Key, ...]] = (
     _key("images[].injection_files[]", TEXT, "injected_files"),
     _key("images[].injection_files[].path", TEXT, "injected_files"),
     _key("images[].injection_files[].content", TEXT, "injected_files"),
-    *(_key(f"access_policy.{one}[]", TEXT, concept) for one, concept in (("read", "readers"), ("update", "updaters"))),
     *(_key(f"access_policy.{one}", ANY) for one in ("update", "create_sessions")),
     _key("security.attestation.mode", TEXT, "attestation", MODES),
     _key("security.attestation.url", TEXT),
@@ -132,9 +129,7 @@ def read(text: str, name: str, service: str | None = None) -> Configuration:
 
 def _read_service(draft: Draft, number: int) -> None:
     sheet, at = draft.sheet, ("services", number)
-    draft.element(*at)
-    draft.set("service", sheet.text(*at, "name"), *at)
-    draft.set("working_directory", sheet.text(*at, "pwd"), *at, "pwd")
+    begin_service(draft, *at)
     _read_command(draft, *at, "command")
     for name in sheet.names(*at, "environment"):
         value = sheet.take(*at, "environment", name)
@@ -146,22 +141,13 @@ def _read_service(draft: Draft, number: int) -> None:
         draft.add("environment", name, Variable(from_host=True) if own else Variable(text), *at, "environment", name)
     for index in range(sheet.count(*at, "attestation")):
         _read_identity(draft, *at, "attestation", index)
-    for digest in _texts(sheet, *at, "mrenclaves"):
-        _add_identity(draft, Identity(digest), *at, "mrenclaves")
-
-
-def _texts(sheet: Sheet, *at: str | int) -> tuple[str, ...]:
-    one = sheet.text(*at)
-    return sheet.texts(*at) if one is None else (one,)
+    for digest in texts(sheet, *at, "mrenclaves"):
+        add_identity(draft, Identity(digest), *at, "mrenclaves")
 
 
 def _read_command(draft: Draft, *at: str | int) -> None:
     """Program and arguments; with arguments of the host, only the program."""
-    text = draft.sheet.text(*at)
-    try:
-        words = shlex.split(text) if text is not None else list(draft.sheet.texts(*at))
-    except ValueError as error:
-        raise draft.sheet.error(at, f"is no command: {error}") from None
+    words = command_words(draft.sheet, *at)
     if not words:
         return
     draft.set("program", words[0], *at)
@@ -173,28 +159,21 @@ def _read_command(draft: Draft, *at: str | int) -> None:
         draft.set("arguments", tuple(words[1:]), *at)
 
 
-def _add_identity(draft: Draft, identity: Identity, *at: str | int) -> None:
-    draft.add("identities", str(len(draft.get("identities")) + 1), identity, *at)
-
-
 def _read_identity(draft: Draft, *at: str | int) -> None:
     sheet = draft.sheet
     signer = sheet.text(*at, "signer", "mrsigner")
     product = sheet.whole(*at, "signer", "isvprodid")
     version = sheet.whole(*at, "signer", "isvsvn_min")
     draft.element(*at)
-    for digest in _texts(sheet, *at, "mrenclave") or (None,):
+    for digest in texts(sheet, *at, "mrenclave") or (None,):
         if digest is None and signer is None:
             raise sheet.error(at, "names neither mrenclave nor mrsigner")
-        _add_identity(draft, Identity(digest, signer, product, version), *at)
+        add_identity(draft, Identity(digest, signer, product, version), *at)
 
 
 def _read_secret(draft: Draft, number: int) -> None:
     sheet, at = draft.sheet, ("secrets", number)
-    name, kind = sheet.text(*at, "name"), sheet.text(*at, "kind")
-    if name is None or kind is None:
-        raise sheet.error(at, "needs a name and a kind")
-    draft.element(*at)
+    name, kind = begin_secret(draft, *at)
     secret = Secret(kind, sheet.whole(*at, "size"), sheet.text(*at, "value"), sheet.text(*at, "key_type"))
     draft.add("secrets", name, secret, *at)
 
