@@ -11,6 +11,7 @@
 #include "ledger.h"
 #include "mount.h"
 #include "numbers.h"
+#include "outside.h"
 #include "reserved.h"
 #include "table.h"
 #include "working.h"
@@ -63,7 +64,8 @@ bool shield_concerns(u64 number, const u64 a[6]) {
     case CALL_SECOND: return is_ours(a[0]) || is_ours(a[1]);
     case CALL_THIRD: return is_ours(a[0]) || is_ours(a[2]);
     case CALL_NUMBER: return number == __NR_close_range || is_ours(a[0]) || ((number == __NR_dup2 || number == __NR_dup3) && is_ours(a[1]));
-    case CALL_SOCKET: return policy.network || is_ours(a[0]);
+    case CALL_SOCKET:
+    case CALL_OUTSIDE: return true;
     case CALL_OPEN: return policy.files_count || policy.console.key;
     case CALL_NONE: return false;
     default: return policy.files_count != 0;
@@ -137,6 +139,8 @@ static long change(struct call *call) {
     return call->number == __NR_chroot ? -EPERM /* paths would mean something else */ : file_change_call(call);
 }
 
+static long watch(struct call *call) { return outside_watch(call); }
+
 static long sync_all(struct call *call) {
     (void)call;
     long error = location_sync_all();
@@ -160,8 +164,11 @@ long shield_call(struct call *call) {
     case CALL_CHANGE: return by_path(call, change);
     case CALL_WORKING: return by_path(call, working);
     case CALL_SYNC: return by_path(call, sync_all);
+    case CALL_WATCH: return by_path(call, watch);
+    case CALL_OUTSIDE: return outside_call(call);
     case CALL_SOCKET: {
         long result = shield_by_descriptor(call, a[0]);
+        if (result == SHIELD_PASS) result = socket_place_call(call);
         return result == SHIELD_PASS && policy.network ? socket_new_call(call) : result;
     }
     case CALL_NONE: break;

@@ -16,6 +16,8 @@ enum call_class {
     CALL_WORKING,
     CALL_SOCKET,     /* about a socket that may not be shielded yet */
     CALL_SYNC,
+    CALL_OUTSIDE,    /* would lead past the shields */
+    CALL_WATCH,
 };
 
 struct shield_rule {

@@ -31,7 +31,7 @@ static long read_call(const struct call *call, struct opening *out) {
     if (a[3] < sizeof *how) return -EINVAL;
     if (!can_read(a[2], sizeof *how)) return -EFAULT;
     *out = (struct opening){(int)a[0], 1, (u32)how->mode, how->flags};
-    return 0;
+    return how->resolve ? -ENOSYS : 0; /* another way of walking; callers know kernels without */
 }
 
 static bool writes(u64 flags) { return (flags & O_ACCMODE) != O_RDONLY; }

@@ -39,6 +39,8 @@ struct mount *location_entered(u32 region);
 NODISCARD bool location_is_text(u64 address);
 /* With the lock held. 0: the volume is entered, and location_leave must follow. SHIELD_PASS: nothing is shielded there. Else -errno. */
 NODISCARD long location_enter(struct location *location, int directory, u64 path, u32 flags);
+/* The same for a path that stands in the runtime's own memory. */
+NODISCARD long location_enter_text(struct location *location, int directory, const char *path, u32 flags);
 /* The same for two paths at once (link, rename): the second's text is kept apart. SHIELD_PASS if neither is shielded, -EXDEV if they
  * are of different volumes. One location_leave, of the first. */
 NODISCARD long location_enter_two(struct location *one, struct location *other, const int directories[2], const u64 paths[2], const u32 flags[2]);

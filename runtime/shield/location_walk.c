@@ -3,6 +3,7 @@
 #include "location.h"
 
 #include "opening.h"
+#include "outside.h"
 #include "table.h"
 #include "working.h"
 
@@ -51,19 +52,28 @@ static long leave(struct walk *walk) {
     return location_leave(walk->location, 0);
 }
 
-/* What no plaintext stays in, and hardly any program does without. */
-static bool is_harmless(const char *path) {
-    static const char devices[6][16] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"};
-    for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++)
-        if (same_string(path, devices[i])) return true;
-    return starts_with(path, "/proc/self/") || starts_with(path, "/dev/fd/");
+/* A path that names an open descriptor means the shielded file behind it: the kernel would open the ledger. */
+static long enter_again(struct walk *walk, const struct shielded *entry) {
+    struct location *location = walk->location, found;
+    long error = location->mount || walk->kept ? leave(walk) : 0;
+    if (!failed(error)) error = location_enter_open(&found, entry, walk->flags & LOCATION_CHANGES);
+    if (failed(error)) return error;
+    found.native = location->native;
+    found.dots = 1;
+    found.ends_in_slash = location->ends_in_slash;
+    *location = found;
+    return found.ends_in_slash ? location_require_directory(location) : 0;
 }
 
 /* The host's path. In a strict enclave, one that the policy does not name is refused. */
 static long to_kernel(struct walk *walk) {
     if (!walk->length) copy_bounded(walk->text, PATH_SIZE, "/");
+    struct shielded again;
+    int fd = outside_descriptor(walk->text);
+    if (fd >= 0 && walk->flags & LOCATION_FOLLOW && table_get((u64)fd, &again) && again.kind == SHIELD_FILE) return enter_again(walk, &again);
     const struct shield_files *plain = location_region(walk->text);
-    if (!plain && policy.strict && !is_harmless(walk->text)) return -EACCES;
+    if (outside_is_magic(walk->text, walk->flags)) return -EACCES;
+    if (!plain && policy.strict && !outside_is_harmless(walk->text, walk->flags)) return -EACCES;
     if (plain && plain->flags & FILES_READ_ONLY && walk->flags & LOCATION_CHANGES) return -EROFS;
     struct location *location = walk->location;
     location->native = walk->through ? addr_of(walk->text) : walk->pointer;
@@ -73,7 +83,6 @@ static long to_kernel(struct walk *walk) {
     }
     return SHIELD_PASS;
 }
-
 
 static long enter(struct walk *walk, const struct shield_files *region) {
     struct location *location = walk->location;
@@ -268,11 +277,15 @@ static long start(struct walk *walk, int directory) {
     return entry.kind != SHIELD_FILE || !entry.path ? -ENOTDIR : start_at(walk, &entry, table_path(entry.path));
 }
 
-static long take(struct walk *walk, u32 which, u64 path) {
+static void prepare(struct walk *walk, u32 which, u64 path) {
     walk->given = given[which];
     walk->text = text[which];
     walk->pointer = walk->location->native = path;
     walk->location->full = walk->text;
+}
+
+static long take(struct walk *walk, u32 which, u64 path) {
+    prepare(walk, which, path);
     long error = copy_path(path, walk->given);
     if (!failed(error)) walk->location->ends_in_slash = names_directory(walk->given);
     return error;
@@ -298,6 +311,16 @@ long location_enter(struct location *location, int directory, u64 path, u32 flag
     struct walk walk = {.location = location, .flags = flags};
     long error = take(&walk, 0, path);
     return failed(error) ? error : finish(location, walk_all(&walk, directory));
+}
+
+long location_enter_text(struct location *location, int directory, const char *path, u32 flags) {
+    *location = (struct location){0};
+    struct walk walk = {.location = location, .flags = flags};
+    prepare(&walk, 0, addr_of(path));
+    if (!*path) return -ENOENT;
+    if (copy_bounded(walk.given, PATH_SIZE, path) >= PATH_SIZE) return -ENAMETOOLONG;
+    location->ends_in_slash = names_directory(walk.given);
+    return finish(location, walk_all(&walk, directory));
 }
 
 long location_enter_two(struct location *one, struct location *other, const int directories[2], const u64 paths[2], const u32 flags[2]) {

@@ -56,7 +56,7 @@ static long for_each_gap(u64 first, u64 last, u64 flags) {
 
 static long close_many(const struct call *call) {
     u64 first = (u32)call->arg[0], last = (u32)call->arg[1], flags = (u32)call->arg[2];
-    if (first > last || flags & ~(u64)(CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) return -EINVAL;
+    if (first > last || flags & ~(u64)CLOSE_RANGE_CLOEXEC) return -EINVAL; /* CLOSE_RANGE_UNSHARE: one table for all threads */
     if (!(flags & CLOSE_RANGE_CLOEXEC))
         for (u64 fd = first; fd <= last && fd < table_end(); fd++)
             if (table_has(fd)) (void)!close_one(fd);

@@ -1,6 +1,10 @@
 #include "calls.h"
 
-enum { FCHMODAT2 = 452, LAST_NUMBER = 480 };
+/* Newer than the headers that this may be built with. */
+enum {
+    OPEN_TREE = 428, MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT, FSPICK, MOUNT_SETATTR = 442, QUOTACTL_FD, FCHMODAT2 = 452, SETXATTRAT = 463, GETXATTRAT,
+    LISTXATTRAT, REMOVEXATTRAT, OPEN_TREE_ATTR, FILE_GETATTR, FILE_SETATTR, LAST_NUMBER = 480,
+};
 
 const struct shield_rule shield_rules[] = {
     {__NR_read, CALL_DESCRIPTOR, 1},
@@ -115,6 +119,43 @@ const struct shield_rule shield_rules[] = {
     {__NR_getpeername, CALL_SOCKET, 1},
     {__NR_getsockopt, CALL_SOCKET, 1},
     {__NR_setsockopt, CALL_SOCKET, 1},
+    {__NR_inotify_add_watch, CALL_WATCH, 1},
+    {__NR_vmsplice, CALL_OUTSIDE, 0},
+    {__NR_pidfd_getfd, CALL_OUTSIDE, 0},
+    {__NR_unshare, CALL_OUTSIDE, 1},
+    {__NR_setns, CALL_OUTSIDE, 1},
+    {__NR_name_to_handle_at, CALL_OUTSIDE, 1},
+    {__NR_open_by_handle_at, CALL_OUTSIDE, 1},
+    {__NR_fanotify_init, CALL_OUTSIDE, 1},
+    {__NR_fanotify_mark, CALL_OUTSIDE, 1},
+    {__NR_mount, CALL_OUTSIDE, 1},
+    {__NR_umount2, CALL_OUTSIDE, 1},
+    {__NR_pivot_root, CALL_OUTSIDE, 1},
+    {OPEN_TREE, CALL_OUTSIDE, 1},
+    {MOVE_MOUNT, CALL_OUTSIDE, 1},
+    {FSOPEN, CALL_OUTSIDE, 1},
+    {FSCONFIG, CALL_OUTSIDE, 1},
+    {FSMOUNT, CALL_OUTSIDE, 1},
+    {FSPICK, CALL_OUTSIDE, 1},
+    {MOUNT_SETATTR, CALL_OUTSIDE, 1},
+    {OPEN_TREE_ATTR, CALL_OUTSIDE, 1},
+    {__NR_swapon, CALL_OUTSIDE, 1},
+    {__NR_swapoff, CALL_OUTSIDE, 1},
+    {__NR_acct, CALL_OUTSIDE, 1},
+    {__NR_quotactl, CALL_OUTSIDE, 1},
+    {QUOTACTL_FD, CALL_OUTSIDE, 1},
+    {__NR_bpf, CALL_OUTSIDE, 1},
+    {SETXATTRAT, CALL_OUTSIDE, 1},
+    {GETXATTRAT, CALL_OUTSIDE, 1},
+    {LISTXATTRAT, CALL_OUTSIDE, 1},
+    {REMOVEXATTRAT, CALL_OUTSIDE, 1},
+    {FILE_GETATTR, CALL_OUTSIDE, 1},
+    {FILE_SETATTR, CALL_OUTSIDE, 1},
+    {__NR_mq_open, CALL_OUTSIDE, 1},
+    {__NR_msgget, CALL_OUTSIDE, 1},
+    {__NR_add_key, CALL_OUTSIDE, 1},
+    {__NR_request_key, CALL_OUTSIDE, 1},
+    {__NR_keyctl, CALL_OUTSIDE, 1},
 };
 
 const u16 shield_rule_count = sizeof shield_rules / sizeof shield_rules[0];

@@ -3,18 +3,13 @@
 #include "socket.h"
 #include "table.h"
 
-enum { ADDRESS_MOST = 128, NETLINK_ROUTE = 0, CLOSE_ON_EXECUTE = 02000000, RIGHTS = 1 /* SCM_RIGHTS */, RIGHTS_MOST = 253 };
+enum { ADDRESS_MOST = 128, NETLINK_ROUTE = 0, CLOSE_ON_EXECUTE = 02000000 };
 
 struct message { /* struct msghdr */
     u64 name;
     u32 name_size, unused;
     u64 vectors, count, control, control_size;
     u32 flags, unused2;
-};
-
-struct control { /* struct cmsghdr */
-    u64 size;
-    u32 level, type;
 };
 
 /* Datagrams would need another protocol; packets, raw sockets and others go past every port. Netlink tells of routes and interfaces. */
@@ -155,34 +150,15 @@ static long send_to(const struct call *call, u64 address, u64 size, u32 flags) {
     return family_of(bytes, size) == FAMILY_NETLINK || option_of((u32)call->arg[0], OPTION_PROTOCOL) == PROTOCOL_TCP ? SHIELD_PASS : -EPERM;
 }
 
-/* Whoever got a shielded connection in a message would see its ciphertext, and write plaintext to it. */
-static bool gives_away(u64 at, u64 size) {
-    struct control control;
-    while (size >= sizeof control && shield_readable(at, sizeof control)) {
-        memcpy(&control, ptr_of(at), sizeof control);
-        if (control.size < sizeof control || control.size > size || !shield_readable(at, control.size)) return false;
-        const int *fd = ptr_of(at + sizeof control);
-        const u64 count = control.level == LEVEL_SOCKET && control.type == RIGHTS ? (control.size - sizeof control) / sizeof *fd : 0;
-        struct shielded entry;
-        for (u64 i = 0; i < count; i++)
-            if (table_get((u32)fd[i], &entry)) return true;
-        const u64 step = min_u64((control.size + 7) & ~7UL, size);
-        at += step;
-        size -= step;
-    }
-    return false;
-}
-
 static long send_message(const struct call *call, u64 at) {
     struct message message;
     struct lock_guard lock;
     lock_take(&lock, call->frame != NULL);
     const bool usable = shield_readable(at, sizeof message);
     if (usable) memcpy(&message, ptr_of(at), sizeof message);
-    const bool given = usable && gives_away(message.control, message.control_size);
     lock_give(&lock);
     if (!usable) return -EFAULT;
-    return given ? -EPERM : send_to(call, message.name, message.name_size, (u32)call->arg[2]);
+    return send_to(call, message.name, message.name_size, (u32)call->arg[2]);
 }
 
 long socket_new_call(struct call *call) {

@@ -2,7 +2,7 @@
 
 #include <linux/errno.h>
 
-enum { CHANGES = 24, OVERLAYS = 4, PATHS = 64, PATH_ROOM = 512, GET_FS = 0x1003 };
+enum { CHANGES = 24, OVERLAYS = TABLE_OVERLAYS, PATHS = 64, PATH_ROOM = 512, GET_FS = 0x1003 };
 
 static struct shielded table[TABLE_MOST] BEHIND;
 static u64 end;
@@ -13,6 +13,7 @@ static struct overlay {
     long process; /* 0: unused */
     u64 thread;
     u32 count;
+    bool told; /* table_overlay has told of it */
     struct {
         u64 fd;
         struct shielded entry;
@@ -57,6 +58,7 @@ static struct overlay *make_overlay(void) {
         overlay->process = SYS0(__NR_getpid);
         overlay->thread = thread_pointer();
         overlay->count = 0;
+        overlay->told = false;
         overlays_used++;
     }
     return overlay;
@@ -66,6 +68,16 @@ static struct shielded *changed(struct overlay *overlay, u64 fd) {
     for (u32 i = 0; overlay && i < overlay->count; i++)
         if (overlay->change[i].fd == fd) return &overlay->change[i].entry;
     return NULL;
+}
+
+long table_overlay(bool make, bool *first) {
+    *first = false;
+    if (make ? !table_is_borrowed() : !overlays_used) return -1;
+    struct overlay *overlay = make ? make_overlay() : find_overlay();
+    if (!overlay) return make ? -ENOMEM : -1;
+    *first = !overlay->told;
+    overlay->told |= make;
+    return overlay - overlays;
 }
 
 static long put_borrowed(u64 fd, const struct shielded *entry) {

@@ -7,7 +7,7 @@
 
 #include "shield.h"
 
-enum { TABLE_MOST = 65536 };
+enum { TABLE_MOST = 65536, TABLE_OVERLAYS = 4 };
 
 /* False if it is not shielded; then *out is not written. */
 NODISCARD bool table_get(u64 fd, struct shielded *out);
@@ -28,6 +28,9 @@ void table_adopt(void);
 void table_count_copies(void);
 /* Whether this is a vfork child, which shares its parent's memory. */
 NODISCARD bool table_is_borrowed(void);
+/* Of a vfork child: a number below TABLE_OVERLAYS that is its own, with `make` also if it has none yet; *first until that was made. -1
+ * for others, -ENOMEM if there are too many. */
+NODISCARD long table_overlay(bool make, bool *first);
 
 /* Paths of open directories: a number for a copy of it, -EMFILE if there is no room. */
 NODISCARD long table_keep_path(const char *path);

@@ -3,6 +3,8 @@
  * parent: no state is written, and stack is used sparingly. */
 #include <asm/stat.h>
 
+#include "../shield/outside.h"
+#include "../shield/table.h"
 #include "access.h"
 #include "call.h"
 #include "descriptors.h"
@@ -32,12 +34,8 @@ static __attribute__((noinline)) bool is_this_runtime(int fd) {
     return true;
 }
 
-long execute(struct call *call) {
-    const char *path = ptr_of(call->arg[0]);
+static long execute_path(struct call *call, const char *path) {
     char *const *arguments = ptr_of(call->arg[1]), *const *environment = ptr_of(call->arg[2]);
-    if (!can_read(addr_of(path), 1)) return -EFAULT;
-    if (arguments && !can_read(addr_of(arguments), sizeof *arguments)) return -EFAULT;
-    if (path_is_own_exe(path)) path = state.program;
     long fd = program_open(path);
     if (failed(fd)) return fd;
     bool runtime = is_this_runtime((int)fd);
@@ -51,12 +49,30 @@ long execute(struct call *call) {
     return execute_image(call, &image);
 }
 
+/* Not inlined: of the path's room only those need stack whose files are shielded. */
+static __attribute__((noinline)) long execute_shielded(struct call *call, const char *path) {
+    char full_path[PATH_SIZE];
+    bool full;
+    long error = outside_execution(AT_HERE, path, full_path, &full);
+    return failed(error) ? error : execute_path(call, full ? full_path : path);
+}
+
+long execute(struct call *call) {
+    const char *path = ptr_of(call->arg[0]);
+    char *const *arguments = ptr_of(call->arg[1]);
+    if (!can_read(addr_of(path), 1)) return -EFAULT;
+    if (arguments && !can_read(addr_of(arguments), sizeof *arguments)) return -EFAULT;
+    if (path_is_own_exe(path)) path = state.program;
+    return shield_is_on() ? execute_shielded(call, path) : execute_path(call, path);
+}
+
 /* An open file, which may have no path any more, or only O_PATH: opened anew through /proc, with execve's checks. The new image
  * gets the descriptor, which stays open until it has read it. `name` is what a script's interpreter gets to open. */
 static long execute_descriptor(struct call *call, int file, const char *name) {
     char link[40];
     long known = SYS2(__NR_fcntl, file, 1 /* F_GETFD */);
     if (failed(known)) return known;
+    if (shield_is_on() && table_has((u32)file)) return -EACCES;
     append_number(link, append(link, 0, sizeof link, "/proc/self/fd/"), sizeof link, (u64)file);
     long opened = program_open(link);
     if (failed(opened)) return opened;
@@ -81,7 +97,14 @@ static char *descriptor_name(char *to, size_t size, int directory, const char *p
     return to;
 }
 
+static __attribute__((noinline)) bool may_execute(int directory, const char *path) {
+    char unused[PATH_SIZE];
+    bool full;
+    return !shield_is_on() || (!failed(outside_execution(directory, path, unused, &full)) && !full);
+}
+
 static long execute_relative(struct call *call, int directory, const char *path, bool follow) {
+    if (!may_execute(directory, path)) return -EACCES;
     long fd = SYS3(__NR_openat, directory, path, OPEN_PATH | CLOSE_ON_EXEC | (follow ? 0 : NO_FOLLOW));
     if (failed(fd)) return fd;
     struct stat info;

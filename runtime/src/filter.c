@@ -17,7 +17,7 @@ enum {
 };
 
 enum {
-    PROGRAM_MAX = 2048, SHIELD_RULES = 128, RULES = sizeof rules / sizeof rules[0],
+    PROGRAM_MAX = 2048, SHIELD_RULES = 192, RULES = sizeof rules / sizeof rules[0],
     OPENING_RULES = sizeof opening_rules / sizeof opening_rules[0], IDENTITY_RULES = sizeof identity_rules / sizeof identity_rules[0],
     FILE_RULES = sizeof file_rules / sizeof file_rules[0], WIDE_RULES = sizeof wide_rules / sizeof wide_rules[0],
     CHOSEN_MAX = RULES + 1 + OPENING_RULES + IDENTITY_RULES + FILE_RULES + 1 + SHIELD_RULES, TO_INTERCEPT = ~0U,

@@ -1,6 +1,7 @@
 /* Opening what is to be executed. In a strict enclave that is measured, in a learning one it is written down. */
 #include <asm/stat.h>
 
+#include "../shield/outside.h"
 #include "admission.h"
 #include "learn.h"
 #include "program.h"
@@ -27,6 +28,7 @@ static void learn(const char *path) {
 long program_open(const char *path) {
     long error = program_may_execute(path);
     if (failed(error)) return error;
+    if (shield_is_on() && outside_is_shielded(path)) return -EACCES;
     if (state.manifest.size) return admission_open_executable(path);
     if (state.learn[0]) learn(path);
     return SYS2(__NR_open, path, READ_ONLY | CLOSE_ON_EXEC);
