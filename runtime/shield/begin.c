@@ -31,6 +31,10 @@ static bool uncounted;
 
 static bool has_counted(void) { return !uncounted && !table_is_borrowed(); }
 
+void shield_before_fork(void) {
+    if (shield_is_on()) mount_before_fork();
+}
+
 void shield_forked(void) {
     if (!shield_is_on()) return;
     uncounted = true;

@@ -41,6 +41,8 @@ NODISCARD long mount_rename(struct mount *mount, u64 from, struct name old, u64 
 /* At the start of every image, when what it inherited is held: until then nothing is released on the ground that nobody holds it. */
 void mount_settle(void);
 
+/* Before a fork, with the lock of `state` held. */
+void mount_before_fork(void);
 /* Before execve(2), in any thread, and if it has failed. Writes out what this family changed. `holding`: what this process's table has is
  * held on its account; then it is not from here on. */
 NODISCARD long mount_before_exec(bool holding);

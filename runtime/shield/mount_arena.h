@@ -19,6 +19,7 @@ struct arena {
     u32 waiting;               /* somebody may wait for it; */
     u32 hungry;                /* this thread has waited long */
     bool broken;               /* the engine's state is not to be believed: mount_state.c */
+    bool forked;               /* the family may be more than one process, for good */
     bool shared;               /* other families may change the volume */
     bool holds_lost;           /* there was no room for a hold: no inode is released any more */
     u8 read_only;
@@ -47,6 +48,7 @@ struct mount {
     void *pending_before;      /* and what it had pending */
     bool written;              /* the container is locked against other families: for writing; */
     bool entered_shared;       /* at all */
+    bool alone;                /* entered without the family's lock, of which there is no need */
 };
 
 extern struct mount mounts_of_process[MOUNTS_MOST];

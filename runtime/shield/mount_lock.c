@@ -67,8 +67,15 @@ static void be_hungry(struct arena *arena, u32 me) {
     __atomic_compare_exchange_n(&arena->hungry, &nobody, me, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+void mount_before_fork(void) {
+    for (u32 i = 0; i < MOUNTS_MOST; i++)
+        if (mounts_of_process[i].arena) mounts_of_process[i].arena->forked = true;
+}
+
 bool arena_lock(struct mount *mount) {
     struct arena *arena = mount->arena;
+    mount->alone = !arena->forked;
+    if (mount->alone) return arena->broken; /* the lock of `state`, which the caller has, keeps out whoever else there is */
     u32 me = (u32)SYS0(__NR_gettid), was;
     let_hungry_go(arena, me);
     announce(mount);
@@ -84,6 +91,7 @@ bool arena_lock(struct mount *mount) {
 
 void arena_unlock(struct mount *mount) {
     struct arena *arena = mount->arena;
+    if (mount->alone) return;
     __atomic_store_n(&arena->lock, 0, __ATOMIC_SEQ_CST);
     take_back(mount);
     if (!__atomic_exchange_n(&arena->waiting, 0, __ATOMIC_SEQ_CST)) return;

@@ -46,6 +46,8 @@ NODISCARD bool shield_concerns(u64 number, const u64 arg[6]);
 
 /* After the provisioned state is there, before the program is loaded. */
 void shield_begin(void);
+/* Before fork(2), with the lock held. */
+void shield_before_fork(void);
 /* In a forked child, before anything else of it; and when it has its own memory. */
 void shield_forked(void);
 void shield_child_complete(void);

@@ -142,6 +142,7 @@ long fork_process(struct call *call) {
     struct lock_guard lock;
     lock_take(&lock, true);
     state.counters.forks++;
+    shield_before_fork();
     fork.deferral = deferral_prepare(call, fork.flags);
     long result = fork.deferral ? fork_deferred(&fork, ptr_of(a[2])) : fork_locked(&fork, ptr_of(a[2]));
     if (result == 0 && !plain && a[1]) call->frame->rsp = a[1];
