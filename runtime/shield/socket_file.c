@@ -18,7 +18,7 @@ static long send_from(struct call *call, int fd, struct connection *c, u64 offse
     const u64 from = (u32)call->arg[1], wanted = min_u64(call->arg[3], 0x7ffff000);
     u64 done = 0;
     while (done < wanted) {
-        const u64 size = min_u64(wanted - done, TLS_PLAIN_MOST);
+        const u64 size = min_u64(wanted - done, 2 * TLS_PLAIN_MOST);
         const long n = SYS4(__NR_pread64, from, block, size, offset + done);
         if (n <= 0) return done ? (long)done : n;
         const struct vector one = {addr_of(block), (u64)n};
@@ -45,7 +45,7 @@ long socket_send_file(struct call *call, int fd, struct connection *c) {
     u8 *block = socket_block();
     if (!block) return -ENOBUFS;
     const long sent = send_from(call, fd, c, offset, block);
-    wipe(block, TLS_PLAIN_MOST);
+    wipe(block, 2 * TLS_PLAIN_MOST);
     socket_block_drop(block);
     if (sent <= 0) return sent;
     offset += (u64)sent;

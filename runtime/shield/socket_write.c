@@ -55,6 +55,7 @@ static long put_there(struct connection *c, int fd, struct buffers *from, u32 fl
         n = seal_one(c, from);
         if (failed(n)) break;
         done += n;
+        if (from->left && c->waiting_end + TLS_PLAIN_MOST + TLS_OVERHEAD <= SOCKET_BLOCK) continue; /* two records go at once */
         n = connection_flush(c, fd, flags | (from->left ? MESSAGE_MORE : 0));
     }
     return failed(n) && n != -EAGAIN ? n : done ? done : n;
