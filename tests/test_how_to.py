@@ -75,6 +75,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "search-a-dump": (*ROOT_RUNTIME, PYTHON),
     "serve": (pytest.mark.needs_program("cc"),),
     "shield-files": (pytest.mark.needs_runtime, pytest.mark.needs_program("sqlite3")),
+    "shield-the-network": (pytest.mark.needs_runtime, PYTHON, pytest.mark.needs_program("openssl", "curl")),
     "sign-what-is-launched": (pytest.mark.needs_program("openssl"),),
     "trace-system-calls": (*ROOT_RUNTIME, PYTHON),
     "verify-evidence": (pytest.mark.needs_program("jq"),),
