@@ -84,5 +84,8 @@ void holds_sweep(struct mount *mount); /* the family is alone again */
 
 /* A durable commit has this root now: where the policy has FILES_REPORT_ROOT the broker shall keep it. -EREMOTEIO if it did not say so. */
 NODISCARD long mount_report_root(const struct mount *mount, const struct volume_root *root);
+/* The volume is opened, for the first time in this tree or not: from now on its states are by this start of the program, whom the broker
+ * knows for that before there is one. */
+NODISCARD long mount_take_over(struct mount *mount, bool first);
 
 #endif

@@ -76,20 +76,33 @@ static long ask(const struct report *report, const struct mount *mount) {
     return error;
 }
 
-/* The state that the broker told of at the start needs no report. */
-static bool is_known(const struct mount *mount, const struct volume_root *root) {
-    const struct shield_files *entry = mount->entry;
-    bool told = root->generation == entry->generation && !memcmp(root->digest, entry->digest, sizeof root->digest);
-    return told || root->generation <= acknowledged[entry->index];
-}
+static bool is_reported(const struct mount *mount) { return mount->entry->flags & FILES_REPORT_ROOT; }
 
 long mount_report_root(const struct mount *mount, const struct volume_root *root) {
     const struct shield_files *entry = mount->entry;
     struct report report;
-    if (!(entry->flags & FILES_REPORT_ROOT) || is_known(mount, root)) return 0;
+    if (!is_reported(mount) || root->generation <= acknowledged[entry->index]) return 0;
     if (!state.attester[0] || !entry->name.size || entry->name.size > NAME_MOST) return -EREMOTEIO;
     write_report(&report, mount, root);
     if (failed(ask(&report, mount))) return -EREMOTEIO;
     acknowledged[entry->index] = root->generation;
     return 0;
+}
+
+/* The name that this start reports under, in few bytes. */
+static void name_writer(const struct text *name, u8 writer[WRITER_SIZE]) {
+    u8 digest[SHA256_SIZE];
+    struct sha256 hash;
+    sha256_start(&hash);
+    sha256_add(&hash, name->bytes, name->size);
+    sha256_finish(&hash, digest);
+    memcpy(writer, digest, WRITER_SIZE);
+}
+
+long mount_take_over(struct mount *mount, bool first) {
+    u8 writer[WRITER_SIZE];
+    if (!is_reported(mount)) return 0;
+    name_writer(&mount->entry->name, writer);
+    volume_set_writer(mount->arena->volume, writer);
+    return first ? mount_report_root(mount, state_root(mount)) : 0;
 }

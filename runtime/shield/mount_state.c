@@ -62,13 +62,19 @@ static void note_families(struct mount *mount, u64 families) {
 
 /* ---- opening */
 
-/* Least generation, and that one's digest where the policy has it. */
-static bool is_recent(const struct mount *mount, const struct volume_root *root) {
-    static const u8 any[sizeof root->digest];
+/* Zeros ask for nothing. */
+static bool is_as_wanted(const u8 *found, const u8 *wanted, size_t size) {
+    static const u8 any[sizeof(struct volume_root)];
+    return !memcmp(wanted, any, size) || !memcmp(found, wanted, size);
+}
+
+/* Least generation, and that one's digest; a later one is by whom the policy says, so that it goes back to that one. */
+static bool is_recent(const struct mount *mount, const struct volume *volume, const struct volume_root *root) {
     const struct shield_files *entry = mount->entry;
-    if (root->generation < entry->generation) return false;
-    bool exactly = root->generation == entry->generation && memcmp(entry->digest, any, sizeof any);
-    return !exactly || !memcmp(root->digest, entry->digest, sizeof any);
+    u8 writer[WRITER_SIZE];
+    volume_writer(volume, writer);
+    if (root->generation == entry->generation) return is_as_wanted(root->digest, entry->digest, sizeof root->digest);
+    return root->generation > entry->generation && is_as_wanted(writer, entry->writer, sizeof writer);
 }
 
 struct memory {
@@ -99,7 +105,7 @@ static long open_first(struct mount *mount) {
     long error = volume_open(&volume, &io, mount->key, NULL, memory.at, memory.size);
     if (error) return error;
     volume_root(volume, &root);
-    if (!is_recent(mount, &root)) return -EBADMSG;
+    if (!is_recent(mount, volume, &root)) return -EBADMSG;
     if (!arena->read_only) error = volume_forget_nameless(volume);
     if (!error) arena->volume = volume;
     return error;
@@ -124,6 +130,8 @@ static long open_locked(struct mount *mount) {
     if (error) return error;
     if (volume_is_encrypted(arena->volume) != (mount->entry->kind != FILES_AUTHENTICATED)) return -EINVAL;
     note_root(mount);
+    if (!arena->read_only) error = mount_take_over(mount, first);
+    if (error) return error;
     fresh = to_guard(state_root(mount));
     if (first && failed(guard_swap(mount_slot(mount), 0, &fresh, &kept, &families))) return -EIO;
     arena->shared = families != 1 || !mounts_settled;

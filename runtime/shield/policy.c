@@ -54,6 +54,7 @@ static void read_files(struct reader *reader) {
     files->key = read_bytes(reader, KEY_SIZE);
     files->generation = read_u64(reader);
     files->digest = read_bytes(reader, 32);
+    files->writer = read_bytes(reader, WRITER_SIZE);
     files->cache = read_u64(reader);
     files->name = read_piece(reader);
     require_range(reader, files->kind, FILES_ENCRYPTED, FILES_PLAIN);

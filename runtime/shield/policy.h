@@ -9,7 +9,7 @@ enum files_kind { FILES_ENCRYPTED = 1, FILES_AUTHENTICATED, FILES_MEMORY, FILES_
 enum files_flag { FILES_READ_ONLY = 1, FILES_CREATE = 2, FILES_REPORT_ROOT = 4 };
 enum protocol { PROTOCOL_TLS = 1, PROTOCOL_RA_TLS, PROTOCOL_PLAIN };
 enum { LISTEN_CLIENTS_NAMED = 1, CONSOLE_TERMINAL = 1 };
-enum { POLICY_FILES_MOST = 32, POLICY_PORTS_MOST = 64, KEY_SIZE = 32, PIN_SIZE = 32 };
+enum { POLICY_FILES_MOST = 32, POLICY_PORTS_MOST = 64, KEY_SIZE = 32, PIN_SIZE = 32, WRITER_SIZE = 16 };
 
 struct text { /* not terminated */
     const u8 *bytes;
@@ -23,6 +23,7 @@ struct shield_files {
     const u8 *key;          /* KEY_SIZE bytes */
     u64 generation;         /* the least that is accepted */
     const u8 *digest;       /* 32 bytes: of the root of that generation; zeros: any */
+    const u8 *writer;       /* WRITER_SIZE bytes: by whom states of higher generations are; zeros: by anybody */
     u64 cache;              /* bytes; 0: the default */
 };
 

@@ -22,6 +22,7 @@ bool volume_is_changed(const struct volume *volume) {
 static void prepare(struct volume *volume, u64 generation, bool tagged) {
     volume->other = volume->superblock;
     volume->other.generation = generation;
+    memcpy(volume->other.writer, volume->writer, sizeof volume->writer);
     memset(volume->other.tag, 0, tag_size);
     if (tagged) superblock_write_tag(volume, &volume->other);
 }

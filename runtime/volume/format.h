@@ -36,7 +36,7 @@ struct superblock {
     u64 generation, blocks, table_size;
     u32 table_levels, zero_60;
     struct pointer table_root;
-    u8 zero_96[3968], tag[32];
+    u8 writer[16], zero_112[3952], tag[32];
 };
 
 struct entry {

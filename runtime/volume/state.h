@@ -21,7 +21,7 @@ struct frame {
 struct volume {
     struct volume_io io;
     struct gcm gcm;
-    u8 superblock_key[32];
+    u8 superblock_key[32], writer[16]; /* writer: of the states that are made from now on */
     u8 nonce_prefix[8];
     u64 nonce_count;
     struct volume_root root;           /* the state that this one was made of: the last committed or published one */

@@ -97,3 +97,7 @@ long superblock_read(struct volume *volume, const struct volume_root *wanted) {
     bool same = !memcmp(digest, wanted->digest, sizeof digest) && read->generation == wanted->generation;
     return same && is_right(read) ? 0 : -EBADMSG;
 }
+
+void volume_writer(const struct volume *volume, u8 writer[16]) { memcpy(writer, volume->superblock.writer, sizeof volume->writer); }
+
+void volume_set_writer(struct volume *volume, const u8 writer[16]) { memcpy(volume->writer, writer, sizeof volume->writer); }

@@ -47,6 +47,9 @@ NODISCARD long volume_forget_nameless(struct volume *volume);
 /* The same, one by one, as of when the state was opened and as many as were noted then; 0 behind the last. */
 NODISCARD u64 volume_nameless(const struct volume *volume, u64 index);
 void volume_root(const struct volume *volume, struct volume_root *root);
+/* By whom the state is that was opened, in whatever words whoever made it had; zeros: by nobody who says. And by whom later ones are. */
+void volume_writer(const struct volume *volume, u8 writer[16]);
+void volume_set_writer(struct volume *volume, const u8 writer[16]);
 NODISCARD bool volume_is_encrypted(const struct volume *volume); /* else its blocks stand in the clear, and are authenticated */
 void volume_close(struct volume *volume); /* wipes the keys; what was not committed is forgotten */
 

@@ -33,7 +33,8 @@ def files(draw: st.DrawFn) -> FilesEntry:
     return FilesEntry(
         kind=kind, path=draw(PATHS), container=draw(PATHS), key=draw(KEYS), read_only=read_only,
         create=not read_only and draw(st.booleans()), report_root=draw(st.booleans()), generation=generation,
-        digest=draw(KEYS) if generation else bytes(32), cache=draw(LENGTHS), name=draw(NAMES),
+        digest=draw(KEYS) if generation else bytes(32),
+        writer=draw(KEYS)[:16] if generation else bytes(16), cache=draw(LENGTHS), name=draw(NAMES),
     )  # fmt: skip
 
 

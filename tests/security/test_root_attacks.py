@@ -18,6 +18,7 @@ from tests.services.root_desk import NAME, begin, digest_of, put_session, root_d
 
 from cloister.attest.broker_client import Provider, Server
 from cloister.broker.audit import RootRefused, RootTaken
+from cloister.broker.root_report import StartName
 from cloister.errors import Denied, NotAttested, Undecided
 from cloister.shield_policy.policy import Root
 
@@ -53,6 +54,7 @@ def test_the_newest_root_is_what_the_next_start_is_told(at: Desk) -> None:
     assert (second.volume.generation, second.volume.digest) == (9, digest_of(9))
     assert not second.volume.create, "an emptied file would pass for a new volume"
     assert second.volume.name != first.volume.name
+    assert (first.volume.writer, second.volume.writer) == (bytes(16), StartName.parse(first.volume.name).writer)
     acknowledged(second.send(10))
     taken = [entry.event for entry in at.service.audit.entries() if isinstance(entry.event, RootTaken)]
     assert [(one.volume, one.generation, one.session.name) for one in taken] == [

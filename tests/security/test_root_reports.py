@@ -4,18 +4,21 @@ The program and the runtime are real; the carrier, and the broker behind it, are
 """
 
 import contextlib
+import shutil
 import socket
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.forge.carrier import PlayedCarrier, block, send_frame
 from tests.integration.runtime_programs.arms import build
 from tests.security.victims import read_until
 
-from cloister.broker.root_report import RootReport
+from cloister.broker.root_report import RootReport, StartName
 from cloister.launch import _abi
 from cloister.launch.runtime_file import runtime_path
 from cloister.shield_policy.block import ShieldBlock
@@ -26,6 +29,16 @@ pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_program("cc")]
 
 KEY = bytes(range(100, 132))
 NAME = "team/app:/data#000000000000000100000000.0"
+ENTRY = FilesEntry(
+    kind=FileKind.ENCRYPTED,
+    path="/data",
+    container="/v",
+    key=KEY,
+    create=True,
+    report_root=True,
+    name=NAME,
+    cache=2 << 20,
+)
 DONE, FAILED = "sync: done", "sync: Input/output error"
 Answer = Callable[[RootReport], "tuple[int, bytes] | None"]
 """What the carrier sends for a report; None: it closes the connection."""
@@ -40,11 +53,8 @@ class Reporting(PlayedCarrier):
 
     answer: Answer
 
-    def __init__(self, path: Path, volume: Path, *, reported: bool = True) -> None:
-        entry = FilesEntry(
-            kind=FileKind.ENCRYPTED, path="/data", container=str(volume), key=KEY, create=True, report_root=reported,
-            name=NAME, cache=2 << 20,
-        )  # fmt: skip
+    def __init__(self, path: Path, volume: Path, **changes: Any) -> None:
+        entry = replace(ENTRY, container=str(volume), **changes)
         shield = ShieldBlock(entries=(entry,)).serialize()
         super().__init__(path, block() + struct.pack("<I", len(shield)) + shield, answers=Reporting.play)
         self.answer, self.reports = honest, list[RootReport]()
@@ -73,6 +83,14 @@ def writing(carrier: Path, program: Path) -> Iterator["subprocess.Popen[bytes]"]
             process.kill()
 
 
+def begin(process: "subprocess.Popen[bytes]", text: str = "") -> None:
+    """Wait until the volume is open: from then on it is this start's, and the broker knows that."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"?\n")
+    assert process.stdout.readline().decode() == f"has:{text}\n"
+
+
 def sync(process: "subprocess.Popen[bytes]", text: str = "x") -> str:
     assert process.stdin
     assert process.stdout
@@ -91,7 +109,7 @@ def test_what_is_acknowledged_lasts(tmp_path: Path, program: Path) -> None:
         assert [sync(process) for _ in range(3)] == [DONE] * 3
     generations = [report.root.generation for report in carrier.reports]
     assert generations == sorted(set(generations))
-    assert len(generations) == 3
+    assert len(generations) == 4, "the first one when the volume was opened"
     assert all(report.is_made_with(KEY) and report.name == NAME for report in carrier.reports)
     sent = b"".join(body for kind, body in carrier.heard.frames if kind == _abi.FRAME_ROOT)
     assert KEY not in sent
@@ -99,7 +117,7 @@ def test_what_is_acknowledged_lasts(tmp_path: Path, program: Path) -> None:
 
 def test_where_nobody_keeps_roots_nothing_is_reported(tmp_path: Path, program: Path) -> None:
     with (
-        Reporting(tmp_path / "c", tmp_path / "v", reported=False) as carrier,
+        Reporting(tmp_path / "c", tmp_path / "v", report_root=False) as carrier,
         writing(tmp_path / "c", program) as process,
     ):
         assert sync(process) == DONE
@@ -131,10 +149,21 @@ LIES: dict[str, Answer] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_whatever_else_a_carrier_says_nothing_lasts(tmp_path: Path, program: Path, lie: str) -> None:
     with Reporting(tmp_path / "c", tmp_path / "v") as carrier, writing(tmp_path / "c", program) as process:
+        begin(process)
         carrier.answer = LIES[lie]
         assert [sync(process) for _ in range(2)] == [FAILED] * 2
         carrier.answer = honest
         assert sync(process) == DONE, "the control: the next one is acknowledged"
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_volume_that_is_nobody_s_yet_is_not_opened(tmp_path: Path, program: Path, lie: str) -> None:
+    """Before anything is written the broker knows whose the volume is: else nothing is."""
+    with Reporting(tmp_path / "c", tmp_path / "v") as carrier:
+        carrier.answer = LIES[lie]
+        with writing(tmp_path / "c", program) as process:
+            assert process.stdout
+            assert process.stdout.readline().startswith(b"open: ")
 
 
 def test_acknowledgements_that_were_kept_are_none_for_later_states(tmp_path: Path, program: Path) -> None:
@@ -157,3 +186,60 @@ def test_a_carrier_that_is_gone_is_no_acknowledgement(tmp_path: Path, program: P
         assert read_until(process, "x")[:1] == ["has:x"], "it is there all the same"
     finally:
         context.__exit__(None, None, None)
+
+
+# ---- what a later start takes
+
+
+def told(carrier: Reporting, *, acknowledged: int) -> dict[str, Any]:
+    """What the next start is told, if the broker has kept so many of the reports."""
+    root = carrier.reports[acknowledged - 1].root
+    writer = StartName.parse(NAME).writer
+    name = NAME.replace("1000", "2000").replace(".0", f".{root.generation}")
+    return {"create": False, "generation": root.generation, "digest": root.digest, "writer": writer, "name": name}
+
+
+def first_words(carrier: Path, program: Path) -> str:
+    with writing(carrier, program) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"?\n")
+        return process.stdout.readline().decode().strip()
+
+
+def test_a_state_that_nobody_acknowledged_is_taken_after_a_crash(tmp_path: Path, program: Path) -> None:
+    """It is by the start that the broker knows, so it goes back to what was acknowledged."""
+    with Reporting(tmp_path / "c", tmp_path / "v") as carrier, writing(tmp_path / "c", program) as process:
+        assert sync(process, "one") == DONE
+        carrier.answer = LIES["gone"]
+        assert sync(process, "two") == FAILED
+        process.kill()
+    with Reporting(tmp_path / "c2", tmp_path / "v", **told(carrier, acknowledged=2)) as later:
+        assert first_words(tmp_path / "c2", program) == "has:one"
+    (report,) = later.reports
+    assert report.root.generation > carrier.reports[1].root.generation, "the state of the crash, taken over"
+
+
+def test_a_copy_that_ran_ahead_without_acknowledgement_is_not_taken(tmp_path: Path, program: Path) -> None:
+    """The host starts the program on a copy, keeps its reports back, and puts the copy in the volume's place."""
+    volume, copy = tmp_path / "v", tmp_path / "w"
+    with Reporting(tmp_path / "c", volume) as first, writing(tmp_path / "c", program) as process:
+        assert sync(process, "one") == DONE
+    shutil.copy(volume, copy)
+    kept = told(first, acknowledged=2)
+    ahead = kept | {"name": kept["name"].replace("2000", "1fff")}
+    with Reporting(tmp_path / "c2", copy, **ahead) as keeping, writing(tmp_path / "c2", program) as process:
+        begin(process, "one")
+        keeping.answer = LIES["gone"]
+        assert [sync(process, "copied") for _ in range(5)] == [FAILED] * 5
+    with Reporting(tmp_path / "c3", volume, **kept) as honest, writing(tmp_path / "c3", program) as process:
+        assert sync(process, "two") == DONE
+    last = honest.reports[-1].root
+    newest = {
+        "create": False, "generation": last.generation, "digest": last.digest,
+        "writer": StartName.parse(kept["name"]).writer, "name": kept["name"].replace("2000", "3000"),
+    }  # fmt: skip
+    with Reporting(tmp_path / "c4", copy, **newest):
+        assert first_words(tmp_path / "c4", program).startswith("open: "), "a later generation, but of another history"
+    with Reporting(tmp_path / "c5", volume, **newest):
+        assert first_words(tmp_path / "c5", program) == "has:one", "the control"

@@ -1,5 +1,6 @@
 """Reports of roots, byte by byte, and by another implementation of their keys."""
 
+import hashlib
 import hmac
 import struct
 
@@ -39,6 +40,13 @@ def test_the_name_says_whose_report_it_is() -> None:
     assert StartName.parse(NAME) == name
     odd = StartName("a", "/x#1.2:y", "0" * 24, 0)
     assert StartName.parse(str(odd)) == odd
+
+
+def test_what_tells_starts_apart() -> None:
+    name = StartName.parse(NAME)
+    assert name.line == "00000000000000aa00000000.7"
+    assert StartName.of_line("team/app", "/data", name.line) == name
+    assert name.writer == hashlib.sha256(NAME.encode()).digest()[:16]
 
 
 @pytest.mark.parametrize(

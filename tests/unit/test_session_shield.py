@@ -53,7 +53,7 @@ class Kept:
 
     def newest(self, name: str, key: bytes) -> KeptRoot:
         self.asked.append((name, key))
-        return KeptRoot(self.root, f"team/app:{name}#1.0")
+        return KeptRoot(self.root, f"team/app:{name}#1.0", b"w" * 16)
 
 
 PEM = make_certificate("P-256", lambda size: bytes(range(1, size + 1)), common_name="web", dns=(), start=NOW, days=9)
@@ -87,7 +87,7 @@ def test_the_newest_root_goes_to_the_start_with_the_name_to_report_under() -> No
     roots = Kept(Root(7, DIGEST))
     volume = filled(shielded(), roots)[1].entries[0]
     assert isinstance(volume, FilesEntry)
-    assert (volume.generation, volume.digest, volume.create) == (7, DIGEST, False)
+    assert (volume.generation, volume.digest, volume.writer, volume.create) == (7, DIGEST, b"w" * 16, False)
     assert (volume.name, volume.report_root) == ("team/app:/data#1.0", True)
     assert roots.asked[1:] == [("/data", KEY)]
 

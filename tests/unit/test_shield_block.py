@@ -29,9 +29,9 @@ def only(entry: Entry) -> ShieldBlock:
 def test_files() -> None:
     entry = FilesEntry(
         kind=FileKind.AUTHENTICATED, path="/data", container="/srv/v", key=KEY, read_only=True, report_root=True,
-        generation=7, digest=DIGEST, cache=1 << 28, name="data",
+        generation=7, digest=DIGEST, writer=b"w" * 16, cache=1 << 28, name="data",
     )  # fmt: skip
-    body = words(2, 1 | 4) + text(b"/data") + text(b"/srv/v") + KEY + struct.pack("<Q", 7) + DIGEST
+    body = words(2, 1 | 4) + text(b"/data") + text(b"/srv/v") + KEY + struct.pack("<Q", 7) + DIGEST + b"w" * 16
     body += struct.pack("<Q", 1 << 28) + text(b"data")
     assert only(entry).serialize() == words(1, 1 | 2, 1, 1) + text(body)
 
@@ -88,6 +88,8 @@ def test_what_is_not_understood_is_refused(data: bytes, said: str) -> None:
         (replace(VOLUME, key=b"short"), "32 bytes"),
         (replace(VOLUME, read_only=True, create=True), "cannot be created"),
         (replace(VOLUME, digest=DIGEST), "without its generation"),
+        (replace(VOLUME, writer=b"w" * 16), "without its generation"),
+        (replace(VOLUME, writer=b"w"), "the writer 16"),
         (FilesEntry(kind=FileKind.MEMORY, path="/tmp", container="/srv/v"), "has no volume"),
         (FilesEntry(kind=FileKind.PLAIN, path="/tmp", report_root=True), "has no volume"),
         (FilesEntry(kind=FileKind.PLAIN, path="/tmp", cache=1), "no cache"),

@@ -9,6 +9,7 @@ the runtime only repeats it: SESSION:VOLUME#START.BASE. START is a number that g
 generation that the broker had then. So a report says for which session it is made, by which start, and on top of what.
 """
 
+import hashlib
 import hmac
 import re
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cloister._wire import Reader
 from cloister.broker.session.language import SESSION_NAME
 from cloister.errors import ParseError
-from cloister.shield_policy.fields import KEY, text, text_of, u64
+from cloister.shield_policy.fields import KEY, WRITER, text, text_of, u64
 from cloister.shield_policy.policy import Root
 
 __all__ = ["RootReport", "StartName", "volume_identity"]
@@ -55,6 +56,22 @@ class StartName:
 
     def __str__(self) -> str:
         return f"{self.session}:{self.volume}#{self.start}.{self.base}"
+
+    @property
+    def line(self) -> str:
+        """What tells this start from others of the same volume."""
+        return f"{self.start}.{self.base}"
+
+    @property
+    def writer(self) -> bytes:
+        """What this start's runtime writes into each state of the volume: the first bytes of the name's SHA-256."""
+        return hashlib.sha256(str(self).encode("utf-8", "surrogateescape")).digest()[:WRITER]
+
+    @classmethod
+    def of_line(cls, session: str, volume: str, line: str) -> "StartName":
+        """From what was kept of it."""
+        start, _, base = line.partition(".")
+        return cls(session, volume, start, int(base))
 
     @classmethod
     def parse(cls, name: str) -> "StartName":

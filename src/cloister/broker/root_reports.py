@@ -91,12 +91,12 @@ class RootReports:
         which = (volume.name.session, volume.name.volume, volume_identity(volume.key))
         for _ in range(ATTEMPTS):
             known = self._table.find(*which)
-            if known is not None and known.start == volume.name.start and not _is_next(known, report):
+            if known is not None and known.start == volume.name.line and not _is_next(known, report):
                 return False
-            if known is None or known.start != volume.name.start:
+            if known is None or known.start != volume.name.line:
                 _check_takeover(known, volume.name, report)
-            if self._table.replace(*which, known, StoredRoot(volume.name.start, report.root)):
-                return known is None or known.start != volume.name.start
+            if self._table.replace(*which, known, StoredRoot(volume.name.line, report.root)):
+                return known is None or known.start != volume.name.line
         raise Undecided("other reports of this volume came first, again and again")
 
 
@@ -119,7 +119,7 @@ def _is_next(known: StoredRoot, report: RootReport) -> bool:
 
 def _check_takeover(known: StoredRoot | None, name: StartName, report: RootReport) -> None:
     newest = known.root.generation if known else 0
-    if known is not None and name.start < known.start:
+    if known is not None and name.line < known.start:
         raise Denied("a later start of the program has this volume now: whatever this one writes is not the newest")
     if name.base != newest:
         raise Denied(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cloister.broker.root_report import StartName, volume_identity
 from cloister.broker.session.provision_shield import KeptRoot
 from cloister.broker.store_roots import RootTable, StoredRoot
+from cloister.shield_policy.fields import WRITER
 
 __all__ = ["SessionRoots"]
 
@@ -22,7 +23,8 @@ class SessionRoots:
         """The newest root, and the name that this start reports under."""
         known = self.table.find(self.session, name, volume_identity(key))
         start = StartName(self.session, name, _next_start(known), known.root.generation if known else 0)
-        return KeptRoot(known.root if known else None, str(start))
+        writer = StartName.of_line(self.session, name, known.start).writer if known else bytes(WRITER)
+        return KeptRoot(known.root if known else None, str(start), writer)
 
 
 def _next_start(known: StoredRoot | None) -> str:

@@ -24,7 +24,7 @@ UPDATE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class StoredRoot:
-    """The newest root, and the start that reported it."""
+    """The newest root, and the start that reported it: START.BASE (root_report.py)."""
 
     start: str
     root: Root

@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cloister._wire import Reader
-from cloister.shield_policy.fields import KEY, bytes_of, flags_of, kind_of, list_of, pins_of, text, text_of, u32, u64
+from cloister.shield_policy.fields import (
+    KEY,
+    WRITER,
+    bytes_of,
+    flags_of,
+    kind_of,
+    list_of,
+    pins_of,
+    text,
+    text_of,
+    u32,
+    u64,
+)
 from cloister.shield_policy.words import FileKind, Transport, path_fault
 
 __all__ = ["ConnectEntry", "ConsoleEntry", "Entry", "FilesEntry", "ListenEntry"]
@@ -15,11 +27,15 @@ NEEDS_CLIENT: Final = 1
 TERMINAL: Final = 1
 PORTS: Final = range(1, 1 << 16)
 NO_KEY: Final = bytes(KEY)
+NO_WRITER: Final = bytes(WRITER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesEntry:
-    """A region of paths. `container` and `key` belong to volumes; `digest` is that of the root of `generation`."""
+    """A region of paths. `container` and `key` belong to volumes; `digest` is that of the root of `generation`.
+
+    `writer`: by whom states of higher generations are; zeros: by anybody.
+    """
 
     kind: FileKind
     path: str
@@ -30,6 +46,7 @@ class FilesEntry:
     report_root: bool = False
     generation: int = 0
     digest: bytes = NO_KEY
+    writer: bytes = NO_WRITER
     cache: int = 0
     name: str = ""
 
@@ -38,7 +55,7 @@ class FilesEntry:
         flags = READ_ONLY * self.read_only | CREATE * self.create | REPORT_ROOT * self.report_root
         return b"".join([
             u32(self.kind), u32(flags), text(self.path), text(self.container), self.key,
-            u64(self.generation), self.digest, u64(self.cache), text(self.name),
+            u64(self.generation), self.digest, self.writer, u64(self.cache), text(self.name),
         ])  # fmt: skip
 
     @classmethod
@@ -49,16 +66,16 @@ class FilesEntry:
         return cls(
             kind=kind, read_only=read_only, create=create, report_root=report_root,
             path=text_of(reader, "path"), container=text_of(reader, "container"), key=reader.take(KEY, "key"),
-            generation=reader.u64("generation"), digest=reader.take(KEY, "digest"), cache=reader.u64("cache"),
-            name=text_of(reader, "name"),
+            generation=reader.u64("generation"), digest=reader.take(KEY, "digest"),
+            writer=reader.take(WRITER, "writer"), cache=reader.u64("cache"), name=text_of(reader, "name"),
         )  # fmt: skip
 
     def faults(self) -> Iterator[str]:
         """What no reader would take."""
         if fault := path_fault(self.path):
             yield f"the path {fault}"
-        if len(self.key) != KEY or len(self.digest) != KEY:
-            yield f"key and digest have {KEY} bytes each"
+        if len(self.key) != KEY or len(self.digest) != KEY or len(self.writer) != WRITER:
+            yield f"key and digest have {KEY} bytes each, the writer {WRITER}"
         if self.kind.on_a_volume:
             if fault := path_fault(self.container):
                 yield f"the path of the volume {fault}"
@@ -66,9 +83,9 @@ class FilesEntry:
                 yield "a volume needs a key"
             if self.read_only and self.create:
                 yield "a volume that is only read cannot be created"
-            if any(self.digest) and not self.generation:
-                yield "a digest without its generation"
-        elif self.container or any(self.key) or self.create or self.report_root or self.generation or any(self.digest):
+            if any(self.digest + self.writer) and not self.generation:
+                yield "a digest or writer without its generation"
+        elif self.container or self.create or self.report_root or self.generation or any(self.key + self.digest):
             yield f"a region of kind {self.kind.word} has no volume, key or root"
         elif self.cache and self.kind is FileKind.PLAIN:
             yield "the runtime keeps no cache of plain files"

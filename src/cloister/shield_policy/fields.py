@@ -5,10 +5,12 @@ from typing import Final, TypeVar
 
 from cloister._wire import Reader
 
-__all__ = ["KEY", "bytes_of", "flags_of", "kind_of", "list_of", "pins_of", "text", "text_of", "u32", "u64"]
+__all__ = ["KEY", "WRITER", "bytes_of", "flags_of", "kind_of", "list_of", "pins_of", "text", "text_of", "u32", "u64"]
 
 KEY: Final = 32
 """Bytes of a key, of a digest, and of a pin, which is the SHA-256 of a SubjectPublicKeyInfo."""
+WRITER: Final = 16
+"""Bytes of what tells by whom a state of a volume is."""
 Number = TypeVar("Number", bound=IntEnum)
 
 

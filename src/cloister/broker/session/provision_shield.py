@@ -10,6 +10,7 @@ from cloister.broker.session.secret_value import SecretValue
 from cloister.broker.session.session import Session
 from cloister.errors import PolicyError
 from cloister.shield_policy.entries import Entry, FilesEntry
+from cloister.shield_policy.fields import WRITER
 from cloister.shield_policy.policy import IdentityAt, KeyAt, Root, ShieldPolicy
 from cloister.shield_policy.resolve import Identity, resolve
 
@@ -18,10 +19,14 @@ __all__ = ["NO_ROOTS", "KeptRoot", "Roots", "shield_block"]
 
 @dataclass(frozen=True, slots=True)
 class KeptRoot:
-    """What a start is told of a volume: the newest root, if there is one yet, and the name to report under."""
+    """What a start is told of a volume: the newest root, if there is one yet, and the name to report under.
+
+    `writer`: by whom later states must be, if there are any: by the start that reported that root.
+    """
 
     root: Root | None
     name: str
+    writer: bytes = bytes(WRITER)
 
 
 class Roots(Protocol):
@@ -59,7 +64,9 @@ def _with_root(entry: Entry, roots: Roots) -> Entry:
     if kept.root is None:
         return replace(entry, name=kept.name)
     root = kept.root
-    return replace(entry, name=kept.name, create=False, generation=root.generation, digest=root.digest)
+    return replace(
+        entry, name=kept.name, create=False, generation=root.generation, digest=root.digest, writer=kept.writer
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,8 @@ class Builder:
     def _superblock(self, generation: int, table: Inode) -> Superblock:
         untagged = Superblock(
             magic=MAGIC, version=VERSION, mode=self._mode, identifier=self._identifier, generation=generation,
-            blocks=self._used, table_size=table.size, table_levels=table.levels, table_root=table.root, tag=bytes(32),
+            blocks=self._used, table_size=table.size, table_levels=table.levels, table_root=table.root,
+            writer=bytes(16), tag=bytes(32),
         )  # fmt: skip
         content = untagged.serialize()[: -len(untagged.tag)]
         return Superblock.parse(content + superblock_tag(self._key, self._identifier, content))

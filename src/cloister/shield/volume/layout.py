@@ -114,7 +114,8 @@ class Superblock(Record, size=BLOCK):
     table_levels: int = u32()
     reserved_60: bytes = reserved(4)
     table_root: Pointer = nested(Pointer)
-    reserved_96: bytes = reserved(3968)
+    writer: bytes = raw(16)
+    reserved_112: bytes = reserved(3952)
     tag: bytes = raw(32)
 
 
