@@ -69,7 +69,7 @@ static int kept_count, sock = -1;
 struct state state;
 const char *__asan_default_options(void) { return "detect_leaks=0:allocator_may_return_null=1"; }
 
-static void *keep(u64 size) {
+static void *hold(u64 size) {
     if (kept_count == MOST_KEPT) longjmp(back, 1);
     void *made = calloc(1, size + !size);
     if (!made) abort();
@@ -84,7 +84,7 @@ static void forget(void) {
 
 /* In place of secret memory, and of the files that are not tried here. */
 long region_create(struct region *region, u64 size) {
-    *region = (struct region){.at = addr_of(keep(size)), .size = size};
+    *region = (struct region){.at = addr_of(hold(size)), .size = size};
     return 0;
 }
 void region_drop(struct region *region) { *region = (struct region){0}; }
@@ -117,9 +117,9 @@ long talk_open(struct talk *with, u64 seconds) {
 char *stack_new_word(struct program_stack *stack, struct words *list, u64 size) {
     (void)stack;
     if (list->count == MOST_WORDS) fail(126, "too many words", E2BIG, NULL);
-    return list->word[list->count++] = keep(size + 1);
+    return list->word[list->count++] = hold(size + 1);
 }
-const char *stack_push(struct program_stack *stack, const void *bytes, size_t size) { return (void)stack, memcpy(keep(size + 1), bytes, size); }
+const char *stack_push(struct program_stack *stack, const void *bytes, size_t size) { return (void)stack, memcpy(hold(size + 1), bytes, size); }
 void stack_expect(struct program_stack *stack, u64 words) { (void)stack, (void)words; }
 
 void stack_add(struct program_stack *stack, struct words *list, const char *word, size_t size) { memcpy(stack_new_word(stack, list, size), word, size); }
@@ -171,7 +171,7 @@ static int count_files(void) {
 
 static void try_handoff(const u8 *bytes, u32 size, bool seal) {
     struct handoff_header header_bytes = {.magic = HANDOFF_MAGIC, .version = CLOISTER_ABI_VERSION};
-    u8 tag[AEAD_TAG], *text = keep(size);
+    u8 tag[AEAD_TAG], *text = hold(size);
     struct program_stack stack = new_stack();
     int fd = memfd_create("block", 0);
     memcpy(text, bytes, size);

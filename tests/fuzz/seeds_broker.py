@@ -11,6 +11,7 @@ from tests.fuzz import fixed
 from tests.fuzz.service import seeds as service
 from tests.services.key_broker import new_key, public_members
 
+from cloister.attest.console_link import NONCE, Call
 from cloister.broker.audit.event_json import json_of_event
 from cloister.broker.nonces import Purpose
 from cloister.broker.root_report import RootReport
@@ -136,6 +137,10 @@ def attester() -> Iterator[bytes]:
     yield from map(encoded, keys)
     more = json.dumps({"tdx": ["GPU", {"evidence": "AAAA"}], "snp": {"quote": "x"}})
     yield encoded(attestation(keys[0]))
+    init_data = 'algorithm = "sha384"\nversion = "0.1.0"\n\n[data]\n"aa.toml" = """\nurl = \'x\'\n"""\n"p.rego" = "x"\n'
+    yield init_data.encode()
+    yield Call(nonce=bytes(range(NONCE)), terminal=True, rows=24, columns=80).serialize()
+    yield encoded(attestation(keys[0], **{"init-data": {"format": "toml", "body": init_data}}))
     yield encoded(attestation(
         keys[3], **{"tee-evidence": {"primary_evidence": {"quote": "é", "n": 1.5}, "additional_evidence": more}}
     ))  # fmt: skip

@@ -14,6 +14,7 @@ from tests.fuzz.service import answer
 
 from cloister import _json
 from cloister._yaml import read_yaml
+from cloister.attest.console_link import Call
 from cloister.broker.audit import Checkpoint, LogReport, parse_checkpoint, segments, verify_log
 from cloister.broker.audit.entry import Entry, parse_entry
 from cloister.broker.audit.event_json import event_of_json, json_of_event
@@ -35,6 +36,7 @@ from cloister.cli._log_text import document as report_document
 from cloister.cli._log_text import entry_document, entry_lines, report_lines
 from cloister.errors import NotAttested, ParseError, PolicyError, UsageError, VerificationError
 from cloister.frameworks.danger_shield import findings_of_shield
+from cloister.measure.init_data import read_init_data
 from cloister.model import Unchecked
 from cloister.serve.kbs_messages import Attestation, parse_attestation, parse_request
 from cloister.shield_policy.block import ShieldBlock
@@ -234,6 +236,11 @@ BROKER: Final[dict[str, tuple[Reader, ...]]] = {
         Reader(covers=("serve.kbs_messages.parse_request",), read=parse_request, refusals=(ParseError, NotAttested)),
         Reader(
             covers=("serve.kbs_messages.parse_attestation",), read=attestation, refusals=(ParseError, NotAttested)
+        ),
+        Reader(covers=("attest.console_link.Call.parse",), read=Call.parse),
+        Reader(
+            covers=("measure.init_data.read_init_data",), refusals=(PolicyError,),
+            read=lambda data: read_init_data(data.decode("utf-8", "replace"), "x"),
         ),
         Reader(covers=("broker.recipient.Recipient.of_jwk",), read=json_value(recipient)),
         Reader(
