@@ -8,6 +8,9 @@
  *   f  injected files                   "refused", or how many
  *   h  what stands in a handed-on block, which is sealed here      "refused", or how many arguments and variables
  *   x  a handed-on block as it is       "refused"
+ *   d  a certificate (DER)              "refused", or its key's digest and its dates
+ *   p  a SubjectPublicKeyInfo           "refused", or its kind
+ *   k  a private key (PKCS #8)          "refused", or its kind
  *   c  a carrier's side of the first conversation                  "refused", never anything else
  *
  * What would end the process comes back here. Every region has exactly the bytes that it says, so that the sanitizers see its end. */
@@ -19,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../../runtime/tls/x509.h"
 #include "rt.h"
 
 /* The C library's copying is the one that the sanitizers watch. */
@@ -39,7 +43,9 @@
 #undef region_create
 #undef region_drop
 
+#define keep block_keep
 #include "block.c"
+#undef keep
 #include "fail.h"
 #include "handoff.c"
 #include "manifest.c"
@@ -190,6 +196,27 @@ static void try_handoff(const u8 *bytes, u32 size, bool seal) {
     printf("%llu %llu\n", (unsigned long long)stack.arguments.count, (unsigned long long)stack.environment.count);
 }
 
+/* Each has exactly its size, which AddressSanitizer watches. */
+static void try_der(int kind, const u8 *bytes, u32 size) {
+    u8 *der = keep(size), pin[SHA256_SIZE];
+    struct x509 certificate;
+    struct public_key public_key;
+    struct private_key private_key;
+    memcpy(der, bytes, size);
+    if (kind == 'd') {
+        if (!x509_read(&certificate, der, size)) longjmp(back, 1);
+        x509_pin(&certificate, pin);
+        for (int i = 0; i < SHA256_SIZE; i++) printf("%02x", pin[i]);
+        printf(" %lld %lld\n", (long long)certificate.not_before, (long long)certificate.not_after);
+    } else if (kind == 'p') {
+        if (!public_key_read(&public_key, der, size)) longjmp(back, 1);
+        printf("%d\n", (int)public_key.kind);
+    } else {
+        if (!private_key_read(&private_key, der, size)) longjmp(back, 1);
+        printf("%d\n", (int)private_key.kind);
+    }
+}
+
 static void try_conversation(const u8 *bytes, u32 size) {
     struct program_stack stack = new_stack();
     const struct words given = {0};
@@ -226,6 +253,7 @@ static void try_one(int kind, const u8 *bytes, u32 size) {
         files_begin();
         printf("%d\n", count_files());
     }
+    if (kind == 'd' || kind == 'p' || kind == 'k') try_der(kind, bytes, size);
     if (kind == 'h' || kind == 'x') try_handoff(bytes, size, kind == 'h');
 }
 
