@@ -1,6 +1,7 @@
 #include "location.h"
 
 #include "fail.h"
+#include "mount_trouble.h"
 #include "file_pool.h"
 #include "table.h"
 
@@ -47,8 +48,8 @@ void location_begin(void) {
         if (!failed(error)) continue;
         char path[PATH_SIZE] = "";
         memcpy(path, region->path.bytes, region->path.size);
-        fail_program(CLOISTER_EXIT_CANNOT_PROTECT, path, "the volume of this region cannot be used",
-                     "cloister volume verify VOLUME --key-file KEY says what is wrong with it");
+        const struct trouble trouble = mount_trouble(error);
+        fail_program(CLOISTER_EXIT_CANNOT_PROTECT, path, trouble.what, trouble.fix);
     }
 }
 

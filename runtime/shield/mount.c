@@ -38,7 +38,7 @@ long mount_open(const struct shield_files *entry, struct mount **out) {
     } else if (entry->kind != FILES_MEMORY) memcpy(mount->key, entry->key, sizeof mount->key);
     long error = map_arena(mount);
     if (failed(error)) return error;
-    if (entry->flags & FILES_READ_ONLY) mount->arena->read_only = 1;
+    if (entry->flags & FILES_READ_ONLY) mount->arena->read_only = true;
     *out = mount;
     return 0;
 }
@@ -57,6 +57,7 @@ long mount_enter(struct mount *mount, bool changes) {
     bool broken = arena_lock(mount);
     long error = state_ready(mount, broken);
     if (!error && mount->arena->shared) error = state_refresh(mount, changes);
+    if (!error && changes) error = state_tidy(mount);
     if (error) arena_leave(mount);
     return error;
 }

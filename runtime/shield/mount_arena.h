@@ -22,7 +22,9 @@ struct arena {
     bool forked;               /* the family may be more than one process, for good */
     bool shared;               /* other families may change the volume */
     bool holds_lost;           /* there was no room for a hold: no inode is released any more */
-    u8 read_only;
+    bool untidy;               /* inodes without a name may be there that nobody has open */
+    bool read_only;
+    bool older;                /* than the policy asks for */
     long error;                /* it could not be opened, and will not be */
     struct volume *volume;     /* NULL: not opened yet */
     struct volume_root root[2];
@@ -74,6 +76,7 @@ u64 container_second(struct mount *mount); /* of a clock that goes on */
 NODISCARD long state_ready(struct mount *mount, bool broken); /* opens, or makes whole what is broken */
 NODISCARD long state_refresh(struct mount *mount, bool changes); /* other families' changes: the container is locked then */
 NODISCARD long state_give_out(struct mount *mount);              /* others see what was changed; an error: it is undone */
+NODISCARD long state_tidy(struct mount *mount); /* before changes */
 NODISCARD long state_commit(struct mount *mount); /* -EREMOTEIO: it is on the disk, but the broker has not heard of it */
 NODISCARD long state_share(struct mount *mount); /* a family that was alone tells all, and is not alone any more */
 struct volume_root *state_root(struct mount *mount);

@@ -106,6 +106,7 @@ static void commit_last(void *argument) {
     if (guard_root(mount_slot(mount), &kept, &families) || !is_left_over(mount, &kept)) return;
     if (state_ready(mount, work->broken)) return;
     if (mount->arena->shared && state_refresh(mount, true)) return;
+    if (state_tidy(mount)) return;
     (void)!state_commit(mount);
 }
 

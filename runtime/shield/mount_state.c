@@ -8,6 +8,7 @@
  * What was lost (the holder of the lock was killed in the middle, or a swap was): the family goes on with the newest state that was
  * committed or given out, and each of its processes hears of it at its next mount_sync, as fsync(2) tells of writes that failed. */
 #include "mount_arena.h"
+#include "mount_trouble.h"
 #include "secret.h"
 #include "state.h"
 
@@ -52,12 +53,22 @@ static long lose(struct mount *mount, const struct volume_root *root) {
     return 0;
 }
 
-/* Alone or not; becoming alone again is the moment to tidy up. */
+/* Alone or not; who becomes alone again tidies up at the next change. */
 static void note_families(struct mount *mount, u64 families) {
     struct arena *arena = mount->arena;
     bool was = arena->shared;
     arena->shared = families != 1 || !mounts_settled;
-    if (was && !arena->shared) holds_sweep(mount);
+    if (was && !arena->shared) arena->untidy = !arena->read_only;
+}
+
+long state_tidy(struct mount *mount) {
+    struct arena *arena = mount->arena;
+    if (!arena->untidy || arena->shared) return 0;
+    long error = volume_prepare(arena->volume);
+    if (error) return error;
+    arena->untidy = false;
+    holds_sweep(mount);
+    return 0;
 }
 
 /* ---- opening */
@@ -105,10 +116,10 @@ static long open_first(struct mount *mount) {
     long error = volume_open(&volume, &io, mount->key, NULL, memory.at, memory.size);
     if (error) return error;
     volume_root(volume, &root);
-    if (!is_recent(mount, volume, &root)) return -EBADMSG;
-    if (!arena->read_only) error = volume_forget_nameless(volume);
-    if (!error) arena->volume = volume;
-    return error;
+    arena->older = !is_recent(mount, volume, &root);
+    if (arena->older) return -EBADMSG;
+    arena->volume = volume;
+    return 0;
 }
 
 static long open_later(struct mount *mount, const struct guard_root *kept) {
@@ -116,6 +127,14 @@ static long open_later(struct mount *mount, const struct guard_root *kept) {
     struct memory memory = engine_memory(mount);
     struct volume_root root = from_guard(kept);
     return volume_open(&mount->arena->volume, &io, mount->key, &root, memory.at, memory.size);
+}
+
+/* What earlier trees left without a name, before anybody of this one has a nameless file open: now, or, if nobody else is there, at
+ * the first change. */
+static long begin_tree(struct mount *mount) {
+    struct arena *arena = mount->arena;
+    arena->untidy = !arena->shared;
+    return arena->shared ? volume_forget_nameless(arena->volume) : 0;
 }
 
 /* The container is locked, so that no other family does the same. */
@@ -135,6 +154,8 @@ static long open_locked(struct mount *mount) {
     fresh = to_guard(state_root(mount));
     if (first && failed(guard_swap(mount_slot(mount), 0, &fresh, &kept, &families))) return -EIO;
     arena->shared = families != 1 || !mounts_settled;
+    if (first && !arena->read_only) error = begin_tree(mount);
+    if (error) return error;
     arena->committed_at = container_second(mount);
     return 0;
 }
@@ -151,6 +172,7 @@ static long open_volume(struct mount *mount, bool broken) {
     if (error) {
         arena->volume = NULL;
         arena->error = error;
+        mount_say(mount->entry, error, arena->older);
     }
     arena->broken = false;
     return error;
@@ -169,8 +191,7 @@ static long make_whole(struct mount *mount) {
 long state_ready(struct mount *mount, bool broken) {
     struct arena *arena = mount->arena;
     if (arena->error) return arena->error;
-    if (!arena->volume) return open_volume(mount, broken);
-    return broken ? make_whole(mount) : 0;
+    return !arena->volume ? open_volume(mount, broken) : broken ? make_whole(mount) : 0;
 }
 
 /* ---- with others */

@@ -3,12 +3,16 @@
 #include "store.h"
 #include "superblock.h"
 #include "tree.h"
+#include "walk.h"
 
 static const size_t tag_size = 32;
 
 long volume_begin(struct volume *volume) {
+    if (!volume->walked) return walk_ensure(volume);
     return volume->dirty_count > volume->frame_count / 2 - OPERATION_FRAMES ? tree_flush(volume) : 0;
 }
+
+long volume_prepare(struct volume *volume) { return walk_ensure(volume); }
 
 void commit_note(struct volume *volume, const struct volume_root *root) {
     volume->root = *root;
@@ -47,7 +51,8 @@ static u64 next_durable(const struct volume *volume) {
 long volume_commit(struct volume *volume) {
     long error = tree_flush(volume);
     if (error || (!volume_is_changed(volume) && volume->root.place < SUPERBLOCKS && volume->root.generation)) return error;
-    error = volume->io.sync(volume->io.context);
+    error = walk_ensure(volume);
+    if (!error) error = volume->io.sync(volume->io.context);
     if (error < 0) return error;
     prepare(volume, next_durable(volume), true);
     u64 place = volume->other.generation % SUPERBLOCKS;
@@ -75,9 +80,11 @@ long volume_publish(struct volume *volume) {
 
 /* Files that had no name but were open when the volume was last committed. */
 long volume_forget_nameless(struct volume *volume) {
+    long error = walk_ensure(volume);
+    if (error) return error;
     for (u64 number = ROOT_INODE + 1; number < volume->inodes_known; number++) {
         if (!(volume->inode_used[number / 64] >> (number % 64) & 1)) continue;
-        long error = volume_release(volume, number); /* does nothing to what has a name */
+        error = volume_release(volume, number); /* does nothing to what has a name */
         if (error && error != -ESTALE) return error;
     }
     return 0;

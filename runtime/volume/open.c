@@ -3,7 +3,7 @@
 #include "commit.h"
 #include "store.h"
 #include "superblock.h"
-#include "walk.h"
+#include "table.h"
 
 enum { FEWEST_FRAMES = 256, BITMAPS = 3, PART_OF_BITMAPS = 4 /* of the memory, at most one by so many */ };
 static const u64 most_blocks = 1UL << 26 /* 256 GiB */, most_inodes = 1UL << 22;
@@ -26,8 +26,8 @@ static long lay_out(struct volume *volume, u8 *memory, size_t size) {
     volume->inode_used = part(&free, most_inodes / 8);
     if (free >= end) return -ENOMEM;
     u64 frames = (u64)(end - free) / (BLOCK + sizeof(struct frame) + 2 * sizeof(u32) + 1), buckets = 1;
-    if (frames < FEWEST_FRAMES + 2) return -ENOMEM;
-    frames -= 2; /* for what rounding takes */
+    if (frames < FEWEST_FRAMES + 2 + SCRATCH_FRAMES) return -ENOMEM;
+    frames -= 2 + SCRATCH_FRAMES; /* for what rounding takes */
     while (buckets * 2 <= frames) buckets *= 2;
     volume->frame_count = (u32)frames;
     volume->bucket_mask = (u32)buckets - 1;
@@ -44,28 +44,14 @@ static long begin(struct volume *volume, const struct volume_io *io, void *memor
     return lay_out(volume, memory, size);
 }
 
-/* volume->superblock is the newest committed one. Goes on with the wanted one. */
-static long take_state(struct volume *volume, const struct volume_root *wanted, bool lost) {
-    const struct top durable = {volume->superblock.table_levels, volume->superblock.table_root};
-    u64 durable_blocks = volume->superblock.blocks;
-    struct volume_root root = {.generation = volume->superblock.generation, .place = volume->superblock.generation % SUPERBLOCKS};
-    superblock_digest(&volume->superblock, root.digest);
-    volume->durable = root.generation;
-    if (wanted) {
-        long error = superblock_read(volume, wanted);
-        if (error) return error;
-        if (memcmp(volume->other.identifier, volume->superblock.identifier, sizeof volume->other.identifier)) return -EBADMSG;
-        volume->superblock = volume->other;
-        root = *wanted;
-    }
-    if (volume->superblock.blocks < durable_blocks) volume->superblock.blocks = durable_blocks;
-    if (volume->superblock.blocks > volume->block_limit) return -EFBIG;
-    store_forget(volume);
-    table_forget(volume, lost);
-    long error = walk_state(volume);
-    if (!error && wanted) error = walk_durable(volume, &durable);
-    if (error) return error;
-    store_opened(volume, root.place);
+/* What else is in use, and which state is durable, who changes something finds out (walk_ensure). */
+static long take_state(struct volume *volume, const struct superblock *state, u64 place, bool lost) {
+    struct volume_root root = {.generation = state->generation, .place = place};
+    if (state->blocks > volume->block_limit) return -EFBIG;
+    superblock_digest(state, root.digest);
+    volume->superblock = *state;
+    volume->walked = false;
+    volume->lost = volume->lost || lost;
     commit_note(volume, &root);
     return 0;
 }
@@ -74,13 +60,15 @@ long volume_open(struct volume **opened, const struct volume_io *io, const u8 ke
                  size_t size) {
     struct volume *volume = memory;
     long error = begin(volume, io, memory, size);
-    if (!error) error = superblock_find(volume, key);
+    if (!error) error = wanted ? superblock_read(volume, wanted) : superblock_find(volume, key);
+    if (error) return error;
+    const struct superblock *state = wanted ? &volume->other : &volume->newest;
+    cache_begin(volume, true);
+    error = take_state(volume, state, wanted ? wanted->place : state->generation % SUPERBLOCKS, false);
     if (error) return error;
     superblock_derive(volume, key);
-    cache_begin(volume, true);
-    error = take_state(volume, wanted, false);
-    if (!error) *opened = volume;
-    return error;
+    *opened = volume;
+    return 0;
 }
 
 /* Whoever changed it last may have been stopped in the middle: nothing of the state is believed but where things are, and the keys. */
@@ -88,8 +76,10 @@ long volume_reload(struct volume *volume, const struct volume_root *wanted, bool
     cache_begin(volume, !lost);
     volume->hand = 0;
     volume->nonce_count = 0; /* a number may have been used and not counted */
-    long error = superblock_find(volume, NULL);
-    return error ? error : take_state(volume, wanted, lost);
+    long error = superblock_read(volume, wanted);
+    if (error) return error;
+    if (memcmp(volume->other.identifier, volume->superblock.identifier, sizeof volume->other.identifier)) return -EBADMSG;
+    return take_state(volume, &volume->other, wanted->place, lost);
 }
 
 static long make_root(struct volume *volume, u32 uid, u32 gid) {
@@ -111,6 +101,7 @@ long volume_create(struct volume **opened, const struct volume_io *io, const u8 
     cache_begin(volume, true);
     store_forget(volume);
     table_forget(volume, false);
+    volume->walked = true;
     error = make_root(volume, uid, gid);
     if (!error) error = volume_commit(volume);
     if (!error) *opened = volume;
@@ -125,7 +116,8 @@ void volume_space(const struct volume *volume, struct volume_space *space) {
     u64 used = 0;
     for (u64 i = 0; i < (volume->inodes_known + 63) / 64; i++)
         for (u64 bits = volume->inode_used[i]; bits; bits &= bits - 1) used++;
-    *space = (struct volume_space){.blocks = volume->superblock.blocks, .free = volume->spare, .inodes = volume->inode_limit,
+    if (!volume->walked) used = volume->superblock.table_size / sizeof(struct inode); /* at most */
+    *space = (struct volume_space){.blocks = volume->superblock.blocks, .free = volume->walked ? volume->spare : 0, .inodes = volume->inode_limit,
                                    .inodes_free = volume->inode_limit - used};
 }
 

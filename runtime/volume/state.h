@@ -7,7 +7,7 @@
 #include "aes_gcm.h"
 #include "volume.h"
 
-enum { DIRTY_LISTS = 2 * LEVELS, NO_FRAME = ~0U, OPERATION_FRAMES = 64, NAMELESS = 1024 };
+enum { DIRTY_LISTS = 2 * LEVELS, NO_FRAME = ~0U, OPERATION_FRAMES = 64, NAMELESS = 1024, SCRATCH_FRAMES = 2 * LEVELS };
 
 /* One cached block. Dirty ones stand in a list for each level, the table's levels after those of all other objects: the order in
  * which they are written, for a block must be on the disk before the node that points to it. */
@@ -28,16 +28,19 @@ struct volume {
     struct pointer root_table;         /* the root of the table then */
     u64 durable;                       /* the generation of the newest committed state */
     struct superblock superblock;      /* generation: of `root`; table_* and blocks are those of now */
+    struct superblock newest;          /* the newest committed one, when it was looked for last */
     struct superblock other;           /* one that is read or made: too large for the stacks that this runs on, */
     u8 scratch[sizeof(struct place) + BLOCK]; /* as this one of store.c */
 
     struct frame *frames;
     u8 (*data)[BLOCK];
-    u32 frame_count, hand, dirty_count;
+    u32 frame_count, hand, dirty_count; /* behind the frames are SCRATCH_FRAMES more, of walk.c */
     u32 frames_touched;                /* those behind were never used: looking at them would bring their memory into being */
     u32 *buckets, bucket_mask;         /* numbers of frames plus 1, for memory begins as zeros */
     u32 dirty_first[DIRTY_LISTS];
 
+    bool walked;                       /* what follows is known: only who changes something needs it (walk.c) */
+    bool lost;                         /* numbers of inodes that were forgotten are not given again */
     u64 *live;                         /* a bit for each block: used now; */
     u64 *durable_blocks;               /* used by the newest committed state, or more than that; */
     u64 *kept;                         /* by that or by the last published one */

@@ -70,18 +70,17 @@ static bool is_committed(const struct volume *volume, const struct superblock *s
     return is_tagged(volume, superblock, key) && superblock->generation % SUPERBLOCKS == number && is_right(superblock);
 }
 
-/* When it is opened again, volume->superblock is of the volume that this was before. */
 long superblock_find(struct volume *volume, const u8 *key) {
-    struct superblock *read = &volume->other;
+    struct superblock *read = &volume->other, *newest = &volume->newest;
     bool found = false;
     for (u32 number = 0; number < SUPERBLOCKS; number++) {
         long error = volume->io.read(volume->io.context, number, (u8 *)read);
         if (error == -EBADMSG) continue;
         if (error < 0) return error;
         if (!is_committed(volume, read, number, key)) continue;
-        bool other = (found || !key) && memcmp(read->identifier, volume->superblock.identifier, sizeof read->identifier);
-        if (other) return -EBADMSG;
-        if (!found || read->generation > volume->superblock.generation) volume->superblock = *read;
+        const u8 *expected = found ? newest->identifier : volume->superblock.identifier;
+        if ((found || !key) && memcmp(read->identifier, expected, sizeof read->identifier)) return -EBADMSG;
+        if (!found || read->generation > newest->generation) *newest = *read;
         found = true;
     }
     return found ? 0 : -EBADMSG;

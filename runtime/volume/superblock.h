@@ -7,7 +7,7 @@
 /* The volume's keys, from its own and volume->superblock.identifier. */
 void superblock_derive(struct volume *volume, const u8 key[32]);
 void superblock_write_tag(const struct volume *volume, struct superblock *superblock);
-/* Reads the newest that was committed into volume->superblock; by `key`, or by what was derived if there is none. */
+/* Reads the newest that was committed into volume->newest; by `key`, or by what was derived if there is none. */
 NODISCARD long superblock_find(struct volume *volume, const u8 *key);
 /* Reads the one that `wanted` says into volume->other. -EBADMSG if that is not there. */
 NODISCARD long superblock_read(struct volume *volume, const struct volume_root *wanted);

@@ -4,7 +4,9 @@ static struct inode *record(struct volume *volume, u32 frame, u64 number) {
     return (struct inode *)(void *)volume->data[frame] + number % INODES_PER_BLOCK;
 }
 
+/* As long as it is not known, the record says so. */
 static bool is_used(const struct volume *volume, u64 number) {
+    if (!volume->walked) return number > 0;
     return number < volume->inode_limit && volume->inode_used[number / 64] >> (number % 64) & 1;
 }
 

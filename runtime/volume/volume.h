@@ -42,9 +42,11 @@ NODISCARD long volume_reload(struct volume *volume, const struct volume_root *wa
 NODISCARD long volume_commit(struct volume *volume);
 NODISCARD long volume_publish(struct volume *volume);
 NODISCARD bool volume_is_changed(const struct volume *volume); /* since it was opened, committed or published */
+/* What only changes need to know, which otherwise the first one looks for. */
+NODISCARD long volume_prepare(struct volume *volume);
 /* What volume_remove left because somebody may have had it open: for the first to open a volume. */
 NODISCARD long volume_forget_nameless(struct volume *volume);
-/* The same, one by one, as of when the state was opened and as many as were noted then; 0 behind the last. */
+/* The same, one by one, as many as were noted when the volume was prepared; 0 behind the last. */
 NODISCARD u64 volume_nameless(const struct volume *volume, u64 index);
 void volume_root(const struct volume *volume, struct volume_root *root);
 /* By whom the state is that was opened, in whatever words whoever made it had; zeros: by nobody who says. And by whom later ones are. */

@@ -1,8 +1,7 @@
 #include "walk.h"
 
 #include "store.h"
-
-enum { SCRATCH_OF_INODES = LEVELS };
+#include "superblock.h"
 
 typedef long claimer(struct volume *volume, u64 physical); /* 1 to go on below, 0 if all below is claimed already */
 typedef long visitor(struct volume *volume, u64 index, const u8 *block);
@@ -11,7 +10,7 @@ struct walk {
     claimer *claim;
     visitor *visit; /* of data blocks; NULL if nobody wants to see them */
     u64 object;
-    u32 scratch;    /* a frame for each level */
+    u32 scratch;    /* where a frame for each level begins */
 };
 
 static long claim_live(struct volume *volume, u64 physical) {
@@ -23,7 +22,7 @@ static long walk(struct volume *volume, const struct walk *how, const struct top
     if (!top->root.physical) return 0;
     long more = how->claim(volume, top->root.physical);
     if (more <= 0 || (!top->levels && !how->visit)) return more < 0 ? more : 0;
-    u8 *block = volume->data[how->scratch + top->levels];
+    u8 *block = volume->data[volume->frame_count + how->scratch + top->levels];
     long error = store_load(volume, &top->root, (struct place){how->object, index, top->levels}, block);
     if (error) return error;
     if (!top->levels) return how->visit(volume, index, block);
@@ -55,7 +54,7 @@ static long visit_inodes(struct volume *volume, u64 index, const u8 *block, clai
         if (!inode.mode) continue;
         if (!is_right_inode(&inode) || !number || number >= volume->inode_limit) return -EBADMSG;
         if (claim == claim_live) note_inode(volume, number, &inode);
-        const struct walk how = {claim, NULL, number, SCRATCH_OF_INODES};
+        const struct walk how = {claim, NULL, number, LEVELS};
         const struct top top = {inode.levels, inode.root};
         long error = walk(volume, &how, &top, 0);
         if (error) return error;
@@ -71,8 +70,7 @@ static long visit_durable(struct volume *volume, u64 index, const u8 *block) {
     return visit_inodes(volume, index, block, claim_durable);
 }
 
-long walk_state(struct volume *volume) {
-    volume->nameless_count = 0;
+static long walk_state(struct volume *volume) {
     const struct walk how = {claim_live, visit_live, TABLE, 0};
     const struct top table = {volume->superblock.table_levels, volume->superblock.table_root};
     long error = walk(volume, &how, &table, 0);
@@ -80,7 +78,32 @@ long walk_state(struct volume *volume) {
     return error || has_root ? error : -EBADMSG;
 }
 
-long walk_durable(struct volume *volume, const struct top *table) {
+/* As far as its blocks are others. */
+static long walk_durable(struct volume *volume) {
     const struct walk how = {claim_durable, visit_durable, TABLE, 0};
-    return walk(volume, &how, table, 0);
+    const struct top table = {volume->newest.table_levels, volume->newest.table_root};
+    return walk(volume, &how, &table, 0);
+}
+
+static long find_durable(struct volume *volume) {
+    long error = superblock_find(volume, NULL);
+    if (error) return error;
+    volume->durable = volume->newest.generation;
+    if (volume->superblock.blocks < volume->newest.blocks) volume->superblock.blocks = volume->newest.blocks;
+    return volume->superblock.blocks > volume->block_limit ? -EFBIG : 0;
+}
+
+long walk_ensure(struct volume *volume) {
+    if (volume->walked) return 0;
+    long error = find_durable(volume);
+    if (error) return error;
+    store_forget(volume);
+    table_forget(volume, volume->lost);
+    volume->nameless_count = 0;
+    error = walk_state(volume);
+    if (!error) error = walk_durable(volume);
+    if (error) return error;
+    store_opened(volume, volume->root.place);
+    volume->walked = true;
+    return 0;
 }

@@ -160,6 +160,112 @@ def test_two_trees_cannot_have_one_volume(place: Shielded) -> None:
         assert one.stdout.readline() == "in use\n"
         other = place.run("/bin/true")
         assert other.returncode == 120
-        assert "/data" in other.stderr
+        assert "/data: another program has the volume of this region open" in other.stderr
         one.communicate("go\n", timeout=60)
     assert place.tree() == {b"x": b"x\n"}
+
+
+# ---- what is said
+
+
+def test_a_volume_that_is_not_there(place: Shielded) -> None:
+    place.read_only = True
+    done = place.run("/bin/true")
+    assert done.returncode == 120
+    assert "/data: the volume of this region does not exist" in done.stderr
+    assert "fix: " in done.stderr
+
+
+@pytest.mark.parametrize("what", ["another key", "another kind", "an older one", "no volume at all"])
+def test_a_volume_that_cannot_be_used(place: Shielded, what: str) -> None:
+    """The program gets an errno, a person the reason; nothing is written over."""
+    assert sh(place, "echo x > /data/x") == []
+    said = "does not hold what was written with this key"
+    if what == "another key":
+        place.key.unlink()
+    elif what == "another kind":
+        place.kind = FileKind.AUTHENTICATED
+        said = "is not of the kind that the policy says"
+    elif what == "an older one":
+        place.generation = place.root().generation + 1
+        said = "is older than the state that the policy asks for"
+    else:
+        place.volume.write_bytes(b"something else" * 1000)
+    before = place.volume.read_bytes()
+    done = place.run("/bin/sh", "-c", "cat /data/x; echo y > /data/y")
+    assert done.returncode
+    assert "x" not in done.stdout
+    assert f"/data: its volume {said}" in done.stderr
+    assert "fix: " in done.stderr
+    assert place.volume.read_bytes() == before
+
+
+def test_a_read_only_region(place: Shielded) -> None:
+    assert sh(place, "echo x > /data/x; mkdir /data/d") == []
+    before = place.volume.read_bytes()
+    place.read_only = True
+    done = place.run(
+        "/bin/sh", "-c", "cat /data/x; echo y > /data/x; rm /data/x; rmdir /data/d; /bin/cat /data/x; /bin/sync"
+    )
+    assert done.stdout == "x\nx\n"
+    assert done.stderr.count("Read-only file system") == 3
+    assert place.volume.read_bytes() == before
+
+
+def test_programs_share_what_they_only_read(place: Shielded) -> None:
+    assert sh(place, "echo x > /data/x") == []
+    place.read_only = True
+    with place.start(["/bin/sh", "-c", "cat /data/x; read -r go; cat /data/x"]) as one:
+        assert one.stdout
+        assert one.stdout.readline() == "x\n"
+        assert sh(place, "cat /data/x") == ["x"]
+        assert one.communicate("go\n", timeout=60)[0] == "x\n"
+
+
+# ---- a database that is killed
+
+TRANSACTIONS = """
+import sqlite3, sys
+base = sqlite3.connect("/data/base", isolation_level=None)
+base.execute("pragma journal_mode = " + sys.argv[1])
+base.execute("pragma synchronous = extra")
+base.execute("create table if not exists t (n integer primary key, filler blob)")
+first = base.execute("select coalesce(max(n), 0) from t").fetchone()[0]
+for n in range(first + 1, 1 << 30):
+    base.execute("begin")
+    base.execute("insert into t values (?, randomblob(3000))", (n,))
+    base.execute("delete from t where n = ?", (n - 50,))
+    base.execute("commit")
+    print(n, flush=True)
+"""
+LOOK = """
+import sqlite3
+base = sqlite3.connect("/data/base")
+print(base.execute("pragma integrity_check").fetchone()[0])
+print(*base.execute("select min(n), max(n), count(*) from t").fetchone())
+"""
+
+
+@pytest.mark.needs_program("/usr/bin/python3")
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+@pytest.mark.parametrize("parent", [[], ["/bin/sh", "-c", '"$@"; true', "sh"]], ids=["alone", "with a shell"])
+def test_what_a_database_has_committed_survives_kills(place: Shielded, journal: str, parent: list[str]) -> None:
+    """SIGKILL of the whole tree, four times at any moment. A family that works alone, and one that shares.
+
+    To a volume that is as a power failure, so the database must sync as if it feared one ("extra").
+    """
+    last = 0
+    for turn in range(4):
+        with place.start([*parent, "/usr/bin/python3", "-c", TRANSACTIONS, journal]) as process:
+            assert process.stdout
+            for line in process.stdout:
+                last = int(line)
+                if last % 40 >= 20 + 5 * turn:
+                    break
+            os.killpg(process.pid, signal.SIGKILL)
+            last = max([last, *map(int, process.stdout.read().split())])
+        right, numbers = sh(place, f"/usr/bin/python3 -c '{LOOK}'")
+        least, most, count = map(int, numbers.split())
+        assert right == "ok"
+        assert most in {last, last + 1}
+        assert count == most - least + 1
