@@ -7,10 +7,15 @@
 #include "mount.h"
 #include "policy.h"
 
-enum { ARENA_STACK = 24 << 10, HOLDS = 4096, PENDING = 256, MOUNTS_MOST = POLICY_FILES_MOST };
+enum { ARENA_STACK = 24 << 10, HOLDS = 4096, PENDING = 256, RUN_MOST = 32, MOUNTS_MOST = POLICY_FILES_MOST };
 
 struct hold {
     u32 inode, count;
+};
+
+struct run {
+    u64 first, count;
+    u8 blocks[RUN_MOST][BLOCK];
 };
 
 /* Begins as zeros. In secret memory that all processes of the family have mapped at the same place, and nobody else. */
@@ -36,6 +41,7 @@ struct arena {
     u32 pending[PENDING];      /* inodes that have lost their names while there were other families */
     struct hold hold[HOLDS];   /* by inode, open addressing; never taken out */
     u8 stack[ARENA_STACK] __attribute__((aligned(64)));
+    struct run run;            /* of blocks to be written: mount_container.c */
 };
 
 /* One for each region, in each process its own; a forked child begins with a copy. */
@@ -65,9 +71,9 @@ void arena_leave(struct mount *mount); /* the container's lock too: mount.c */
 NODISCARD long container_open(struct mount *mount);
 struct volume_io container_io(struct mount *mount);
 NODISCARD bool container_is_empty(struct mount *mount);
-/* Written blocks may wait until the next sync or this; before the lock is given back, and before others are told of them. */
-NODISCARD long container_flush(void);
-void container_forget(void);
+/* Written blocks may wait until the next sync or this, which must come before other families are told of them. */
+NODISCARD long container_flush(struct arena *arena);
+void container_forget(struct arena *arena); /* what waits was of a state that is given up */
 NODISCARD long container_lock(struct mount *mount, bool writing); /* among families; waits */
 void container_unlock(struct mount *mount);
 u64 container_second(struct mount *mount); /* of a clock that goes on */

@@ -8,7 +8,7 @@
 #include "reserved.h"
 #include "state.h"
 
-enum { OWNER_ONLY = 0600, LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2, LOCK_AT_ONCE = 4, COARSE = 6 /* CLOCK_MONOTONIC_COARSE */, RUN_MOST = 32 };
+enum { OWNER_ONLY = 0600, LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2, LOCK_AT_ONCE = 4, COARSE = 6 /* CLOCK_MONOTONIC_COARSE */ };
 
 static struct mount *mount_of(void *context) {
     for (u32 i = 0; i < MOUNTS_MOST; i++)
@@ -16,50 +16,55 @@ static struct mount *mount_of(void *context) {
     return NULL;
 }
 
-/* Blocks that follow one another go to the kernel together. Empty whenever the arena's lock is free: whoever wrote them is the only
- * one to know them. */
-static struct {
-    u64 first, count;
-    int container;
-    u8 blocks[RUN_MOST][BLOCK];
-} run BEHIND;
-
-static long write_run(void) {
-    u64 size = run.count * BLOCK, done = 0, at = run.first * BLOCK;
-    run.count = 0;
-    while (done < size) {
-        long n = SYS4(__NR_pwrite64, run.container, addr_of(run.blocks) + done, size - done, at + done);
+/* Blocks that follow one another go to the kernel together. They stand in the arena, ciphertext as they are, until they are written: if
+ * that fails (the disk is full) they stay, and whoever writes next tries again, for the engine believes that they are written. */
+static long write_run(struct arena *arena) {
+    struct run *run = &arena->run;
+    u64 size = run->count * BLOCK;
+    for (u64 done = 0; done < size;) {
+        long n = SYS4(__NR_pwrite64, mount_of(arena)->container, addr_of(run->blocks) + done, size - done, run->first * BLOCK + done);
         if (n <= 0) return failed(n) ? n : -ENOSPC;
         done += (u64)n;
     }
+    run->count = 0;
     return 0;
 }
 
-long container_flush(void) { return run.count ? write_run() : 0; }
-void container_forget(void) { run.count = 0; }
+long container_flush(struct arena *arena) { return arena->run.count ? write_run(arena) : 0; }
+void container_forget(struct arena *arena) { arena->run.count = 0; }
 
 static long read_block(void *context, u64 block, u8 *to) {
-    long error = container_flush();
-    if (failed(error)) return error;
+    const struct run *run = &((struct arena *)context)->run;
+    if (block >= run->first && block < run->first + run->count) {
+        memcpy(to, run->blocks[block - run->first], BLOCK);
+        return 0;
+    }
     long n = SYS4(__NR_pread64, mount_of(context)->container, to, BLOCK, block * BLOCK);
     return n == BLOCK ? 0 : failed(n) ? n : -EBADMSG;
 }
 
+/* At once, or not at all: written later, it would lead to blocks that have changed meanwhile. */
+static long write_superblock(struct arena *arena, u64 block, const u8 *from) {
+    long n = SYS4(__NR_pwrite64, mount_of(arena)->container, from, BLOCK, block * BLOCK);
+    return n == BLOCK ? 0 : failed(n) ? n : -ENOSPC;
+}
+
 static long write_block(void *context, u64 block, const u8 *from) {
-    bool goes_on = run.count && run.count < RUN_MOST && block == run.first + run.count;
-    long error = goes_on ? 0 : container_flush();
+    struct arena *arena = context;
+    struct run *run = &arena->run;
+    bool goes_on = run->count && run->count < RUN_MOST && block == run->first + run->count;
+    long error = goes_on ? 0 : container_flush(arena);
     if (failed(error)) return error;
-    if (!run.count) {
-        run.first = block;
-        run.container = mount_of(context)->container;
-    }
-    memcpy(run.blocks[run.count++], from, BLOCK);
+    if (block < SUPERBLOCKS) return write_superblock(arena, block, from);
+    if (!run->count) run->first = block;
+    memcpy(run->blocks[run->count], from, BLOCK);
+    run->count++;
     return 0;
 }
 
 static long make_durable(void *context) {
     const struct mount *mount = mount_of(context);
-    long error = container_flush();
+    long error = container_flush(context);
     if (failed(error)) return error;
     return mount->entry->kind == FILES_MEMORY ? 0 : SYS1(__NR_fdatasync, mount->container);
 }

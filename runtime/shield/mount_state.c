@@ -45,7 +45,7 @@ static long lose(struct mount *mount, const struct volume_root *root) {
     struct arena *arena = mount->arena;
     arena->broken = true;
     arena->losses++;
-    container_forget();
+    container_forget(arena);
     long error = volume_reload(arena->volume, root, true);
     if (error) return error;
     note_root(mount);
@@ -233,9 +233,9 @@ static long swap(struct mount *mount, u64 before) {
     return -EIO;
 }
 
-static long publish(struct volume *volume) {
-    long error = volume_publish(volume);
-    return error ? error : container_flush();
+static long publish(struct arena *arena) {
+    long error = volume_publish(arena->volume);
+    return error ? error : container_flush(arena);
 }
 
 long state_share(struct mount *mount) {
@@ -243,7 +243,7 @@ long state_share(struct mount *mount) {
     struct volume_root mine;
     struct guard_root kept;
     u64 families;
-    long error = volume_is_changed(arena->volume) ? publish(arena->volume) : 0;
+    long error = volume_is_changed(arena->volume) ? publish(arena) : 0;
     if (error) return error;
     if (failed(guard_root(mount_slot(mount), &kept, &families))) return -EIO;
     volume_root(arena->volume, &mine);
@@ -266,8 +266,8 @@ long state_give_out(struct mount *mount) {
     if (!volume_is_changed(arena->volume)) return 0;
     struct volume_root before = *state_root(mount);
     bool durable = is_time(mount);
-    if (!arena->shared) return durable ? commit_unasked(mount) : container_flush();
-    long error = durable ? volume_commit(arena->volume) : publish(arena->volume);
+    if (!arena->shared) return durable ? commit_unasked(mount) : 0;
+    long error = durable ? volume_commit(arena->volume) : publish(arena);
     if (error) {
         (void)!lose(mount, &before);
         return error;
