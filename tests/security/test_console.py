@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from tests.security.console_between import Pass, between
+from tests.system.attested import CLOISTER
 from tests.system.consoles import TOOLS, Console, Machine, relay_of, wait_until, waiting
 from tests.system.process_tree import below
 
@@ -287,6 +288,22 @@ def test_another_host_is_refused(machine: Machine, reversing: Console, tmp_path:
 def test_no_host_is_believed_unasked(machine: Machine, reversing: Console) -> None:
     done = reversing.attach(TYPED, "--measurement", machine.measurement(reversing.manifest))
     assert (done.returncode, done.stdout) == (5, b"")
+
+
+def test_a_program_that_names_its_person_takes_no_other(machine: Machine, tmp_path: Path) -> None:
+    mine, manifest = tmp_path / "me.key", tmp_path / "cat.toml"
+    measure = ["measure", "-q", "--broker-key", f"{mine}.pub", "-o", str(manifest), "cat"]
+    for words in (["attach", "--make-key", str(mine)], measure):
+        subprocess.run([*CLOISTER, *words], env=machine.environment, capture_output=True, check=True, timeout=60)
+    assert mine.stat().st_mode & 0o777 == 0o600
+    with waiting(machine, tmp_path / "c", ["cat"], manifest) as console:
+        done = console.attach(TYPED)
+        assert (done.returncode, done.stdout) == (5, b"")
+        assert b"sealed by another broker than the manifest names" in done.stderr
+    with waiting(machine, tmp_path / "again", ["cat"], manifest) as console:
+        words = console.words()
+        done = console.attach(TYPED, *words[len(CLOISTER) + 1 : -1], "--key", str(mine))
+        assert (done.returncode, done.stdout) == (0, TYPED)
 
 
 def test_a_key_in_the_middle_is_refused(reversing: Console, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.system.attested import CLOISTER
 from tests.system.consoles import TOOLS, Console, Machine, wait_until, waiting
 from tests.system.process_tree import below, moments, read_process
 from tests.system.terminal import Terminal
@@ -150,6 +151,35 @@ def test_nobody_reads_any_more(machine: Machine, tmp_path: Path) -> None:
         os.close(read)
         os.waitpid(attached, 0)
         assert console.run.wait(30) in {-signal.SIGPIPE, 128 + signal.SIGPIPE}
+
+
+SHIELD = """
+[shield]
+unsafe_open_network = true
+[[shield.files]]
+path = "/vault"
+kind = "memory"
+""" + "".join(
+    f'[[shield.files]]\npath = "{path}"\nkind = "plain"\nunsafe_plain = true\n'
+    for path in ("/usr", "/lib", "/lib64", "/etc", "/root")
+)
+
+
+def test_files_are_shielded_besides(machine: Machine, tmp_path: Path) -> None:
+    """The person's policy: a program keeps a file that the host never has, and writes nowhere else."""
+    policy = tmp_path / "shield.toml"
+    policy.write_text(SHIELD)
+    with waiting(machine, tmp_path / "c", BASH, shell(machine)) as console:
+        options = console.words()[len(CLOISTER) + 1 : -1]
+        with console.terminal(*options, "--shield", str(policy), env={"PS1": "<>"}) as terminal:
+            terminal.expect(PROMPT)
+            assert order(terminal, b"echo kept > /vault/file; cat /vault/file") == b"kept\r\n"
+            assert b"Permission denied" in order(terminal, f"echo > {tmp_path}/elsewhere".encode())
+            assert order(terminal, b"echo back > /dev/tty") == b"back\r\n"
+            terminal.type(b"exit 3\n")
+            assert terminal.wait() == 3
+    assert not Path("/vault").exists()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def order(terminal: Terminal, line: bytes) -> bytes:

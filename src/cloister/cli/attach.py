@@ -25,10 +25,14 @@ from cloister.appraise.reference import ReferenceValues
 from cloister.appraise.write_policy import policy_for_measurements
 from cloister.broker.sender import Sender
 from cloister.cli._arguments import time_of
+from cloister.cli._shield_file import read_policy_file
 from cloister.cli._terminal import clean
 from cloister.cli._verify_inputs import add_trust_options, anchors_and_keys, anchors_named, endorsements_of
 from cloister.errors import UsageError
 from cloister.model import Tee
+from cloister.shield.local_keys import LocalKeys
+from cloister.shield_policy.block import ShieldBlock
+from cloister.shield_policy.resolve import resolve
 from cloister.verification.recipe import Allowances
 from cloister.verifier import Verifier
 from cloister.verifier.many import Job
@@ -44,6 +48,9 @@ examples:
   cloister attach ./app.console --measurement 8f34f158... --trust-host-key host.pem
   cloister attach 127.0.0.1:7000 --policy app.toml --trust-host-key host.pem -- app --verbose
   cloister attach ./app.console --policy app.toml --trust-host-key host.pem < names.txt | sort
+  cloister attach ./app.console --policy app.toml --trust-host-key host.pem --shield volumes.toml
+  cloister attach --make-key me.key                     once; the program's manifest names me.key.pub
+  cloister attach ./app.console --policy app.toml --trust-host-key host.pem --key me.key
 
 The measurement is what `cloister measure PROGRAM` prints, the host's key what `cloister host-key` writes there. What
 follows -- is the program's whole command line, its own name first; without it the host says what the arguments are.
@@ -62,8 +69,8 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `cloister attach`."""
     parser.epilog = EPILOG
     parser.usage = "cloister attach [options] ADDRESS [-- COMMAND...]"
-    parser.add_argument("address", metavar="ADDRESS", help="where `cloister run --console` waits")
-    what = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("address", metavar="ADDRESS", nargs="?", help="where `cloister run --console` waits")
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--policy", metavar="FILE", help="what the evidence must say (TOML; docs/policy-file.md)")
     what.add_argument("--measurement", metavar="HEX", help="the program, as `cloister measure` prints it")
     what.add_argument(
@@ -73,6 +80,16 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--env", metavar="NAME=VALUE", action="append", default=[], help="a variable for the program; repeatable"
     )
+    parser.add_argument(
+        "--key", metavar="FILE", help="your key, for a program whose manifest names it (default: a fresh one)"
+    )
+    parser.add_argument(
+        "--make-key", metavar="FILE", help="make a key, and FILE.pub for `cloister measure --broker-key`; no ADDRESS"
+    )
+    parser.add_argument(
+        "--shield", metavar="FILE",
+        help="what else is shielded, with keys from your side: a policy for files and network (docs/formats/shield.md)",
+    )  # fmt: skip
     add_trust_options(parser)
     parser.add_argument(
         "command", nargs="*", metavar="COMMAND", help="the program's command line, its name first (default: the host's)"
@@ -81,15 +98,41 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, seal, attach; returns the program's exit status."""
+    if args.make_key is not None:
+        return make_key(args)
+    if args.address is None:
+        raise UsageError("where does the program wait? give the ADDRESS that `cloister run --console` printed")
     judge, environment = judge_of(args), yours() | dict(map(variable, args.env))
     terminal = LocalTerminal(0) if os.isatty(0) else None
     rows, columns = (0, 0) if terminal is None else terminal.size
     if args.unsafe_accept_anything:
         say("WARNING: nothing is verified; what you type and read may be anybody's")
     wish = Wish(
-        terminal=terminal is not None, rows=rows, columns=columns, command=args.command, environment=environment
-    )
-    return Session(attach(args.address, wish, judge, Sender.fresh()), terminal, say).run()
+        terminal=terminal is not None, rows=rows, columns=columns, command=args.command, environment=environment,
+        shield=shield_of(args),
+    )  # fmt: skip
+    sender = Sender.fresh() if args.key is None else Sender.of_file(Path(args.key))
+    return Session(attach(args.address, wish, judge, sender), terminal, say).run()
+
+
+def make_key(args: argparse.Namespace) -> int:
+    """A key file, and nothing else."""
+    if args.address is not None:
+        raise UsageError("--make-key FILE makes a key and attaches to nothing; leave out the ADDRESS")
+    public = Sender.make_file(Path(args.make_key))
+    say(f"{args.make_key} is your key; with `cloister measure --broker-key {public}` a program takes nobody else's")
+    return 0
+
+
+def shield_of(args: argparse.Namespace) -> ShieldBlock:
+    """What is shielded besides the console. UsageError, PolicyError."""
+    if args.shield is None:
+        return ShieldBlock(strict=False, network=False)
+    policy = read_policy_file(Path(args.shield))
+    block = resolve(policy, LocalKeys())
+    if block.console is not None:
+        raise UsageError(f"{args.shield}: the console is shielded by attaching; leave out [shield.console]")
+    return block
 
 
 def say(text: str) -> None:
@@ -101,6 +144,10 @@ def judge_of(args: argparse.Namespace) -> Judge:
     """What decides whether this is the program. UsageError, PolicyError."""
     if args.unsafe_accept_anything:
         return unsafe_judge
+    if args.policy is None and args.measurement is None:
+        raise UsageError(
+            "which program do you expect? --measurement HEX (`cloister measure PROGRAM`), or --policy FILE"
+        )
     anchors, keys = anchors_and_keys(args)
     at = time_of(args.at)
     if args.policy is not None:

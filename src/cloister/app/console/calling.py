@@ -19,6 +19,7 @@ from cloister.broker.sender import Sender
 from cloister.errors import CloisterError, Denied, NotAttested, ParseError, Undecided, UsageError
 from cloister.model import Challenge
 from cloister.shield.console.block import console_block
+from cloister.shield_policy.block import ShieldBlock
 
 __all__ = ["Console", "Judge", "Wish", "attach"]
 
@@ -38,6 +39,7 @@ class Wish:
     columns: int = 0
     command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    shield: ShieldBlock = field(default_factory=lambda: ShieldBlock(strict=False, network=False), repr=False)
 
 
 @dataclass(kw_only=True)
@@ -93,7 +95,7 @@ def _converse(sock: socket.socket, wish: Wish, judge: Judge, sender: Sender) -> 
     key = secrets.token_bytes(KEY)
     block = console_block(
         key, terminal=wish.terminal, rows=wish.rows, columns=wish.columns, argv=wish.command,
-        environment=wish.environment,
+        environment=wish.environment, shield=wish.shield,
     )  # fmt: skip
     sock.sendall(packed(LinkKind.SEALED, sender.seal(statement.jwk, block)))
     sock.settimeout(None)

@@ -34,8 +34,8 @@ PIECE: Final = 1 << 15
 TYPED: Final = 4096
 PATIENCE: Final = 5.0
 """Seconds for a record of output that others overtook."""
-SPOKEN: Final = b"cloister: "
-"""How the runtime's own messages begin (runtime/src/fail.c). As a record this would be the 2 * 10^18th."""
+SPOKEN: Final = (b"cloister: ", b"  fix: ")
+"""How the runtime's own messages begin (runtime/src/fail.c). As records these would be beyond the 10^18th."""
 CUT_OFF: Final = "the connection ended before the program's end was confirmed: output may be missing"
 
 
@@ -184,7 +184,13 @@ class Session:
         if record.startswith(SPOKEN):
             self._take_note(record)
             return
-        self._print(self._printed.take(record))
+        try:
+            pieces = self._printed.take(record)
+        except ConsoleBroken:
+            if self._printed.begun:
+                raise
+            return  # it never begins now, which is said at the end with the runtime's own words
+        self._print(pieces)
 
     def _print(self, pieces: list[Piece]) -> None:
         for piece in pieces:
