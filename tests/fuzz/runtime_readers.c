@@ -43,9 +43,7 @@
 #undef region_create
 #undef region_drop
 
-#define keep block_keep
 #include "block.c"
-#undef keep
 #include "fail.h"
 #include "handoff.c"
 #include "manifest.c"
@@ -198,7 +196,7 @@ static void try_handoff(const u8 *bytes, u32 size, bool seal) {
 
 /* Each has exactly its size, which AddressSanitizer watches. */
 static void try_der(int kind, const u8 *bytes, u32 size) {
-    u8 *der = keep(size), pin[SHA256_SIZE];
+    u8 *der = hold(size), pin[SHA256_SIZE];
     struct x509 certificate;
     struct public_key public_key;
     struct private_key private_key;

@@ -16,5 +16,3 @@ long shield_fill(int fd, u64 at, u64 length, u64 offset) {
 }
 void carry_write(struct writer *writer, put_bytes *put) { (void)writer, (void)put; }
 void carry_read(struct reader *reader) { (void)reader; }
-long shield_mappable(int fd) { return (void)fd, SHIELD_PASS; }
-long shield_fill(int fd, u64 at, u64 length, u64 offset) { return (void)fd, (void)at, (void)length, (void)offset, -EBADF; }
