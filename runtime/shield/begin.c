@@ -35,6 +35,8 @@ void shield_before_fork(void) {
     if (shield_is_on()) mount_before_fork();
 }
 
+bool shield_may_defer(void) { return !shield_is_on() || !socket_is_any(); }
+
 void shield_forked(void) {
     if (!shield_is_on()) return;
     uncounted = true;

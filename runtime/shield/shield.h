@@ -48,6 +48,8 @@ NODISCARD bool shield_concerns(u64 number, const u64 arg[6]);
 void shield_begin(void);
 /* Before fork(2), with the lock held. */
 void shield_before_fork(void);
+/* Whether a child may be put off (deferral.h): not where it holds connections, of which its parent must know at once. */
+NODISCARD bool shield_may_defer(void);
 /* In a forked child, before anything else of it; and when it has its own memory. */
 void shield_forked(void);
 void shield_child_complete(void);
@@ -80,6 +82,7 @@ void socket_dropped(const struct shielded *entry);
 void socket_before_exec(void);
 void socket_exec_failed(void);
 void socket_before_exit(void);
+NODISCARD bool socket_is_any(void);
 
 /* Mappings of shielded files, with the lock held. The address of a shared one, SHIELD_PASS if the descriptor is of none, -errno. */
 NODISCARD long shield_map(u64 address, u64 length, int protection, int flags, int fd, u64 offset);

@@ -5,7 +5,6 @@
  * a shell keeps its connections whatever it executes. */
 #include "bytes.h"
 #include "carry.h"
-#include "deferral.h"
 #include "socket.h"
 #include "table.h"
 
@@ -18,13 +17,20 @@ struct carried {
     struct tls tls;
 };
 
-/* A child that has not its own memory yet, and a vfork child, are not counted as users: they are gone again soon. */
-static bool is_counted(void) { return !deferral_now() && !table_is_borrowed(); }
+/* A vfork child is not counted as a user: it is gone again soon. A child that is put off has no connections (shield_may_defer). */
+static bool is_counted(void) { return !table_is_borrowed(); }
 
 static bool will_be_closed(u64 fd) { return SYS2(__NR_fcntl, fd, 1 /* F_GETFD */) != 0; }
 
 static struct connection *get(u64 fd, struct shielded *entry) {
     return table_get(fd, entry) && entry->kind == SHIELD_SOCKET ? ptr_of(entry->object) : NULL;
+}
+
+bool socket_is_any(void) {
+    struct shielded entry;
+    for (u64 fd = 0; fd < table_end(); fd++)
+        if (get(fd, &entry)) return true;
+    return false;
 }
 
 static void move(u64 fd, struct connection *c) {

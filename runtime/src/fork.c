@@ -143,7 +143,7 @@ long fork_process(struct call *call) {
     lock_take(&lock, true);
     state.counters.forks++;
     shield_before_fork();
-    fork.deferral = deferral_prepare(call, fork.flags);
+    fork.deferral = shield_may_defer() ? deferral_prepare(call, fork.flags) : NULL;
     long result = fork.deferral ? fork_deferred(&fork, ptr_of(a[2])) : fork_locked(&fork, ptr_of(a[2]));
     if (result == 0 && !plain && a[1]) call->frame->rsp = a[1];
     lock_give(&lock);

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,3 +221,35 @@ def test_bash(tmp_path: Path) -> None:
         got = shielded.run(["bash", "-c", script, "bash", str(port)])
     assert (got.stdout, got.stderr) == (b"HTTP/1.1 200 OK\r\n1\n", b"")
     assert MARKER not in capture.data
+
+
+FORKING = """
+import http.server, socketserver, sys
+class Server(socketserver.ForkingMixIn, http.server.HTTPServer):
+    request_queue_size = 64
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_a_server_that_forks_for_each_connection(tmp_path: Path) -> None:
+    """The parent closes its copy at once; the child's is the last, and says goodbye."""
+    shielded, port = shielded_on(tmp_path)
+    (tmp_path / "page").write_bytes(PAGE[:50_000])
+    argv = [os.path.realpath(sys.executable), "-c", FORKING, str(port)]
+    with serving(shielded.words("enclaved", argv), port=port, cwd=tmp_path, env=CLOISTER_ENVIRONMENT) as service:
+        service.connect().close()
+        answers: list[tuple[int, bytes]] = []
+
+        def visit() -> None:
+            with contextlib.closing(https(port)) as connection:
+                answers.append(ask(connection, "GET", "/page"))
+
+        threads = [threading.Thread(target=visit) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == [(200, PAGE[:50_000])] * 12, service.log.read_text()
