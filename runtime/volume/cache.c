@@ -1,8 +1,31 @@
+/* Memory that nobody has touched costs more than to read and decrypt a block several times (secret memory: 15 us a page). So the cache
+ * begins small, and doubles when an eighth of it was dropped and wanted again: what is only passed through does not make it grow. */
 #include "cache.h"
 
-static u32 *bucket_of(struct volume *volume, u64 object, u32 level, u64 index) {
+static u64 hash_of(u64 object, u32 level, u64 index) {
     u64 hash = (object * 0x9e3779b97f4a7c15UL) ^ (index * 0xc2b2ae3d27d4eb4fUL) ^ level;
-    return &volume->buckets[(hash ^ hash >> 29) & volume->bucket_mask];
+    return hash ^ hash >> 29;
+}
+
+static u32 *bucket_of(struct volume *volume, u64 object, u32 level, u64 index) {
+    return &volume->buckets[hash_of(object, level, index) & volume->bucket_mask];
+}
+
+/* The upper half says which of those that share a place it was. */
+static void remember_dropped(struct volume *volume, const struct frame *frame) {
+    u64 hash = hash_of(frame->object, frame->level, frame->index);
+    volume->ghosts[hash & volume->ghost_mask] = (u32)(hash >> 32) | 1;
+}
+
+static void note_wanted(struct volume *volume, u64 object, u32 level, u64 index) {
+    u64 hash = hash_of(object, level, index);
+    u32 *ghost = &volume->ghosts[hash & volume->ghost_mask];
+    if (volume->frames_open == volume->frame_count || *ghost != ((u32)(hash >> 32) | 1)) return;
+    *ghost = 0;
+    if (++volume->came_back < volume->frames_open / ENOUGH_CAME_BACK) return;
+    volume->came_back = 0;
+    volume->hand = volume->frames_open;
+    volume->frames_open = volume->frames_open > volume->frame_count / 2 ? volume->frame_count : volume->frames_open * 2;
 }
 
 static u32 list_of(const struct frame *frame) { return frame->level + (frame->object == TABLE ? LEVELS : 0U); }
@@ -37,13 +60,13 @@ void cache_drop(struct volume *volume, u32 at) {
     frame->used = 0;
 }
 
-/* Second chance. At least half of all frames are clean when an operation starts (volume_begin), and none makes more than
+/* Second chance. At least half of the open frames are clean when an operation starts (volume_begin), and none makes more than
  * OPERATION_FRAMES dirty, so there is one to be had. */
 static u32 evict(struct volume *volume) {
     for (;;) {
         u32 at = volume->hand;
         struct frame *frame = &volume->frames[at];
-        volume->hand = (at + 1) % volume->frame_count;
+        volume->hand = (at + 1) % volume->frames_open;
         if (at >= volume->frames_touched) volume->frames_touched = at + 1;
         if (!frame->used) return at;
         if (frame->dirty) continue;
@@ -51,12 +74,14 @@ static u32 evict(struct volume *volume) {
             frame->referenced = 0;
             continue;
         }
+        remember_dropped(volume, frame);
         cache_drop(volume, at);
         return at;
     }
 }
 
 u32 cache_take(struct volume *volume, u64 object, u32 level, u64 index) {
+    note_wanted(volume, object, level, index);
     u32 at = evict(volume), *bucket = bucket_of(volume, object, level, index);
     volume->frames[at] = (struct frame){.object = object, .index = index, .level = (u8)level, .used = 1, .referenced = 1,
                                         .next_in_bucket = *bucket};

@@ -9,7 +9,7 @@ static const size_t tag_size = 32;
 
 long volume_begin(struct volume *volume) {
     if (!volume->walked) return walk_ensure(volume);
-    return volume->dirty_count > volume->frame_count / 2 - OPERATION_FRAMES ? tree_flush(volume) : 0;
+    return volume->dirty_count > volume->frames_open / 2 - OPERATION_FRAMES ? tree_flush(volume) : 0;
 }
 
 long volume_prepare(struct volume *volume) { return walk_ensure(volume); }

@@ -25,7 +25,7 @@ static long lay_out(struct volume *volume, u8 *memory, size_t size) {
     volume->kept = part(&free, volume->block_limit / 8);
     volume->inode_used = part(&free, most_inodes / 8);
     if (free >= end) return -ENOMEM;
-    u64 frames = (u64)(end - free) / (BLOCK + sizeof(struct frame) + 2 * sizeof(u32) + 1), buckets = 1;
+    u64 frames = (u64)(end - free) / (BLOCK + sizeof(struct frame) + 3 * sizeof(u32) + 1), buckets = 1;
     if (frames < FEWEST_FRAMES + 2 + SCRATCH_FRAMES) return -ENOMEM;
     frames -= 2 + SCRATCH_FRAMES; /* for what rounding takes */
     while (buckets * 2 <= frames) buckets *= 2;
@@ -33,6 +33,9 @@ static long lay_out(struct volume *volume, u8 *memory, size_t size) {
     volume->bucket_mask = (u32)buckets - 1;
     volume->frames = part(&free, frames * sizeof(struct frame));
     volume->buckets = part(&free, buckets * sizeof(u32));
+    volume->frames_open = volume->frame_count < FIRST_FRAMES ? volume->frame_count : FIRST_FRAMES;
+    volume->ghosts = part(&free, buckets * sizeof(u32));
+    volume->ghost_mask = volume->bucket_mask;
     volume->data = (void *)(((uintptr_t)free + 63) / 64 * 64);
     return 0;
 }

@@ -7,7 +7,10 @@
 #include "aes_gcm.h"
 #include "volume.h"
 
-enum { DIRTY_LISTS = 2 * LEVELS, NO_FRAME = ~0U, OPERATION_FRAMES = 64, NAMELESS = 1024, SCRATCH_FRAMES = 2 * LEVELS };
+enum {
+    DIRTY_LISTS = 2 * LEVELS, NO_FRAME = ~0U, OPERATION_FRAMES = 64, NAMELESS = 1024, SCRATCH_FRAMES = 2 * LEVELS, FIRST_FRAMES = 2048,
+    ENOUGH_CAME_BACK = 8,
+};
 
 /* One cached block. Dirty ones stand in a list for each level, the table's levels after those of all other objects: the order in
  * which they are written, for a block must be on the disk before the node that points to it. */
@@ -35,6 +38,8 @@ struct volume {
     struct frame *frames;
     u8 (*data)[BLOCK];
     u32 frame_count, hand, dirty_count; /* behind the frames are SCRATCH_FRAMES more, of walk.c */
+    u32 frames_open;                   /* how many are in use for now: cache.c */
+    u32 *ghosts, ghost_mask, came_back; /* which blocks were dropped, by hash; how many were wanted again */
     u32 frames_touched;                /* those behind were never used: looking at them would bring their memory into being */
     u32 *buckets, bucket_mask;         /* numbers of frames plus 1, for memory begins as zeros */
     u32 dirty_first[DIRTY_LISTS];
