@@ -1,10 +1,14 @@
 """`cloister run --tee sgx --with ... --manifest`: the framework's own file as it is, or another's, or why not."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 from tests.integration.test_run_frameworks import GRAMINE, Machine, machine, program, script_of
+
+from cloister.cli._run_framework import DEFAULTS, NOT_HERE
+from cloister.cli.run import build_parser
 
 __all__ = ["machine", "program"]
 pytestmark = pytest.mark.needs_program("cc")
@@ -170,6 +174,10 @@ def test_a_session_that_is_there_already_is_used(machine: Machine) -> None:
         ("--tee", "sgx", "--with", "ego", "--broker", "https://b", "cat"),
         ("--tee", "sgx", "--with", "ego", "--unsafe-outside", "cat"),
         ("--tee", "sgx", "--with", "ego", "--sign-key", "none", "cat"),
+        ("--tee", "sgx", "--with", "ego", "--start-fd", "0", "cat"),
+        ("--tee", "sgx", "--with", "ego", "--memory", "512", "cat"),
+        ("--tee", "sgx", "--with", "ego", "--console", "127.0.0.1:0", "cat"),
+        ("--tee", "sgx", "--with", "ego", "--service", "web", "cat"),
         ("--sign-key", "x", "cat"),
         ("--unsafe-simulation", "cat"),
         ("--dry-run", "cat"),
@@ -180,3 +188,16 @@ def test_options_that_mean_nothing_together(machine: Machine, words: tuple[str, 
     done = machine.cloister(*words)
     assert done.returncode == 2, done.stdout
     assert machine.asked() == []
+
+
+USED = {"help", "tee", "framework", "manifest", "service", "sign_key", "folder", "dry_run", "unsafe_simulation",
+        "unsafe_debug", "quiet", "command"}  # fmt: skip
+
+
+def test_every_option_of_run_is_used_or_refused() -> None:
+    """One that was added and forgotten here would seem to be obeyed: a shield, a broker."""
+    parser = argparse.ArgumentParser()
+    build_parser(parser)
+    made = {action.dest for action in parser._actions}  # argparse has no other way to ask
+    assert made == {*USED, *NOT_HERE}
+    assert {name: parser.get_default(name) for name in DEFAULTS} == DEFAULTS

@@ -46,7 +46,9 @@ FRAMEWORKS: Final = {
 NOT_HERE: Final = (
     "broker", "session", "ca", "attest", "verifier", "broker_key", "host_key", "flow", "dram", "host", "keys",
     "unsafe_plain_console", "unsafe_outside", "unsafe_no_guard", "report", "start_fd", "checkpoint", "shield",
+    "console", "unsafe_listen_anywhere", "memory", "frames",
 )  # fmt: skip
+DEFAULTS: Final = {"memory": 256, "frames": 2048}
 UNPROTECTED: Final = "cloister: {} without SGX: nothing is protected; for development only"
 PROTECTED: Final = "cloister: handing over to {} on SGX hardware; who can still read: docs/tees/sgx.md"
 
@@ -73,9 +75,17 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(f"--with {args.framework}: there is {', '.join(FRAMEWORKS)}")
     if args.tee != "sgx":
         raise UsageError("--with goes with --tee sgx: these frameworks run programs on SGX")
+    if args.service is not None and args.manifest is None:
+        raise UsageError("--service says which service of a session, and --manifest FILE gives one")
     for name in NOT_HERE:
-        if getattr(args, name):
+        if given(args, name):
             raise UsageError(f"--{name.replace('_', '-')} is not for programs in a framework, which has its own way")
+
+
+def given(args: argparse.Namespace, name: str) -> bool:
+    """Whether an option was given: descriptor 0 is one, too."""
+    value = getattr(args, name)
+    return value is not None and value is not False and value != DEFAULTS.get(name)
 
 
 def plan_of(args: argparse.Namespace, words: Sequence[str]) -> Plan:
