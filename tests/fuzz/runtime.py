@@ -24,6 +24,9 @@ from cloister._x509 import Certificate
 from cloister.errors import ParseError
 from cloister.launch import _abi
 from cloister.measure.software import Manifest
+from cloister.shield_policy.block import ShieldBlock
+from cloister.shield_policy.entries import ConnectEntry, ConsoleEntry, FilesEntry, ListenEntry
+from cloister.shield_policy.words import FileKind, Transport
 
 __all__ = ["INPUTS", "RUNTIME", "Input", "asked", "asked_one_by_one", "expected", "inputs", "main", "readers"]
 
@@ -61,6 +64,7 @@ def handed_on(arguments: Sequence[bytes], variables: Sequence[bytes], *regions: 
 FILES: Final = {b"/run/key": b"k" * 100, b"/etc/empty": b"", b"/a": b"x"}
 BLOCKS: Final = (
     block(), block([b"program", b"", b"-x" * 50], {b"A": b"1", b"B": b""}, directory=b"/", files=FILES),
+    block([b"p"], files=FILES) + text(b"shield"), block([b"p"]) + text(b""),
     block([b"p"])[:17], block([b"a"] * 40, {b"%d" % one: b"v" for one in range(40)}),
 )  # fmt: skip
 STATE: Final = (MANIFESTS[1].serialize(), BLOCKS[1][-80:], b"/run/attester", b"/usr/bin/program")
@@ -68,12 +72,29 @@ SPOKEN: Final = (
     frame(_abi.FRAME_MANIFEST, MANIFESTS[1].serialize()), frame(_abi.FRAME_NONCE, b"bm9uY2U="),
     frame(_abi.FRAME_SEALED, bytes(range(1, 200))), frame(_abi.FRAME_REFUSED, b"\4\0\0\0denied: \x1b[2J"),
 )  # fmt: skip
+SHIELDS: Final = (
+    ShieldBlock(entries=()).serialize(),
+    ShieldBlock(strict=False, entries=(
+        FilesEntry(
+            kind=FileKind.ENCRYPTED, path="/data", container="/srv/v", key=b"k" * 32, generation=3, digest=b"d" * 32,
+            writer=b"w" * 16, report_root=True, name="a/b:/data#0.0",
+        ),
+        FilesEntry(kind=FileKind.MEMORY, path="/tmp"),
+        ListenEntry(
+            transport=Transport.TLS, port=443, certificates=(b"c", b"d" * 9), private_key=b"p", clients=(b"s" * 32,),
+            needs_client=True,
+        ),
+        ConnectEntry(transport=Transport.RA_TLS, host="::1", port=80, pins=(b"s" * 32,), server_name="x"),
+        ConsoleEntry(key=b"c" * 32, terminal=True, rows=24, columns=80),
+    )).serialize(),
+)  # fmt: skip
 INPUTS: Final[dict[str, tuple[bytes, ...]]] = {
     "m": tuple(one.serialize() for one in MANIFESTS),
     "b": BLOCKS,
     "r": BLOCKS,
     "f": (struct.pack("<I", len(FILES)) + b"".join(text(path) + text(content) for path, content in FILES.items()),),
     "h": (handed_on([b"a", b""], [b"A=1"], *STATE), handed_on([], [], b"", b"", b"", b"")),
+    "s": SHIELDS,
     "d": CERTIFICATES,
     "p": PUBLIC_KEYS,
     "k": PRIVATE_KEYS,
@@ -86,7 +107,7 @@ INPUTS: Final[dict[str, tuple[bytes, ...]]] = {
 def readers(before: Path | None = None) -> Path:
     """The program. What stands in the directory `before` is taken in place of the runtime's own files."""
     sources = [Path(__file__).with_name("runtime_readers.c"), HERE / "gate.c", HERE / "unshielded.c"]
-    sources += [RUNTIME / f"{name}.c" for name in (*LINKED, *(f"tls/{one}" for one in TLS))]
+    sources += [RUNTIME / f"{name}.c" for name in ("shield/policy", *LINKED, *(f"tls/{one}" for one in TLS))]
     changed = [] if before is None else ["-iquote", str(before)]
     return compile_c(f"runtime-readers{len(changed)}", sources, [*SANITIZED, *changed])
 
@@ -105,7 +126,7 @@ def asked(program: Path, given: Sequence[Input]) -> list[str]:
 def inputs(chance: random.Random, count: int) -> Iterator[Input]:
     """Changed inputs, of every kind."""
     for _ in range(count):
-        kind = chance.choice("mmbbrfhhxccddpk")
+        kind = chance.choice("mmbbrfhhxccddpkss")
         data = bytearray(chance.choice(INPUTS[kind]))
         for _ in range(chance.choice((0, 1, 1, 1, 2, 3, 8))):
             change(data, chance)
@@ -140,7 +161,20 @@ def expected(kind: str, data: bytes) -> str | None:
         return start_block(data, renewed=kind == "r")
     if kind == "d":
         return certificate(data)
+    if kind == "s":
+        return shield(data)
     return "refused" if kind in {"x", "c"} else None
+
+
+def shield(data: bytes) -> str | None:
+    """By cloister's reader, which takes less: no ports and regions that make no sense together."""
+    try:
+        found = ShieldBlock.parse(data)
+    except ParseError:
+        return None
+    kinds = [type(one) for one in found.entries]
+    counts = " ".join(str(kinds.count(one)) for one in (FilesEntry, ListenEntry, ConnectEntry))
+    return f"{found.strict:d} {found.network:d} {counts}"
 
 
 def certificate(data: bytes) -> str | None:
@@ -171,10 +205,11 @@ def start_block(data: bytes, *, renewed: bool) -> str | None:
             return f"{arguments} {variables} 0"
         if words.text() and not renewed:
             return None
-        size, files = len(words.data), words.count()
+        before, files = len(words.data), words.count()
         words.texts(2 * files)
-        if words.data and renewed:
-            words.text()  # what is shielded, which stays as it was
+        size = before - len(words.data)
+        if words.data and not words.text() and not renewed:  # what is shielded; at a refresh it is passed over
+            return "refused"
     except EOFError:
         return "refused"
     if words.data:

@@ -7,6 +7,7 @@
  *   r  a start block of a refresh       the same without words
  *   f  injected files                   "refused", or how many
  *   h  what stands in a handed-on block, which is sealed here      "refused", or how many arguments and variables
+ *   s  a shield block                   "refused", or its switches and how many regions, ports, destinations
  *   x  a handed-on block as it is       "refused"
  *   d  a certificate (DER)              "refused", or its key's digest and its dates
  *   p  a SubjectPublicKeyInfo           "refused", or its kind
@@ -47,6 +48,7 @@
 #include "fail.h"
 #include "handoff.c"
 #include "manifest.c"
+#include "../shield/policy.h"
 
 #define check files_check
 #define refresh files_refresh
@@ -236,7 +238,13 @@ static void try_one(int kind, const u8 *bytes, u32 size) {
     struct program_stack stack = new_stack();
     struct region input = copied(bytes, size);
     if (kind == 'm') state.manifest = input, try_manifest();
+    if (kind == 's') {
+        state.shield = input;
+        policy_begin();
+        printf("%d %d %u %u %u\n", policy.strict, policy.network, policy.files_count, policy.listen_count, policy.connect_count);
+    }
     if (kind == 'b') {
+        state.handoff_required = true; /* as --shield has it */
         block_take(region_read(&input), &stack);
         look_at(&stack.arguments), look_at(&stack.environment);
         printf("%llu %llu %llu\n", (unsigned long long)stack.arguments.count, (unsigned long long)stack.environment.count,
