@@ -224,12 +224,14 @@ def provider(at: Desk) -> Provider:
 
 def test_the_carrier_brings_the_broker_s_answer(at: Desk) -> None:
     start = begin(at)
-    report = start.report(3)
-    assert provider(at).report_root(report.serialize()) == report.acknowledgement(start.volume.key)
+    report, carrier = start.report(3), provider(at)
+    assert carrier.report_root(report.serialize()) == report.acknowledgement(start.volume.key)
     with pytest.raises(Denied, match="another digest"):
-        provider(at).report_root(start.report(3, "another").serialize())
+        carrier.report_root(start.report(3, "another").serialize())
     with pytest.raises(NotAttested, match="not made with"):
-        provider(at).report_root(replace(report, mac=bytes(32)).serialize())
+        carrier.report_root(replace(report, mac=bytes(32)).serialize())
+    for one in carrier.broker._idle:
+        one.close()
 
 
 @pytest.mark.parametrize("answer", [{}, {"acknowledged": ""}, {"acknowledged": "AAAA"}, {"acknowledged": "*" * 43}])
@@ -240,3 +242,23 @@ def test_a_broker_that_answers_something_else_acknowledges_nothing(answer: dict[
         given = Provider(broker=Server(role="broker", url=server.url), session=NAME)
         with pytest.raises(Undecided, match="acknowledges nothing"):
             given.report_root(bytes(100))
+        for one in given.broker._idle:
+            one.close()
+
+
+def test_reports_go_over_a_connection_that_is_kept_and_made_anew_when_it_is_gone(at: Desk) -> None:
+    start, carrier = begin(at), provider(at)
+    for generation in (1, 2):
+        report = start.report(generation)
+        assert carrier.report_root(report.serialize()) == report.acknowledgement(start.volume.key)
+    (kept,) = carrier.broker._idle
+    assert kept.sock is not None
+    kept.sock.close()  # as a server does that has waited long enough
+    report = start.report(3)
+    assert carrier.report_root(report.serialize()) == report.acknowledgement(start.volume.key)
+    assert carrier.broker._idle != [kept]
+    with pytest.raises(Denied):
+        carrier.report_root(start.report(3, "another").serialize())
+    assert len(carrier.broker._idle) == 1
+    for one in carrier.broker._idle:
+        one.close()

@@ -60,6 +60,7 @@ class Server:
     flow: Flow = field(default_factory=Flow)
     seconds: float = SECONDS
     _context: list[ssl.SSLContext] = field(default_factory=list, repr=False, init=False)
+    _idle: list[http.client.HTTPConnection] = field(default_factory=list, repr=False, init=False, compare=False)
 
     def __post_init__(self) -> None:
         """UsageError for an address that is none, or authorities that cannot be read."""
@@ -76,12 +77,19 @@ class Server:
         except OSError as error:
             raise UsageError(f"--ca {self.ca}: {error.strerror or error}: give a file of certificates in PEM") from None
 
-    def call(self, method: str, path: str, message: object = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """One request and its answer, on a connection of its own. CloisterError: refused; Undecided: silent."""
+    def call(
+        self, method: str, path: str, message: object = None, headers: Mapping[str, str] | None = None, *,
+        keep: bool = False,
+    ) -> Answer:  # fmt: skip
+        """One request and its answer. CloisterError: refused; Undecided: silent.
+
+        On a connection of its own, or with `keep` on one that is kept for the next: a request that may be made twice.
+        """
         body = b"" if message is None else json.dumps(message, separators=(",", ":")).encode()
         self.flow.note("carrier", self.role, f"{method} {path}", body)
+        exchange = self._exchange_kept if keep else self._exchange
         try:
-            status, data, cookie = self._exchange(method, path, body or None, headers or {})
+            status, data, cookie = exchange(method, path, body or None, headers or {})
         except (OSError, http.client.HTTPException) as error:
             raise Undecided(f"the {self.role} {self.url} does not answer: {_reason(error)}") from None
         self.flow.note(self.role, "carrier", f"{method} {path}", data, status=status)
@@ -91,20 +99,52 @@ class Server:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes, str]:
         connection = self._connection()
-        late = threading.Event()
         try:
-            connection.connect()
-            timer = threading.Timer(self.seconds, _hang_up, [connection.sock, late])
-            timer.daemon = True
-            timer.start()
-            try:
-                connection.request(method, path, body, {"content-type": "application/json", **headers})
-                response = connection.getresponse()
-                data = response.read(LARGEST + 1)
-            finally:
-                timer.cancel()
+            return self._over(connection, method, path, body, headers)
         finally:
             connection.close()
+
+    def _exchange_kept(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes, str]:
+        """The other side may have closed a connection that was kept: then on a new one. Not if it is only slow."""
+        with contextlib.suppress(IndexError):
+            connection = self._idle.pop()
+            try:
+                answer = self._over(connection, method, path, body, headers)
+            except TimeoutError:
+                connection.close()
+                raise
+            except (OSError, http.client.HTTPException):
+                connection.close()
+            else:
+                self._idle.append(connection)
+                return answer
+        connection = self._connection()
+        try:
+            answer = self._over(connection, method, path, body, headers)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return answer
+
+    def _over(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> tuple[int, bytes, str]:  # fmt: skip
+        late = threading.Event()
+        if connection.sock is None:
+            connection.connect()
+        timer = threading.Timer(self.seconds, _hang_up, [connection.sock, late])
+        timer.daemon = True
+        timer.start()
+        try:
+            connection.request(method, path, body, {"content-type": "application/json", **headers})
+            response = connection.getresponse()
+            data = response.read(LARGEST + 1)
+        finally:
+            timer.cancel()
             if late.is_set():
                 raise TimeoutError(f"not within {self.seconds:g} seconds")
         if len(data) > LARGEST:
@@ -190,7 +230,7 @@ class Provider:
     def report_root(self, report: bytes) -> bytes:
         """Have the broker keep a volume's root. Denied: it is not the newest; NotAttested: it is forged."""
         message = {"report": base64.b64encode(report).decode()}
-        answer = self.broker.call("POST", f"/cloister/v1/roots/{quote(self.session)}", message)
+        answer = self.broker.call("POST", f"/cloister/v1/roots/{quote(self.session)}", message, keep=True)
         try:
             mac = base64.b64decode(str(answer.document.get("acknowledged")), validate=True)
         except (binascii.Error, ValueError):
