@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.system.arms import CLOISTER_ENVIRONMENT, CLOISTER_RUN
 
@@ -66,11 +67,11 @@ class Region:
         policy.write_text(head + self.lines(more) + (beside.lines() if beside else ""))
         return [*CLOISTER_RUN, "--quiet", "--shield", str(policy), "--", *words]
 
-    def start(self, words: Sequence[str], *, more: str = "") -> "subprocess.Popen[str]":
-        """A program that is talked to while it runs."""
+    def start(self, words: Sequence[str], *, more: str = "", given: IO[str] | None = None) -> "subprocess.Popen[str]":
+        """A program that is talked to while it runs; or gets a file as its standard input."""
         return subprocess.Popen(
-            self.command(words, more=more), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, env=CLOISTER_ENVIRONMENT, cwd=self.base, bufsize=1,
+            self.command(words, more=more), stdin=given or subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env=CLOISTER_ENVIRONMENT, cwd=self.base, bufsize=1,
         )  # fmt: skip
 
     def run(

@@ -3,7 +3,6 @@
 What a program was told is durable must be there afterwards, whole; what it was not told may be there or not.
 """
 
-import contextlib
 import errno
 import os
 import random
@@ -35,12 +34,11 @@ LONGEST_LIFE = 0.25  # seconds after the first sign of life
 
 def killed(region: Region, words: list[str], life: float, given: str = "") -> list[str]:
     """The lines that a program said before it and all its processes were killed."""
-    process = region.start(words)
-    assert process.stdin is not None
+    orders = region.base / "orders"
+    orders.write_text(given)
+    with orders.open() as file:
+        process = region.start(words, given=file)
     assert process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(given)
-        process.stdin.close()
     ready, _, _ = select.select([process.stdout], [], [], 30)
     assert ready, "it says nothing"
     time.sleep(life)
@@ -64,7 +62,7 @@ def verified(region: Region) -> None:
 
 
 SQL = "CREATE TABLE IF NOT EXISTS t(n INTEGER PRIMARY KEY, pad BLOB); PRAGMA synchronous = EXTRA;\n"
-"""EXTRA: the removal of the journal, which commits, is followed by fsync(2); FULL leaves that to the next transaction."""
+"""EXTRA: the removal of the journal, which commits, is followed by fsync(2); FULL leaves that for later."""
 
 
 @pytest.mark.needs_program("sqlite3")
