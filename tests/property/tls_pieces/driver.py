@@ -1,6 +1,8 @@
 """The TLS engine's cryptography as a program to ask: as the runtime has it, and under the compiler's sanitizers."""
 
+import atexit
 import functools
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -37,6 +39,7 @@ def build(*, sanitized: bool) -> Path:
     """The driver, compiled once a session; sanitized with the C library's memcpy, which the sanitizers watch."""
     need_compiler()
     place = Path(tempfile.mkdtemp(prefix="tls-pieces-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     watched = SANITIZED if sanitized else []
     sources = [*SOURCES[:3], *SOURCES[4:]] if sanitized else objects(place)
     hosted = [*HOSTED, *watched, *INCLUDED]
