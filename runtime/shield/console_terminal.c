@@ -3,7 +3,7 @@
 #include "console.h"
 #include "console_modes.h"
 
-enum { AT_ONCE = 48, LINE_MOST = 4096, POLL_IN = 1, TENTH = 100, CONTROL_D = 4, PATIENCE = 20000 /* naps: some seconds */ };
+enum { AT_ONCE = 24, LINE_MOST = 1024 /* on small stacks of signal handlers too */, POLL_IN = 1, TENTH = 100, CONTROL_D = 4, PATIENCE = 20000 /* naps: some seconds */ };
 
 /* Bytes that were read and whose place in the stream is not claimed yet. */
 struct typed {

@@ -46,19 +46,27 @@ def listen_at(address: str, *, unsafe_anywhere: bool) -> socket.socket:
     where = parse_address(address)
     try:
         if isinstance(where, str):
-            listener = socket.socket(socket.AF_UNIX)
-            before = os.umask(0o177)
-            try:
-                listener.bind(where)
-            finally:
-                os.umask(before)
-            listener.listen()
-            return listener
+            return _listen_at_path(where)
         if not unsafe_anywhere and not _is_loopback(where[0]):
             raise UsageError(f"--console {address}: is not this machine alone; --unsafe-listen-anywhere allows it")
         return socket.create_server(where, family=socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
     except OSError as error:
         raise UsageError(f"--console {address}: cannot listen there: {error.strerror or error}") from None
+
+
+def _listen_at_path(path: str) -> socket.socket:
+    """A socket that only its user may connect to."""
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener
 
 
 def _is_loopback(host: str) -> bool:
