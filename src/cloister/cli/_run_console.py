@@ -12,6 +12,7 @@ from cloister.cli._run_attested import measured
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, find_program
 from cloister.launch.runtime_file import runtime_path
+from cloister.measure.software import SoftwareMeasurement
 
 __all__ = ["console"]
 
@@ -21,7 +22,7 @@ EXCLUDED = ("broker", "session", "service", "ca", "attest", "verifier", "start_f
 def console(args: argparse.Namespace, program: str, options: RuntimeOptions) -> None:
     """Returns in the process that is to become the program, which is a child of this one."""
     check(args)
-    found = find_program(program)
+    found = measured(args.manifest, find_program(program), args.broker_key or "")
     address = parse_address(args.console)
     with listen_at(args.console, unsafe_anywhere=args.unsafe_listen_anywhere) as listener:
         where = address if isinstance(address, str) else "{}:{}".format(*listener.getsockname()[:2])
@@ -56,9 +57,8 @@ def check(args: argparse.Namespace) -> None:
             )
 
 
-def plan_of(args: argparse.Namespace, program: str, where: str) -> Plan:
+def plan_of(args: argparse.Namespace, found: SoftwareMeasurement, where: str) -> Plan:
     """What the carrier is started for."""
-    found = measured(args.manifest, program, args.broker_key or "")
     files = {name: str(Path(getattr(args, name)).absolute()) for name in ("host_key", "flow") if getattr(args, name)}
     return Plan(
         starter=os.getpid(), runtime=runtime_path(), libraries=found.libraries.hex(),
