@@ -123,7 +123,7 @@ def test_processes_that_write_at_once_lose_nothing(machine: Machine, tmp_path: P
         assert [second for first, second in lines if first == writer] == list(range(1, 201))
 
 
-KILLS = "for i in {1..30}; do yes & read -t 0.0$((i % 4))1 x; kill -9 $!; wait $!; done 2> /dev/null; echo done >&2"
+KILLS = "for i in {1..20}; do yes & read -t 0.$((i % 5))5 x; kill -9 $!; wait $!; done 2> /dev/null; echo done >&2"
 
 
 def test_a_writer_that_is_killed_leaves_no_gap(machine: Machine, tmp_path: Path) -> None:
