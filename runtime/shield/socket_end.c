@@ -6,7 +6,7 @@ struct poll_one { /* struct pollfd */
     short events, happened;
 };
 
-enum { PATIENCE = 50, A_TENTH = 100000000 /* nanoseconds */, DRAIN_MOST = 1 << 20 };
+enum { CLIENTS_PATIENCE = 50, PATIENCE = 5, A_TENTH = 100000000 /* nanoseconds */, DRAIN_MOST = 1 << 20 };
 
 static void wait_a_little(int fd, short event) {
     struct poll_one one = {fd, event, 0};
@@ -14,9 +14,10 @@ static void wait_a_little(int fd, short event) {
     SYS5(__NR_ppoll, &one, 1, limit, NULL, 0);
 }
 
-/* The kernel goes on sending when a program has closed a socket; what waits here must be the kernel's before that. Not for ever. */
+/* The kernel goes on sending when a program has closed a socket; what waits here must be the kernel's before that. Not for long, for other
+ * threads may wait meanwhile: a stranger must not hold a server up by never answering. A client knows whom it speaks to. */
 static long send_rest(struct connection *c, int fd) {
-    for (int i = 0; i < PATIENCE; i++) {
+    for (int i = c->client ? CLIENTS_PATIENCE : PATIENCE; i; i--) {
         long error = c->early ? connection_drive(c, fd) : connection_error(c);
         const bool answered = error != -EAGAIN;
         if (!error) error = connection_flush(c, fd, MESSAGE_NO_SIGNAL);

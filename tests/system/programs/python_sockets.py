@@ -5,10 +5,12 @@ import fcntl
 import hashlib
 import os
 import select
+import signal
 import socket
 import sys
 import termios
 import threading
+import time
 
 MOST = 1 << 20
 
@@ -172,8 +174,27 @@ def echoes(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
+def killed(connection: socket.socket, rounds: str) -> None:
+    """Children that are killed while they write, again and again; the parent goes on, or is told that it cannot."""
+    for number in range(int(rounds)):
+        child = os.fork()
+        if not child:
+            while True:
+                connection.sendall(b"c" * 3000)
+        time.sleep(0.002 * (number % 7))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        try:
+            connection.sendall(b"parent" * 100)
+        except OSError as error:
+            print("told", error.errno)
+            return
+    print("done")
+
+
 CASES = {
-    function.__name__: function for function in (pieces, edges, levels, flood, sends_file, forks, executes, echoes)
+    function.__name__: function
+    for function in (pieces, edges, levels, flood, sends_file, forks, executes, echoes, killed)
 }
 
 
