@@ -84,6 +84,7 @@ NODISCARD long state_refresh(struct mount *mount, bool changes); /* other famili
 NODISCARD long state_give_out(struct mount *mount);              /* others see what was changed; an error: it is undone */
 NODISCARD long state_tidy(struct mount *mount); /* before changes */
 NODISCARD long state_commit(struct mount *mount); /* -EREMOTEIO: it is on the disk, but the broker has not heard of it */
+NODISCARD long state_commit_unasked(struct mount *mount); /* as nobody waits for it, the broker's answer does not matter */
 NODISCARD long state_share(struct mount *mount); /* a family that was alone tells all, and is not alone any more */
 struct volume_root *state_root(struct mount *mount);
 u32 mount_slot(const struct mount *mount);

@@ -62,6 +62,15 @@ static long write_block(void *context, u64 block, const u8 *from) {
     return 0;
 }
 
+/* What a file system cannot do it may do when it is written to. */
+static long reserve(void *context, u64 block, u64 count) {
+    long error = SYS4(__NR_fallocate, mount_of(context)->container, 0, block * BLOCK, count * BLOCK);
+    return error == -ENOSPC || error == -EDQUOT || error == -EFBIG ? error : 0;
+}
+
+/* The engine is between two changes, the lock is held. */
+static long relieve(void *context) { return state_commit_unasked(mount_of(context)); }
+
 static long make_durable(void *context) {
     const struct mount *mount = mount_of(context);
     long error = container_flush(context);
@@ -85,7 +94,7 @@ static u64 now(void *context) {
 }
 
 struct volume_io container_io(struct mount *mount) {
-    return (struct volume_io){mount->arena, read_block, write_block, make_durable, draw, now};
+    return (struct volume_io){mount->arena, read_block, write_block, make_durable, reserve, relieve, draw, now};
 }
 
 u64 container_second(struct mount *mount) {

@@ -129,12 +129,12 @@ static long open_later(struct mount *mount, const struct guard_root *kept) {
     return volume_open(&mount->arena->volume, &io, mount->key, &root, memory.at, memory.size);
 }
 
-/* What earlier trees left without a name, before anybody of this one has a nameless file open: now, or, if nobody else is there, at
- * the first change. */
-static long begin_tree(struct mount *mount) {
+/* What earlier trees and families left without a name: at the first change, if nobody else is there who may have it open; in a new tree
+ * now, for nobody has anything open yet. */
+static long begin_tidy(struct mount *mount, bool first) {
     struct arena *arena = mount->arena;
-    arena->untidy = !arena->shared;
-    return arena->shared ? volume_forget_nameless(arena->volume) : 0;
+    arena->untidy = !arena->shared && !arena->read_only;
+    return first && arena->shared && !arena->read_only ? volume_forget_nameless(arena->volume) : 0;
 }
 
 /* The container is locked, so that no other family does the same. */
@@ -154,7 +154,7 @@ static long open_locked(struct mount *mount) {
     fresh = to_guard(state_root(mount));
     if (first && failed(guard_swap(mount_slot(mount), 0, &fresh, &kept, &families))) return -EIO;
     arena->shared = families != 1 || !mounts_settled;
-    if (first && !arena->read_only) error = begin_tree(mount);
+    error = begin_tidy(mount, first);
     if (error) return error;
     arena->committed_at = container_second(mount);
     return 0;
@@ -254,7 +254,7 @@ long state_share(struct mount *mount) {
 }
 
 /* Nobody was promised anything: that the broker did not hear of it is no failure of a write. */
-static long commit_unasked(struct mount *mount) {
+long state_commit_unasked(struct mount *mount) {
     long error = state_commit(mount);
     return error == -EREMOTEIO ? 0 : error;
 }
@@ -266,7 +266,7 @@ long state_give_out(struct mount *mount) {
     if (!volume_is_changed(arena->volume)) return 0;
     struct volume_root before = *state_root(mount);
     bool durable = is_time(mount);
-    if (!arena->shared) return durable ? commit_unasked(mount) : 0;
+    if (!arena->shared) return durable ? state_commit_unasked(mount) : 0;
     long error = durable ? volume_commit(arena->volume) : publish(arena);
     if (error) {
         (void)!lose(mount, &before);

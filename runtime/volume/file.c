@@ -1,5 +1,6 @@
 /* Contents and attributes of files. */
 #include "begin.h"
+#include "store.h"
 #include "table.h"
 
 static const u64 size_limit = 1UL << 44; /* what pointers of 32 bits can reach */
@@ -69,6 +70,7 @@ static long frame_for(struct volume *volume, u64 number, u64 block, bool whole) 
 
 static long write_chunk(struct volume *volume, u64 number, u64 offset, const u8 *from, size_t size) {
     long error = volume_begin(volume);
+    if (!error) error = store_reserve(volume, OPERATION_FRAMES);
     if (!error) error = set_size(volume, number, offset + size, false);
     for (u64 at = offset; !error && at < offset + size;) {
         u64 inside = at % BLOCK, piece = min(BLOCK - inside, offset + size - at);

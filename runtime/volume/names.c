@@ -1,6 +1,7 @@
 /* Making, linking, removing and renaming. Every call checks first and changes then, so an error of the caller changes nothing. */
 #include "begin.h"
 #include "directory.h"
+#include "store.h"
 
 static u64 now(const struct volume *volume) { return volume->io.now(volume->io.context); }
 static bool is_directory(const struct inode *inode) { return (inode->mode & TYPE_MASK) == DIRECTORY; }
@@ -37,6 +38,7 @@ long volume_make(struct volume *volume, u64 directory, struct name name, u32 mod
     u32 type = mode & TYPE_MASK;
     if (type != DIRECTORY && type != REGULAR && type != LINK) return -EPERM;
     long error = volume_begin(volume);
+    if (!error) error = store_reserve(volume, OPERATION_FRAMES);
     if (!error) error = check_free(volume, directory, name);
     long number = error ? error : make_inode(volume, directory, mode, 1, uid, gid);
     if (number < 0) return number;

@@ -105,7 +105,8 @@ long volume_create(struct volume **opened, const struct volume_io *io, const u8 
     store_forget(volume);
     table_forget(volume, false);
     volume->walked = true;
-    error = make_root(volume, uid, gid);
+    if (io->reserve) error = io->reserve(io->context, 0, SUPERBLOCKS); /* a commit must not fail for want of a superblock's room */
+    if (!error) error = make_root(volume, uid, gid);
     if (!error) error = volume_commit(volume);
     if (!error) *opened = volume;
     return error;

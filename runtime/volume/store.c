@@ -111,6 +111,40 @@ void store_free(struct volume *volume, const struct pointer *pointer) {
     if (!has(volume->kept, pointer->physical)) volume->spare++;
 }
 
+/* What removes something writes nodes and directories anew before the old ones are free. The file grows in steps, which keeps what is
+ * written together together, and by less where there is not so much room. */
+enum { KEPT_FOR_REMOVING = 128, STEP = 64, MOST_AT_ONCE = 4096 };
+
+static long grow(struct volume *volume, u64 wanted) {
+    u64 all = volume->superblock.blocks, step = all / STEP;
+    u64 least = wanted - volume->spare, more = least + STEP + (step < MOST_AT_ONCE ? step : MOST_AT_ONCE);
+    if (all + more > volume->block_limit) more = least;
+    if (all + more > volume->block_limit) return -ENOSPC;
+    long error = volume->io.reserve(volume->io.context, all, more);
+    if (error && more > least) error = volume->io.reserve(volume->io.context, all, more = least);
+    if (error) return error;
+    volume->superblock.blocks += more;
+    volume->spare += more;
+    if (volume->blocks_known < volume->superblock.blocks) volume->blocks_known = volume->superblock.blocks;
+    return 0;
+}
+
+/* How much a commit would give back. */
+static u64 held_by_others(const struct volume *volume) {
+    u64 words = (volume->superblock.blocks + 63) / 64, held = 0;
+    for (u64 i = 0; i < words; i++) held += count(volume->kept[i] & ~volume->live[i]);
+    return held;
+}
+
+long store_reserve(struct volume *volume, u64 blocks) {
+    u64 wanted = blocks + volume->dirty_count + KEPT_FOR_REMOVING;
+    if (!volume->io.reserve || volume->spare >= wanted) return 0;
+    long error = grow(volume, wanted);
+    if (error != -ENOSPC || !volume->io.relieve || volume->spare + held_by_others(volume) < wanted) return error;
+    error = volume->io.relieve(volume->io.context);
+    return error ? error : volume->spare >= wanted ? 0 : -ENOSPC;
+}
+
 void store_forget(struct volume *volume) {
     u64 size = (volume->blocks_known + 63) / 64 * 8;
     memset(volume->live, 0, size);

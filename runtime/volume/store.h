@@ -9,6 +9,8 @@ NODISCARD long store_load(struct volume *volume, const struct pointer *pointer, 
 /* Writes a block anew and changes `*pointer` to it. What the last committed state uses is never written over; zeros become a hole. */
 NODISCARD long store_save(struct volume *volume, struct pointer *pointer, struct place place, const u8 *from);
 void store_free(struct volume *volume, const struct pointer *pointer);
+/* Room for so many blocks more than there are dirty ones, and some that only what makes room may use: -ENOSPC. */
+NODISCARD long store_reserve(struct volume *volume, u64 blocks);
 /* When a volume is opened: nothing is in use. */
 void store_forget(struct volume *volume);
 /* The block is in use. -EBADMSG if it is already, or is none. */

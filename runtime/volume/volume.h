@@ -19,6 +19,8 @@ struct volume_io {
     long (*read)(void *context, u64 block, u8 *to);       /* -EBADMSG behind the end */
     long (*write)(void *context, u64 block, const u8 *from);
     long (*sync)(void *context);                          /* everything written is durable */
+    long (*reserve)(void *context, u64 block, u64 count); /* so that writing there cannot fail for want of room; NULL: nobody can say */
+    long (*relieve)(void *context); /* commits at once, for what the last committed state uses stands in the way; NULL: it may not */
     void (*random)(void *context, u8 *to, size_t size);
     u64 (*now)(void *context);                            /* nanoseconds since 1970 */
 };

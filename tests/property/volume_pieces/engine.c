@@ -243,7 +243,7 @@ static void answer(struct volume *volume, char *line)
 int main(int argc, char **argv)
 {
     static char line[LINE];
-    static const struct volume_io io = {NULL, disk_read, disk_write, disk_sync, disk_random, disk_now};
+    static const struct volume_io io = {NULL, disk_read, disk_write, disk_sync, NULL, NULL, disk_random, disk_now};
     struct volume *volume;
     u8 key[KEY_FILE_START + 32];
     int key_file;
