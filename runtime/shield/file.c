@@ -11,6 +11,7 @@
 static bool may_write(const struct shielded *entry) { return !(entry->access & O_PATH) && (entry->access & O_ACCMODE) != O_RDONLY; }
 
 static long resize(const struct location *location, const struct shielded *entry, u64 size) {
+    if (entry->access & O_PATH) return -EBADF;
     if ((location->status.mode & TYPE_MASK) != REGULAR || size >> 63) return -EINVAL;
     return may_write(entry) ? file_resize(location, size) : -EINVAL;
 }
@@ -19,8 +20,9 @@ static long resize(const struct location *location, const struct shielded *entry
 static long allocate(const struct location *location, const struct shielded *entry, const u64 *a) {
     static const u8 zeros[BLOCK];
     u64 mode = a[1], start = a[2], length = a[3], end = start + length;
-    if (!may_write(entry)) return -EBADF;
+    if (entry->access & O_PATH) return -EBADF;
     if ((long)start < 0 || (long)length <= 0) return -EINVAL;
+    if (!may_write(entry)) return -EBADF;
     if ((long)end < 0) return -EFBIG;
     if (mode == FALLOC_FL_KEEP_SIZE) return 0;
     if (mode == 0) return end > location->status.size ? file_resize(location, end) : 0;
@@ -119,7 +121,9 @@ long file_call(struct call *call, int fd, const struct shielded *entry, struct l
     case __NR_sync_file_range:
     case __NR_syncfs: return answer_in_volume(call, entry);
     case __NR_ioctl: return control(call, fd, entry);
-    case __NR_fcntl: return call->arg[1] == F_GETFL ? flags_of(fd, entry) : SHIELD_PASS;
+    case __NR_fcntl:
+        if (call->arg[1] == F_GETFL) return flags_of(fd, entry);
+        return entry->access & O_PATH && call->arg[1] != F_GETFD && call->arg[1] != F_SETFD ? -EBADF : SHIELD_PASS;
     case __NR_fadvise64:
     case __NR_readahead: return 0;
     case __NR_flistxattr: return 0;

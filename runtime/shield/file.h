@@ -25,6 +25,7 @@ NODISCARD long file_sync(const struct location *location);
 NODISCARD long file_resize(const struct location *location, u64 size);
 NODISCARD long file_set_mode(struct location *location, u64 mode);
 NODISCARD long file_set_owner(struct location *location, u64 uid, u64 gid);
+NODISCARD long file_drop_privileges(const struct location *location);
 NODISCARD long file_set_times(struct location *location, u64 times);
 
 #endif

@@ -37,12 +37,12 @@ static long make(const struct location *location, u32 mode) {
 static u32 masked(u64 mode) { return (u32)mode & PERMISSIONS & ~working_mask(); }
 
 static long make_directory(const struct location *location, u64 mode) {
-    long inode = make(location, DIRECTORY | masked(mode));
+    long inode = make(location, DIRECTORY | (masked(mode) & ~(u32)(SET_USER | SET_GROUP)));
     return failed(inode) ? inode : 0;
 }
 
 static long make_node(const struct location *location, u64 mode) {
-    if (location->ends_in_slash) return -ENOENT;
+    if (location->ends_in_slash && !location->inode) return -ENOENT;
     u32 type = (u32)mode & TYPE_MASK;
     if (type && type != REGULAR) return -EPERM; /* devices, pipes and sockets are the kernel's */
     long inode = make(location, REGULAR | masked(mode));
@@ -64,13 +64,16 @@ static long make_link(const struct location *location, u64 target) {
 
 static long remove_name(const struct location *location, bool directory) {
     if (!location->last.length) return !directory ? -EISDIR : location->dots == 1 ? -EINVAL : location->dots ? -ENOTEMPTY : -EBUSY;
-    if (directory != is_directory(&location->status)) return directory ? -ENOTDIR : -EISDIR;
+    bool found = is_directory(&location->status);
+    if (!directory && location->ends_in_slash) return found ? -EISDIR : -ENOTDIR;
     long error = location_may_change_directory(location, &location->status);
+    if (!failed(error) && directory != found) error = directory ? -ENOTDIR : -EISDIR;
     return failed(error) ? error : mount_remove(location->mount, location->directory, location->last);
 }
 
 static long add_link(const struct location *old, const struct location *new) {
     if (!old->inode) return -ENOENT;
+    if (new->too_long) return -ENAMETOOLONG;
     if (new->inode) return -EEXIST;
     if (new->ends_in_slash) return -ENOENT;
     if (is_directory(&old->status)) return -EPERM;
@@ -81,9 +84,10 @@ static long add_link(const struct location *old, const struct location *new) {
 static long check_rename(const struct location *old, const struct location *new, u64 flags) {
     if (flags & ~(u64)RENAME_NOREPLACE) return -EINVAL;
     if (!old->last.length || !new->last.length) return -EBUSY;
-    if (!old->inode) return -ENOENT;
+    if (!old->inode) return old->too_long ? -ENAMETOOLONG : -ENOENT;
+    if (new->too_long) return -ENAMETOOLONG;
     if (flags & RENAME_NOREPLACE && new->inode) return -EEXIST;
-    if (new->ends_in_slash && !new->inode && !is_directory(&old->status)) return -ENOTDIR;
+    if ((old->ends_in_slash || new->ends_in_slash) && !is_directory(&old->status)) return -ENOTDIR;
     long error = location_may_change_directory(old, &old->status);
     if (!failed(error)) error = location_may_change_directory(new, new->inode ? &new->status : NULL);
     bool moves_directory = is_directory(&old->status) && old->directory != new->directory;
@@ -100,6 +104,14 @@ long file_set_mode(struct location *location, u64 mode) {
     long error = location_owns(location);
     if (failed(error)) return error;
     return volume_set_owner(location->volume, location->inode, (u32)mode & PERMISSIONS, status->uid, status->gid);
+}
+
+/* Who changes a file's content and is not root takes set-user-ID away, and set-group-ID where it means that. */
+long file_drop_privileges(const struct location *location) {
+    const struct inode *status = &location->status;
+    u32 dropped = SET_USER | (status->mode & 010 ? SET_GROUP : 0);
+    if (!(status->mode & dropped) || location_is_root()) return 0;
+    return volume_set_owner(location->volume, location->inode, status->mode & PERMISSIONS & ~dropped, status->uid, status->gid);
 }
 
 /* chown(2): who is not root gives nothing away, and set-user-ID does not survive. */
@@ -145,7 +157,7 @@ static long set_old_times(struct location *location, const struct call *call) {
 long file_resize(const struct location *location, u64 size) {
     long error = volume_resize(location->volume, location->inode, size);
     if (!failed(error)) file_pool_cut(location, size);
-    return error;
+    return failed(error) ? error : file_drop_privileges(location);
 }
 
 static long truncate(const struct location *location, u64 size) {
@@ -200,7 +212,7 @@ static long two_paths(struct call *call) {
     const u64 paths[2] = {a[first_path], a[second_path]};
     bool follow = call->number == __NR_linkat && a[4] & FOLLOW_LINK;
     bool links = call->number == __NR_link || call->number == __NR_linkat;
-    const u32 flags[2] = {LOCATION_CHANGES | (follow ? LOCATION_FOLLOW : 0U) | (links ? 0U : LOCATION_PARENT), LOCATION_CHANGES | LOCATION_PARENT};
+    const u32 flags[2] = {LOCATION_CHANGES | (follow ? LOCATION_FOLLOW : 0U) | (links ? 0U : LOCATION_PARENT | LOCATION_NAME), LOCATION_CHANGES | LOCATION_PARENT | LOCATION_NAME};
     struct location old, new;
     long result = location_enter_two(&old, &new, directories, paths, flags);
     if (result == SHIELD_PASS) a[first_path] = old.native, a[second_path] = new.native;
@@ -214,7 +226,7 @@ struct path_form {
 
 static struct path_form form_of(const struct call *call) {
     const u64 *a = call->arg;
-    enum { F = LOCATION_FOLLOW, C = LOCATION_CHANGES, P = LOCATION_PARENT };
+    enum { F = LOCATION_FOLLOW, C = LOCATION_CHANGES, N = LOCATION_NAME, P = LOCATION_PARENT | LOCATION_NAME };
     switch (call->number) {
     case __NR_mkdir:
     case __NR_mknod: return (struct path_form){NONE, 0, C | P};
@@ -223,9 +235,9 @@ static struct path_form form_of(const struct call *call) {
     case __NR_symlink: return (struct path_form){NONE, 1, C | P};
     case __NR_symlinkat: return (struct path_form){1, 2, C | P};
     case __NR_rmdir:
-    case __NR_unlink:
+    case __NR_unlink: return (struct path_form){NONE, 0, C | N};
     case __NR_lchown: return (struct path_form){NONE, 0, C};
-    case __NR_unlinkat: return (struct path_form){0, 1, C};
+    case __NR_unlinkat: return (struct path_form){0, 1, C | N};
     case __NR_fchmodat: return (struct path_form){0, 1, C | F};
     case FCHMODAT2: return (struct path_form){0, 1, C | (a[3] & NO_FOLLOW ? 0 : F)};
     case __NR_fchownat: return (struct path_form){0, 1, C | (a[4] & NO_FOLLOW ? 0 : F)};

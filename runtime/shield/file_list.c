@@ -1,5 +1,7 @@
 /* getdents64(2) and getdents(2). The descriptor's offset says where the next entry stands: 0 and 1 are "." and "..", behind them the
  * bytes of the directory. */
+#include <linux/fcntl.h>
+
 #include "file.h"
 
 enum { SEEK_BEGIN = 0, SEEK_HERE = 1, DOTS = 2, HEAD = 19, OLD_HEAD = 18, NAME_MOST = 255, KIND_DIRECTORY = 4, KIND_REGULAR = 8, KIND_LINK = 10 };
@@ -75,6 +77,7 @@ static long list(const struct location *location, int fd, struct listing *listin
 long file_list_call(struct call *call, int fd, const struct shielded *entry) {
     struct location location;
     struct listing listing = {.to = ptr_of(call->arg[1]), .room = (u32)call->arg[2], .old = call->number == __NR_getdents};
+    if (entry->access & O_PATH) return -EBADF;
     if (!shield_writable(call->arg[1], listing.room)) return -EFAULT;
     long error = location_enter_open(&location, entry, false);
     return failed(error) ? error : location_leave(&location, list(&location, fd, &listing));

@@ -115,6 +115,7 @@ struct wish {
 
 static long prepare_flock(const struct call *call, int fd, const struct shielded *entry, struct wish *wish) {
     u64 kind = call->arg[1] & ~(u64)NO_WAIT;
+    if (entry->access & O_PATH) return -EBADF;
     if (kind != SHARED_LOCK && kind != EXCLUSIVE_LOCK && kind != UNLOCK) return -EINVAL;
     wish->record.type = kind == UNLOCK ? F_UNLCK : kind == SHARED_LOCK ? F_RDLCK : F_WRLCK;
     wish->record.start = (long)(base_of(entry) + whole_file);

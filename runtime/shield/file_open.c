@@ -74,16 +74,22 @@ static long make(struct location *location, const struct opening *open) {
 
 static long prepare(struct location *location, const struct opening *open) {
     if (is_temporary(open->flags)) return -EOPNOTSUPP;
-    if (open->flags & O_CREAT && location->ends_in_slash && location->last.length) return -EISDIR;
+    if (open->flags & O_CREAT && location->ends_in_slash && !location->dots) return -EISDIR;
     if (!location->inode) return open->flags & O_CREAT ? make(location, open) : -ENOENT;
     long error = check_existing(location, open);
     if (failed(error) || !(open->flags & O_TRUNC) || open->flags & O_PATH || !location->status.size) return error;
     return file_resize(location, 0);
 }
 
+/* Those that fcntl(2) tells, and the description in the kernel does not keep. */
+static u32 lasting(u64 flags) {
+    u64 shown = O_NOFOLLOW | O_DIRECTORY;
+    return (u32)(flags & O_PATH ? flags & (O_PATH | shown) : flags & (O_ACCMODE | O_SYNC | O_DSYNC | shown));
+}
+
 static long enter_table(const struct location *location, u64 flags, long fd) {
     struct shielded entry = {.kind = SHIELD_FILE, .region = (u8)location->region->index, .object = location->inode,
-                             .access = (u32)flags & (O_ACCMODE | O_PATH | O_SYNC | O_DSYNC)};
+                             .access = lasting(flags)};
     if ((location->status.mode & TYPE_MASK) == DIRECTORY) {
         long path = table_keep_path(location->full);
         if (failed(path)) return path;
@@ -103,7 +109,7 @@ static long give_descriptor(const struct location *location, u64 flags) {
 
 static u32 location_flags(u64 flags) {
     bool exclusive = flags & O_CREAT && flags & O_EXCL, changes = writes(flags) || flags & (O_CREAT | O_TRUNC);
-    return (flags & O_NOFOLLOW || exclusive ? 0U : LOCATION_FOLLOW) | (changes ? LOCATION_CHANGES : 0U) | (flags & O_CREAT ? LOCATION_PARENT : 0U);
+    return (flags & O_NOFOLLOW || exclusive ? 0U : LOCATION_FOLLOW) | (changes ? LOCATION_CHANGES : 0U) | (flags & O_CREAT ? LOCATION_PARENT | LOCATION_FILE : 0U);
 }
 
 long file_open_call(struct call *call) {

@@ -102,6 +102,10 @@ static long transfer_entered(const struct location *location, const struct trans
     if (appends(transfer, fd)) offset = (long)location->status.size;
     long n = move_all(location, transfer, (u64)offset);
     if (n > 0 && keeps) SYS3(__NR_lseek, fd, offset + n, SEEK_BEGIN);
+    if (n > 0 && transfer->writes) {
+        long error = file_drop_privileges(location);
+        if (failed(error)) return error;
+    }
     if (n > 0 && transfer->writes && (access & O_DSYNC || transfer->flags & SYNCING)) {
         long error = file_sync(location);
         if (failed(error)) return error;

@@ -10,6 +10,8 @@ enum location_flag {
     LOCATION_FOLLOW = 1,  /* a symbolic link at the end */
     LOCATION_CHANGES = 2, /* something will be written to the volume */
     LOCATION_PARENT = 4,  /* the last name need not exist */
+    LOCATION_NAME = 8,    /* the last name itself is meant: a slash behind it follows no link, and what it says of the type is the caller's */
+    LOCATION_FILE = 16,   /* a file will be made: a slash behind its name is wrong whatever is there */
 };
 
 enum may { MAY_EXECUTE = 1, MAY_WRITE = 2, MAY_READ = 4 };
@@ -24,6 +26,7 @@ struct location {
     u64 directory, inode;  /* inode 0: there is no such file; directory 0: the region itself */
     struct inode status;   /* of inode */
     bool ends_in_slash;    /* so it must be a directory */
+    bool too_long;         /* the last name, which nothing can have */
     u8 dots;               /* the path ends in "." (1) or ".." (2) */
 };
 

@@ -182,18 +182,23 @@ static bool is_last(const struct walk *walk) {
 /* Into the entry `name` of the directory where the walk stands. */
 static long go_down(struct walk *walk, struct name name) {
     struct location *location = walk->location;
-    if (name.length > NAME_MOST || !append_name(walk, name)) return -ENAMETOOLONG;
+    if (walk->flags & LOCATION_FILE && *walk->rest == '/' && is_last(walk)) return -EISDIR;
+    location->too_long = name.length > NAME_MOST;
+    bool later = location->too_long && is_last(walk) && walk->flags & LOCATION_PARENT;
+    if ((location->too_long && !later) || !append_name(walk, name)) return -ENAMETOOLONG;
     const struct shield_files *region = region_here(walk);
     if (region && location_is_shielded(region)) return enter(walk, region);
     location->directory = location->inode;
     location->last = name;
     location->dots = 0;
     location->inode = 0;
+    if (later) return 0;
     long found = volume_find(location->volume, location->directory, name);
     if (found == -ENOENT && is_last(walk) && walk->flags & LOCATION_PARENT) return 0;
     long error = failed(found) ? found : location_look(location, (u64)found);
     if (failed(error) || !is_link(&location->status)) return error;
-    return !is_last(walk) || walk->flags & LOCATION_FOLLOW || location->ends_in_slash ? follow(walk) : 0;
+    bool through_slash = location->ends_in_slash && !(walk->flags & LOCATION_NAME);
+    return !is_last(walk) || walk->flags & LOCATION_FOLLOW || through_slash ? follow(walk) : 0;
 }
 
 static bool is_dots(struct name name, size_t count) {
@@ -232,7 +237,7 @@ static long walk_once(struct walk *walk) {
         if (walk->inside && !location->inode) return 0; /* the last, which does not exist */
     }
     if (!walk->inside) return to_kernel(walk);
-    return location->ends_in_slash ? location_require_directory(location) : 0;
+    return location->ends_in_slash && !(walk->flags & LOCATION_NAME) ? location_require_directory(location) : 0;
 }
 
 /* From the beginning: the root, which may be a region itself. */
@@ -254,7 +259,8 @@ static long start_at(struct walk *walk, const struct shielded *directory, const 
     copy_bounded(walk->text, PATH_SIZE, path);
     if (!failed(error) && !walk->location->mount) error = location_enter_region(walk->location, region, walk->flags & LOCATION_CHANGES);
     walk->location->dots = 1;
-    return failed(error) ? error : location_look(walk->location, directory->object);
+    if (!failed(error)) error = location_look(walk->location, directory->object);
+    return error == -ESTALE ? -ENOENT : error; /* it was removed */
 }
 
 /* A relative path from a directory that the kernel knows: the directory's path comes first. */
@@ -310,7 +316,9 @@ long location_enter(struct location *location, int directory, u64 path, u32 flag
     *location = (struct location){0};
     struct walk walk = {.location = location, .flags = flags};
     long error = take(&walk, 0, path);
-    return failed(error) ? error : finish(location, walk_all(&walk, directory));
+    if (failed(error)) return error;
+    error = finish(location, walk_all(&walk, directory));
+    return !error && location->too_long ? location_leave(location, -ENAMETOOLONG) : error;
 }
 
 long location_enter_text(struct location *location, int directory, const char *path, u32 flags) {

@@ -24,6 +24,7 @@ static long by_files(const struct call *call) {
     case __NR_unshare: return call->arg[0] & CLONE_FS ? -EPERM : SHIELD_PASS; /* one working directory for all threads */
     case __NR_setns: return !call->arg[1] || call->arg[1] & CLONE_NEWNS ? -EPERM : SHIELD_PASS;
     case __NR_mq_open:
+    case __NR_mq_unlink:
     case __NR_msgget:
     case __NR_add_key:
     case __NR_request_key:

@@ -152,6 +152,7 @@ const struct shield_rule shield_rules[] = {
     {FILE_GETATTR, CALL_OUTSIDE, 1},
     {FILE_SETATTR, CALL_OUTSIDE, 1},
     {__NR_mq_open, CALL_OUTSIDE, 1},
+    {__NR_mq_unlink, CALL_OUTSIDE, 1},
     {__NR_msgget, CALL_OUTSIDE, 1},
     {__NR_add_key, CALL_OUTSIDE, 1},
     {__NR_request_key, CALL_OUTSIDE, 1},

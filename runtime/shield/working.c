@@ -87,15 +87,26 @@ static long change_to(const struct call *call, struct working *working) {
         return error;
     }
     if (entry.kind != SHIELD_FILE || !entry.path) return -ENOTDIR;
+    struct location location;
+    long error = location_enter_open(&location, &entry, false);
+    if (!failed(error)) error = location_leave(&location, location_may(&location, &location.status, MAY_EXECUTE));
+    if (failed(error)) return error;
     copy_bounded(working->path, PATH_SIZE, table_path(entry.path));
     working->directory = entry;
     return 0;
+}
+
+static bool is_removed(const struct shielded *directory) {
+    struct location location;
+    long error = location_enter_open(&location, directory, false);
+    return error == -ESTALE || (!failed(error) && location_leave(&location, 0) == 0 && !location.status.links);
 }
 
 static long tell(const struct call *call) {
     const char *path = working_path();
     u64 size = strlen(path) + 1;
     if (!working_is_shielded()) return SHIELD_PASS;
+    if (is_removed(working_directory())) return -ENOENT;
     if (call->arg[1] < size) return -ERANGE;
     if (!shield_writable(call->arg[0], size)) return -EFAULT;
     memcpy(ptr_of(call->arg[0]), path, size);
