@@ -99,7 +99,7 @@ static long enter_table(const struct location *location, u64 flags, long fd) {
 }
 
 static long give_descriptor(const struct location *location, u64 flags) {
-    long fd = ledger_open(flags);
+    long fd = ledger_open(flags & O_PATH ? flags & O_CLOEXEC : flags);
     if (failed(fd)) return fd;
     long error = enter_table(location, flags, fd);
     if (!failed(error)) return fd;

@@ -91,24 +91,24 @@ class Work:
     def op_open(self) -> object:
         return kept(os.fstat(self.keep(os.open(self.inside(self.path()), self.flags(), self.chance.choice(MODES)))))
 
-    def op_mkdir(self) -> object:
-        return os.mkdir(self.inside(self.path()), self.chance.choice(MODES))
+    def op_mkdir(self) -> None:
+        os.mkdir(self.inside(self.path()), self.chance.choice(MODES))
 
-    def op_rmdir(self) -> object:
-        return os.rmdir(self.inside(self.path(), of_itself=False))
+    def op_rmdir(self) -> None:
+        os.rmdir(self.inside(self.path(), of_itself=False))
 
-    def op_unlink(self) -> object:
-        return os.unlink(self.inside(self.path()))
+    def op_unlink(self) -> None:
+        os.unlink(self.inside(self.path()))
 
-    def op_rename(self) -> object:
-        return os.rename(self.inside(self.path(), of_itself=False), self.inside(self.path(), of_itself=False))
+    def op_rename(self) -> None:
+        os.rename(self.inside(self.path(), of_itself=False), self.inside(self.path(), of_itself=False))
 
-    def op_link(self) -> object:
-        return os.link(self.inside(self.path()), self.inside(self.path()), follow_symlinks=False)
+    def op_link(self) -> None:
+        os.link(self.inside(self.path()), self.inside(self.path()), follow_symlinks=False)
 
-    def op_symlink(self) -> object:
+    def op_symlink(self) -> None:
         target = self.chance.choice(("a", "b", "a/b", "./a", f"{self.root}/b", "nowhere", ".", "dd/", "x" * 255))
-        return os.symlink(target, self.inside(self.path()))
+        os.symlink(target, self.inside(self.path()))
 
     def op_readlink(self) -> object:
         return os.readlink(self.inside(self.path()))
@@ -122,16 +122,14 @@ class Work:
     def op_list(self) -> object:
         return sorted(os.listdir(self.inside(self.path())))
 
-    def op_truncate(self) -> object:
-        return os.truncate(self.inside(self.path()), self.chance.choice(PLACES))
+    def op_truncate(self) -> None:
+        os.truncate(self.inside(self.path()), self.chance.choice(PLACES))
 
-    def op_chmod(self) -> object:
-        return os.chmod(self.inside(self.path()), self.chance.choice(MODES))
+    def op_chmod(self) -> None:
+        os.chmod(self.inside(self.path()), self.chance.choice(MODES))
 
-    def op_chown(self) -> object:
-        return os.chown(
-            self.inside(self.path()), self.chance.choice((-1, 0, 1, NOBODY)), self.chance.choice((-1, 0, NOBODY))
-        )
+    def op_chown(self) -> None:
+        os.chown(self.inside(self.path()), self.chance.choice((-1, 0, 1, NOBODY)), self.chance.choice((-1, 0, NOBODY)))
 
     def op_chdir(self) -> object:
         os.chdir(self.inside(self.path()))
@@ -145,8 +143,8 @@ class Work:
         os.utime(path, ns=(moment, moment))
         return os.stat(path).st_mtime_ns
 
-    def op_mknod(self) -> object:
-        return os.mknod(self.inside(self.path()), stat.S_IFREG | self.chance.choice(MODES))
+    def op_mknod(self) -> None:
+        os.mknod(self.inside(self.path()), stat.S_IFREG | self.chance.choice(MODES))
 
     # ---- by the descriptor of a directory
 
@@ -165,19 +163,17 @@ class Work:
         at = self.at()
         return kept(os.stat(self.inside(self.path(), at), dir_fd=at, follow_symlinks=self.chance.random() < 0.5))
 
-    def op_unlinkat(self) -> object:
+    def op_unlinkat(self) -> None:
         at = self.at()
-        return os.unlink(self.inside(self.path(), at), dir_fd=at)
+        os.unlink(self.inside(self.path(), at), dir_fd=at)
 
-    def op_mkdirat(self) -> object:
+    def op_mkdirat(self) -> None:
         at = self.at()
-        return os.mkdir(self.inside(self.path(), at), self.chance.choice(MODES), dir_fd=at)
+        os.mkdir(self.inside(self.path(), at), self.chance.choice(MODES), dir_fd=at)
 
-    def op_renameat(self) -> object:
+    def op_renameat(self) -> None:
         one, other = self.at(), self.at()
-        return os.rename(
-            self.inside(self.path(), one), self.inside(self.path(), other), src_dir_fd=one, dst_dir_fd=other
-        )
+        os.rename(self.inside(self.path(), one), self.inside(self.path(), other), src_dir_fd=one, dst_dir_fd=other)
 
     def op_fchdir(self) -> object:
         number = self.some()
@@ -225,8 +221,8 @@ class Work:
         os.posix_fallocate(number, self.chance.choice(PLACES), self.chance.choice(SIZES))
         return os.fstat(number).st_size
 
-    def op_fchmod(self) -> object:
-        return os.fchmod(self.some(), self.chance.choice(MODES))
+    def op_fchmod(self) -> None:
+        os.fchmod(self.some(), self.chance.choice(MODES))
 
     def op_dup(self) -> object:
         return kept(os.fstat(self.keep(os.dup(self.some()))))
@@ -234,10 +230,10 @@ class Work:
     def op_dup2(self) -> object:
         return os.dup2(self.some(), self.some()) in self.open
 
-    def op_close(self) -> object:
+    def op_close(self) -> None:
         number = self.some()
         self.open.remove(number)
-        return os.close(number)
+        os.close(number)
 
     def op_sync(self) -> object:
         return self.chance.choice((os.fsync, os.fdatasync))(self.some())
@@ -282,9 +278,9 @@ class Work:
         kind = self.chance.choice((fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_UN))
         return fcntl.lockf(self.some(), kind | fcntl.LOCK_NB, self.chance.choice(SIZES), self.chance.choice(PLACES))
 
-    def op_flock(self) -> object:
+    def op_flock(self) -> None:
         kind = self.chance.choice((fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_UN))
-        return fcntl.flock(self.some(), kind | fcntl.LOCK_NB)
+        fcntl.flock(self.some(), kind | fcntl.LOCK_NB)
 
     # ---- processes
 
