@@ -199,7 +199,7 @@ class Work:
 
     def op_readv(self) -> object:
         rooms = [bytearray(self.chance.choice(SIZES)) for _ in range(self.chance.randrange(1, 5))]
-        return os.readv(self.some(), rooms), [digest(room) for room in rooms]
+        return os.readv(self.some(), rooms), [digest(bytes(room)) for room in rooms]
 
     def op_pwrite(self) -> object:
         return os.pwrite(self.some(), self.data(), self.chance.choice(PLACES))
