@@ -1,7 +1,9 @@
 """The TLS engine of the runtime as a child process with sanitizers: bytes in, bytes out."""
 
+import atexit
 import enum
 import functools
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -61,6 +63,7 @@ class Identity:
 def program() -> Path:
     """The engine, compiled once a session."""
     folder = Path(tempfile.mkdtemp(prefix="tls-engine-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     source, tls, volume = RUNTIME / "src", RUNTIME / "tls", RUNTIME / "volume"
     includes = [f"-I{RUNTIME / 'include'}", f"-I{source}", f"-I{tls}", f"-I{volume}"]
     steps: list[tuple[Path, tuple[str, ...]]] = [(volume / "aes_gcm.c", VECTORS)]
