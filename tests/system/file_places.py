@@ -4,8 +4,6 @@ The same suite runs natively on a disk and in memory, which shows that it is rig
 directory; and on shielded ones.
 """
 
-import functools
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,19 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
 from tests.system.arms import CLOISTER_ENVIRONMENT, CLOISTER_RUN, ROOT, Arm, command
 
 __all__ = ["PLACES", "SHIELDED", "Place", "place_named", "policy"]
 
-PENDING = pytest.mark.xfail(strict=False, reason="the file shield's mounts are being built")
-PLACES = (
-    "native disk",
-    "native memory",
-    "enclaved disk",
-    pytest.param("shielded", marks=PENDING),
-    pytest.param("shielded memory", marks=PENDING),
-)
+PLACES = ("native disk", "native memory", "enclaved disk", "shielded", "shielded memory")
 SHIELDED = ("shielded", "shielded memory")
 """Places where files are what the shield makes of them."""
 
@@ -100,8 +90,6 @@ def place_named(name: str, beside: Path) -> Iterator[Place]:
         with TemporaryDirectory(dir="/dev/shm", prefix="cloister-test-") as memory:
             yield Place(name=name, directory=Path(memory), beside=beside, start=list)
     elif name.startswith("shielded"):
-        if missing(name):
-            pytest.skip(f"no {name} directories here yet: {missing(name)}")
         yield shielded_place(name, beside)
     else:
         directory = beside / "directory"
@@ -119,17 +107,3 @@ def shielded_place(name: str, beside: Path) -> Place:
     volume, key = new_volume(beside)
     start = shielded_run(policy(beside, directory))
     return Place(name=name, directory=directory, beside=beside, start=start, volume=volume, key=key)
-
-
-@functools.cache
-def missing(name: str) -> str:
-    """Why a program cannot write and read a file there; empty if it can."""
-    with TemporaryDirectory(prefix="cloister-test-") as base:
-        place = shielded_place(name, Path(base))
-        words = [
-            shutil.which("sh") or "sh",
-            "-c",
-            f"echo here > {place.directory}/x; read -r y < {place.directory}/x; echo $y",
-        ]
-        done = place.run(words, check=False)
-    return "" if done.stdout == "here\n" else done.stderr.strip().splitlines()[0]

@@ -52,8 +52,9 @@ def worked(place: Place, words: str, *, seconds: float = 100.0) -> tuple[int, st
     return done.returncode, (done.stdout + done.stderr).replace(str(place.directory), "DIRECTORY")
 
 
+LEFT_OUT = "fifo|chroot"  # a volume has no pipes, and there is no chroot(2) under a shield (LIMITATIONS.md)
 SCRIPTS = {
-    "tools": f'exec bash -c "$(grep -v fifo {WORK / "files_work.sh"})"',
+    "tools": f"grep -Ev '{LEFT_OUT}' {WORK / 'files_work.sh'} > {{beside}}/work.sh; exec bash {{beside}}/work.sh 2>&-",
     "git": f"exec bash {WORK / 'git_work.sh'}",
     "sqlite writers": f"exec {PYTHON} {WORK / 'sqlite_writers.py'}",
 }
@@ -62,7 +63,7 @@ SCRIPTS = {
 @pytest.mark.needs_program("bash", "git", "rsync", PYTHON)
 @pytest.mark.parametrize("name", list(SCRIPTS))
 def test_same_work(name: str, place: Place, disk: Place) -> None:
-    native, there = worked(disk, SCRIPTS[name]), worked(place, SCRIPTS[name])
+    native, there = (worked(one, SCRIPTS[name].format(beside=one.beside)) for one in (disk, place))
     assert native[0] == 0, native
     assert there == native
 

@@ -47,6 +47,20 @@ def names_up_to_255_bytes_of_any_kind() -> None:
 
 
 @check
+def paths_up_to_4095_bytes() -> None:
+    os.mkdir("d" * 200)
+    put("d" * 200 + "/x", b"far")
+    assert get("./" * 1900 + "d" * 200 + "/x") == b"far"
+    here = os.getcwd()
+    for _ in range(15):
+        os.mkdir("e" * 250)
+        os.chdir("e" * 250)
+    put("x", b"deep")
+    os.chdir(here)
+    assert get(("e" * 250 + "/") * 15 + "x") == b"deep"
+
+
+@check
 def paths_too_long() -> None:
     with fails(errno.ENAMETOOLONG):
         os.stat("d/" * 2048 + "x")

@@ -65,7 +65,7 @@ class Tree:
     def somewhere(self) -> tuple[list[str], str]:
         """A directory, and a name that may be in it."""
         return self.chance.choice(self.directories()), f"n{self.chance.randrange(40)}" * self.chance.choice(
-            [1, 1, 1, 60]
+            [1, 1, 1, 15]
         )
 
     def make(self) -> None:
