@@ -2,7 +2,9 @@
  * inode to inode, as the kernel does: "..", symbolic links, permissions. A symbolic link begins a new walk, with a new text. */
 #include "location.h"
 
+#include "manifest.h"
 #include "opening.h"
+#include "placeholder.h"
 #include "outside.h"
 #include "table.h"
 #include "working.h"
@@ -65,6 +67,13 @@ static long enter_again(struct walk *walk, const struct shielded *entry) {
     return found.ends_in_slash ? location_require_directory(location) : 0;
 }
 
+/* What was measured is read as a sealed copy, and what the session injected is no file of the host's: admission.c, files.c. */
+static bool is_vouched_for(const struct walk *walk) {
+    struct file injected;
+    if (walk->flags & LOCATION_CHANGES) return false;
+    return (state.manifest.size && manifest_find(walk->text)) || (state.files.size && file_called(walk->text, &injected));
+}
+
 /* The host's path. In a strict enclave, one that the policy does not name is refused. */
 static long to_kernel(struct walk *walk) {
     if (!walk->length) copy_bounded(walk->text, PATH_SIZE, "/");
@@ -73,7 +82,7 @@ static long to_kernel(struct walk *walk) {
     if (fd >= 0 && walk->flags & LOCATION_FOLLOW && table_get((u64)fd, &again) && again.kind == SHIELD_FILE) return enter_again(walk, &again);
     const struct shield_files *plain = location_region(walk->text);
     if (outside_is_magic(walk->text, walk->flags)) return -EACCES;
-    if (!plain && policy.strict && !outside_is_harmless(walk->text, walk->flags)) return -EACCES;
+    if (!plain && policy.strict && !outside_is_harmless(walk->text, walk->flags) && !is_vouched_for(walk)) return -EACCES;
     if (plain && plain->flags & FILES_READ_ONLY && walk->flags & LOCATION_CHANGES) return -EROFS;
     struct location *location = walk->location;
     location->native = walk->through ? addr_of(walk->text) : walk->pointer;
