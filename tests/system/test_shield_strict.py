@@ -1,4 +1,4 @@
-"""A strict enclave under a strict policy: what its manifest measured comes in without a region, and nothing else does."""
+"""Strict enclave, strict policy: what the manifest measured comes in without a region, and nothing else does."""
 
 import subprocess
 import sys
