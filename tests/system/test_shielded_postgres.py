@@ -1,4 +1,4 @@
-"""PostgreSQL and its clients behind the network shield: a process for each connection, forked by one that keeps none."""
+"""PostgreSQL and its clients behind the network shield: a process for each connection, forked by its postmaster."""
 
 import secrets
 import shutil
