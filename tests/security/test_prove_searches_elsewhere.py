@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.security.shielded import Region
 
 from cloister.app.prove import prove
+from cloister.cli._shield_file import read_policy_file
 from cloister.observe.prove.plan import AfterDelay, FeedTerminal, FinishInput, GroundName, Plan
 from cloister.observe.prove.record import ArmRecord, Ground
 from cloister.observe.prove.render import Experiment, as_text
 from cloister.observe.prove.verdict import Outcome
+from cloister.shield.local_keys import LocalKeys
+from cloister.shield_policy.resolve import resolve
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.slow]
 
@@ -127,6 +131,23 @@ def test_what_passes_inside_the_kernel_is_no_proof(tmp_path: Path) -> None:
     result = experiment(tmp_path, code + WAIT, GroundName.TRACES)
     assert result.verdict.outcome is Outcome.INCONCLUSIVE, as_text(result)
     assert {"native traces", "enclaved traces"} & {control.name for control in result.verdict.failed}
+
+
+def test_what_is_written_in_a_shielded_directory_is_protected(tmp_path: Path) -> None:
+    """The same program leaks natively, and enclaved without the shield."""
+    region = Region(tmp_path, "shielded").make()
+    region.path.mkdir()
+    code = READ + f"f = open('{region.path}/kept-' + s, 'w'); f.write(s); f.flush(); os.fsync(f.fileno())" + WAIT
+    region.command([])  # writes the policy
+    block = resolve(read_policy_file(region.base / "shield.toml"), LocalKeys()).serialize()
+    grounds = (GroundName.TRACES, GroundName.PACKETS)
+    shielded = experiment(tmp_path, code, *grounds, shield=block)
+    assert shielded.verdict.outcome is Outcome.PROTECTED, as_text(shielded)
+    surfaces = {place.surface.value for place in shielded.native.places}
+    assert surfaces >= {"file", "file name", "system call", "memory"}
+    assert any(path.endswith("shielded.volume") for path in ground(shielded.enclaved, GroundName.FILES).seen)
+    plain = experiment(tmp_path, code.replace("kept-", "again-"), *grounds)
+    assert plain.verdict.outcome is Outcome.LEAKED
 
 
 @pytest.fixture

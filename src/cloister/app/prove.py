@@ -147,9 +147,10 @@ def enclaved_arm(plan: Plan, workplace: Path, enclose: Enclose, wrap: Wrap) -> A
         checkpoints=True,
     )
     report = workplace / REPORT
-    if not isinstance(plan.feed, FeedEnvironment | FeedArgument):
+    if not isinstance(plan.feed, FeedEnvironment | FeedArgument) and not plan.shield:
         options = RuntimeOptions(checkpoint=checkpoint, report=report)
         return replace(arm, command=tuple(enclose(words[0], words[1:], options)))
-    pipe = filled_pipe(start_block(words, environment_of(plan, secret)))
-    command = enclose(words[0], [], RuntimeOptions(checkpoint=checkpoint, report=report, start_fd=pipe))
+    pipe = filled_pipe(start_block(words, environment_of(plan, secret), shield=plan.shield))
+    options = RuntimeOptions(checkpoint=checkpoint, report=report, start_fd=pipe, shield=bool(plan.shield))
+    command = enclose(words[0], [], options)
     return replace(arm, command=tuple(command), inherit=(pipe,), start_pipe=pipe)

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from cloister.app.prove import Runners, prove
+from cloister.cli._shield_file import read_policy_file
 from cloister.errors import UsageError
 from cloister.observe.prove.plan import (
     AfterDelay,
@@ -38,6 +39,8 @@ from cloister.observe.prove.plan import (
 )
 from cloister.observe.prove.render import as_json, as_text
 from cloister.observe.prove.secret import decode_escapes
+from cloister.shield.local_keys import LocalKeys
+from cloister.shield_policy.resolve import resolve
 
 __all__ = ["build_parser", "plan_of", "run"]
 
@@ -77,6 +80,9 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     judging_options(parser.add_argument_group("judging and printing"))
     parser.add_argument(
         "--tee", metavar="NAME", help="run the enclaved arm in this emulated TEE (`cloister run --help`)"
+    )
+    parser.add_argument(
+        "--shield", metavar="FILE", type=Path, help="the enclaved arm has these shields (`cloister run --help`)"
     )
     parser.add_argument("program", metavar="PROGRAM", help="the program to examine")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
@@ -185,7 +191,16 @@ def plan_of(args: argparse.Namespace, directory: Path) -> Plan:
         unsafe_ignore_output=args.unsafe_ignore_output,
         grounds=grounds_of(args),
         pcap=args.pcap,
+        shield=shield_of(args),
     )
+
+
+def shield_of(args: argparse.Namespace) -> bytes:
+    """The block of --shield, with keys from this machine."""
+    if args.shield is None:
+        return b""
+    refuse(args.tee is not None, "--shield does not go with --tee: shields are of the software enclave")
+    return resolve(read_policy_file(args.shield), LocalKeys()).serialize()
 
 
 def grounds_of(args: argparse.Namespace) -> frozenset[GroundName]:

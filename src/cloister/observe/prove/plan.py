@@ -168,6 +168,8 @@ class Plan:
     unsafe_ignore_output: bool = False
     """The secret in the program's own output is not counted as a leak (a program whose job is to print it)."""
     grounds: frozenset[GroundName] = frozenset()
+    shield: bytes = field(default=b"", repr=False)
+    """What the enclaved arm is told of its shields (docs/formats/shield.md); nothing: it has none."""
     pcap: Path | None = None
     """Keep the packets in PATH-native.pcap and PATH-enclaved.pcap."""
 
