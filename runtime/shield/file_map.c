@@ -62,7 +62,11 @@ long shield_map(u64 address, u64 length, int protection, int flags, int fd, u64 
     if (failed(at)) return at;
     struct map map = {(u64)at, (u64)at + length, entry.object, offset, entry.region};
     long error = location_enter_open(&location, &entry, true);
-    if (!failed(error)) error = location_leave(&location, fill_mapping(&location, &map));
+    if (!failed(error)) {
+        error = fill_mapping(&location, &map);
+        if (!failed(error)) mount_hold(location.mount, map.inode); /* it lives on without a name */
+        error = location_leave(&location, error);
+    }
     if (!failed(error) && protection != (PROT_READ | PROT_WRITE)) error = SYS3(__NR_mprotect, at, length, protection);
     if (failed(error)) {
         SYS2(__NR_munmap, at, length);
@@ -109,6 +113,8 @@ void shield_unmapped(u64 start, u64 length) {
         if (from >= to) continue;
         if (enter(&location, &map)) {
             release(&location, &map, from, to);
+            if (from > map.start && to < map.end) mount_hold(location.mount, map.inode);
+            if (from == map.start && to == map.end) mount_drop(location.mount, map.inode);
             (void)!location_leave(&location, 0);
         }
         cut(i, from, to);
@@ -144,6 +150,7 @@ void file_map_forked(void) {
             long chunk = file_pool_find(maps[i].region, maps[i].inode, index);
             if (chunk >= 0) file_pool_share(maps[i].region, (u32)chunk);
         }
+        mount_hold(location.mount, maps[i].inode);
         (void)!location_leave(&location, 0);
     }
 }

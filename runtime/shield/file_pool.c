@@ -11,11 +11,13 @@ enum { CHUNKS = POOL / CHUNK };
 struct chunk {
     u64 inode, index;
     u32 users, unused; /* users 0: free */
+    u64 known[CHUNK / BLOCK]; /* fingerprints of the blocks as the volume had them; 0: the mapping's is the newer one */
 };
 
 struct pool {
     u32 used; /* how many chunks have users */
     u32 highest; /* one behind the last that ever had */
+    u64 point; /* of the fingerprints: drawn, so that nobody can make two blocks that have the same */
     struct chunk chunk[CHUNKS];
 };
 
@@ -25,6 +27,20 @@ static struct {
 } pools[POLICY_FILES_MOST] BEHIND;
 
 static u8 scratch[BLOCK] BEHIND;
+static const u64 prime = (1UL << 61) - 1;
+
+/* A polynomial at a point that is drawn: of two blocks that differ, alike with a chance of 2^-51. Never 0. */
+static u64 fingerprint(const struct pool *pool, const u8 *block) {
+    u64 sum = 1;
+    for (size_t i = 0; i < BLOCK; i += sizeof(u32)) {
+        u32 word;
+        memcpy(&word, block + i, sizeof word);
+        unsigned __int128 product = (unsigned __int128)sum * pool->point + word;
+        sum = ((u64)product & prime) + (u64)(product >> 61);
+        sum = sum >= prime ? sum - prime : sum;
+    }
+    return sum + 1;
+}
 
 /* Without memory for it there are no shared mappings of this region's files: mmap(2) says so. */
 void file_pool_begin(void) {
@@ -36,6 +52,7 @@ void file_pool_begin(void) {
         if (failed(at)) continue;
         pools[i].pool = ptr_of((u64)at);
         pools[i].data = (u64)at + head;
+        while (!pools[i].pool->point && SYS3(__NR_getrandom, &pools[i].pool->point, sizeof(u64), 0) == sizeof(u64)) pools[i].pool->point %= prime;
     }
 }
 
@@ -59,6 +76,10 @@ static long load(const struct location *location, u32 number, u64 index) {
     return 0;
 }
 
+static void note(struct pool *pool, u32 region, u32 number) {
+    for (u32 i = 0; i < CHUNK / BLOCK; i++) pool->chunk[number].known[i] = fingerprint(pool, data_of(region, number) + i * BLOCK);
+}
+
 long file_pool_take(const struct location *location, u64 index) {
     struct pool *pool = pools[location->region->index].pool;
     long found = file_pool_find(location->region->index, location->inode, index);
@@ -67,6 +88,7 @@ long file_pool_take(const struct location *location, u64 index) {
         long error = load(location, i, index);
         if (failed(error)) return error;
         pool->chunk[i] = (struct chunk){.inode = location->inode, .index = index};
+        note(pool, location->region->index, i);
         if (i >= pool->highest) pool->highest = i + 1;
         pool->used++;
         found = i;
@@ -76,21 +98,35 @@ long file_pool_take(const struct location *location, u64 index) {
     return found;
 }
 
-/* The chunk's blocks that differ from the volume's, as far as the file reaches. */
-static long store(const struct location *location, u32 number) {
+/* One block of a mapping and of the volume become the same. What the mapping changed is written; else what another family wrote is taken. */
+static long settle(const struct location *location, u32 number, u64 at, u64 size, bool writes) {
     u32 region = location->region->index;
-    const struct chunk *chunk = &pools[region].pool->chunk[number];
-    const u8 *data = data_of(region, number);
+    struct pool *pool = pools[region].pool;
+    struct chunk *chunk = &pool->chunk[number];
+    u8 *data = data_of(region, number) + at;
+    u64 now = fingerprint(pool, data), start = chunk->index * CHUNK + at;
+    long n = volume_read(location->volume, chunk->inode, start, scratch, size);
+    if (n != (long)size) return failed(n) ? n : 0;
+    bool changed = now != chunk->known[at / BLOCK], differs = memcmp(scratch, data, size);
+    if (changed && !writes) return 0;
+    if (differs && changed) n = volume_write(location->volume, chunk->inode, start, data, size);
+    else if (differs) memcpy(data, scratch, size);
+    if (!failed(n)) chunk->known[at / BLOCK] = fingerprint(pool, data);
+    return failed(n) ? n : 0;
+}
+
+/* The blocks that have something of [from, end), as far as the file reaches. */
+static long settle_all(const struct location *location, u32 number, u64 from, u64 end, bool writes) {
+    const struct chunk *chunk = &pools[location->region->index].pool->chunk[number];
     struct inode status;
     long error = volume_status(location->volume, chunk->inode, &status);
     u64 start = chunk->index * CHUNK;
-    for (u64 at = 0; !failed(error) && at < CHUNK && start + at < status.size; at += BLOCK) {
-        u64 size = min_u64(BLOCK, status.size - start - at);
-        error = volume_read(location->volume, chunk->inode, start + at, scratch, size);
-        if (error == (long)size && memcmp(scratch, data + at, size)) error = volume_write(location->volume, chunk->inode, start + at, data + at, size);
-    }
+    for (u64 at = from / BLOCK * BLOCK; !failed(error) && at < end && start + at < status.size; at += BLOCK)
+        error = settle(location, number, at, min_u64(BLOCK, status.size - start - at), writes);
     return failed(error) ? error : 0;
 }
+
+static long store(const struct location *location, u32 number) { return settle_all(location, number, 0, CHUNK, true); }
 
 long file_pool_store(const struct location *location, u64 inode) {
     u32 region = location->region->index;
@@ -125,11 +161,27 @@ long file_pool_read(const struct location *location, u64 offset, u8 *to, u64 siz
     for (u64 done = 0, piece; done < size; done += piece) {
         piece = piece_at(offset + done, size - done);
         long chunk = file_pool_find(region, location->inode, (offset + done) / CHUNK);
-        if (chunk >= 0) memcpy(to + done, data_of(region, (u32)chunk) + (offset + done) % CHUNK, piece);
+        u64 at = (offset + done) % CHUNK;
+        long error = chunk >= 0 ? settle_all(location, (u32)chunk, at, at + piece, false) : 0;
+        if (failed(error)) return done ? (long)done : error;
+        if (chunk >= 0) memcpy(to + done, data_of(region, (u32)chunk) + at, piece);
         long n = chunk >= 0 ? (long)piece : volume_read(location->volume, location->inode, offset + done, to + done, piece);
         if (n != (long)piece) return done ? (long)done : n;
     }
     return (long)size;
+}
+
+/* What write(2) has given to the volume already. A block that only it has changed remains as known. */
+static void put(u32 region, u32 number, u64 at, const u8 *from, u64 size) {
+    struct pool *pool = pools[region].pool;
+    u8 *data = data_of(region, number);
+    for (u64 piece; size; at += piece, from += piece, size -= piece) {
+        u64 block = at / BLOCK;
+        bool known = pool->chunk[number].known[block] == fingerprint(pool, data + block * BLOCK);
+        piece = min_u64(BLOCK - at % BLOCK, size);
+        memcpy(data + at, from, piece);
+        if (known) pool->chunk[number].known[block] = fingerprint(pool, data + block * BLOCK);
+    }
 }
 
 long file_pool_write(const struct location *location, u64 offset, const u8 *from, u64 size) {
@@ -139,7 +191,7 @@ long file_pool_write(const struct location *location, u64 offset, const u8 *from
     for (u64 done = 0, piece; done < (u64)n; done += piece) {
         piece = piece_at(offset + done, (u64)n - done);
         long chunk = file_pool_find(region, location->inode, (offset + done) / CHUNK);
-        if (chunk >= 0) memcpy(data_of(region, (u32)chunk) + (offset + done) % CHUNK, from + done, piece);
+        if (chunk >= 0) put(region, (u32)chunk, (offset + done) % CHUNK, from + done, piece);
     }
     return n;
 }
@@ -152,6 +204,7 @@ void file_pool_cut(const struct location *location, u64 size) {
         if (!chunk->users || chunk->inode != location->inode || (chunk->index + 1) * CHUNK <= size) continue;
         u64 from = size > chunk->index * CHUNK ? size - chunk->index * CHUNK : 0;
         memset(data_of(region, i) + from, 0, CHUNK - from);
+        for (u64 block = from / BLOCK; block < CHUNK / BLOCK; block++) pools[region].pool->chunk[i].known[block] = 0;
     }
 }
 
