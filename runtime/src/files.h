@@ -26,6 +26,10 @@ NODISCARD bool files_have(struct call *call, int directory, const char *path);
 /* dup2(2) and dup3(2) of an injected file: false if it is none. With the lock held. */
 NODISCARD bool files_duplicate(const struct call *call, long *result);
 void files_descriptor_call(struct call *call, long *result, bool *replayed);
+/* The same from a patched site: the kernel's answer if it is none. */
+long files_descriptor_in_place(struct call *call);
+/* Whether it is one of these calls, and there are injected files: then what the shields leave to the kernel is not the kernel's yet. */
+NODISCARD bool files_want(u64 number);
 /* Calls that may bring descriptors of other processes; the kernel answers them. */
 void files_receive(struct call *call);
 /* For mmap, with the lock held: whether fd is a placeholder (0), NOT_INJECTED, or -errno: one whose content cannot be given. */

@@ -149,6 +149,32 @@ void files_descriptor_call(struct call *call, long *result, bool *replayed) {
     if (*replayed) call_replay(call, call->arg, -1, NULL, 0);
 }
 
+long files_descriptor_in_place(struct call *call) {
+    const u64 *a = call->arg;
+    struct lock_guard lock;
+    lock_take(&lock, false);
+    long result = answer(call);
+    lock_give(&lock);
+    return result == NOT_INJECTED ? SYS6((long)call->number, a[0], a[1], a[2], a[3], a[4], a[5]) : result;
+}
+
+bool files_want(u64 number) {
+    if (!state.files.size) return false;
+    switch (number) {
+    case __NR_read:
+    case __NR_pread64:
+    case __NR_readv:
+    case __NR_preadv:
+    case __NR_preadv2:
+    case __NR_sendfile:
+    case __NR_splice:
+    case __NR_copy_file_range:
+    case __NR_dup:
+    case __NR_fcntl: return true;
+    default: return false;
+    }
+}
+
 struct message { /* struct msghdr, its beginning */
     u64 name, name_size, array, count, control;
 };

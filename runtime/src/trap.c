@@ -135,7 +135,7 @@ static long replay_as_it_is(struct call *call, bool *replayed) {
 static long answer(struct call *call, bool *replayed) {
     long result = shield_is_on() ? shield_call(call) : SHIELD_PASS;
     if (result != SHIELD_PASS) return result;
-    if (shield_is_on() && shield_only(call->number)) return replay_as_it_is(call, replayed);
+    if (shield_is_on() && shield_only(call->number) && !files_want(call->number)) return replay_as_it_is(call, replayed);
     switch (call->number) {
     case __NR_fork:
     case __NR_clone: return fork_process(call);
@@ -272,7 +272,8 @@ long trap_pass(struct call *call) { return answer_in_place(call); }
 static long shield_directly(struct call *call) {
     if (deferral_now() && shield_concerns(call->number, call->arg)) deferral_end();
     long result = shield_call(call);
-    return result == SHIELD_PASS && shield_only(call->number) ? in_kernel(call) : result;
+    if (result != SHIELD_PASS || !shield_only(call->number)) return result;
+    return files_want(call->number) ? files_descriptor_in_place(call) : in_kernel(call);
 }
 
 __attribute__((used)) long direct_handler(struct direct_frame *frame) {

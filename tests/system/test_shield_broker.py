@@ -24,6 +24,7 @@ version: "1"
 {predecessor}services:
   - name: app
     attestation: [{{ tee: software, measurement: "{measurement}", anchors: [software] }}]
+    injection_files: [{{ path: /run/motto, content: "kept inside" }}]
     shield:
       files:
         - {{ path: /data, kind: encrypted, volume: "{volume}", key: disk, root: broker, create: true, cache: 2 MiB }}
@@ -92,6 +93,11 @@ def test_what_lasts_is_there_at_the_next_start_and_ciphertext_on_the_disk(notes:
     again = notes.run("?", "+more")
     assert again.stdout == f"has:{PLANTED}\nsync: done\n", again.stderr
     assert notes.kinds() == ["root-taken", "root-taken"]
+
+
+def test_what_the_session_injected_needs_no_region(notes: Notes) -> None:
+    done = notes.run("</run/motto", "</etc/hostname")
+    assert done.stdout == "read:kept inside\nread:Permission denied\n", done.stderr
 
 
 def test_what_was_written_before_the_end_is_reported_too(notes: Notes) -> None:

@@ -1,4 +1,5 @@
-/* A program that keeps notes in /data/notes. Each line of input: `+TEXT` appends and makes it last, `-TEXT` only appends, `?` shows. */
+/* A program that keeps notes in /data/notes. Each line of input: `+TEXT` appends and makes it last, `-TEXT` only appends, `?` shows;
+ * `<PATH` shows what stands in another file. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +14,13 @@ int main(void) {
             ssize_t size = pread(notes, all, sizeof all - 1, 0);
             all[size < 0 ? 0 : size] = 0;
             printf("has:%s", *all ? all : "\n");
+        } else if (*line == '<') {
+            line[strcspn(line, "\n")] = 0;
+            int other = open(line + 1, O_RDONLY);
+            ssize_t size = other < 0 ? -1 : read(other, all, sizeof all - 1);
+            all[size < 0 ? 0 : size] = 0;
+            printf("read:%s\n", other < 0 ? strerror(errno) : all);
+            if (other >= 0) close(other);
         } else {
             if (write(notes, line + 1, strlen(line + 1)) < 0) printf("write: %s\n", strerror(errno));
             if (*line == '+') printf("sync: %s\n", fsync(notes) ? strerror(errno) : "done");
