@@ -81,6 +81,7 @@ static long to_kernel(struct walk *walk) {
     int fd = outside_descriptor(walk->text);
     if (fd >= 0 && walk->flags & LOCATION_FOLLOW && table_get((u64)fd, &again) && again.kind == SHIELD_FILE) return enter_again(walk, &again);
     const struct shield_files *plain = location_region(walk->text);
+    if (location_is_shielded(plain)) return -ENOENT; /* it was text for the sake of a region further down */
     if (outside_is_magic(walk->text, walk->flags)) return -EACCES;
     if (!plain && policy.strict && !outside_is_harmless(walk->text, walk->flags) && !is_vouched_for(walk)) return -EACCES;
     if (plain && plain->flags & FILES_READ_ONLY && walk->flags & LOCATION_CHANGES) return -EROFS;
@@ -188,6 +189,15 @@ static bool is_last(const struct walk *walk) {
     return !*at;
 }
 
+/* Whether a region lies below: the directories between need not exist in the volume. */
+static bool is_above_region(const struct walk *walk) {
+    for (u32 i = 0; i < policy.files_count; i++) {
+        const struct text *path = &policy.files[i].path;
+        if (path->size > walk->length && path->bytes[walk->length] == '/' && !memcmp(path->bytes, walk->text, walk->length)) return true;
+    }
+    return false;
+}
+
 /* Into the entry `name` of the directory where the walk stands. */
 static long go_down(struct walk *walk, struct name name) {
     struct location *location = walk->location;
@@ -197,12 +207,20 @@ static long go_down(struct walk *walk, struct name name) {
     if ((location->too_long && !later) || !append_name(walk, name)) return -ENAMETOOLONG;
     const struct shield_files *region = region_here(walk);
     if (region && location_is_shielded(region)) return enter(walk, region);
+    if (region) { /* a plain one inside: text again */
+        walk->inside = false;
+        return 0;
+    }
     location->directory = location->inode;
     location->last = name;
     location->dots = 0;
     location->inode = 0;
     if (later) return 0;
     long found = volume_find(location->volume, location->directory, name);
+    if (found == -ENOENT && !is_last(walk) && is_above_region(walk)) {
+        walk->inside = false;
+        return 0;
+    }
     if (found == -ENOENT && is_last(walk) && walk->flags & LOCATION_PARENT) return 0;
     long error = failed(found) ? found : location_look(location, (u64)found);
     if (failed(error) || !is_link(&location->status)) return error;

@@ -2,7 +2,7 @@
 
 #include <linux/errno.h>
 
-enum { CHANGES = 24, OVERLAYS = TABLE_OVERLAYS, PATHS = 64, PATH_ROOM = 512, GET_FS = 0x1003 };
+enum { CHANGES = 24, OVERLAYS = TABLE_OVERLAYS, PATHS = 128, PATH_ROOM = PATH_SIZE, GET_FS = 0x1003 };
 
 static struct shielded table[TABLE_MOST] BEHIND;
 static u64 end;

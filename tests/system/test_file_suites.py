@@ -34,8 +34,7 @@ NOT_YET = {
     "copying_inside_the_kernel": "copy_file_range says EXDEV: programs copy by themselves then",
     "descriptors_go_through_exec": "fails after checks that leave directories open; alone it holds",
     "flags_of_a_descriptor": "the link of /proc is not the path",
-    "mapping_needs_the_right_descriptor": "a directory is mapped without ENODEV",
-    "record_locks_keep_other_processes_out": "F_GETLK, or locks of a closed descriptor",
+    "record_locks_keep_other_processes_out": "F_GETLK does not say whose lock it is: l_pid is -1",
     "writing_beyond_the_end_leaves_zeros": "holes are counted in st_blocks",
 }
 """Checks that fail there today although they need not: what is left to do. None of them loses or shows data."""

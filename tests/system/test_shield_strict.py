@@ -32,3 +32,18 @@ def test_measured_libraries_need_no_region(tmp_path: Path) -> None:
     assert (listed.returncode, listed.stdout) == (0, Path(LOADER).read_bytes()), listed.stderr
     unlisted = cloister(tmp_path, *run, "/etc/hostname")
     assert unlisted.stderr == b"/bin/cat: /etc/hostname: Permission denied\n"
+
+
+def test_a_plain_region_inside_a_shielded_one(tmp_path: Path) -> None:
+    """The directories between the two need not exist in the volume, and lead nowhere else."""
+    host = tmp_path / "host"
+    host.mkdir()
+    (host / "file").write_text("the host's\n")
+    (tmp_path / "beside").write_text("not in the region\n")
+    plain = f'[[shield.files]]\npath = "{host}"\nkind = "plain"\nunsafe_plain = true\n'
+    inner = f'[[shield.files]]\npath = "{tmp_path.parent}"\nkind = "memory"\n'
+    (tmp_path / "shield.toml").write_text(f"[shield]\nunsafe_open_files = true\n{inner}{plain}")
+    run = ("run", "--quiet", "--shield", "shield.toml", "--", "/bin/cat")
+    assert cloister(tmp_path, *run, str(host / "file")).stdout == b"the host's\n"
+    assert b"No such file" in cloister(tmp_path, *run, str(tmp_path / "beside")).stderr
+    assert b"No such file" in cloister(tmp_path, *run, str(host.parent / "beside")).stderr
