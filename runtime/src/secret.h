@@ -6,7 +6,7 @@
 
 enum {
     PAGES_AT_ONCE = 4096, /* how many pages one mincore(2) call asks about */
-    SECRET_TRIES = 100,   /* how often somebody may take the number of the descriptor away: ESTALE */
+    SECRET_TRIES = 1000,  /* how often somebody may take the number of the descriptor away: ESTALE */
 };
 
 /* A descriptor, and what it must be of: see numbers.c. */
