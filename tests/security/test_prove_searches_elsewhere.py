@@ -170,7 +170,12 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.needs_program("mkfs.ext4", "mount")
 def test_a_deleted_file_is_found_on_the_disk(disk: Path) -> None:
-    code = READ + "open('gone', 'w').write('key=' + s); os.unlink('gone')" + WAIT
+    """What was deleted before the kernel wrote it out, never was there: so the program sees to that."""
+    code = (
+        READ
+        + "f = open('gone', 'w'); f.write('key=' + s); f.flush(); os.fsync(f.fileno()); f.close(); os.unlink('gone')"
+        + WAIT
+    )
     result = experiment(disk, code, GroundName.BLOCKS)
     assert result.verdict.outcome is Outcome.LEAKED, as_text(result)
     for arm in result.arms:
