@@ -46,7 +46,7 @@ class Machine:
 
     @property
     def work(self) -> Path:
-        return self.path / "work"
+        return self.path / "project"
 
     @property
     def key(self) -> Path:
@@ -91,7 +91,7 @@ def machine(tmp_path: Path, program: Path) -> Machine:
     for name, text in {
         "root/dev/sgx_enclave": "", "root/var/run/aesmd/aesm.socket": "", "root/proc/cpuinfo": FLAGS,
         "root/proc/mounts": "udev /dev devtmpfs rw,nosuid 0 0\n", "home/.config/gramine/enclave-key.pem": "key",
-        "home/.cas/config.json": "{}", "home/own.pem": "key", "work/note": "",
+        "home/.cas/config.json": "{}", "home/own.pem": "key", "project/note": "",
     }.items():  # fmt: skip
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,15 +108,15 @@ def script_of(machine: Machine, framework: str, *words: str) -> str:
 
 
 GRAMINE = [
-    ["gramine-sgx-sign", "--manifest", "/work/app.gramine/app.manifest", "--output",
-     "/work/app.gramine/app.manifest.sgx", "--sigfile", "/work/app.gramine/app.sig", "--key",
+    ["gramine-sgx-sign", "--manifest", "/project/app.gramine/app.manifest", "--output",
+     "/project/app.gramine/app.manifest.sgx", "--sigfile", "/project/app.gramine/app.sig", "--key",
      "/home/.config/gramine/enclave-key.pem"],
-    ["gramine-sgx", "/work/app.gramine/app"],
+    ["gramine-sgx", "/project/app.gramine/app"],
 ]  # fmt: skip
-COPY = ["copy_bom", "-f", "/work/app.occlum/bom.yaml", "--root", "/work/app.occlum/image", "--include-dir"]
+COPY = ["copy_bom", "-f", "/project/app.occlum/bom.yaml", "--root", "/project/app.occlum/image", "--include-dir"]
 EXPECTED: dict[str, tuple[tuple[str, ...], list[list[str]], str]] = {
     "gramine": ((), GRAMINE, "-|-|-"),
-    "ego": ((), [["ego", "sign", "enclave.json"], ["ego", "run", "/work/app.ego/app", "a", "b c"]], "-|-|-"),
+    "ego": ((), [["ego", "sign", "enclave.json"], ["ego", "run", "/project/app.ego/app", "a", "b c"]], "-|-|-"),
     "occlum": (
         ("--sign-key", "../home/own.pem"),
         [["occlum", "init"], [*COPY, "/opt/occlum/etc/template"],
@@ -155,8 +155,8 @@ def test_what_is_shown_does_the_same(machine: Machine, framework: str) -> None:
 
 
 SIMULATED = {
-    "gramine": ("-|-|-", [["gramine-direct", "/work/app.gramine/app"]]),
-    "ego": ("-|-|1", [["ego", "sign", "enclave.json"], ["ego", "run", "/work/app.ego/app"]]),
+    "gramine": ("-|-|-", [["gramine-direct", "/project/app.gramine/app"]]),
+    "ego": ("-|-|1", [["ego", "sign", "enclave.json"], ["ego", "run", "/project/app.ego/app"]]),
     "occlum": ("-|-|-", [["occlum", "init"], [*COPY, "/opt/occlum/etc/template"],
                          ["occlum", "build", "--sgx-mode", "SIM"], ["occlum", "run", "PROGRAM"]]),
     "scone": ("-|sim|-", []),

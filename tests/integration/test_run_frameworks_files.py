@@ -145,7 +145,7 @@ def test_a_session_goes_to_the_cas_that_was_attested(machine: Machine) -> None:
     machine.environment = {"SCONE_CAS_ADDR": "cas.example"}
     done = machine.run("scone", "--manifest", "session.yml", "--", str(machine.program), "x")
     assert done.stdout == "0 -|team/web|hw|-\n", done.stderr  # what its arguments are says the CAS
-    assert machine.asked() == [["scone", "session", "create", "/work/session.yml"]]
+    assert machine.asked() == [["scone", "session", "create", "/project/session.yml"]]
 
 
 def test_without_a_cas_no_session_is_sent(machine: Machine) -> None:
