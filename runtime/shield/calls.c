@@ -78,13 +78,16 @@ long shield_by_descriptor(struct call *call, u64 fd) {
     fd = (u32)fd;
     if (reserved_may_be(fd)) return -EBADF;
     if (!table_get(fd, &entry)) return SHIELD_PASS;
-    if (entry.kind == SHIELD_CONSOLE) return console_call(call, (int)fd, &entry);
-    if (entry.kind == SHIELD_SOCKET) return socket_call(call, (int)fd, &entry);
+    /* Between close(2) and the table's word of it the number may be another thread's already, for something of the kernel's: with the
+     * lock the table is right. */
     struct lock_guard lock;
     struct later later = {0};
     lock_take(&lock, call->frame != NULL);
-    long result = table_get(fd, &entry) ? file_call(call, (int)fd, &entry, &later) : -EBADF;
+    bool is_there = table_get(fd, &entry);
+    long result = is_there && entry.kind == SHIELD_FILE ? file_call(call, (int)fd, &entry, &later) : SHIELD_PASS;
     lock_give(&lock);
+    if (is_there && entry.kind == SHIELD_CONSOLE) return console_call(call, (int)fd, &entry);
+    if (is_there && entry.kind == SHIELD_SOCKET) return socket_call(call, (int)fd, &entry);
     if (!later.wanted) return result;
     shield_unblock(call);
     result = SYS3(__NR_fcntl, later.fd, later.command, later.record);

@@ -1,6 +1,6 @@
-/* A process's record locks belong to a description of the ledger that only this process uses, one for each file that it has locked:
- * those of open descriptions (F_OFD_SETLK) are the only ones the kernel can keep apart that way. Locks by flock(2) and F_OFD_SETLK are
- * the descriptor's own description's. Waiting is done with no lock of the runtime's held. */
+/* A process's record locks belong to a description of the ledger that only this process uses: those of open descriptions (F_OFD_SETLK) are
+ * the only ones the kernel can keep apart that way. Each file has a range of the ledger. Locks by flock(2) and F_OFD_SETLK are the
+ * descriptor's own description's. Waiting is done with no lock of the runtime's held. */
 #include "file_lock.h"
 
 #include <linux/fcntl.h>
@@ -8,7 +8,7 @@
 #include "ledger.h"
 #include "reserved.h"
 
-enum { OWNED_MOST = 24, INODE_BITS = 22, RANGE_BITS = 36, SEEK_BEGIN = 0, SEEK_HERE = 1, SEEK_END_OF = 2,
+enum { NAMES = 4096, WORD_BITS = 64, INODE_BITS = 22, RANGE_BITS = 36, SEEK_BEGIN = 0, SEEK_HERE = 1, SEEK_END_OF = 2,
        SHARED_LOCK = 1, EXCLUSIVE_LOCK = 2, NO_WAIT = 4, UNLOCK = 8 /* LOCK_SH and so on */ };
 
 static const u64 range = 1UL << RANGE_BITS, last_offset = range - 2, whole_file = range - 1;
@@ -19,49 +19,35 @@ struct record { /* struct flock */
     int pid;
 };
 
-static struct {
-    u64 base;
-    int fd;
-} owned[OWNED_MOST] BEHIND;
-static u32 owned_count;
+static int owned; /* its number; 0: this process has locked nothing yet */
+static u64 locked[NAMES / WORD_BITS]; /* by file, which may share a bit: what it may have locks on */
 
 static u64 base_of(const struct shielded *entry) {
     return ((u64)entry->region << INODE_BITS | entry->object) << RANGE_BITS;
 }
 
-static int find_owned(u64 base) {
-    for (u32 i = 0; i < owned_count; i++)
-        if (owned[i].base == base) return owned[i].fd;
-    return -1;
-}
+static u64 *word_of(u64 base) { return &locked[(base >> RANGE_BITS) % NAMES / WORD_BITS]; }
+static u64 bit_of(u64 base) { return 1UL << (base >> RANGE_BITS) % WORD_BITS; }
 
 static long own(u64 base) {
-    int known = find_owned(base);
-    if (known >= 0) return known;
-    if (owned_count == OWNED_MOST) return -ENOLCK;
-    long fd = reserved_keep(ledger_open(O_CLOEXEC));
+    long fd = owned ? owned : reserved_keep(ledger_open(O_CLOEXEC));
     if (failed(fd)) return -ENOLCK;
-    SYS3(__NR_fcntl, fd, F_SETFD, 1);
-    owned[owned_count].base = base;
-    owned[owned_count++].fd = (int)fd;
+    if (!owned) SYS3(__NR_fcntl, fd, F_SETFD, 1);
+    owned = (int)fd;
+    *word_of(base) |= bit_of(base);
     return fd;
 }
 
 void file_lock_closed(const struct shielded *entry) {
-    const struct record all = {.type = F_UNLCK};
-    u64 base = base_of(entry);
-    for (u32 i = 0; i < owned_count; i++) {
-        if (owned[i].base != base) continue;
-        SYS3(__NR_fcntl, owned[i].fd, F_OFD_SETLK, &all); /* a child may still have the description */
-        reserved_close(owned[i].fd);
-        owned[i] = owned[--owned_count];
-        return;
-    }
+    const u64 base = base_of(entry);
+    const struct record all = {.type = F_UNLCK, .start = (long)base, .length = (long)range};
+    if (owned && *word_of(base) & bit_of(base)) SYS3(__NR_fcntl, owned, F_OFD_SETLK, &all);
 }
 
 void file_lock_forked(void) {
-    for (u32 i = 0; i < owned_count; i++) reserved_close(owned[i].fd);
-    owned_count = 0;
+    if (owned) reserved_close(owned);
+    owned = 0;
+    memset(locked, 0, sizeof locked);
 }
 
 static bool is_record_lock(u64 command) {
@@ -134,7 +120,7 @@ static long prepare_record(const struct call *call, int fd, const struct shielde
     if (!failed(error)) error = translate(&wish->record, fd, entry);
     if (failed(error)) return error;
     wish->command = asks ? F_OFD_GETLK : command == F_SETLKW || command == F_OFD_SETLKW ? F_OFD_SETLKW : F_OFD_SETLK;
-    wish->fd = process && !asks ? own(base_of(entry)) : process && find_owned(base_of(entry)) >= 0 ? find_owned(base_of(entry)) : fd;
+    wish->fd = process && !asks ? own(base_of(entry)) : process && owned ? owned : fd;
     return failed(wish->fd) ? wish->fd : 0;
 }
 

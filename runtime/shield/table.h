@@ -1,13 +1,12 @@
 /* Which descriptors are shielded. All changes with the lock held.
  *
- * A vfork(2) child has descriptors of its own, but its parent's memory: what it changes is kept beside the table until it has executed
- * or ended, and seen by that child only. */
+ * A vfork(2) child has descriptors of its own, but its parent's memory: what it changes is kept beside the table (table_overlay.h). */
 #ifndef CLOISTER_SHIELD_TABLE_H
 #define CLOISTER_SHIELD_TABLE_H
 
 #include "shield.h"
 
-enum { TABLE_MOST = 65536, TABLE_OVERLAYS = 4 };
+enum { TABLE_MOST = 65536, TABLE_OVERLAYS = 32 };
 
 /* False if it is not shielded; then *out is not written. */
 NODISCARD bool table_get(u64 fd, struct shielded *out);
@@ -34,6 +33,9 @@ NODISCARD long table_overlay(bool make, bool *first);
 
 /* Paths of open directories: a number for a copy of it, -EMFILE if there is no room. */
 NODISCARD long table_keep_path(const char *path);
+/* Of an entry that names it; 0 is none. */
+void table_use_path(u32 number);
+void table_leave_path(u32 number);
 const char *table_path(u32 number);
 
 #endif

@@ -90,6 +90,12 @@ static void emit_body(const struct rule *rule) {
         jump_if_equal(rule->value, 0, GATE_TEST);
         emit_unless_gate(SECCOMP_RET_ERRNO);
         return;
+    case ANSWER_IF_SHARED:
+        load(low_word_of(rule->arg));
+        jump_if_any(CLONE_THREAD, 2, 0);
+        jump_if_any(CLONE_FILES, 0, 1);
+        emit_answer(rule->value);
+        return;
     case ASK_GUARD: give(SECCOMP_RET_TRACE | rule->value); return;
     case IF_FILE:
         load(low_word_of(rule->arg));
@@ -163,6 +169,8 @@ static void choose_file_rules(void) {
 
 /* First of their numbers' rules: a shielded tree sees these calls whatever else it wants of them. */
 static void choose_shield_rules(void) {
+    /* Two processes with the same descriptors would each know which of its own are shielded, and not of the other's. */
+    choose_first(&(struct rule){__NR_clone, ANSWER_IF_SHARED, 0, EINVAL});
     for (u16 i = 0; i < shield_rule_count; i++) choose_first(&(struct rule){shield_rules[i].number, ALWAYS, 0, 0});
 }
 

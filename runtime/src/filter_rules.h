@@ -19,6 +19,7 @@ enum test {
     IF_EQUAL, /* intercept if argument `arg` == value */
     ANSWER_IF_EQUAL, /* argument `arg` == value: do not make the call unless it is the runtime's, the result is 0 */
     ASK_GUARD,       /* stop for the guard, which is told `value` */
+    ANSWER_IF_SHARED, /* argument `arg` has CLONE_FILES and not CLONE_THREAD: do not make the call; the result is -value */
     IF_FILE,         /* intercept if argument `arg` is a descriptor that an injected file may have */
 };
 
