@@ -120,6 +120,7 @@ secrets:
   - { name: k, kind: private-key, key_type: P-256, migrate: true }
   - { name: c, kind: x509, private_key: k, issuer: ca, dns: [h], endpoint: server, common_name: x, valid_for: 3 days }
   - { name: i, kind: binary, import: { session: s, secret: x }, export: [{ session: t }] }
+  - { name: j, import: { session: s, secret: z } }
 volumes:
   - { name: data, fspf_key: "aa", fspf_tag: "bb", fspf_update_policy: ephemeral }
   - { name: ext, import: { session: s, volume: v }, export: [{ to: { session: t } }] }

@@ -130,6 +130,35 @@ def test_a_careful_file_is_not_called_dangerous_or_risky(form: str) -> None:
     assert [one for one in found(form, CAREFUL[form]) if one[1] is not NOTE] == []
 
 
+CLIENT = """
+loader.env.SECRET_PROVISION_CONSTRUCTOR = "1"
+loader.env.SECRET_PROVISION_SET_KEY = "default"
+loader.env.SECRET_PROVISION_SERVERS = "broker.example:4433"
+loader.env.POSTGRES_PASSWORD_FILE = "/run/secrets/password"
+"""
+
+
+def test_settings_of_a_client_of_secrets_are_no_secrets() -> None:
+    assert list(found("gramine", GRAMINE + CLIENT)) == []
+    assert "loader.env.SECRET_PROVISION_SECRET_STRING" in dict(
+        found("gramine", GRAMINE + 'loader.env.SECRET_PROVISION_SECRET_STRING = "x"')
+    )
+
+
+def test_the_host_does_not_choose_whom_a_client_of_secrets_believes() -> None:
+    text = GRAMINE + "loader.env.SECRET_PROVISION_CA_CHAIN_PATH = { passthrough = true }"
+    assert dict(found("gramine", text)) == {"loader.env.SECRET_PROVISION_CA_CHAIN_PATH": DANGEROUS}
+
+
+@pytest.mark.parametrize("loader", ['loader.entrypoint = "%s"', 'loader.entrypoint = { uri = "%s" }'])
+def test_gramine_s_library_os_needs_no_mount(loader: str) -> None:
+    own = "file:/usr/lib/gramine/libsysdb.so"
+    text = GRAMINE.replace('{ uri = "file:/" }', '{ uri = "file:/srv" }').replace("file:/bin", "file:/srv/bin")
+    text = text.replace('"file:/srv/bin/app"', f'"file:/srv/bin/app", "{own}"')
+    assert [key for key, _ in found("gramine", text)] == ["sgx.trusted_files: /usr/lib/gramine/libsysdb.so"]
+    assert list(found("gramine", loader % own + "\n" + text)) == []
+
+
 def test_every_rule_is_about_a_documented_key() -> None:
     for rule in RULES:
         table = FORMATS[rule.format].table

@@ -53,6 +53,16 @@ def test_scone_means_what_it_says() -> None:
     assert found.injected_files == {"/etc/a.conf": None, "/etc/b.conf": "b"}
 
 
+def test_a_secret_that_another_session_makes_needs_no_kind() -> None:
+    text = FULL["scone"].replace("kind: binary, import", "import").replace("name: j,", "name: j, kind: ascii,")
+    read = read_configuration(text, "f", "scone", "web")
+    assert "i" not in read.secrets
+    assert read.secrets["j"].kind == "ascii"
+    assert "secrets[4]" in {one.item for one in convert(read, "cloister-session").losses}
+    with pytest.raises(PolicyError, match=r"secrets\[2\] needs a name and a kind"):
+        read_configuration(text.replace("kind: private-key, key_type", "key_type"), "f", "scone", "web")
+
+
 def test_the_arguments_of_the_host_are_not_taken_for_words() -> None:
     found = read(SCONE, "scone", "other")
     assert (found.program, found.arguments, found.host_arguments) == ("cat", None, True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.app.measuring import Found, Seen, found_in, run_learning
-from cloister.frameworks.danger import SECRET_NAME
+from cloister.frameworks.danger import called_like_a_secret
 from cloister.frameworks.model import Backing, Configuration, Item, MeasuredFile, Mount, Variable
 from cloister.launch.command import find_program
 from cloister.observe.trace import NameKind, Options, Stop, Trace, Tracer
@@ -234,7 +234,7 @@ def _variables(files: Iterable[str], notes: dict[Item, str]) -> tuple[dict[str, 
     kept: dict[str, Variable] = {}
     left_out: dict[str, str] = {}
     for name, path in mentioned.items():
-        if SECRET_NAME.search(name):
+        if called_like_a_secret(name):
             left_out[name] = "it is called like a secret; release it by attestation (cloister serve)"
             continue
         kept[name] = Variable(os.environ[name])

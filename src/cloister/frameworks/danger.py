@@ -15,7 +15,7 @@ from cloister.frameworks.findings import Finding, Severity
 from cloister.frameworks.formats import FORMATS
 from cloister.frameworks.model import Backing, Configuration, Item, refers
 
-__all__ = ["SECRET_NAME", "findings"]
+__all__ = ["called_like_a_secret", "findings"]
 
 DANGEROUS, RISKY, NOTE = Severity.DANGEROUS, Severity.RISKY, Severity.NOTE
 LOADS_CODE: Final = frozenset({
@@ -24,9 +24,14 @@ LOADS_CODE: Final = frozenset({
     "PYTHONPATH", "PYTHONSTARTUP", "RUBYLIB", "RUBYOPT", "_JAVA_OPTIONS",
 })  # fmt: skip
 """Variables by which loaders and interpreters find code."""
-TRUSTS: Final = frozenset({"OPENSSL_CONF", "SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"})
+TRUSTS: Final = frozenset({
+    "OPENSSL_CONF", "REQUESTS_CA_BUNDLE", "SECRET_PROVISION_CA_CHAIN_PATH", "SSLKEYLOGFILE", "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+})  # fmt: skip
 """Variables that say whom TLS believes, or write its keys to a file."""
 SECRET_NAME: Final = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE|API_?KEY|CREDENTIAL", re.IGNORECASE)
+NO_SECRET: Final = re.compile(r"SECRET_PROVISION_(CONSTRUCTOR|SET_KEY|SERVERS)|.*_(FILE|PATH|DIR)", re.IGNORECASE)
+"""What Gramine's client of secret provisioning is told (its attestation.rst), and names that say where a secret is."""
 CODE: Final = (".so", ".py", ".pyc", ".sh", ".js", ".jar", ".class", ".pl", ".rb", ".lua", ".php", ".wasm")
 SYSTEM: Final = ("/bin", "/boot", "/etc", "/lib", "/lib64", "/opt", "/sbin", "/usr")
 WHOLE: Final = frozenset({"", ".", "/", "./"})
@@ -47,6 +52,11 @@ def findings(configuration: Configuration) -> list[Finding]:
         found += rule(configuration)
     order = list(Severity)
     return sorted(found, key=lambda one: (order.index(one.severity), line_of(one.place), one.key))
+
+
+def called_like_a_secret(name: str) -> bool:
+    """Whether a variable of that name holds a secret, by its name."""
+    return SECRET_NAME.search(name) is not None and NO_SECRET.fullmatch(name) is None
 
 
 def line_of(place: str) -> int:
@@ -131,7 +141,7 @@ def _environment(c: Configuration) -> Iterator[Finding]:
         item = ("environment", name)
         if variable.from_host:
             yield _from_host(c, item, name, default=variable.value is not None)
-        elif SECRET_NAME.search(name) and variable.value and not refers(variable.value):
+        elif called_like_a_secret(name) and variable.value and not refers(variable.value):
             yield _about(
                 c, item, DANGEROUS if c.format in SIGNED else RISKY,
                 "it is called like a secret, and stands in a file that others read",
@@ -140,7 +150,7 @@ def _environment(c: Configuration) -> Iterator[Finding]:
 
 
 def _from_host(c: Configuration, item: Item, name: str, *, default: bool) -> Finding:
-    if SECRET_NAME.search(name):
+    if called_like_a_secret(name):
         return _about(
             c, item, DANGEROUS, "it is called like a secret, and the host sets it: the host has the secret",
             "release it by attestation (cloister serve)",

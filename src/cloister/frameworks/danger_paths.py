@@ -18,6 +18,8 @@ __all__ = ["ENTRY", "findings_of_paths"]
 
 ROOT: Final = "/"
 HERE: Final = "."
+FILE: Final = "file:"
+LOADER: Final = ("loader", "entrypoint")
 ENTRY: Final = "libos.entrypoint"
 """What other frameworks measure by itself, and Gramine only if it is listed."""
 
@@ -62,8 +64,9 @@ def _remark(configuration: Configuration, item: Item, key: str, reason: str, adv
 
 
 def _unseen(configuration: Configuration, sources: Iterable[str]) -> Iterator[Finding]:
-    """Listed files that are in no mount."""
-    known = list(sources)
+    """Listed files that are in no mount. Gramine's library OS needs none: its loader opens it."""
+    loader = [str(one.value) for one in configuration.kept if one.path[:2] == LOADER]
+    known = [*sources, *(_plain(one.removeprefix(FILE)) for one in loader)]
     for field, key in (("measured_files", "sgx.trusted_files"), ("host_files", "sgx.allowed_files")):
         for path in getattr(configuration, field):
             plain = _plain(path)

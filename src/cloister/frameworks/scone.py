@@ -172,7 +172,11 @@ def _read_identity(draft: Draft, *at: str | int) -> None:
 
 
 def _read_secret(draft: Draft, number: int) -> None:
+    """A secret; one that another session makes may leave its kind to that, and is kept as it stands then."""
     sheet, at = draft.sheet, ("secrets", number)
+    if sheet.text(*at, "kind") is None and "import" in sheet.names(*at):
+        sheet.release(*at, "name")
+        return
     name, kind = begin_secret(draft, *at)
     secret = Secret(kind, sheet.whole(*at, "size"), sheet.text(*at, "value"), sheet.text(*at, "key_type"))
     draft.add("secrets", name, secret, *at)
