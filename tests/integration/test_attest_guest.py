@@ -12,7 +12,7 @@ from tests.forge.emulated_sev import quick_keystore
 from tests.machines.build import program
 from tests.services.tsm import Reports, SevDevice
 
-from cloister.attest.guest import asking, event_log, sev_guest
+from cloister.attest.guest import event_log, sev_guest, tdx_guest, tpm_commands
 from cloister.attest.guest.asking import Interfaces, ask
 from cloister.attest.guest.event_log import read_event_log
 from cloister.attest.guest.sev_guest import ask_sev_guest
@@ -168,12 +168,17 @@ def test_a_kernel_without_the_interface_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("present", "reason"),
-    [((), "no confidential guest"), (("tdx",), "this is a TDX guest"), (("sev",), "no device of an SNP guest")],
+    [
+        ((), "no confidential guest"),
+        (("tpm",), "TPM answers with --tpm"),
+        (("tdx",), "no device of a TDX guest"),
+        (("sev",), "no device of an SNP guest"),
+    ],
 )
 def test_what_is_missing_is_said(tmp_path: Path, present: tuple[str, ...], reason: str) -> None:
     for name in present:
         (tmp_path / name).touch()
-    there = Interfaces(reports=tmp_path / "report", sev_guest=tmp_path / "sev", tdx_guest=tmp_path / "tdx")
+    there = Interfaces(tmp_path / "report", tmp_path / "sev", tmp_path / "tdx", tmp_path / "tpm")
     with pytest.raises(CannotProtect, match=reason):
         ask(DATA, there)
     with pytest.raises(CannotProtect, match="SVSM"):
@@ -183,7 +188,7 @@ def test_what_is_missing_is_said(tmp_path: Path, present: tuple[str, ...], reaso
 def test_the_command_on_a_machine_that_is_no_guest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nowhere = Interfaces(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    nowhere = Interfaces(tmp_path / "a", tmp_path / "b", tmp_path / "c", tmp_path / "d")
     monkeypatch.setattr(_attest_guest, "ask", lambda data, **more: ask(data, nowhere, **more))
     assert main(["attest", "--guest", "-o", str(tmp_path / "out")]) == 120
     assert "cloister doctor" in capsys.readouterr().err
@@ -199,6 +204,9 @@ def test_the_command_on_a_machine_that_is_no_guest(
         (["--tee", "tdx", "--svsm", "program"], "only with --guest"),
         (["--tee", "tdx", "--privilege-level", "0", "program"], "only with --guest"),
         (["--guest", "--nonce", "11" * 65], "room for 64"),
+        (["--guest", "--tpm", "--svsm"], "not with --tpm"),
+        (["--guest", "--tpm-key", "0x81000001"], "only with --tpm"),
+        (["--tee", "tdx", "--tpm", "program"], "only with --guest"),
     ],
 )
 def test_options_that_do_not_belong_together(
@@ -216,7 +224,7 @@ def test_the_event_log_is_the_kernels(tmp_path: Path, reports: Reports, monkeypa
     with pytest.raises(CannotProtect, match="measured nothing"):
         read_event_log(log)
     log.write_bytes(b"events" + bytes(10))
-    monkeypatch.setattr(_attest_guest, "read_event_log", lambda: read_event_log(log))
+    monkeypatch.setattr(_attest_guest, "read_event_log", lambda _: read_event_log(log))
     monkeypatch.setattr(_attest_guest, "ask", lambda data, **more: ask(data, Interfaces(reports=reports.path), **more))
     assert main(["attest", "--guest", "--event-log", str(tmp_path / "copy"), "-o", str(tmp_path / "out")]) == 0
     assert (tmp_path / "copy").read_bytes() == b"events" + bytes(10)
@@ -224,7 +232,9 @@ def test_the_event_log_is_the_kernels(tmp_path: Path, reports: Reports, monkeypa
 
 def test_where_the_kernel_has_its_interfaces() -> None:
     assert str(Interfaces().reports) == "/sys/kernel/config/tsm/report"
-    assert (str(sev_guest.DEVICE), str(asking.TDX_DEVICE)) == ("/dev/sev-guest", "/dev/tdx_guest")
+    assert (str(sev_guest.DEVICE), str(tdx_guest.DEVICE)) == ("/dev/sev-guest", "/dev/tdx_guest")
+    assert str(tpm_commands.DEVICE) == "/dev/tpmrm0"
+    assert str(event_log.TPM_LOG) == "/sys/kernel/security/tpm0/binary_bios_measurements"
     assert str(event_log.LOG) == "/sys/firmware/acpi/tables/data/CCEL"
 
 

@@ -215,6 +215,12 @@ def test_every_form_of_a_bundle(form: int, kind: int) -> None:
     assert found.hardware_evidence == (found.report.hardware_report if kind == 2 else b"a TD quote")
 
 
+def test_a_bundle_whose_certificate_comes_another_way() -> None:
+    data = bundle(1, vcek=None)
+    assert hcl_bundle.looks_like(data)
+    assert hcl_bundle.parse(data).certificates == ()
+
+
 def test_a_bundle_verifies_by_its_runtime_data() -> None:
     found = hcl_bundle.parse(bundle(1))
     assert verify(found.quote, runtime=found.report.runtime_data).facts["ak"] == FORGE.spki
@@ -222,7 +228,8 @@ def test_a_bundle_verifies_by_its_runtime_data() -> None:
 
 BAD_BUNDLES = {
     "a field that is not understood": (bundle(1, extra=1), "any form"),
-    "no certificate": (bundle(1, vcek=None), "any form"),
+    "no certificate in the form without a version": (bundle(0, vcek=None), "any form"),
+    "neither a certificate nor a TD quote, of a TD": (bundle(1, 4, td_quote=None), "must be there, or not"),
     "an unknown version": (bundle(3), "neither 1 nor 2"),
     "a version that is true": (bundle(1, version=True), "neither 1 nor 2"),
     "a TD quote with an SNP report": (bundle(1, 4, hcl_report=url(hcl_report())), "must be there, or not"),

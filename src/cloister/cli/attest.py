@@ -6,8 +6,9 @@ statements. Emulated roots prove nothing: whoever reads the manufacturer's keys 
 That is what it is for.
 
 Inside an SEV-SNP or TDX guest or a CCA realm (--guest) FILE is what the kernel answers, as JSON: the maker's evidence
-and, of SNP, the certificates that the host gave with it. Written to the kernel's documentation and run against doubles
-of its interfaces, with emulated machines behind them; not yet run on hardware.
+and, of SNP, the certificates that the host gave with it. With --tpm it is a quote of the machine's TPM, and on Azure
+what the paravisor keeps there. Written to the kernel's documentation and run against doubles of its interfaces, with
+emulated machines and a software TPM behind them; not yet run on hardware.
 """
 
 import argparse
@@ -37,6 +38,7 @@ examples:
   cloister attest --tee cca -o token.cbor ./app-arm64
   cloister attest --guest --nonce 6e6f6e6365 --event-log boot.log -o report.json
   cloister verify --nonce 6e6f6e6365 report.json
+  cloister attest --guest --tpm --nonce 6e6f6e6365 -o quote.json
 
 machines: {", ".join(KINDS)}
 

@@ -7,6 +7,8 @@ github.com/confidential-containers/trustee, deps/verifier/src/az_snp_vtpm and az
     version 1, 2        {"version", "tpm_quote": the same in hexadecimal digits, "hcl_report": base64url, ...}
     beside them         SNP: "vcek", PEM or base64url of DER; TDX: "td_quote", numbers or base64url
 
+`cloister attest --guest --tpm` writes version 1 without the VCEK, which comes as collateral then.
+
 The vTPM's key stands in the HCL report's runtime data and nowhere else.
 """
 
@@ -33,6 +35,7 @@ VERSIONS: Final = {1, 2}
 FORMS: Final = (
     frozenset({"quote", "report", "vcek"}),
     frozenset({"tpm_quote", "hcl_report", "td_quote"}),
+    frozenset({"version", "tpm_quote", "hcl_report"}),
     frozenset({"version", "tpm_quote", "hcl_report", "vcek"}),
     frozenset({"version", "tpm_quote", "hcl_report", "td_quote"}),
 )
@@ -57,7 +60,8 @@ def looks_like(data: bytes) -> bool:
     """Whether this looks like one of the JSON forms."""
     head = data[:LONGEST]
     parts = b'"pcrs"' in head and b'"message"' in head
-    return data[:64].lstrip()[:1] == b"{" and parts and (b'"vcek"' in head or b'"td_quote"' in head)
+    belongs = any(name in head for name in (b'"vcek"', b'"td_quote"', b'"hcl_report"'))
+    return data[:64].lstrip()[:1] == b"{" and parts and belongs
 
 
 def parse(data: bytes, *, base: int = 0) -> HclBundle:

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from cloister.attest.guest.report import GuestReport
 from cloister.attest.guest.sev_guest import DEVICE, ask_sev_guest
+from cloister.attest.guest.tdx_guest import DEVICE as TDX_DEVICE
+from cloister.attest.guest.tdx_guest import ask_tdx_guest
+from cloister.attest.guest.tpm_commands import DEVICE as TPM_DEVICE
 from cloister.attest.guest.tsm import REPORTS, ask_tsm
 from cloister.errors import CannotProtect
 
 __all__ = ["Interfaces", "ask"]
-
-TDX_DEVICE: Final = Path("/dev/tdx_guest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Interfaces:
     reports: Path = REPORTS
     sev_guest: Path = DEVICE
     tdx_guest: Path = TDX_DEVICE
+    tpm: Path = TPM_DEVICE
 
 
 def ask(
@@ -33,16 +34,15 @@ def ask(
         raise CannotProtect(f"{interfaces.reports} does not exist, and an SVSM is asked there only (Linux 6.10)")
     if interfaces.sev_guest.exists():
         return ask_sev_guest(report_data, device=interfaces.sev_guest, privilege_level=privilege_level or 0)
+    if interfaces.tdx_guest.exists():
+        return ask_tdx_guest(report_data, device=interfaces.tdx_guest)
     raise CannotProtect(_missing(interfaces))
 
 
 def _missing(interfaces: Interfaces) -> str:
-    if interfaces.tdx_guest.exists():
-        return (
-            f"this is a TDX guest, but {interfaces.reports}, by which quotes are asked for, does not exist: it takes "
-            f"Linux 6.7 with CONFIG_TSM_REPORTS, and configfs: mount -t configfs none /sys/kernel/config"
-        )
+    tpm = "its TPM answers with --tpm, on Azure with the hardware's report; " if interfaces.tpm.exists() else ""
     return (
         f"this machine is no confidential guest that can ask for evidence: neither {interfaces.reports} (SNP, TDX and "
-        f"CCA; Linux 6.7, configfs mounted) nor {interfaces.sev_guest} (SNP) exists; `cloister doctor` says more"
+        f"CCA; Linux 6.7, configfs mounted: mount -t configfs none /sys/kernel/config) nor {interfaces.sev_guest} "
+        f"(SNP) nor {interfaces.tdx_guest} (TDX) exists; {tpm}`cloister doctor` says more"
     )

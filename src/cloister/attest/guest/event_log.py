@@ -9,9 +9,11 @@ from typing import Final
 
 from cloister.errors import CannotProtect, UsageError
 
-__all__ = ["LOG", "read_event_log"]
+__all__ = ["LOG", "TPM_LOG", "read_event_log"]
 
 LOG: Final = Path("/sys/firmware/acpi/tables/data/CCEL")
+TPM_LOG: Final = Path("/sys/kernel/security/tpm0/binary_bios_measurements")
+"""What was measured into the TPM (the kernel's Documentation/security/tpm/tpm_event_log.rst)."""
 
 
 def read_event_log(path: Path = LOG) -> bytes:
