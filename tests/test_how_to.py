@@ -65,6 +65,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "launch-step-by-step": (pytest.mark.needs_program("cc"),),
     "measure-offline": (),
     "prove-it": (*ROOT_RUNTIME, PYTHON),
+    "prove-through-shields": (*ROOT_RUNTIME, PYTHON, pytest.mark.needs_program("openssl")),
     "read-the-results-in-a-script": (*ROOT_RUNTIME, PYTHON),
     "release-secrets-to-a-program": (*ROOT_RUNTIME, pytest.mark.needs_program("cc")),
     "run-a-confidential-guest": (NO_GUEST,),

@@ -2,10 +2,12 @@
 
 import argparse
 import base64
+import re
 import signal
 from pathlib import Path
 
 import pytest
+from tests.property.tls_pieces.identities import known
 
 from cloister.cli import prove as command
 from cloister.errors import ObservationError, UsageError
@@ -19,6 +21,7 @@ from cloister.observe.prove.files import Tree, core_directory
 from cloister.observe.prove.plan import (
     AfterDelay,
     Comparison,
+    Console,
     FeedArgument,
     FeedEnvironment,
     FeedFile,
@@ -29,6 +32,7 @@ from cloister.observe.prove.plan import (
     OnPort,
     Plan,
     StopSignal,
+    Tls,
 )
 from cloister.observe.prove.record import Moment, Surface, Trigger
 from cloister.observe.prove.secret import Secret, decode_escapes, fill
@@ -37,6 +41,8 @@ from cloister.observe.prove.wanted import Wanted
 
 SECRET = Secret(label="it", value=b"Qm7xK2pLw9ZtR4vYc8NbJ3hGs6Df")
 WANTED = Wanted.of((SECRET,))
+PIN = "sha256:" + "ab" * 32
+ANY = re.compile(rb"(?s).")
 
 
 def test_secrets_are_fresh_and_do_not_show() -> None:
@@ -172,6 +178,62 @@ def test_feeds() -> None:
     assert sent.readiness == OnPort(host="::1", port=99)
 
 
+def test_feeding_a_program_that_speaks_tls() -> None:
+    sent = plan("--send-tls", "127.0.0.1:7", "x{secret}", "--server-key", PIN, "p").feed
+    assert isinstance(sent, FeedSend)
+    assert sent.tls == Tls(pins=(b"\xab" * 32,), natively=True)
+
+
+def policy_in(folder: Path, entry: str) -> str:
+    (folder / "cert.pem").write_text(known("p256").pem)
+    (folder / "key.pem").touch(0o600)
+    (folder / "key.pem").write_text(known("p256").key_pem)
+    (folder / "shield.toml").write_text(f"[shield]\nunsafe_open_files = true\n[[shield.listen]]\nport = 7\n{entry}")
+    return str(folder / "shield.toml")
+
+
+OWN = 'protocol = "tls"\nunsafe_certificate_file = "cert.pem"\nunsafe_key_file = "key.pem"\n'
+
+
+def test_what_a_policy_says_of_the_port_is_spoken_there(tmp_path: Path) -> None:
+    shield = policy_in(tmp_path, OWN)
+    words = ("--shield", shield, "--send", "127.0.0.1:7", "{secret}", "p")
+    assert plan(*words).feed == FeedSend(
+        host="127.0.0.1", port=7, template=b"{secret}", tls=Tls(pins=(known("p256").pin,), natively=False), expect=ANY
+    )
+    other = plan("--shield", shield, "--send", "127.0.0.1:8", "{secret}", "p").feed
+    assert isinstance(other, FeedSend)
+    assert other.tls is None
+    plain = policy_in(tmp_path, 'protocol = "plain"\nunsafe_plain = true\n')
+    sent = plan("--shield", plain, "--send", "127.0.0.1:7", "{secret}", "p").feed
+    assert isinstance(sent, FeedSend)
+    assert sent.tls is None
+
+
+def test_ports_that_cannot_be_fed_are_refused(tmp_path: Path) -> None:
+    send = ("--send", "127.0.0.1:7", "{secret}", "p")
+    with pytest.raises(UsageError, match="comes from an attester"):
+        plan("--shield", policy_in(tmp_path, 'protocol = "ra-tls"\n'), *send)
+    known_client = policy_in(tmp_path, f'{OWN}clients = ["{PIN}"]\n')
+    with pytest.raises(UsageError, match="only clients that it knows"):
+        plan("--shield", known_client, *send)
+    pair = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    feed = plan("--shield", known_client, "--client", *pair, *send).feed
+    assert isinstance(feed, FeedSend)
+    assert feed.tls
+    assert feed.tls.client == (Path(pair[0]), Path(pair[1]))
+
+
+def test_a_console_and_its_prompt(tmp_path: Path) -> None:
+    made = plan("--console", "--feed", "tty", "--prompt", "word:", "p")
+    assert made.console == Console()
+    assert made.prompt
+    assert made.prompt.pattern == b"word:"
+    shield = policy_in(tmp_path, OWN)
+    with_shield = plan("--console", "--shield", shield, "p")
+    assert (with_shield.shield, with_shield.console) == (b"", Console(shield=Path(shield))), "the person seals it"
+
+
 def test_readiness_and_end() -> None:
     assert isinstance(plan("--ready-pattern", "Hash", "p").readiness, OnOutput)
     assert plan("--ready-port", "127.0.0.1:5", "p").readiness == OnPort(host="127.0.0.1", port=5)
@@ -196,6 +258,21 @@ def test_readiness_and_end() -> None:
         ("--ready-pattern", "(", "p"),
         ("--stop", "NOTHING", "p"),
         ("--template", r"\q{secret}", "p"),
+        ("--console", "--feed", "env:X", "p"),
+        ("--console", "--send", "127.0.0.1:7", "x", "p"),
+        ("--console", "--tee", "sev", "p"),
+        ("--console", "--stop", "USR1", "p"),
+        ("--console", "--manifest", "/nowhere.toml", "p"),
+        ("--manifest", "m.toml", "p"),
+        ("--prompt", "x", "--feed", "arg", "p", "{secret}"),
+        ("--send-tls", "127.0.0.1:7", "x", "p"),
+        ("--send-tls", "127.0.0.1:7", "x", "--server-key", "sha256:12", "p"),
+        ("--send-tls", "127.0.0.1:7", "x", "--server-key", "/nowhere.pem", "p"),
+        ("--send-tls", "127.0.0.1:7", "x", "--send", "127.0.0.1:7", "x", "--server-key", PIN, "p"),
+        ("--send", "127.0.0.1:7", "x", "--server-key", PIN, "p"),
+        ("--send", "127.0.0.1:7", "x", "--client", "c", "k", "p"),
+        ("--send-tls", "127.0.0.1:7", "x", "--server-key", PIN, "--client", "/nowhere", "/nowhere", "p"),
+        ("--client", "c", "k", "p"),
     ],
 )
 def test_contradictions_are_refused(words: tuple[str, ...]) -> None:

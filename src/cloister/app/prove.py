@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from cloister.app.prove_console import console_command, person_at, with_cloister
 from cloister.errors import UsageError
 from cloister.launch.command import RuntimeOptions, enclave_command, start_block
 from cloister.launch.start_pipe import filled_pipe
@@ -147,6 +148,10 @@ def enclaved_arm(plan: Plan, workplace: Path, enclose: Enclose, wrap: Wrap) -> A
         checkpoints=True,
     )
     report = workplace / REPORT
+    if plan.console is not None:
+        command = console_command(plan.console, words, workplace, {"--checkpoint": checkpoint, "--report": report})
+        person = person_at(plan.console, words, workplace, plan.environment)
+        return replace(arm, command=tuple(command), environment=with_cloister(plan.environment), person=person)
     if not isinstance(plan.feed, FeedEnvironment | FeedArgument) and not plan.shield:
         options = RuntimeOptions(checkpoint=checkpoint, report=report)
         return replace(arm, command=tuple(enclose(words[0], words[1:], options)))

@@ -9,26 +9,20 @@ is a leak wherever it is found.
 import argparse
 import json
 import os
-import re
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
 from cloister.app.prove import Runners, prove
-from cloister.cli._shield_file import read_policy_file
+from cloister.cli._prove_feed import console_of, feed_of, feeding_options, host_and_port, pattern, shield_of
 from cloister.errors import UsageError
 from cloister.observe.prove.plan import (
     AfterDelay,
     Comparison,
     Ending,
     Feed,
-    FeedArgument,
-    FeedEnvironment,
-    FeedFile,
     FeedSend,
-    FeedStdin,
-    FeedTerminal,
     FinishInput,
     GroundName,
     OnOutput,
@@ -39,12 +33,9 @@ from cloister.observe.prove.plan import (
 )
 from cloister.observe.prove.render import as_json, as_text
 from cloister.observe.prove.secret import decode_escapes
-from cloister.shield.local_keys import LocalKeys
-from cloister.shield_policy.resolve import resolve
 
 __all__ = ["build_parser", "plan_of", "run"]
 
-LAST_PORT = 65535
 DAY = 86400.0
 
 EPILOG = r"""
@@ -57,6 +48,11 @@ examples:
   cloister prove --everywhere -- ./app                        search disk blocks, packets and system calls too
   cloister prove --tee sev -- ./app                           in an emulated TEE, whose DRAM is searched as well
   cloister prove --send 127.0.0.1:6379 'SET k {secret}\r\n' --expect OK -- redis-server --save ''
+  cloister prove --shield tls.toml --send 127.0.0.1:6379 'SET k {secret}\r\n' -- redis-server --save ''
+                                                              natively in the clear, enclaved over TLS
+  cloister prove --send-tls 127.0.0.1:443 'GET /?{secret}\r\n\r\n' --server-key cert.pem -- nginx
+  cloister prove --console --everywhere -- sort               typed at a shielded console (`cloister attach`)
+  cloister prove --console --feed tty --prompt 'assword:' --manifest app.toml -- ./app
 
 what is fed:    {secret} in a template or argument becomes the secret: 28 random letters and digits, new in each arm.
                 Escapes in templates: \n \r \t \0 \e \xHH \\
@@ -86,18 +82,6 @@ def build_parser(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("program", metavar="PROGRAM", help="the program to examine")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
-
-
-def feeding_options(group: argparse._ArgumentGroup) -> None:
-    """How the secret reaches the program."""
-    group.add_argument("--feed", metavar="HOW", help="stdin (default), tty, env:NAME, arg, file, file:PATH, send")
-    group.add_argument(
-        "--template", metavar="TEXT", help=r"what is fed around the secret, such as 'password={secret}\n'"
-    )
-    group.add_argument("--eof", action="store_true", help="close standard input after feeding it")
-    group.add_argument("--unlink", action="store_true", help="remove the feed file once the program is ready")
-    group.add_argument("--send", nargs=2, metavar=("HOST:PORT", "TEXT"), help="send TEXT to a TCP port")
-    group.add_argument("--expect", metavar="REGEX", help="what the reply must match (default: any byte)")
 
 
 def course_options(group: argparse._ArgumentGroup) -> None:
@@ -192,15 +176,9 @@ def plan_of(args: argparse.Namespace, directory: Path) -> Plan:
         grounds=grounds_of(args),
         pcap=args.pcap,
         shield=shield_of(args),
+        console=console_of(args),
+        prompt=None if args.prompt is None else pattern(args.prompt),
     )
-
-
-def shield_of(args: argparse.Namespace) -> bytes:
-    """The block of --shield, with keys from this machine."""
-    if args.shield is None:
-        return b""
-    refuse(args.tee is not None, "--shield does not go with --tee: shields are of the software enclave")
-    return resolve(read_policy_file(args.shield), LocalKeys()).serialize()
 
 
 def grounds_of(args: argparse.Namespace) -> frozenset[GroundName]:
@@ -211,41 +189,6 @@ def grounds_of(args: argparse.Namespace) -> frozenset[GroundName]:
         GroundName.TRACES: args.traces,
     }
     return frozenset(name for name, wanted in asked.items() if wanted or args.everywhere)
-
-
-def feed_of(args: argparse.Namespace, directory: Path) -> Feed:
-    """--feed, --send and --template as a Feed; an option that the feed does not use is an error, not ignored."""
-    how, _, detail = (args.feed or ("send" if args.send else "stdin")).partition(":")
-    refuse(args.send is not None and how != "send", f"--send does not go with --feed {how}")
-    refuse(args.expect is not None and how != "send", "--expect goes with --send")
-    refuse(args.eof and how != "stdin", "--eof goes with --feed stdin")
-    refuse(args.unlink and how != "file", "--unlink goes with --feed file")
-    refuse(args.template is not None and how in {"arg", "send"}, f"--template does not go with --feed {how}")
-    template = {} if args.template is None else {"template": decode_escapes(args.template)}
-    if how == "stdin":
-        return FeedStdin(close=args.eof, **template)
-    if how == "tty":
-        return FeedTerminal(**template)
-    if how == "env" and detail:
-        return FeedEnvironment(name=detail, **template)
-    if how == "arg":
-        return FeedArgument()
-    if how == "file":
-        return FeedFile(
-            path=Path(detail).absolute() if detail else directory / "secret", unlink=args.unlink, **template
-        )
-    if how == "send" and args.send:
-        return send_of(args)
-    raise UsageError(f"--feed {args.feed}: use stdin, tty, env:NAME, arg, file, file:PATH, or --send HOST:PORT TEXT")
-
-
-def send_of(args: argparse.Namespace) -> FeedSend:
-    """--send and --expect."""
-    host, port = host_and_port(args.send[0])
-    template = decode_escapes(args.send[1])
-    if args.expect is None:
-        return FeedSend(host=host, port=port, template=template)
-    return FeedSend(host=host, port=port, template=template, expect=pattern(args.expect))
 
 
 def readiness_of(args: argparse.Namespace, feed: Feed) -> Readiness:
@@ -271,36 +214,12 @@ def ending_of(args: argparse.Namespace) -> Ending:
         raise UsageError(f"--stop {args.stop}: no such signal; use a name such as TERM, INT or QUIT") from error
 
 
-def host_and_port(text: str) -> tuple[str, int]:
-    """HOST:PORT, with brackets around an IPv6 address."""
-    host, _, port = text.rpartition(":")
-    refuse(
-        not host or not port.isdecimal() or not 0 < int(port) <= LAST_PORT,
-        f"{text}: use HOST:PORT, such as 127.0.0.1:6379",
-    )
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def pattern(text: str) -> re.Pattern[bytes]:
-    """A regular expression over bytes."""
-    try:
-        return re.compile(text.encode())
-    except re.error as error:
-        raise UsageError(f"{text!r} is not a regular expression: {error}") from error
-
-
 def seconds(text: str) -> float:
     """A duration: not negative, at most a day. ValueError otherwise, which argparse reports."""
     value = float(text)
     if not 0 <= value <= DAY:
         raise ValueError(text)
     return value
-
-
-def refuse(condition: object, message: str) -> None:
-    """Raise UsageError if options contradict one another."""
-    if condition:
-        raise UsageError(message)
 
 
 def interrupted(number: int, _frame: object) -> None:

@@ -22,7 +22,7 @@ TAIL = 600  # bytes of standard error quoted in a reason
 
 def record(setting: Setting, program: Program, sampler: Sampler, *, fed: Check, ready: Check) -> ArmRecord:
     """Everything observed of an arm whose program ran."""
-    complete = [capture.finish(OUTPUT_PATIENCE) for capture in (program.stdout, program.stderr)]
+    complete = program.finish(OUTPUT_PATIENCE)
     enter_output(sampler, program)
     enter_grounds(sampler, setting.grounds)
     book, watch, arm = sampler.book, setting.watch, setting.arm
@@ -33,16 +33,16 @@ def record(setting: Setting, program: Program, sampler: Sampler, *, fed: Check, 
         fed=fed,
         ready=ready,
         access=access(book),
-        harness=harness(sampler, output_complete=all(complete)),
+        harness=harness(sampler, output_complete=complete),
         status=program.status,
         samples=book.counts,
         read_bytes=book.coverage.read_bytes,
         unreadable=dict(book.unreadable),
         places=book.listed(),
-        exclusions=exclusions(setting, sampler),
+        exclusions=exclusions(setting, sampler, program),
         notes=(*watch.notes, *core_note(setting.plan)),
         grounds=(files_ground(sampler), *setting.grounds.reports()),
-        output=reduce_output(bytes(program.stdout.kept), bytes(program.stderr.kept), arm.secret),
+        output=reduce_output(program.streams.stdout, program.streams.stderr, arm.secret),
     )
 
 
@@ -65,9 +65,9 @@ def not_run(name: ArmName, secret_label: str, reason: str) -> ArmRecord:
 
 
 def enter_output(sampler: Sampler, program: Program) -> None:
-    """The program's own output is a place: whoever started it, or traces it, reads it."""
+    """The program's own output is a place: whoever started it, or traces it, reads it. A person's console is not."""
     moment = sampler.moment(Trigger.AFTER)
-    for name, capture in (("standard output", program.stdout), ("standard error", program.stderr)):
+    for name, capture in zip(("standard output", "standard error"), program.host.captures, strict=False):
         for label, encoding in capture.found:
             sampler.book.enter_place(label, encoding, Surface.OUTPUT, f"{program.pid} (program)", name, moment)
 
@@ -98,8 +98,9 @@ def started(program: Program, sampler: Sampler, *, ready: Check) -> Check:
     """Whether the program ran at all; the runtime's refusals have exit codes of their own."""
     code = program.process.poll()
     if code in LAUNCH_CODES and not ready.holds:
-        tail = bytes(program.stderr.kept[-TAIL:]).decode("utf-8", "replace").strip()
-        reason = "what it printed holds the secret" if program.stderr.found else tail or "no message"
+        tail = (program.host.stderr or program.host.stdout)[-TAIL:].decode("utf-8", "replace").strip()
+        shown = any(capture.found for capture in program.host.captures)
+        reason = "what it printed holds the secret" if shown else tail or "no message"
         return Check(
             holds=False, detail=f"could not be started, exit code {code}: {sampler.book.wanted.redact(reason)}"
         )
@@ -125,15 +126,14 @@ def harness(sampler: Sampler, *, output_complete: bool) -> Check:
     return Check(holds=True, detail="every sample completed")
 
 
-def exclusions(setting: Setting, sampler: Sampler) -> tuple[Exclusion, ...]:
+def exclusions(setting: Setting, sampler: Sampler, program: Program) -> tuple[Exclusion, ...]:
     """Who holds the secret by right, or is looked at in another way."""
     feed = setting.plan.feed
     fixed = [
         Exclusion(
             what=f"process {os.getpid()} (the prover)", why="it made the secret; not part of the program's family"
         ),
-        Exclusion(what="pipe to standard input", why="the feed itself"),
-        Exclusion(what="pipes from standard output and error", why="searched whole as the program's output"),
+        *stream_exclusions(program),
     ]
     if setting.arm.start_pipe >= 0:
         fixed.append(Exclusion(what="pipe with arguments and environment", why="the feed itself"))
@@ -142,16 +142,27 @@ def exclusions(setting: Setting, sampler: Sampler) -> tuple[Exclusion, ...]:
     if setting.grounds.traces is not None and setting.grounds.traces.process is not None:
         what = f"process {setting.grounds.traces.process.pid} (the prover's tracer)"
         fixed.append(Exclusion(what=what, why="it holds what it looks for; not part of the program's family"))
-    if isinstance(feed, FeedSend) and setting.grounds.packets is not None and arm_is_enclaved(setting):
+    if isinstance(feed, FeedSend) and setting.grounds.packets is not None and fed_in_the_clear(feed, setting):
         fixed.append(Exclusion(what=f"packets from the prover to {feed.host}:{feed.port}", why="the feed itself"))
     if isinstance(feed, FeedSend):
         fixed.append(Exclusion(what=f"prover's end of {feed.host}:{feed.port}", why="the feed itself"))
     return (*fixed, *sorted(sampler.surfaces.exclusions, key=str))
 
 
-def arm_is_enclaved(setting: Setting) -> bool:
-    """Natively even the feed counts: it shows that packets are seen."""
-    return setting.arm.name is ArmName.ENCLAVED
+def stream_exclusions(program: Program) -> tuple[Exclusion, ...]:
+    """The streams between the prover and the program, or the person at its console."""
+    if program.person is None:
+        return (
+            Exclusion(what="pipe to standard input", why="the feed itself"),
+            Exclusion(what="pipes from standard output and error", why="searched whole as the program's output"),
+        )
+    what = f"process {program.person.pid} (the person at the console, with their standard streams)"
+    return (Exclusion(what=what, why="where the secret is typed and read; it stands for another machine"),)
+
+
+def fed_in_the_clear(feed: FeedSend, setting: Setting) -> bool:
+    """Natively even the feed counts: it shows that packets are seen. And so does what TLS should hide."""
+    return setting.arm.name is ArmName.ENCLAVED and feed.tls is None
 
 
 def core_note(plan: Plan) -> tuple[str, ...]:

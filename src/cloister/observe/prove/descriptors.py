@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloister.observe.findings import Absent
-from cloister.observe.prove.kernel_unsafe import copy_descriptor, tee_pipe
+from cloister.observe.prove.kernel_unsafe import copy_descriptor, tee_pipe, waiting_bytes
 from cloister.observe.prove.record import Surface
 from cloister.observe.prove.wanted import Wanted
 from cloister.observe.scan import absence_of
 
-__all__ = ["DescriptorReader", "FileId", "Hit", "file_id"]
+__all__ = ["DescriptorReader", "FileId", "Hit", "file_id", "waiting_at"]
 
 FileId = tuple[int, int]
 """Device and inode."""
@@ -132,6 +132,25 @@ def peek_pipe(link: Path) -> bytes:
     finally:
         for descriptor in (source, reader, writer):
             os.close(descriptor)
+
+
+def waiting_at(pid: int) -> int:
+    """Bytes that wait at the standard input of a process; one for a process that has not begun, none once it is gone.
+
+    PermissionError where nobody may look.
+    """
+    if not pid:
+        return 1
+    try:
+        copy = copy_descriptor(pid, 0)
+    except PermissionError:
+        raise
+    except OSError:
+        return 0
+    try:
+        return waiting_bytes(copy)
+    finally:
+        os.close(copy)
 
 
 def peek_socket(pid: int, number: int) -> bytes:

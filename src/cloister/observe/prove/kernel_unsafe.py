@@ -74,9 +74,9 @@ def mark_mount(group: int, path: Path) -> None:
         raise failure(f"fanotify_mark({path})")
 
 
-def waiting_bytes(group: int) -> int:
-    """Bytes of the events that wait in a fanotify group now: FIONREAD. Raises OSError."""
-    answer = fcntl.ioctl(group, termios.FIONREAD, bytes(4))
+def waiting_bytes(stream: int) -> int:
+    """Bytes in a pipe, terminal, socket or fanotify group that nobody has read yet: FIONREAD. Raises OSError."""
+    answer = fcntl.ioctl(stream, termios.FIONREAD, bytes(4))
     return int.from_bytes(answer, "little")
 
 

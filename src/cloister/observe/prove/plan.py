@@ -14,6 +14,7 @@ __all__ = [
     "Arm",
     "ArmName",
     "Comparison",
+    "Console",
     "Ending",
     "Feed",
     "FeedArgument",
@@ -26,9 +27,11 @@ __all__ = [
     "GroundName",
     "OnOutput",
     "OnPort",
+    "Person",
     "Plan",
     "Readiness",
     "StopSignal",
+    "Tls",
 ]
 
 
@@ -97,6 +100,17 @@ class FeedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tls:
+    """How a port is spoken to that speaks TLS. `pins`: SHA-256 of the SubjectPublicKeyInfo that the server may have."""
+
+    pins: tuple[bytes, ...]
+    natively: bool
+    """The program itself speaks TLS. Else it is the shield of the enclaved arm that does."""
+    client: tuple[Path, Path] | None = None
+    """Certificate and private key of the prover, for a server that asks for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeedSend:
     """The secret is sent to a TCP port; the reply must match `expect` (a pattern over bytes; any byte by default)."""
 
@@ -104,6 +118,11 @@ class FeedSend:
     port: int
     template: bytes
     expect: re.Pattern[bytes] = field(default_factory=lambda: re.compile(rb"(?s)."))
+    tls: Tls | None = None
+
+    def tls_in(self, arm: ArmName) -> Tls | None:
+        """What is spoken in this arm."""
+        return None if self.tls is None or (arm is ArmName.NATIVE and not self.tls.natively) else self.tls
 
 
 Feed = FeedStdin | FeedTerminal | FeedEnvironment | FeedArgument | FeedFile | FeedSend
@@ -152,6 +171,30 @@ Ending = StopSignal | FinishInput
 
 
 @dataclass(frozen=True, kw_only=True)
+class Console:
+    """The enclaved program's console is shielded, and what is fed is typed there by a person who has attached.
+
+    `manifest`: of files that may become code; `shield`: a policy for what else is shielded.
+    """
+
+    manifest: Path | None = None
+    shield: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Who attaches to the console of an arm's program: `command`, and then the address that the program waits at.
+
+    The person sits elsewhere: what they type and read is theirs, and is not searched.
+    """
+
+    command: tuple[str, ...] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    waiting: re.Pattern[bytes]
+    """What the program's side prints when it waits, with the address as its first group."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One experiment. Times are seconds; `words` is the program and its arguments with placeholders in place."""
 
@@ -170,6 +213,9 @@ class Plan:
     grounds: frozenset[GroundName] = frozenset()
     shield: bytes = field(default=b"", repr=False)
     """What the enclaved arm is told of its shields (docs/formats/shield.md); nothing: it has none."""
+    console: Console | None = None
+    prompt: re.Pattern[bytes] | None = None
+    """Feed standard input when the program's output matches."""
     pcap: Path | None = None
     """Keep the packets in PATH-native.pcap and PATH-enclaved.pcap."""
 
@@ -191,3 +237,4 @@ class Arm:
     checkpoints: bool
     inherit: tuple[int, ...] = ()
     start_pipe: int = -1
+    person: Person | None = None

@@ -1,25 +1,28 @@
-"""The program of one arm as a child process, with its standard streams in the prover's hands."""
+"""The program of one arm as a child process, with its standard streams in the prover's hands.
 
-import fcntl
+Behind a shielded console there are two: the program's side, whose streams are the host's, and the person who has
+attached, whose streams are those of the program.
+"""
+
+import contextlib
 import os
 import re
 import resource
 import signal
-import struct
 import subprocess
-import termios
-import threading
-from dataclasses import dataclass, field
+import sys
+import time
+from dataclasses import dataclass
 
 from cloister.observe.prove.descriptors import FileId, file_id
 from cloister.observe.prove.grounds.gate import Gate
-from cloister.observe.prove.plan import Arm, Ending, FeedTerminal, Plan, StopSignal
+from cloister.observe.prove.plan import Arm, Ending, FeedTerminal, Person, Plan, StopSignal
+from cloister.observe.prove.streams import CONTROLLED, Keyboard, Streams
 from cloister.observe.prove.wanted import Wanted
 
-__all__ = ["Capture", "Program", "close_all", "waiting_bytes"]
+__all__ = ["Program"]
 
-KEPT_OUTPUT = 4 << 20
-END_OF_FILE = b"\x04"
+STEP = 0.02
 CORE_SIGNALS = {
     signal.SIGQUIT,
     signal.SIGABRT,
@@ -32,87 +35,64 @@ CORE_SIGNALS = {
 
 
 @dataclass(kw_only=True)
-class Capture:
-    """One output stream (a descriptor), read to its end in a thread: searched whole, kept up to KEPT_OUTPUT bytes."""
-
-    stream: int
-    wanted: Wanted
-    kept: bytearray = field(default_factory=bytearray, repr=False)
-    total: int = 0
-    found: set[tuple[str, str]] = field(default_factory=set)
-    thread: threading.Thread = field(init=False)
-
-    def start(self) -> None:
-        """Start reading."""
-        self.thread = threading.Thread(target=self.read, name="prove-output", daemon=True)
-        self.thread.start()
-
-    def read(self) -> None:
-        """Read and search; consecutive chunks overlap by the longest pattern."""
-        tail = b""
-        while chunk := os.read(self.stream, 65536):
-            self.found |= self.wanted.search(tail + chunk)
-            tail = (tail + chunk)[-self.wanted.longest :]
-            self.total += len(chunk)
-            self.kept += chunk[: max(0, KEPT_OUTPUT - len(self.kept))]
-
-    def finish(self, seconds: float) -> bool:
-        """Wait for the end of the stream; false if some process still holds it open."""
-        self.thread.join(seconds)
-        return not self.thread.is_alive()
-
-
-@dataclass(kw_only=True)
 class Program:
-    """A started arm. The prover keeps a reading end of the input pipe, to see whether the program emptied it."""
+    """A started arm. `streams` are the program's own; `host` what the host sees of them, the same without a console."""
 
     process: subprocess.Popen[bytes]
-    stdout: Capture
-    stderr: Capture
-    input_writer: int
-    input_reader: int
-    terminal: bool = False
+    streams: Streams
+    host: Streams
+    person: subprocess.Popen[bytes] | None = None
     forced: bool = False
 
     @classmethod
     def start(cls, arm: Arm, plan: Plan, wanted: Wanted, gate: Gate | None = None) -> "Program":
         """Start the arm's command, waiting at the gate if there is one. Raises OSError as execve(2) gives it."""
-        terminal = isinstance(plan.feed, FeedTerminal)
-        input_reader, input_writer = quiet_terminal() if terminal else os.pipe2(os.O_CLOEXEC)
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        own = own_streams(plan, wanted)
+        host = own if arm.person is None else Streams.piped(Keyboard.pipe(), wanted)
+        command = controlled(arm.command) if host.is_terminal else list(arm.command)
         try:
             process = subprocess.Popen(
-                arm.command if gate is None else gate.command(arm.command),
-                stdin=input_reader,
-                stdout=out[1],
-                stderr=err[1],
+                command if gate is None else gate.command(command),
+                stdin=host.theirs[0],
+                stdout=host.theirs[1],
+                stderr=host.theirs[2],
                 env=dict(arm.environment),
                 cwd=plan.cwd,
                 pass_fds=(*arm.inherit, *([] if gate is None else [gate.theirs.fileno()])),
                 start_new_session=True,
             )
         except OSError:
-            close_all(input_reader, input_writer, out[0], err[0])
+            for streams in {id(own): own, id(host): host}.values():
+                streams.close()
             raise
-        finally:
-            close_all(out[1], err[1])
-        program = cls(
-            process=process,
-            stdout=Capture(stream=out[0], wanted=wanted),
-            stderr=Capture(stream=err[0], wanted=wanted),
-            input_writer=input_writer,
-            input_reader=input_reader,
-            terminal=terminal,
-        )
-        program.stdout.start()
-        program.stderr.start()
+        host.begin()
         if wants_core(plan.ending):
             allow_core(process.pid)
-        return program
+        return cls(process=process, streams=own, host=host)
+
+    def seat(self, person: Person, seconds: float) -> str:
+        """Let the person attach, once the program's side waits for them; why they could not, or nothing."""
+        deadline = time.monotonic() + seconds
+        while not (found := person.waiting.search(self.host.stderr)):
+            if not self.alive or time.monotonic() > deadline:
+                return f"the program's side never waited for the person at the console ({self.status})"
+            time.sleep(STEP)
+        command = [*person.command, os.fsdecode(found[1])]
+        streams = self.streams
+        self.person = subprocess.Popen(
+            controlled(command) if streams.is_terminal else command,
+            stdin=streams.theirs[0],
+            stdout=streams.theirs[1],
+            stderr=streams.theirs[2],
+            env=dict(person.environment),
+            start_new_session=True,
+        )
+        streams.begin()
+        return ""
 
     @property
     def pid(self) -> int:
-        """The launched pid; the program keeps it in both arms."""
+        """The launched pid; the program keeps it in both arms, unless there is a person."""
         return self.process.pid
 
     @property
@@ -120,29 +100,34 @@ class Program:
         """Whether it has not ended yet."""
         return self.process.poll() is None
 
-    def streams(self) -> frozenset[FileId]:
+    @property
+    def others(self) -> frozenset[int]:
+        """Processes that the prover started and that are not the program's."""
+        return frozenset() if self.person is None else frozenset((self.person.pid,))
+
+    def identities(self) -> frozenset[FileId]:
         """The identities of the three pipes between the prover and the program."""
-        return frozenset(file_id(number) for number in (self.input_reader, self.stdout.stream, self.stderr.stream))
+        captures = (capture.stream for capture in self.streams.captures)
+        return frozenset(file_id(number) for number in (self.streams.keyboard.reader, *captures))
 
     def write(self, data: bytes) -> bool:
         """Write to standard input; false if the program cannot receive it any more."""
-        if self.input_writer < 0 or not self.alive:
-            return False
-        os.write(self.input_writer, data)
-        return True
-
-    def close_input(self) -> None:
-        """Give end of file on standard input."""
-        if self.input_writer >= 0:
-            if self.terminal:
-                os.write(self.input_writer, END_OF_FILE)  # a terminal whose other side is closed gives errors instead
-                return
-            os.close(self.input_writer)
-            self.input_writer = -1
+        there = self.alive if self.person is None else self.person.poll() is None
+        return there and self.streams.keyboard.write(data)
 
     def matches(self, pattern: re.Pattern[bytes]) -> bool:
         """Whether standard output or standard error matches so far."""
-        return any(pattern.search(bytes(capture.kept)) for capture in (self.stdout, self.stderr))
+        return self.streams.matches(pattern)
+
+    def finish(self, seconds: float) -> bool:
+        """Wait for the ends of all outputs; false if some process still holds one open."""
+        self.dismiss(seconds)
+        finished = [streams.finish(seconds) for streams in self.all_streams()]
+        return all(finished)
+
+    def all_streams(self) -> tuple[Streams, ...]:
+        """Those of the program, and those of the host if it has others."""
+        return (self.streams,) if self.streams is self.host else (self.streams, self.host)
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end; false if the program is still alive after `seconds`."""
@@ -158,7 +143,7 @@ class Program:
             self.process.send_signal(ending.number)  # no-op when it has been collected
         else:
             self.write(ending.data)
-            self.close_input()
+            self.streams.keyboard.end()
         if not self.wait(grace):
             self.forced = True
             self.process.kill()
@@ -170,16 +155,20 @@ class Program:
             self.process.kill()
             self.process.wait()
 
+    def dismiss(self, seconds: float) -> None:
+        """The person leaves once the program's end was confirmed to them, or is made to."""
+        if self.person is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.person.wait(seconds)
+            self.person.kill()
+            self.person.wait()
+
     def close(self) -> None:
         """Kill what is left and release the descriptors."""
         self.kill()
-        if self.input_writer >= 0:
-            os.close(self.input_writer)
-            self.input_writer = -1
-        os.close(self.input_reader)
-        for capture in (self.stdout, self.stderr):
-            if capture.finish(0):  # a stream somebody still holds open stays with its reading thread
-                os.close(capture.stream)
+        self.dismiss(0)
+        for streams in self.all_streams():
+            streams.close()
 
     @property
     def status(self) -> str:
@@ -193,24 +182,18 @@ class Program:
         return f"killed by {name}" + (" after it did not end by itself" if self.forced else "")
 
 
-def close_all(*descriptors: int) -> None:
-    """Close descriptors."""
-    for descriptor in descriptors:
-        os.close(descriptor)
+def own_streams(plan: Plan, wanted: Wanted) -> Streams:
+    """As the plan feeds them. With a console, a terminal is a whole one in both arms."""
+    if not isinstance(plan.feed, FeedTerminal):
+        return Streams.piped(Keyboard.pipe(), wanted)
+    if plan.console is not None:
+        return Streams.at_terminal(wanted)
+    return Streams.piped(Keyboard.at_terminal(echo=False), wanted)
 
 
-def quiet_terminal() -> tuple[int, int]:
-    """A terminal that does not echo: its program's side, and the person's."""
-    person, program = os.openpty()
-    settings = termios.tcgetattr(program)
-    settings[3] &= ~termios.ECHO
-    termios.tcsetattr(program, termios.TCSANOW, settings)
-    return program, person
-
-
-def waiting_bytes(pipe: int) -> int:
-    """Bytes in a pipe that nobody has read yet: FIONREAD, ioctl_pipe in fs/pipe.c."""
-    return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
+def controlled(words: tuple[str, ...] | list[str]) -> list[str]:
+    """The command that takes standard input as its controlling terminal before it becomes these words."""
+    return [sys.executable, "-I", "-S", "-c", CONTROLLED, *words]
 
 
 def wants_core(ending: Ending) -> bool:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from cloister.observe.prove.account import not_run, record
 from cloister.observe.prove.book import Book
-from cloister.observe.prove.deliver import Delivery, wait_until_ready
-from cloister.observe.prove.descriptors import DescriptorReader
+from cloister.observe.prove.deliver import Delivery, wait_for_prompt, wait_until_ready
+from cloister.observe.prove.descriptors import DescriptorReader, waiting_at
 from cloister.observe.prove.offspring import Offspring
 from cloister.observe.prove.plan import Arm, FeedFile, FeedSend, Plan
 from cloister.observe.prove.program import Program
@@ -33,6 +33,7 @@ def run_arm(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], None
             return not_run(arm.name, arm.secret.label, busy)
         try:
             program = started(setting)
+            seat = seated(setting, program)
         except OSError as error:
             return not_run(arm.name, arm.secret.label, f"could not be started: {error}")
         try:
@@ -42,8 +43,13 @@ def run_arm(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], None
                 program=program,
                 start_pipe=arm.start_pipe,
                 feed_file=setting.feed_file,
+                tls=plan.feed.tls_in(arm.name) if isinstance(plan.feed, FeedSend) else None,
             )
+            if not seat.holds:
+                delivery.delivered = seat
             sampler = sampler_of(setting, program, delivery)
+            if program.person is not None:
+                delivery.inside = lambda: waiting_at(sampler.first)
             ready = sampled(setting, program, sampler, delivery)
             return record(setting, program, sampler, fed=delivery.taken(), ready=ready)
         finally:
@@ -59,14 +65,21 @@ def started(setting: Setting) -> Program:
     return program
 
 
+def seated(setting: Setting, program: Program) -> Check:
+    """The person at the console has attached, if there is to be one."""
+    person = setting.arm.person
+    trouble = "" if person is None else program.seat(person, setting.plan.ready_timeout)
+    return Check(holds=not trouble, detail=trouble)
+
+
 def sampler_of(setting: Setting, program: Program, delivery: Delivery) -> Sampler:
     """The sampler of one arm with everything it looks at."""
-    offspring = Offspring(root=program.pid, others=setting.others)
+    offspring = Offspring(root=program.pid, others=setting.others | program.others)
     book = Book(own_label=setting.arm.secret.label, wanted=setting.wanted)
     setting.watch.foreign = lambda pid: pid not in book.pids and pid not in offspring.alive()
     surfaces = Surfaces(
         wanted=setting.wanted,
-        descriptors=DescriptorReader(wanted=setting.wanted, excluded=setting.feeds | program.streams()),
+        descriptors=DescriptorReader(wanted=setting.wanted, excluded=setting.feeds | program.identities()),
         feed_path=setting.feed_path,
     )
     return Sampler(
@@ -101,13 +114,15 @@ def sampled(setting: Setting, program: Program, sampler: Sampler, delivery: Deli
 def conduct(plan: Plan, program: Program, sampler: Sampler, delivery: Delivery) -> Check:
     """Feed, wait until ready, hold, end. A port must be open first; every other feed is there from the start."""
     if isinstance(plan.feed, FeedSend):
-        ready = wait_until_ready(plan, program)
+        ready = wait_until_ready(plan, program, delivery.tls)
         if ready.holds:
             delivery.deliver()
-    else:
+    elif (asked := wait_for_prompt(plan, program)).holds:
         delivery.deliver()
         taken = delivery.wait(plan.ready_timeout)
         ready = wait_until_ready(plan, program) if taken.holds else taken
+    else:
+        ready = delivery.delivered = asked
     if ready.holds and isinstance(plan.feed, FeedFile) and plan.feed.unlink:
         plan.feed.path.unlink(missing_ok=True)
     if ready.holds:

@@ -39,6 +39,8 @@ class Sampler:
     awaited: bool
     begun: float = field(default_factory=time.monotonic)
     failure: str = ""
+    first: int = 0
+    """The pid of the first process that came to a checkpoint: the program's, whoever started it."""
     stopping: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread = field(init=False)
 
@@ -76,7 +78,8 @@ class Sampler:
         for visit in self.checkpoint.waiting(timeout):
             with visit:
                 self.sample([self.visitor(visit)], visit.at)
-            self.awaited = self.awaited and visit.pid != self.offspring.root
+            self.first = self.first or visit.pid
+            self.awaited = False
 
     def visitor(self, visit: Visit) -> Member:
         """The visiting process as a member of the family."""

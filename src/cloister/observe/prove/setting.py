@@ -13,8 +13,8 @@ from cloister.observe.prove.grounds import Grounds
 from cloister.observe.prove.kernel_unsafe import adopt_orphans
 from cloister.observe.prove.offspring import descendants_of_prover
 from cloister.observe.prove.plan import Arm, FeedFile, FeedSend, OnPort, Plan
-from cloister.observe.prove.program import close_all
 from cloister.observe.prove.secret import Secret
+from cloister.observe.prove.streams import close_all
 from cloister.observe.prove.wanted import Wanted
 
 __all__ = ["Setting", "busy_port", "prepared"]

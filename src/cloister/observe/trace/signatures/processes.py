@@ -24,6 +24,7 @@ pidfd_getfd(pidfd:fd, targetfd:int, flags:hex) -> fd
 ptrace(op:flags[ptrace], pid:int, addr:ptr, data:hex)
 prctl(op:flags[prctl], arg2:hex, arg3:hex, arg4:hex, arg5:hex)
 arch_prctl(op:flags[arch_prctl], addr:hex)
+personality(persona:hex)
 seccomp(op:flags[seccomp], flags:hex, args:ptr)
 rt_sigaction(signum:signal, act:sigaction_in, oldact:sigaction_out, sigsetsize:size)
 rt_sigprocmask(how:flags[sigprocmask], set:sigset, oldset:sigset_out, sigsetsize:size)
