@@ -59,6 +59,7 @@ long connection_make(int fd, const struct tls_config *config, u64 place) {
     long error = -ENOBUFS;
     block_signals(&turn, NULL);
     struct connection *c = socket_connection();
+    if (c) c->serial = __builtin_ia32_rdtsc();
     if (c) c->place = (u32)place;
     if (c) error = begin(c, fd, config);
     if (c && failed(error)) socket_connection_drop(c);
@@ -93,6 +94,19 @@ static void take_hold_off(struct connection *c, u64 hold) {
 }
 
 void connection_let_go(struct connection *c) { take_hold_off(c, CONNECTION_PIN); }
+
+u64 connection_rest(struct connection *c) {
+    const u64 serial = c->serial;
+    connection_let_go(c);
+    return serial;
+}
+
+bool connection_resume(const struct call *call, int fd, const struct connection *c, u64 serial) {
+    struct connection *now = connection_pin(call, fd);
+    if (now && now == c && now->serial == serial) return true;
+    if (now) connection_let_go(now);
+    return false;
+}
 
 /* Its last user has executed another program. One of those who ask is told so. */
 bool socket_was_left(struct connection *c) {

@@ -27,6 +27,7 @@ _Static_assert(TLS_FLIGHT_MOST + TLS_REPLY_MOST + EARLY_MOST + TLS_OVERHEAD <= S
 
 struct connection {
     u32 holder;  /* the thread that has the lock; 0: nobody */
+    u64 serial;  /* another connection's, once this one's memory is used again, is another */
     u64 holds;   /* CONNECTION_USER for each descriptor, in all processes that share this; CONNECTION_PIN for each call */
     u32 mover;   /* the process that took it along when it executed another program; 0: none */
     bool client, shut;
@@ -72,6 +73,12 @@ NODISCARD bool socket_address_read(struct address *address, const u8 *bytes, u64
 /* connection.c: the descriptor's connection, which stays until it is let go, whoever closes what; NULL: there is no state of it. */
 struct connection *connection_pin(const struct call *call, int fd);
 void connection_let_go(struct connection *c);
+/* While a call waits in the kernel, nobody holds the connection for it: the program may leave the call for good (siglongjmp(3)), or another
+ * thread close the descriptor, whose number is something else's then. So: what connection_rest gives, to connection_resume; false: it is
+ * gone, and SOCKET_GONE the answer. */
+enum { SOCKET_GONE = SHIELD_PASS - 1 };
+NODISCARD u64 connection_rest(struct connection *c);
+NODISCARD bool connection_resume(const struct call *call, int fd, const struct connection *c, u64 serial);
 /* The lock of `state`, but for the thread that closes a connection, which has it. */
 NODISCARD bool socket_lock_state(struct lock_guard *lock);
 void socket_unlock_state(struct lock_guard *lock, bool taken);

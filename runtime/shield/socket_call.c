@@ -64,7 +64,7 @@ static long transfer_message(struct call *call, int fd, struct connection *c) {
     struct message message;
     if (!read_message(call, &message)) return -EFAULT;
     const long result = transfer(call, fd, c, message.vectors, message.count, (u32)call->arg[2]);
-    if (call->number == __NR_sendmsg || failed(result)) return result;
+    if (call->number == __NR_sendmsg || result < 0) return result;
     struct message *told = ptr_of(call->arg[1]);
     told->name_size = told->flags = 0;
     told->control_size = 0;
@@ -82,7 +82,7 @@ static void tell_no_address(const struct call *call) {
 
 static long receive_from(struct call *call, int fd, struct connection *c) {
     const long result = transfer_one(call, fd, c, call->arg[1], call->arg[2], (u32)call->arg[3]);
-    if (!failed(result)) tell_no_address(call);
+    if (result >= 0) tell_no_address(call);
     return result;
 }
 
@@ -136,6 +136,7 @@ long socket_call(struct call *call, int fd, const struct shielded *entry) {
     struct connection *c = entry->object ? connection_pin(call, fd) : NULL;
     if (!c) return without_state(call);
     const long result = answer(call, fd, c);
+    if (result == SOCKET_GONE) return -EBADF;
     connection_let_go(c);
     return result;
 }

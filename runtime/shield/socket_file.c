@@ -24,6 +24,7 @@ static long send_from(struct call *call, int fd, struct connection *c, u64 offse
         const struct vector one = {addr_of(block), (u64)n};
         struct buffers buffers = {.vector = &one, .count = 1, .left = (u64)n};
         const long sent = socket_send(call, fd, c, &buffers, (u64)n == size && done + size < wanted ? MESSAGE_MORE : 0);
+        if (sent == SOCKET_GONE) return sent;
         if (failed(sent)) return done ? (long)done : sent;
         done += (u64)sent;
         if (sent < n) break;

@@ -89,15 +89,10 @@ static long accept_one(const struct call *call) {
     return failed(error) ? error : fd;
 }
 
-static long start_connecting(const struct call *call, int fd, const u8 *bytes, u64 size) {
-    struct shielded entry;
-    shield_unblock(call);
-    const long result = SYS3(__NR_connect, fd, bytes, size);
-    shield_block(call);
-    if (!table_get((u32)fd, &entry)) return result;
+/* What became of connecting, for a connection that is still there: it may have taken long, and the number be another's. */
+static void note_connected(const struct call *call, int fd, struct connection *c, long result) {
     if (result == 0) {
         struct turn turn;
-        struct connection *c = ptr_of(entry.object);
         connection_enter(&turn, call, c);
         (void)!connection_flush(c, fd, MESSAGE_NO_SIGNAL);
         connection_leave(&turn, c);
@@ -107,6 +102,17 @@ static long start_connecting(const struct call *call, int fd, const u8 *bytes, u
         table_drop((u32)fd);
         lock_give(&lock);
     }
+}
+
+/* `c` is held, also afterwards, but for SOCKET_GONE. NULL: it is in the clear. */
+static long start_connecting(const struct call *call, int fd, struct connection *c, const u8 *bytes, u64 size) {
+    const u64 serial = c ? connection_rest(c) : 0;
+    shield_unblock(call);
+    const long result = SYS3(__NR_connect, fd, bytes, size);
+    shield_block(call);
+    if (!c) return result;
+    if (!connection_resume(call, fd, c, serial)) return SOCKET_GONE;
+    note_connected(call, fd, c, result);
     return result;
 }
 
@@ -126,7 +132,12 @@ static long connect_to(const struct call *call) {
         const long error = config ? connection_make(fd, config, (u64)(entry - policy.connect)) : -EINVAL;
         if (failed(error)) return error;
     }
-    return start_connecting(call, fd, bytes, size);
+    struct connection *c = entry->protocol == PROTOCOL_PLAIN ? NULL : connection_pin(call, fd);
+    if (!c && entry->protocol != PROTOCOL_PLAIN) return -EBADF; /* closed already */
+    const long result = start_connecting(call, fd, c, bytes, size);
+    if (result == SOCKET_GONE) return -EBADF;
+    if (c) connection_let_go(c);
+    return result;
 }
 
 /* Once more, because connecting takes time or has failed: to where the connection's keys are for. */
@@ -138,7 +149,7 @@ long socket_connect_again(struct call *call, int fd, struct connection *c) {
     if (!copy_address(call, call->arg[1], size, bytes)) return -EFAULT;
     const struct shield_connect *entry = socket_address_read(&address, bytes, size) ? socket_connect_entry(&address) : NULL;
     if (!entry || entry->protocol == PROTOCOL_PLAIN || !socket_is_client_config(entry, c->handshake->config)) return -EPERM;
-    return start_connecting(call, fd, bytes, size);
+    return start_connecting(call, fd, c, bytes, size);
 }
 
 /* A datagram's address, or data in the packet that opens a connection. */

@@ -32,11 +32,12 @@ static long take_there(struct connection *c, int fd, struct buffers *to, u32 fla
 }
 
 /* The kernel waits, and says itself what signals and time limits mean. */
-static long wait_for_more(const struct call *call, int fd, u32 bytes) {
+static long wait_for_more(const struct call *call, int fd, struct connection *c, u32 bytes) {
+    const u64 serial = connection_rest(c);
     shield_unblock(call);
     const long n = SYS6(__NR_recvfrom, fd, NULL, bytes, MESSAGE_PEEK | MESSAGE_TRUNCATE, NULL, NULL);
     shield_block(call);
-    return n;
+    return connection_resume(call, fd, c, serial) ? n : SOCKET_GONE;
 }
 
 /* Discarded instead of delivered. */
@@ -57,7 +58,8 @@ static long receive(struct call *call, int fd, struct connection *c, struct buff
         if (n >= 0 && (n == 0 || !to->left || !(flags & MESSAGE_WAIT_ALL) || flags & MESSAGE_PEEK)) return total;
         if (n < 0 && n != -EAGAIN) return total ? total : n;
         if (!connection_may_wait(fd, flags)) return total ? total : -EAGAIN;
-        n = wait_for_more(call, fd, (u32)max_u64(wants, 1));
+        n = wait_for_more(call, fd, c, (u32)max_u64(wants, 1));
+        if (n == SOCKET_GONE) return n;
         if (failed(n)) return total ? total : n;
     }
 }

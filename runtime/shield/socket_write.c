@@ -71,34 +71,39 @@ static long part_of(struct connection *c, long done) {
     return done; /* it waits for the next call, or the end */
 }
 
-static long wait_for_room(const struct call *call, int fd) {
+static long wait_for_room(const struct call *call, int fd, struct connection *c) {
     struct poll_one one = {fd, WAIT_WRITABLE, 0};
     u64 limit[2] = {0, 0};
     u32 size = sizeof limit;
     SYS5(__NR_getsockopt, fd, LEVEL_SOCKET, OPTION_SEND_TIME, limit, &size);
     const bool limited = limit[0] || limit[1];
     limit[1] *= MICROSECOND;
+    const u64 serial = connection_rest(c);
     shield_unblock(call);
     const long n = SYS5(__NR_ppoll, &one, 1, limited ? limit : NULL, NULL, 0);
     shield_block(call);
+    if (!connection_resume(call, fd, c, serial)) return SOCKET_GONE;
     return n ? n : -EAGAIN;
 }
 
-static long wait_for_peer(const struct call *call, int fd, u32 bytes) {
+static long wait_for_peer(const struct call *call, int fd, struct connection *c, u32 bytes) {
+    const u64 serial = connection_rest(c);
     shield_unblock(call);
     const long n = SYS6(__NR_recvfrom, fd, NULL, bytes, MESSAGE_PEEK | MESSAGE_TRUNCATE, NULL, NULL);
     shield_block(call);
-    return n;
+    return connection_resume(call, fd, c, serial) ? n : SOCKET_GONE;
 }
 
 /* A program with its own loop, which writes more than is kept before its peer has answered. There is room in the kernel, so nothing would
  * ever tell it to go on: it waits here, but not for ever. */
-static void wait_for_answer(const struct call *call, int fd) {
+NODISCARD static bool wait_for_answer(const struct call *call, int fd, struct connection *c) {
     struct poll_one one = {fd, WAIT_READABLE, 0};
     const u64 limit[2] = {0, A_TENTH};
+    const u64 serial = connection_rest(c);
     shield_unblock(call);
     SYS5(__NR_ppoll, &one, 1, limit, NULL, 0);
     shield_block(call);
+    return connection_resume(call, fd, c, serial);
 }
 
 struct sending {
@@ -143,7 +148,7 @@ static long send_at_once(struct call *call, int fd, struct connection *c, struct
         const long n = try(call, fd, c, from, flags, false, &how);
         if (n > 0) told += n;
         if (!how.in_handshake || !from->left || !patience || (failed(n) && n != -EAGAIN)) return told ? told : n;
-        wait_for_answer(call, fd);
+        if (!wait_for_answer(call, fd, c)) return SOCKET_GONE;
     }
 }
 
@@ -155,7 +160,8 @@ static long send_all(struct call *call, int fd, struct connection *c, struct buf
         const long done = (long)(wanted - from->left);
         if (failed(n) && n != -EAGAIN) return done ? done : n;
         if (!failed(n) && !from->left) return done;
-        n = how.in_handshake ? wait_for_peer(call, fd, how.wants) : wait_for_room(call, fd);
+        n = how.in_handshake ? wait_for_peer(call, fd, c, how.wants) : wait_for_room(call, fd, c);
+        if (n == SOCKET_GONE) return n;
         if (failed(n)) return interrupted(call, c, done, n);
     }
 }
