@@ -9,6 +9,11 @@
 #include "table.h"
 #include "working.h"
 
+static void count_copies(void) {
+    table_count_copies();
+    working_count_copy();
+}
+
 void shield_begin(void) {
     if (!shield_is_on()) return;
     bool carried = ledger_number() >= 0;
@@ -20,7 +25,7 @@ void shield_begin(void) {
     location_begin();
     file_pool_begin();
     table_adopt();
-    if (carried) table_count_copies();
+    if (carried) count_copies();
     mount_settle();
     if (policy.console.key) console_begin();
     socket_require_attester();
@@ -46,7 +51,7 @@ void shield_forked(void) {
 
 void shield_child_complete(void) {
     if (!shield_is_on()) return;
-    table_count_copies();
+    count_copies();
     uncounted = false;
     file_map_forked();
 }

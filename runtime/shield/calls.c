@@ -8,6 +8,7 @@
 #include "areas.h"
 #include "console.h"
 #include "file.h"
+#include "file_buffer.h"
 #include "ledger.h"
 #include "mount.h"
 #include "numbers.h"
@@ -42,11 +43,11 @@ static bool is_covered(u64 address, u64 length, int protection) {
 }
 
 bool shield_readable(u64 address, u64 length) {
-    return is_covered(address, length, 1 /* PROT_READ */) || file_send_is_buffer(address, length);
+    return is_covered(address, length, 1 /* PROT_READ */) || file_buffer_has(address, length);
 }
 
 bool shield_writable(u64 address, u64 length) {
-    return is_covered(address, length, 3 /* PROT_READ | PROT_WRITE */) || file_send_is_buffer(address, length);
+    return is_covered(address, length, 3 /* PROT_READ | PROT_WRITE */) || file_buffer_has(address, length);
 }
 
 bool shield_only(u64 number) {
@@ -97,7 +98,9 @@ long shield_by_descriptor(struct call *call, u64 fd) {
 
 static long by_two(struct call *call, u64 one, u64 other) {
     struct shielded entry;
-    if (call->number == __NR_sendfile && table_get((u32)other, &entry) && entry.kind == SHIELD_FILE) return file_send(call, (int)other);
+    bool is_file = table_get((u32)other, &entry) && entry.kind == SHIELD_FILE;
+    if (is_file && call->number == __NR_sendfile) return file_send(call, (int)other);
+    if (is_file && call->number == __NR_copy_file_range && table_get((u32)one, &entry) && entry.kind == SHIELD_FILE) return file_copy(call);
     long result = shield_by_descriptor(call, one);
     return result == SHIELD_PASS ? shield_by_descriptor(call, other) : result;
 }

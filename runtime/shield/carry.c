@@ -3,6 +3,7 @@
 #include <linux/fcntl.h>
 
 #include "console.h"
+#include "kept_path.h"
 #include "ledger.h"
 #include "mount_carry.h"
 #include "table.h"
@@ -25,7 +26,7 @@ static void put_table(struct writer *writer, put_bytes *put) {
         if (!table_get(fd, &entry) || !is_inherited(fd)) continue;
         put_u32(writer, put, (u32)fd);
         put(writer, &entry, sizeof entry);
-        put_text(writer, put, table_path(entry.path));
+        put_text(writer, put, kept_path_text(entry.path));
         if (entry.kind == SHIELD_SOCKET) socket_carry_write(writer, put, &entry);
     }
     put_u32(writer, put, LAST);
@@ -61,7 +62,7 @@ static void read_table(struct reader *reader, char path[PATH_SIZE]) {
         if (!bytes || !read_path(reader, path)) break;
         memcpy(&entry, bytes, sizeof entry);
         if (entry.path) {
-            long kept = table_keep_path(path);
+            long kept = kept_path_put(path);
             entry.path = failed(kept) ? 0 : (u16)kept;
         }
         if (entry.kind == SHIELD_SOCKET) entry.object = socket_carry_read(reader);

@@ -76,7 +76,7 @@ static long answer_in_volume(const struct call *call, const struct shielded *ent
 /* The description has O_RDWR and none of what the program asked for beside it. */
 static long flags_of(int fd, const struct shielded *entry) {
     long flags = SYS2(__NR_fcntl, fd, F_GETFL);
-    return failed(flags) ? flags : (flags & ~(long)(O_ACCMODE | O_LARGEFILE)) | (long)entry->access | O_LARGEFILE;
+    return failed(flags) ? flags : (flags & ~(long)(O_ACCMODE | O_LARGEFILE)) | (long)(entry->access & ~(u32)SHIELDED_OWN) | O_LARGEFILE;
 }
 
 enum { CLOSE_ON_EXECUTE = 0x5451 /* FIOCLEX */, KEEP_ON_EXECUTE = 0x5450, BYTES_THERE = 0x541b /* FIONREAD */, NO_BLOCKING = 0x5421 };
@@ -137,8 +137,7 @@ long file_call(struct call *call, int fd, const struct shielded *entry, struct l
     }
 }
 
-/* What is no file any more is held by nobody. In open(2) the volume is entered already. */
-static void hold(const struct shielded *entry, bool more) {
+void file_hold(const struct shielded *entry, bool more) {
     struct location location;
     struct mount *entered = location_entered(entry->region);
     if (!entered && failed(location_enter_open(&location, entry, !more))) return;
@@ -147,9 +146,9 @@ static void hold(const struct shielded *entry, bool more) {
     if (!entered) (void)!location_leave(&location, 0);
 }
 
-void file_copied(const struct shielded *entry) { hold(entry, true); }
+void file_copied(const struct shielded *entry) { file_hold(entry, true); }
 
 void file_closed(const struct shielded *entry) {
     file_lock_closed(entry);
-    hold(entry, false);
+    file_hold(entry, false);
 }

@@ -16,9 +16,16 @@ NODISCARD long file_list_call(struct call *call, int fd, const struct shielded *
 NODISCARD long file_tell_status(const struct location *location, u64 to);
 NODISCARD long file_tell_extended(const struct location *location, u64 to);
 NODISCARD long file_tell_system(u64 to);
-/* sendfile(2) from such a descriptor, without the lock; and whether that is a part of its buffers. */
+/* One more that has it open, or one less, so that it lives on without a name. The volume may be entered, if it is this one's; what is no
+ * file any more is held by nobody. */
+void file_hold(const struct shielded *entry, bool more);
+/* `path` is where it was: becomes where it is. False if it has no name any more, or none that is found. No volume is entered. */
+NODISCARD bool file_path_now(const struct shielded *entry, char path[PATH_SIZE]);
+/* readlink(2) of an open file's link, an absolute path, without a volume entered. SHIELD_PASS if it is none. */
+NODISCARD long file_tell_path(const char *link, u64 to, u64 size);
+/* sendfile(2) from such a descriptor, and copy_file_range(2) between two. Without the lock. */
 NODISCARD long file_send(struct call *call, int fd);
-NODISCARD bool file_send_is_buffer(u64 address, u64 length);
+NODISCARD long file_copy(struct call *call);
 /* fsync(2): of the whole volume, after what was stored in mappings of this file. */
 NODISCARD long file_sync(const struct location *location);
 /* ftruncate(2) and its kind, of an inode that may be written to. */

@@ -5,6 +5,7 @@
 
 #include "file.h"
 #include "file_pool.h"
+#include "reserved.h"
 #include "table.h"
 #include "working.h"
 
@@ -72,7 +73,7 @@ static long remove_name(const struct location *location, bool directory) {
 }
 
 static long add_link(const struct location *old, const struct location *new) {
-    if (!old->inode) return -ENOENT;
+    if (!old->inode || (!old->status.links && !old->linkable)) return -ENOENT;
     if (new->too_long) return -ENAMETOOLONG;
     if (new->inode) return -EEXIST;
     if (new->ends_in_slash) return -ENOENT;
@@ -204,8 +205,32 @@ static long change_two(const struct call *call, const struct location *old, cons
     return rename_to(old, new, call->number == __NR_renameat2 ? call->arg[4] : 0);
 }
 
+static bool is_empty(u64 path) { return shield_readable(path, 1) && !*(const char *)ptr_of(path); }
+
+/* Of the kernel's: it would put the name where the host has something of that path. */
+static long link_outside(struct call *call) {
+    u64 *a = call->arg;
+    struct location new;
+    if (reserved_may_be((u32)a[0])) return -EBADF;
+    long result = location_enter(&new, (int)a[2], a[3], LOCATION_CHANGES | LOCATION_PARENT | LOCATION_NAME);
+    if (result == SHIELD_PASS) a[3] = new.native;
+    return result ? result : location_leave(&new, -EXDEV);
+}
+
+/* linkat(2) of an open file, which AT_EMPTY_PATH is about: who is not root must have opened a nameless one himself. */
+static long link_descriptor(struct call *call) {
+    const u64 *a = call->arg;
+    struct shielded entry;
+    struct location old, new;
+    if (!table_get((u32)a[0], &entry) || entry.kind != SHIELD_FILE) return link_outside(call);
+    if (!location_is_root() && !(entry.access & SHIELDED_LINKABLE)) return -ENOENT;
+    long result = location_enter_open_and(&old, &new, &entry, (int)a[2], a[3], LOCATION_CHANGES | LOCATION_PARENT | LOCATION_NAME);
+    return result ? result : location_leave(&old, add_link(&old, &new));
+}
+
 static long two_paths(struct call *call) {
     u64 *a = call->arg;
+    if (call->number == __NR_linkat && a[4] & AT_EMPTY && is_empty(a[1])) return link_descriptor(call);
     bool at_form = call->number != __NR_rename && call->number != __NR_link;
     u32 second_path = at_form ? 3 : 1, first_path = at_form ? 1 : 0;
     const int directories[2] = {at_form ? (int)a[0] : AT_HERE, at_form ? (int)a[2] : AT_HERE};
@@ -260,7 +285,7 @@ static bool is_of_descriptor(const struct call *call) {
     const u64 *a = call->arg;
     if (call->number == __NR_utimensat || call->number == __NR_futimesat) return !a[1];
     bool may_be_empty = (call->number == __NR_fchownat && a[4] & AT_EMPTY) || (call->number == FCHMODAT2 && a[3] & AT_EMPTY);
-    return may_be_empty && shield_readable(a[1], 1) && !*(const char *)ptr_of(a[1]);
+    return may_be_empty && is_empty(a[1]);
 }
 
 static bool has_two_paths(u64 number) {

@@ -79,7 +79,7 @@ long shield_map(u64 address, u64 length, int protection, int flags, int fd, u64 
 long shield_mappable(int fd) {
     struct shielded entry;
     if (!table_get((u32)fd, &entry) || entry.kind != SHIELD_FILE) return SHIELD_PASS;
-    if (entry.path) return -ENODEV; /* a directory */
+    if (entry.access & SHIELDED_DIRECTORY) return -ENODEV;
     return entry.access & O_PATH ? -EBADF : (entry.access & O_ACCMODE) == O_WRONLY ? -EACCES : 0;
 }
 

@@ -1,26 +1,10 @@
 /* sendfile(2) from a shielded file: read into a buffer of the runtime's, written from there as write(2) writes, so that a shielded socket
  * seals it. */
 #include "file.h"
+#include "file_buffer.h"
 #include "table.h"
 
-enum { BUFFERS = 4, BUFFER = 64 << 10, SEEK_BEGIN = 0, SEEK_HERE = 1 };
-
-static u8 buffers[BUFFERS][BUFFER] BEHIND;
-static u32 taken[BUFFERS];
-
-bool file_send_is_buffer(u64 address, u64 length) {
-    u64 offset = address - addr_of(buffers);
-    return offset < sizeof buffers && length <= sizeof buffers - offset;
-}
-
-static u8 *take_buffer(u32 *number) {
-    for (u32 i = 0; i < BUFFERS; i++) {
-        u32 expected = 0;
-        *number = i;
-        if (__atomic_compare_exchange_n(&taken[i], &expected, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return buffers[i];
-    }
-    return NULL;
-}
+enum { SEEK_BEGIN = 0, SEEK_HERE = 1 };
 
 /* The next piece, from where the program says or the descriptor stands. */
 static long read_piece(const struct call *call, int fd, u8 *to, u64 size, u64 *offset) {
@@ -58,10 +42,10 @@ static long write_piece(const struct call *call, u64 to, const u8 *from, u64 siz
 long file_send(struct call *call, int fd) {
     u64 done = 0, count = call->arg[3], offset;
     u32 number;
-    u8 *buffer = take_buffer(&number);
+    u8 *buffer = file_buffer_take(&number);
     long n = buffer ? 0 : -EAGAIN;
     while (buffer && done < count) {
-        n = read_piece(call, fd, buffer, min_u64(count - done, BUFFER), &offset);
+        n = read_piece(call, fd, buffer, min_u64(count - done, FILE_BUFFER), &offset);
         if (n <= 0) break;
         long written = write_piece(call, call->arg[0], buffer, (u64)n);
         if (written > 0) {
@@ -72,6 +56,6 @@ long file_send(struct call *call, int fd) {
         n = written;
         if (!all) break;
     }
-    if (buffer) __atomic_store_n(&taken[number], 0, __ATOMIC_RELEASE);
+    if (buffer) file_buffer_give(number);
     return done ? (long)done : n;
 }

@@ -129,6 +129,12 @@ static bool may_be_empty(const struct call *call) {
     }
 }
 
+static long tell_outside(const struct call *call, const char *path) {
+    const u64 *a = call->arg;
+    if (call->number == __NR_readlink) return file_tell_path(path, a[1], a[2]);
+    return call->number == __NR_readlinkat ? file_tell_path(path, a[2], a[3]) : SHIELD_PASS;
+}
+
 long file_status_call(struct call *call) {
     struct path_form form = form_of(call);
     struct location location;
@@ -139,6 +145,9 @@ long file_status_call(struct call *call) {
         return entry.kind == SHIELD_FILE ? tell_descriptor(call, &entry) : SHIELD_PASS;
     }
     long result = location_enter(&location, directory, call->arg[form.path], form.follow ? LOCATION_FOLLOW : 0);
+    if (!result) return location_leave(&location, tell(&location, call));
+    if (result != SHIELD_PASS) return result;
+    result = tell_outside(call, location.full);
     if (result == SHIELD_PASS) call->arg[form.path] = location.native;
-    return result ? result : location_leave(&location, tell(&location, call));
+    return result;
 }

@@ -55,9 +55,17 @@ bool outside_is_magic(const char *path, u32 flags) {
     return false;
 }
 
+/* The same as "/proc/self/", by number. */
+static const char *in_own_number(const char *path) {
+    char own[32];
+    size_t at = append_number(own, append(own, 0, sizeof own, "/proc/"), sizeof own, (u64)SYS0(__NR_getpid));
+    append(own, at, sizeof own, "/");
+    return starts_with(path, own) ? path + strlen(own) : NULL;
+}
+
 /* What is left behind "/proc/self/" or "/proc/self/task/N/"; NULL if it begins otherwise. */
 static const char *in_process(const char *path) {
-    const char *rest = starts_with(path, "/proc/self/") ? path + 11 : starts_with(path, "/proc/thread-self/") ? path + 18 : NULL;
+    const char *rest = starts_with(path, "/proc/self/") ? path + 11 : starts_with(path, "/proc/thread-self/") ? path + 18 : in_own_number(path);
     if (!rest || !starts_with(rest, "task/")) return rest;
     const char *behind = skip_digits(rest + 5);
     if (behind == rest + 5) return NULL;

@@ -1,6 +1,7 @@
 #include "location.h"
 
 #include "fail.h"
+#include "kept_path.h"
 #include "mount_trouble.h"
 #include "file_pool.h"
 #include "table.h"
@@ -85,7 +86,7 @@ long location_look(struct location *location, u64 inode) {
 }
 
 long location_enter_open(struct location *location, const struct shielded *entry, bool changes) {
-    *location = (struct location){.full = table_path(entry->path)};
+    *location = (struct location){.full = kept_path_text(entry->path), .linkable = entry->access & SHIELDED_LINKABLE};
     long error = location_enter_region(location, &policy.files[entry->region], changes);
     if (failed(error)) return error;
     error = location_look(location, entry->object);

@@ -20,13 +20,14 @@ struct location {
     const struct shield_files *region;
     struct mount *mount;
     struct volume *volume;
-    const char *full;      /* absolute and plain; the caller's until the next location_enter with the same buffer */
+    const char *full;      /* absolute and plain, also where it leads to the kernel ("" if that is not known); the caller's until the next location_enter with the same buffer */
     u64 native;            /* SHIELD_PASS: the path for the kernel: the program's own pointer, or `full` */
     struct name last;      /* empty: the region itself */
     u64 directory, inode;  /* inode 0: there is no such file; directory 0: the region itself */
     struct inode status;   /* of inode */
     bool ends_in_slash;    /* so it must be a directory */
     bool too_long;         /* the last name, which nothing can have */
+    bool linkable;         /* an open file that never had a name, and may get one */
     u8 dots;               /* the path ends in "." (1) or ".." (2) */
 };
 
@@ -47,6 +48,8 @@ NODISCARD long location_enter_text(struct location *location, int directory, con
 /* The same for two paths at once (link, rename): the second's text is kept apart. SHIELD_PASS if neither is shielded, -EXDEV if they
  * are of different volumes. One location_leave, of the first. */
 NODISCARD long location_enter_two(struct location *one, struct location *other, const int directories[2], const u64 paths[2], const u32 flags[2]);
+/* The same where the first is an open file (linkat). */
+NODISCARD long location_enter_open_and(struct location *one, struct location *other, const struct shielded *entry, int directory, u64 path, u32 flags);
 /* An open descriptor of a file. */
 NODISCARD long location_enter_open(struct location *location, const struct shielded *entry, bool changes);
 /* Returns `result`, or the error of leaving. */

@@ -2,6 +2,7 @@
  * inode to inode, as the kernel does: "..", symbolic links, permissions. A symbolic link begins a new walk, with a new text. */
 #include "location.h"
 
+#include "kept_path.h"
 #include "manifest.h"
 #include "opening.h"
 #include "placeholder.h"
@@ -294,6 +295,7 @@ static long start_at(struct walk *walk, const struct shielded *directory, const 
 static long join(struct walk *walk, int directory) {
     size_t size = strlen(walk->given);
     memcpy(next, walk->given, size + 1);
+    walk->text[0] = 0;
     if (!path_normalise(directory, ".", walk->given, PATH_SIZE)) return policy.strict ? -EACCES : SHIELD_PASS;
     size_t at = strlen(walk->given);
     if (at + 1 + size >= PATH_SIZE) return -ENAMETOOLONG;
@@ -307,7 +309,7 @@ static long start(struct walk *walk, int directory) {
     if (walk->given[0] == '/') return start_at_root(walk);
     if (directory == AT_HERE && working_is_shielded()) return start_at(walk, working_directory(), working_path());
     if (directory == AT_HERE || !table_get((u64)(u32)directory, &entry)) return join(walk, directory);
-    return entry.kind != SHIELD_FILE || !entry.path ? -ENOTDIR : start_at(walk, &entry, table_path(entry.path));
+    return !(entry.access & SHIELDED_DIRECTORY) || !entry.path ? -ENOTDIR : start_at(walk, &entry, kept_path_text(entry.path));
 }
 
 static void prepare(struct walk *walk, u32 which, u64 path) {
@@ -358,6 +360,15 @@ long location_enter_text(struct location *location, int directory, const char *p
     return finish(location, walk_all(&walk, directory));
 }
 
+/* A second path, in the volume that is entered already. */
+static long enter_beside(struct location *one, struct walk *second, int directory) {
+    struct location *other = second->location;
+    second->kept = true;
+    other->region = one->region, other->mount = one->mount, other->volume = one->volume;
+    long error = walk_all(second, directory);
+    return finish(one, error == SHIELD_PASS ? -EXDEV : error);
+}
+
 long location_enter_two(struct location *one, struct location *other, const int directories[2], const u64 paths[2], const u32 flags[2]) {
     *one = *other = (struct location){0};
     struct walk first = {.location = one, .flags = flags[0]}, second = {.location = other, .flags = flags[1]};
@@ -368,9 +379,13 @@ long location_enter_two(struct location *one, struct location *other, const int 
         error = walk_all(&second, directories[1]);
         return other->mount ? location_leave(other, -EXDEV) : error;
     }
-    if (failed(error)) return finish(one, error);
-    second.kept = true;
-    other->region = one->region, other->mount = one->mount, other->volume = one->volume;
-    error = walk_all(&second, directories[1]);
-    return finish(one, error == SHIELD_PASS ? -EXDEV : error);
+    return failed(error) ? finish(one, error) : enter_beside(one, &second, directories[1]);
+}
+
+long location_enter_open_and(struct location *one, struct location *other, const struct shielded *entry, int directory, u64 path, u32 flags) {
+    *other = (struct location){0};
+    struct walk second = {.location = other, .flags = flags};
+    long error = take(&second, 1, path);
+    if (!failed(error)) error = location_enter_open(one, entry, flags & LOCATION_CHANGES);
+    return failed(error) ? error : enter_beside(one, &second, directory);
 }

@@ -2,6 +2,7 @@
 #include "mount_arena.h"
 #include "state.h"
 #include "table.h"
+#include "working.h"
 
 void rt_on_stack(void *stack_top, void (*function)(void *), void *argument);
 
@@ -30,15 +31,19 @@ static long all(void (*function)(void *)) {
 
 /* ---- what a process holds goes with it. One that is killed keeps its holds: then room comes back when the volume is opened anew. */
 
+static void for_one(struct mount *mount, const struct shielded *entry, bool hold) {
+    if (entry->kind != SHIELD_FILE || entry->region != mount_slot(mount)) return;
+    if (hold) mount_hold(mount, entry->object);
+    else mount_drop(mount, entry->object);
+}
+
 static void for_own(const struct work *work, bool hold) {
     struct mount *mount = work->mount;
     struct shielded entry;
     if (!mount->arena->volume || work->broken) return;
-    for (u64 fd = 0; fd < table_end(); fd++) {
-        if (!table_get(fd, &entry) || entry.kind != SHIELD_FILE || entry.region != mount_slot(mount)) continue;
-        if (hold) mount_hold(mount, entry.object);
-        else mount_drop(mount, entry.object);
-    }
+    for (u64 fd = 0; fd < table_end(); fd++)
+        if (table_get(fd, &entry)) for_one(mount, &entry, hold);
+    for_one(mount, working_directory(), hold);
 }
 
 static void drop_own(void *work) { for_own(work, false); }

@@ -20,13 +20,15 @@
 #include "state.h"
 
 enum { SHIELD_PASS = -4096 /* no errno */ };
+/* Of `access`, beside open(2)'s flags. */
+enum { SHIELDED_LINKABLE = 1 << 29 /* made without a name, and may get one */, SHIELDED_DIRECTORY = 1 << 30, SHIELDED_OWN = 3 << 29 };
 enum shield_kind { SHIELD_NONE, SHIELD_FILE, SHIELD_CONSOLE, SHIELD_SOCKET };
 
 /* What the table holds of a descriptor. Copied by dup, fork and exec. */
 struct shielded {
     u8 kind, region;
-    u16 path;   /* of directories: which of the kept paths (table_path), else 0 */
-    u32 access; /* open(2)'s flags as far as they never change: O_ACCMODE, O_PATH, O_DIRECTORY */
+    u16 path;   /* file: its path when it was opened (kept_path.h); 0 for others, and where there was no room for it */
+    u32 access; /* open(2)'s flags as far as they never change: O_ACCMODE, O_PATH, O_DIRECTORY; SHIELDED_OWN */
     u64 object; /* file: its inode; otherwise the kind's own number */
 };
 

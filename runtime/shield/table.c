@@ -2,18 +2,12 @@
 
 #include <linux/errno.h>
 
+#include "kept_path.h"
 #include "table_overlay.h"
-
-enum { PATHS = 256, PATH_ROOM = PATH_SIZE };
 
 static struct shielded table[TABLE_MOST] BEHIND;
 static u64 end;
 static long owner; /* the process whose table it is */
-
-static struct {
-    u32 users;
-    char text[PATH_ROOM];
-} paths[PATHS] BEHIND;
 
 bool table_is_borrowed(void) {
     if (!owner) owner = SYS0(__NR_getpid);
@@ -37,7 +31,7 @@ static void tell_copied(const struct shielded *entry) {
 static void tell_closed(const struct shielded *entry) {
     if (entry->kind == SHIELD_FILE) file_closed(entry);
     if (entry->kind == SHIELD_SOCKET) socket_dropped(entry);
-    table_leave_path(entry->path);
+    kept_path_give(entry->path);
 }
 
 long table_put(u64 fd, const struct shielded *entry) {
@@ -46,7 +40,7 @@ long table_put(u64 fd, const struct shielded *entry) {
     if (table_is_borrowed()) return overlay_put(fd, entry);
     table_drop(fd);
     table[fd] = *entry;
-    table_use_path(entry->path);
+    kept_path_use(entry->path);
     tell_copied(entry);
     return 0;
 }
@@ -55,7 +49,7 @@ void table_restore(u64 fd, const struct shielded *entry) {
     if (fd >= TABLE_MOST) return;
     if (fd >= end) end = fd + 1;
     table[fd] = *entry;
-    table_use_path(entry->path);
+    kept_path_use(entry->path);
 }
 
 void table_drop(u64 fd) {
@@ -81,23 +75,3 @@ void table_count_copies(void) {
     for (u64 fd = 0; fd < end; fd++)
         if (table[fd].kind != SHIELD_NONE) tell_copied(&table[fd]);
 }
-
-long table_keep_path(const char *path) {
-    if (strlen(path) >= PATH_ROOM) return -ENAMETOOLONG;
-    for (u32 i = 0; i < PATHS; i++) {
-        if (paths[i].users) continue;
-        copy_bounded(paths[i].text, PATH_ROOM, path);
-        return i + 1;
-    }
-    return -EMFILE;
-}
-
-void table_use_path(u32 number) {
-    if (number) __atomic_add_fetch(&paths[number - 1].users, 1, __ATOMIC_RELAXED);
-}
-
-void table_leave_path(u32 number) {
-    if (number) __atomic_sub_fetch(&paths[number - 1].users, 1, __ATOMIC_RELAXED);
-}
-
-const char *table_path(u32 number) { return number ? paths[number - 1].text : ""; }

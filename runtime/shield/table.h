@@ -31,11 +31,4 @@ NODISCARD bool table_is_borrowed(void);
  * for others, -ENOMEM if there are too many. */
 NODISCARD long table_overlay(bool make, bool *first);
 
-/* Paths of open directories: a number for a copy of it, -EMFILE if there is no room. */
-NODISCARD long table_keep_path(const char *path);
-/* Of an entry that names it; 0 is none. */
-void table_use_path(u32 number);
-void table_leave_path(u32 number);
-const char *table_path(u32 number);
-
 #endif

@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 
 #include "deferral.h"
+#include "kept_path.h"
 
 enum { CHANGES = 64, OVERLAYS = TABLE_OVERLAYS, WORD_BITS = 64 };
 
@@ -30,7 +31,7 @@ static struct overlay {
 static bool is_over(const struct life *life) { return __atomic_load_n(&life->word.word, __ATOMIC_ACQUIRE) & FUTEX_OWNER_DIED; }
 
 static void leave_paths(struct overlay *overlay) {
-    for (u32 i = 0; i < overlay->count; i++) table_leave_path(overlay->change[i].entry.path);
+    for (u32 i = 0; i < overlay->count; i++) kept_path_give(overlay->change[i].entry.path);
     overlay->count = 0;
 }
 
@@ -110,14 +111,14 @@ long overlay_put(u64 fd, const struct shielded *entry) {
     const u32 i = place_of(overlay, fd);
     if (entry->kind != SHIELD_NONE && i == CHANGES) return -EMFILE;
     if (i < overlay->count) {
-        table_leave_path(overlay->change[i].entry.path);
+        kept_path_give(overlay->change[i].entry.path);
         overlay->change[i] = overlay->change[--overlay->count];
     }
     overlay->closed[fd / WORD_BITS] |= 1UL << fd % WORD_BITS;
     if (entry->kind == SHIELD_NONE) return 0;
     overlay->change[overlay->count].fd = fd;
     overlay->change[overlay->count++].entry = *entry;
-    table_use_path(entry->path);
+    kept_path_use(entry->path);
     return 0;
 }
 

@@ -1,6 +1,8 @@
 #include "working.h"
 
 #include "access.h"
+#include "file.h"
+#include "kept_path.h"
 #include "location.h"
 #include "table.h"
 #include "../volume/volume.h"
@@ -58,41 +60,60 @@ const char *shield_directory(int fd) {
     struct shielded entry;
     if (!shield_is_on()) return NULL;
     if (fd == AT_HERE) return working_path();
-    return table_get((u64)(u32)fd, &entry) && entry.path ? table_path(entry.path) : NULL;
+    return table_get((u64)(u32)fd, &entry) && entry.access & SHIELDED_DIRECTORY && entry.path ? kept_path_text(entry.path) : NULL;
+}
+
+/* It lives on when it is removed, so that its number means nothing else. A vfork child does not count. */
+static void hold(const struct working *working, const struct shielded *directory, bool more) {
+    if (working == &own && directory->kind == SHIELD_FILE) file_hold(directory, more);
+}
+
+void working_count_copy(void) { hold(&own, &own.directory, true); }
+
+static long change_outside(struct working *working, long error) {
+    if (failed(error)) return error;
+    hold(working, &working->directory, false);
+    follow_kernel(working);
+    return 0;
+}
+
+static void change_inside(struct working *working, const struct shielded *directory, const char *path) {
+    copy_bounded(working->path, PATH_SIZE, path);
+    working->directory = *directory;
+    working->directory.access = SHIELDED_DIRECTORY;
+    working->directory.path = 0;
 }
 
 static long change(const struct call *call, struct working *working) {
     struct location location;
+    struct shielded before = working->directory;
     long error = location_enter(&location, AT_HERE, call->arg[0], LOCATION_FOLLOW);
-    if (error == SHIELD_PASS) {
-        error = SYS1(__NR_chdir, location.native);
-        if (!failed(error)) follow_kernel(working);
-        return error;
-    }
+    if (error == SHIELD_PASS) return change_outside(working, SYS1(__NR_chdir, location.native));
     if (failed(error)) return error;
     error = location_require_directory(&location);
     if (!failed(error)) error = location_may(&location, &location.status, MAY_EXECUTE);
-    if (!failed(error)) {
-        copy_bounded(working->path, PATH_SIZE, location.full);
-        working->directory = (struct shielded){.kind = SHIELD_FILE, .region = (u8)location.region->index, .object = location.inode};
+    bool changed = !failed(error);
+    if (changed) {
+        const struct shielded directory = {.kind = SHIELD_FILE, .region = (u8)location.region->index, .object = location.inode};
+        change_inside(working, &directory, location.full);
+        hold(working, &working->directory, true);
     }
-    return location_leave(&location, error);
+    error = location_leave(&location, error);
+    if (changed) hold(working, &before, false); /* it may be of another volume */
+    return error;
 }
 
 static long change_to(const struct call *call, struct working *working) {
-    struct shielded entry;
-    if (!table_get(call->arg[0], &entry)) {
-        long error = SYS1(__NR_fchdir, call->arg[0]);
-        if (!failed(error)) follow_kernel(working);
-        return error;
-    }
-    if (entry.kind != SHIELD_FILE || !entry.path) return -ENOTDIR;
+    struct shielded entry, before = working->directory;
     struct location location;
+    if (!table_get((u32)call->arg[0], &entry)) return change_outside(working, SYS1(__NR_fchdir, call->arg[0]));
+    if (!(entry.access & SHIELDED_DIRECTORY) || !entry.path) return -ENOTDIR;
     long error = location_enter_open(&location, &entry, false);
     if (!failed(error)) error = location_leave(&location, location_may(&location, &location.status, MAY_EXECUTE));
     if (failed(error)) return error;
-    copy_bounded(working->path, PATH_SIZE, table_path(entry.path));
-    working->directory = entry;
+    change_inside(working, &entry, kept_path_text(entry.path));
+    hold(working, &working->directory, true);
+    hold(working, &before, false);
     return 0;
 }
 
@@ -103,10 +124,11 @@ static bool is_removed(const struct shielded *directory) {
 }
 
 static long tell(const struct call *call) {
-    const char *path = working_path();
-    u64 size = strlen(path) + 1;
+    static char path[PATH_SIZE] BEHIND;
     if (!working_is_shielded()) return SHIELD_PASS;
-    if (is_removed(working_directory())) return -ENOENT;
+    copy_bounded(path, PATH_SIZE, working_path());
+    if (is_removed(working_directory()) || !file_path_now(working_directory(), path)) return -ENOENT;
+    u64 size = strlen(path) + 1;
     if (call->arg[1] < size) return -ERANGE;
     if (!shield_writable(call->arg[0], size)) return -EFAULT;
     memcpy(ptr_of(call->arg[0]), path, size);

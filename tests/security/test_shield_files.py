@@ -334,3 +334,23 @@ def test_a_read_only_region_is_not_written(region: Region) -> None:
     done = region.python(FILL, "1", more="read_only = true")
     assert re.search(r"Errno 30\b", done.stderr), done.stderr
     assert region.volume.read_bytes() == before
+
+
+LINK = """
+import ctypes, os, sys
+libc, (region, outside) = ctypes.CDLL(None, use_errno=True), sys.argv[1:]
+native = os.open(outside, os.O_TMPFILE | os.O_RDWR)
+print(libc.linkat(native, b"", -100, f"{region}/named".encode(), 0x1000), ctypes.get_errno())
+shielded = os.open(region, os.O_TMPFILE | os.O_RDWR)
+os.write(shielded, b"secret")
+print(libc.linkat(shielded, b"", -100, f"{outside}/named".encode(), 0x1000), ctypes.get_errno())
+print("named" in os.listdir(region), "named" in os.listdir(outside))
+"""
+
+
+def test_an_open_file_gets_no_name_on_the_other_side(tmp_path: Path, region: Region) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    done = region.run([PYTHON, "-c", LINK, str(region.path), str(outside)])
+    assert done.stdout.split() == ["-1", "18", "-1", "18", "False", "False"], done.stdout + done.stderr
+    assert not region.path.exists()

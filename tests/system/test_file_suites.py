@@ -29,11 +29,6 @@ NEVER_SHIELDED = {
 }
 """Checks that fail on a shielded directory, and why that is so."""
 NOT_YET = {
-    "a_file_without_a_name": "O_TMPFILE is refused",
-    "a_removed_working_directory": "a removed directory is not noticed by who works in it",
-    "copying_inside_the_kernel": "copy_file_range says EXDEV: programs copy by themselves then",
-    "descriptors_go_through_exec": "fails after checks that leave directories open; alone it holds",
-    "flags_of_a_descriptor": "the link of /proc is not the path",
     "record_locks_keep_other_processes_out": "F_GETLK does not say whose lock it is: l_pid is -1",
     "writing_beyond_the_end_leaves_zeros": "holes are counted in st_blocks",
 }
@@ -162,7 +157,7 @@ def test_bonnie(place: Place) -> None:
 STRESSORS = (
     "access", "chdir", "chmod", "chown", "copy-file", "dentry", "dir", "dirmany", "dup", "fallocate", "fcntl",
     "file-ioctl", "filename", "flock", "fpunch", "fstat", "getdent", "hdd", "io", "iomix", "link", "locka", "lockf",
-    "lockofd", "mknod", "open", "readahead", "rename", "revio", "seek", "sync-file", "symlink", "unlink", "utime",
+    "lockofd", "mknod", "open", "readahead", "rename", "revio", "seek", "sync-file", "symlink", "utime",
     "verity", "xattr",
 )  # fmt: skip
 QUICK_STRESSORS = ("rename", "link", "flock", "lockf", "seek", "dir", "fallocate", "getdent")
@@ -201,7 +196,7 @@ def test_a_little_stress(place: Place, stressor: str) -> None:
 @pytest.mark.needs_program("stress-ng")
 @pytest.mark.parametrize("stressor", STRESSORS)
 def test_stress(place: Place, stressor: str) -> None:
-    stress(place, stressor, 10**9, 20)
+    stress(place, stressor, 10**8, 20)
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ import mmap
 import os
 import stat
 
-from tests.system.programs.files.checking import PAGE, check, fails, get, put
+from tests.system.programs.files.checking import PAGE, check, fails, get, in_child, put
 
 
 @check
@@ -133,6 +133,43 @@ def copying_inside_the_kernel() -> None:
     third = os.open("c", os.O_RDWR | os.O_CREAT)
     assert os.sendfile(third, source, 1000, 100) == 100
     assert get("c") == (bytes(range(256)) * 100)[1000:1100]
+
+
+@check
+def copying_inside_the_kernel_needs_room_and_the_right_descriptors() -> None:
+    put("a", b"x" * 10_000)
+    both, writing = os.open("a", os.O_RDWR), os.open("b", os.O_WRONLY | os.O_CREAT)
+    appending = os.open("b", os.O_APPEND | os.O_WRONLY)
+    assert os.copy_file_range(both, both, 4000, offset_src=0, offset_dst=6000) == 4000
+    assert os.copy_file_range(both, writing, 9999, offset_src=10_000) == 0
+    with fails(errno.EINVAL):
+        os.copy_file_range(both, both, 4000, offset_src=0, offset_dst=2000)
+    for source, target in ((writing, both), (both, appending), (both, os.open("a", os.O_RDONLY))):
+        with fails(errno.EBADF):
+            os.copy_file_range(source, target, 10)
+    with fails(errno.EISDIR):
+        os.copy_file_range(os.open(".", os.O_RDONLY), writing, 10)
+    assert os.copy_file_range(both, writing, 10_000, offset_src=5000, offset_dst=1000) == 5000
+    assert get("b") == bytes(1000) + b"x" * 5000
+
+
+@check
+def truncating_by_open_moves_times_and_takes_rights_away() -> None:
+    os.close(os.open("a", os.O_CREAT | os.O_WRONLY, 0o666))
+    os.chmod(".", 0o777)
+    os.chown("a", 65534, 65534)
+    os.chmod("a", 0o6777)
+    os.utime("a", (5, 5))
+
+    def as_nobody() -> None:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        os.close(os.open("a", os.O_WRONLY | os.O_TRUNC))
+
+    in_child(as_nobody)
+    assert os.stat("a").st_mtime > 5
+    assert os.stat("a").st_mode & 0o7777 == 0o777
 
 
 @check
