@@ -3,6 +3,7 @@
 #include "location.h"
 
 #include "kept_path.h"
+#include "location_text.h"
 #include "manifest.h"
 #include "opening.h"
 #include "placeholder.h"
@@ -28,24 +29,6 @@ struct walk {
 };
 
 bool location_is_text(u64 address) { return address - addr_of(text) < sizeof text; }
-
-static long copy_path(u64 from, char *to) {
-    for (size_t i = 0; i < PATH_SIZE; i++) {
-        if ((i == 0 || (from + i) % PAGE == 0) && !shield_readable(from + i, 1)) return -EFAULT;
-        to[i] = *(const char *)ptr_of(from + i);
-        if (!to[i]) return i ? 0 : -ENOENT;
-    }
-    return -ENAMETOOLONG;
-}
-
-static bool names_directory(const char *path) {
-    size_t size = strlen(path);
-    const char *end = path + size;
-    if (end[-1] == '/') return true;
-    if (end[-1] != '.') return false;
-    if (size == 1 || end[-2] == '/') return true;
-    return end[-2] == '.' && (size == 2 || end[-3] == '/');
-}
 
 static bool is_directory(const struct inode *status) { return (status->mode & TYPE_MASK) == DIRECTORY; }
 static bool is_link(const struct inode *status) { return (status->mode & TYPE_MASK) == LINK; }
@@ -180,7 +163,7 @@ static long follow(struct walk *walk) {
     if (n != (long)size) return failed(n) ? n : -EIO;
     memcpy(next + at + size, walk->rest, rest + 1);
     memcpy(walk->given, next, at + size + rest + 1);
-    walk->location->ends_in_slash = names_directory(walk->given);
+    walk->location->ends_in_slash = location_names_directory(walk->given);
     return AGAIN;
 }
 
@@ -229,23 +212,19 @@ static long go_down(struct walk *walk, struct name name) {
     return !is_last(walk) || walk->flags & LOCATION_FOLLOW || through_slash ? follow(walk) : 0;
 }
 
-static bool is_dots(struct name name, size_t count) {
-    return name.length == count && name.bytes[0] == '.' && name.bytes[count - 1] == '.';
-}
-
 static long one_in_volume(struct walk *walk, struct name name) {
     long error = require_search(walk);
     if (failed(error)) return error;
-    if (is_dots(name, 2)) return go_up(walk);
-    if (!is_dots(name, 1)) return go_down(walk, name);
+    if (location_is_dots(name, 2)) return go_up(walk);
+    if (!location_is_dots(name, 1)) return go_down(walk, name);
     walk->location->last = (struct name){0};
     walk->location->dots = 1;
     return 0;
 }
 
 static long one_as_text(struct walk *walk, struct name name) {
-    if (is_dots(name, 1)) return 0;
-    if (is_dots(name, 2)) {
+    if (location_is_dots(name, 1)) return 0;
+    if (location_is_dots(name, 2)) {
         drop_last(walk);
         return 0;
     }
@@ -321,8 +300,8 @@ static void prepare(struct walk *walk, u32 which, u64 path) {
 
 static long take(struct walk *walk, u32 which, u64 path) {
     prepare(walk, which, path);
-    long error = copy_path(path, walk->given);
-    if (!failed(error)) walk->location->ends_in_slash = names_directory(walk->given);
+    long error = location_copy_path(path, walk->given);
+    if (!failed(error)) walk->location->ends_in_slash = location_names_directory(walk->given);
     return error;
 }
 
@@ -356,7 +335,7 @@ long location_enter_text(struct location *location, int directory, const char *p
     prepare(&walk, 0, addr_of(path));
     if (!*path) return -ENOENT;
     if (copy_bounded(walk.given, PATH_SIZE, path) >= PATH_SIZE) return -ENAMETOOLONG;
-    location->ends_in_slash = names_directory(walk.given);
+    location->ends_in_slash = location_names_directory(walk.given);
     return finish(location, walk_all(&walk, directory));
 }
 

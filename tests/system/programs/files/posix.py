@@ -6,10 +6,10 @@
 import os
 import sys
 
-from tests.system.programs.files import posix_data, posix_names, posix_sharing, posix_status
+from tests.system.programs.files import posix_data, posix_names, posix_open, posix_sharing, posix_status
 from tests.system.programs.files.checking import CHECKS
 
-MODULES = (posix_data, posix_names, posix_sharing, posix_status)
+MODULES = (posix_data, posix_names, posix_open, posix_sharing, posix_status)
 
 
 def main() -> int:
