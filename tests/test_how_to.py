@@ -50,6 +50,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "be-the-administrator": (pytest.mark.needs_runtime, pytest.mark.needs_program("cc")),
     "collateral": (pytest.mark.needs_program("openssl"),),
     "coming-from-confidential-containers": (),
+    "coming-from-confidential-vms": (pytest.mark.needs_program("cc", "jq"),),
     "coming-from-ego": (pytest.mark.needs_runtime,),
     "coming-from-gramine": ROOT_RUNTIME,
     "coming-from-occlum": (pytest.mark.needs_runtime,),
@@ -105,6 +106,7 @@ def copy_hospitals(directory: Path) -> None:
 PREPARED: dict[str, Callable[[Path], None]] = {
     "attested-tls": copy_example,
     "coming-from-confidential-containers": write_launch_files,
+    "coming-from-confidential-vms": write_launch_files,
     "compute-together": copy_hospitals,
     "explain-a-failure": write_files,
     "measure-offline": write_launch_files,

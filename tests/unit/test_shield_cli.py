@@ -103,7 +103,7 @@ def test_what_cannot_be_meant_together(
     ("change", "said"),
     [
         (("kind", "kinds"), "shield.toml:3: shield.files.kinds: unknown key"),
-        (("app.key", "other.key"), "cannot read the volume's key"),
+        (("app.key", "other.key"), "other.key is not there; `cloister volume create"),
         (("unsafe_key_file", "key"), "is a secret of a session"),
     ],
 )

@@ -53,6 +53,10 @@ class VolumeKey:
     @classmethod
     def read(cls, path: Path) -> Self:
         """From its file. UsageError."""
+        if not is_there(path):
+            raise UsageError(
+                f"the volume's key {path} is not there; `cloister volume create --key {path} VOLUME` makes it"
+            )
         content = bytearray(FILE_SIZE + 1)
         with wiped(content):
             size = read_private(path, content, what="the volume's key", harm="with it others read the volume")
