@@ -18,6 +18,7 @@ def write_launch_files(directory: Path) -> None:
         "app.manifest.sgx": MANIFEST, "libpal.so": LOADER.build(), "app": payload(oe_properties(), b'{"exe":"app"}'),
         "ego-enclave": oe_image(oe_properties(), wants_module=True).build(), "OVMF.fd": image(*SECTIONS),
         "TDVF.fd": tdvf(), "bzImage": kernel(), "initrd": b"an initial file system", "page": bytes(4096),
+        "enclave": oe_image(oe_properties()).build(),
         "realm.toml": DESCRIPTION.encode(), "CCEL": event_log(banks=("sha384",)),
     }  # fmt: skip
     for name, data in made.items():

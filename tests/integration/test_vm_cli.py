@@ -201,6 +201,20 @@ def test_the_command_that_foretells_the_measurement_does(
     assert capsys.readouterr().out != first
 
 
+@pytest.mark.parametrize(
+    ("memory", "foretold"), [(2048, True), (2049, False), (2815, False), (2816, True), (1024, False)]
+)
+def test_a_kernel_s_place_is_foretold_only_where_it_is_known(
+    memory: int, files: Path, capsys: pytest.CaptureFixture[str], *, foretold: bool
+) -> None:
+    """Between, QEMU puts the initrd at the end of a low memory of another size, and says so in the measured kernel."""
+    write_launch_files(files)
+    boot = ("--kernel", "bzImage", "--initrd", "initrd", "--append", "quiet", "--memory", str(memory))
+    words = shlex.split(shown(capsys, "--tee", "tdx", "--firmware", "TDVF.fd", *boot)[1])
+    assert ("--kernel" in words) is foretold
+    assert words[-4:] == ["--initrd", "initrd", "--append", "quiet"]
+
+
 def test_everything_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
     found = missing(confidential_sev(Guest(firmware=Path("fw"))), root=tmp_path)
     assert len(found) == 3 + (shutil.which("qemu-system-x86_64") is None)

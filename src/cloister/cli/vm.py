@@ -22,6 +22,7 @@ from cloister.launch.qemu import command
 from cloister.launch.sev import confidential_es, confidential_sev
 from cloister.launch.snp import confidential_snp
 from cloister.launch.tdx import confidential_tdx
+from cloister.measure.boot_events import foretells_kernel
 
 __all__ = ["build_parser", "run"]
 
@@ -137,9 +138,12 @@ def _sized(found: bytes, name: str, what: str) -> bytes:
 
 def _measure(guest: Guest, confidential: Confidential) -> list[str]:
     words = ["cloister", "measure", *confidential.measured_by, "--firmware", str(guest.firmware)]
-    if "tdx" in confidential.measured_by and (guest.kernel is None or guest.initrd is None):
+    tdx, kernel = "tdx" in confidential.measured_by, guest.kernel
+    if tdx and (kernel is None or guest.initrd is None):
         return words
-    for option, value in (("--kernel", guest.kernel), ("--initrd", guest.initrd), ("--append", guest.command_line)):
+    if tdx and not foretells_kernel(guest.memory):
+        kernel = None
+    for option, value in (("--kernel", kernel), ("--initrd", guest.initrd), ("--append", guest.command_line)):
         if value is not None:
             words += [option, str(value)]
     return words

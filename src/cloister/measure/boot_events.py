@@ -29,6 +29,7 @@ __all__ = [
     "InitrdWord",
     "events_of",
     "explained_events",
+    "foretells_kernel",
     "foretold_rtmr1",
     "foretold_rtmr2",
 ]
@@ -47,7 +48,11 @@ HEADER_END: Final = 0x22C
 PROTOCOL: Final = 0x206
 PAGE: Final = 4096
 INITRD_END: Final = 0x8000_0000 - 0x2_8000 - 1
-"""Where an initrd ends at most, in q35 machines with 2.75 GiB or more: below ACPI's data at the end of low memory."""
+"""Where an initrd ends at most, in q35 machines with 2 GiB, or 2.75 or more: below ACPI's data, below 2 GiB."""
+
+LOW_MEMORY: Final = 2048
+ENOUGH_MEMORY: Final = 2816
+"""MiB from which on low memory ends at 2 GiB; with less, it is all of the memory (hw/i386/pc_q35.c)."""
 
 CAN_USE_HEAP: Final = 0x80
 """loadflags of the kernel's setup header (Linux, Documentation/arch/x86/boot.rst)."""
@@ -86,6 +91,11 @@ class DirectBoot:
                 made[_hashed(efi_words(self.command_line, word))] = f"the command line, initrd= {word}"
             made[_hashed(self.command_line.encode())] = "the command line"
         return made
+
+
+def foretells_kernel(memory: int) -> bool:
+    """Whether RTMR1 is foretold for a machine with `memory` MiB: the kernel's header says where QEMU put the initrd."""
+    return memory == LOW_MEMORY or memory >= ENOUGH_MEMORY
 
 
 def efi_words(command_line: str, word: InitrdWord) -> bytes:
