@@ -34,6 +34,7 @@ NEEDS_MACHINE = {
         "waiting-call",
     ),
     *("debug-registers", "physical", "tracepoints", "kprobe"),
+    *("file-disk", "file-trace", "net-trace", "net-packets", "console-trace"),
 }
 """What a machine may not offer; each says so itself."""
 NEVER_TRIED = {

@@ -23,7 +23,13 @@ LONGEST_DELAY = 600.0
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options that only the software enclave has."""
     group = parser.add_argument_group("the software enclave: without --tee and --matrix")
-    group.add_argument("--only", metavar="ATTACK", action="append", default=[], help="only this attack; repeatable")
+    group.add_argument(
+        "--only",
+        metavar="ATTACK",
+        action="append",
+        default=[],
+        help="only this attack, or these ('file-*'); repeatable",
+    )
     group.add_argument(
         "--list", action="store_true", help="name all attacks, with what they do and their sources, and end"
     )

@@ -31,6 +31,7 @@ EPILOG = f"""\
 examples:
   cloister attack                                  root against the software enclave, all attacks
   cloister attack --only mem-read --only gdb       two of them
+  cloister attack --only 'file-*' --only 'net-*' --only 'console-*'         its shielded files, network, console
   cloister attack -- ./app --option                a program of yours, which takes a secret on standard input
   cloister attack --html attacks.html              and a page with who can still read it
   cloister attack --tee sev                        all attacks on one machine

@@ -3,7 +3,8 @@
     Attack.run(Arena: native)   ─▶ Attempt ┐
     Attack.run(Arena: enclaved) ─▶ Attempt ┴─▶ judge ─▶ Finding ─▶ table, JSON, who can still read
 
-One file per family of attacks. An attack starts its own target with a fresh secret, and touches nothing else.
+One file per family of attacks. An attack starts its own target with a fresh secret, and touches nothing else. Targets
+of the shields have files of their own: `keeping` a file, `serving` clients, `talking` to a person.
 """
 
 from cloister.app.battery.attack import Attack, Attempt

@@ -1,5 +1,6 @@
 """All attacks in order, and the run of them: native first, then enclaved, one after another."""
 
+import fnmatch
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ from cloister.app.battery.paging import PAGING
 from cloister.app.battery.planting import PLANTING
 from cloister.app.battery.procfs import PROCFS
 from cloister.app.battery.registers import REGISTERS
+from cloister.app.battery.shielded_console import SHIELDED_CONSOLE
+from cloister.app.battery.shielded_files import SHIELDED_FILES
+from cloister.app.battery.shielded_network import SHIELDED_NETWORK
 from cloister.app.battery.sideways import SIDEWAYS
 from cloister.app.battery.starting import STARTING
 from cloister.app.battery.stress import STRESS
@@ -26,17 +30,23 @@ from cloister.launch.command import enclave_command
 
 __all__ = ["ATTACKS", "attacks_named", "run_battery"]
 
-FAMILIES = (MEMORY, TRACING, PROCFS, SIDEWAYS, PAGING, CORES, STARTING, PLANTING, STRESS, REGISTERS, USERS, KERNEL)
+FAMILIES = (
+    MEMORY, TRACING, PROCFS, SIDEWAYS, PAGING, CORES, STARTING, PLANTING, STRESS, REGISTERS, USERS,
+    SHIELDED_FILES, SHIELDED_NETWORK, SHIELDED_CONSOLE, KERNEL,
+)  # fmt: skip
 ATTACKS: Final = {attack.name: attack for family in FAMILIES for attack in family}
 """Every attack by its name, family by family."""
 
 
 def attacks_named(names: Sequence[str]) -> tuple[Attack, ...]:
-    """These attacks, or all. UsageError for a name that is none."""
+    """These attacks, or all; `file-*` are all whose names begin so. UsageError for a name that is none."""
+    found: dict[str, Attack] = {}
     for name in names:
-        if name not in ATTACKS:
+        matching = fnmatch.filter(ATTACKS, name)
+        if not matching:
             raise UsageError(f"no attack is called {name!r}; `cloister attack --list` names them")
-    return tuple(ATTACKS[name] for name in names) or tuple(ATTACKS.values())
+        found.update({one: ATTACKS[one] for one in matching})
+    return tuple(found.values()) or tuple(ATTACKS.values())
 
 
 def run_battery(

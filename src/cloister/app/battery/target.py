@@ -16,6 +16,7 @@ from cloister.errors import LaunchError
 from cloister.launch.command import RuntimeOptions, enclave_command, find_program, start_block
 from cloister.launch.start_pipe import filled_pipe
 from cloister.observe.family import GUARD_COMM, family, read_status
+from cloister.observe.prove.grounds.gate import Gate
 from cloister.observe.prove.secret import PLACEHOLDER, Secret
 
 __all__ = [
@@ -138,7 +139,9 @@ class Start:
     """How a start differs from the usual one.
 
     `in_the_open`: variable and arguments go through execve(2). `raw`: the words are the whole command already.
-    `manifest`: the descriptor of what a strict enclave may load. `user`: who runs it, instead of root.
+    `manifest`: the descriptor of what a strict enclave may load. `user`: who runs it, instead of root. `shield`: the
+    block of the enclaved arm's shields. `streams`: its standard input and outputs; with a shielded console, where that
+    is. `gate`: where it waits until it is traced.
     """
 
     in_the_open: bool = False
@@ -147,6 +150,23 @@ class Start:
     environment: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     user: int | None = None
+    shield: bytes = field(default=b"", repr=False)
+    streams: tuple[int, int] | None = None
+    console: bool = False
+    gate: Gate | None = None
+
+    def options(self, *, unsafe_no_guard: bool) -> RuntimeOptions:
+        """What the runtime is asked for."""
+        options = RuntimeOptions(unsafe_no_guard=unsafe_no_guard, manifest_fd=self.manifest, shield=bool(self.shield))
+        if self.console and self.streams is not None:
+            options.console_fd = self.streams[1]
+        return options
+
+    def inherited(self) -> list[int]:
+        """Descriptors that are handed on."""
+        found = [] if self.manifest is None else [self.manifest]
+        found += [] if self.streams is None else [self.streams[1]]
+        return found + ([] if self.gate is None else [self.gate.theirs.fileno()])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,23 +234,23 @@ class Arena:
         environment.update({**os.environ, **how.environment})
         words = [word.replace(PLACEHOLDER, secret.decode()) for word in words]
         words[0] = str(Path(find_program(words[0])).absolute())
-        inherit = [] if how.manifest is None else [how.manifest]
+        inherit = how.inherited()
         pipe = None
         if self.enclaved and not how.raw:
-            options = RuntimeOptions(unsafe_no_guard=self.setting.unsafe_no_guard, manifest_fd=how.manifest)
-            if variable and not how.in_the_open:
-                options.start_fd = pipe = filled_pipe(start_block(words, environment))
+            options = how.options(unsafe_no_guard=self.setting.unsafe_no_guard)
+            if (variable and not how.in_the_open) or how.shield:
+                options.start_fd = pipe = filled_pipe(start_block(words, environment, shield=how.shield))
                 inherit.append(pipe)
-                environment.pop(variable)
+                environment.pop(variable, None)
                 words = words[:1]
             words = enclave_command(words[0], words[1:], options)
         output = directory / "output"
         try:
             with output.open("wb") as stream:
                 process = subprocess.Popen(
-                    words,
-                    stdin=subprocess.PIPE,
-                    stdout=stream,
+                    words if how.gate is None else how.gate.command(words),
+                    stdin=subprocess.PIPE if how.streams is None else how.streams[0],
+                    stdout=stream if how.streams is None else how.streams[1],
                     stderr=subprocess.STDOUT,
                     bufsize=0,
                     cwd=how.cwd or directory,
