@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloister.adversaries import ADVERSARIES
-from cloister.app.battery.attack import Attack, Attempt, NotTried, Reader, failed, succeeded
+from cloister.app.battery.attack import Attack, Attempt, NotTried, Reader, deception, failed, succeeded
 from cloister.app.battery.battery import ATTACKS, attacks_named, tried
 from cloister.app.battery.cores import kept_setting
 from cloister.app.battery.paging import can_hibernate
@@ -103,6 +103,17 @@ def test_the_table_of_readers_is_computed() -> None:
     assert rows["kernel"].enclaved == "reads, as declared: perf"
     assert rows["physical"].enclaved == rows["user"].enclaved == "not tried"
     assert readers(findings, "user")[0].enclaved == "READS: a1; 1 stopped"
+
+
+def test_deceiving_is_not_reading() -> None:
+    back = deception("back", "what", "source(2)", lambda _: YES, declared="nobody keeps its root")
+    (row,) = (one for one in readers([*found((YES, NO)), judge(back, YES, YES)]) if one.adversary.key == "root")
+    assert row.native == "reads (1 attack); deceives (1 attack)"
+    assert row.enclaved == "deceives, as declared: back; 1 stopped"
+    (row,) = (
+        one for one in readers([judge(deception("b", "", "", lambda _: YES), YES, YES)]) if one.native != "not tried"
+    )
+    assert row.enclaved == "DECEIVES: b"
 
 
 def test_what_still_works_comes_before_what_was_stopped() -> None:

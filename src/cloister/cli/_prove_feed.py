@@ -134,11 +134,6 @@ def of_the_shield(args: argparse.Namespace, port: int) -> Tls | None:
         refuse(args.client, f"--client: port {port} is not shielded, so nobody asks for a certificate")
         return None
     refuse(
-        entry.transport is Transport.RA_TLS,
-        f"port {port} is ra-tls in {args.shield}: its evidence comes from an attester, and there is none here; prove "
-        'the same program with protocol = "tls"',
-    )
-    refuse(
         entry.needs_client and not args.client,
         f"port {port} takes only clients that it knows: --client CERTIFICATE KEY gives one of them",
     )
@@ -199,7 +194,13 @@ def shield_block(args: argparse.Namespace) -> ShieldBlock:
     if args.shield is None:
         return ShieldBlock(strict=False, network=False)
     refuse(args.tee is not None, "--shield does not go with --tee: shields are of the software enclave")
-    return resolve(read_policy_file(args.shield), LocalKeys())
+    block = resolve(read_policy_file(args.shield), LocalKeys())
+    refuse(
+        not args.console and any(getattr(one, "transport", None) is Transport.RA_TLS for one in block.entries),
+        f"{args.shield}: ra-tls shows evidence, which comes from an attester, and there is none here; prove the same "
+        'program with protocol = "tls"',
+    )
+    return block
 
 
 def host_and_port(text: str) -> tuple[str, int]:

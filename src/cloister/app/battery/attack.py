@@ -6,7 +6,7 @@ from typing import Literal
 
 from cloister.app.battery.target import Arena
 
-__all__ = ["Attack", "Attempt", "NotTried", "Reader", "Run", "failed", "succeeded"]
+__all__ = ["Attack", "Attempt", "NotTried", "Reader", "Run", "deception", "failed", "succeeded"]
 
 Reader = Literal["user", "root", "kernel", "physical"]
 """Whose means an attack uses: a key of `cloister.adversaries.ADVERSARIES`."""
@@ -44,6 +44,7 @@ class Attack:
 
     `source`: the manual page or kernel document that describes the means. `reader`: the row of the table of readers
     that it belongs to. `declared`: where LIMITATIONS.md says that this one works; empty where it must be stopped.
+    `deceives`: it gives the program something else, and reads nothing.
     `control`: what is run natively instead of `run`, where the target itself natively holds nothing of the kind.
     """
 
@@ -53,4 +54,10 @@ class Attack:
     run: Run
     reader: Reader = "root"
     declared: str = ""
+    deceives: bool = False
     control: Run | None = None
+
+
+def deception(name: str, what: str, source: str, run: Run, declared: str = "") -> Attack:
+    """An attack that reads nothing: whoever is attacked gets something else."""
+    return Attack(name=name, what=what, source=source, run=run, declared=declared, deceives=True)

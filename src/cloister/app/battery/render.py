@@ -74,6 +74,7 @@ def as_json(findings: Sequence[Finding], user: str) -> dict[str, object]:
                 "source": one.attack.source,
                 "reader": one.attack.reader,
                 "declared": one.attack.declared,
+                "deceives": one.attack.deceives,
                 "control": one.attack.control is not None,
                 "native": {"worked": one.native.worked, "detail": one.native.detail},
                 "enclaved": None

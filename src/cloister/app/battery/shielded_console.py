@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from cloister.app.battery.attack import Attack, Attempt, failed, succeeded
+from cloister.app.battery.attack import Attack, Attempt, deception, failed, succeeded
 from cloister.app.battery.following import found_by, tracer
 from cloister.app.battery.talking import Talk, talk
 from cloister.app.battery.target import Arena
@@ -11,6 +11,7 @@ from cloister.shield.console.records import ConsoleBroken, InputRecords
 
 __all__ = ["SHIELDED_CONSOLE"]
 
+RELAY = "pty(7)"
 FORGED = b"pay everything"
 TYPED = (b"pay 10\n", b"pay 20\n", b"pay 30\n")
 
@@ -133,10 +134,10 @@ def ended_early(talking: Talk) -> str:
 SHIELDED_CONSOLE = (
     Attack(name="console-relay", what="read what is typed and printed", source="pty(7), pipe(7)", run=overheard),
     Attack(name="console-trace", what="trace it while somebody types", source="ptrace(2), tracefs", run=traced_talking),
-    Attack(name="console-forge", what="type in the person's place", source="pty(7)", run=noticed_or(forged_input)),
-    Attack(name="console-replay", what="type again what was typed", source="pty(7)", run=noticed_or(repeated_input)),
-    Attack(name="console-change", what="change what is typed", source="pty(7)", run=noticed_or(changed_input)),
-    Attack(name="console-print", what="change what is printed", source="pty(7)", run=noticed_or(changed_output)),
-    Attack(name="console-drop", what="leave out what is printed", source="pty(7)", run=noticed_or(withheld_output)),
-    Attack(name="console-cut", what="end the conversation early", source="pty(7)", run=noticed_or(ended_early)),
+    deception("console-forge", "type in the person's place", RELAY, noticed_or(forged_input)),
+    deception("console-replay", "type again what was typed", RELAY, noticed_or(repeated_input)),
+    deception("console-change", "change what is typed", RELAY, noticed_or(changed_input)),
+    deception("console-print", "change what is printed", RELAY, noticed_or(changed_output)),
+    deception("console-drop", "leave out what is printed", RELAY, noticed_or(withheld_output)),
+    deception("console-cut", "end the conversation early", RELAY, noticed_or(ended_early)),
 )

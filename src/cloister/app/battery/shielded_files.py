@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cloister.app.battery import calls_unsafe as calls
-from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
+from cloister.app.battery.attack import Attack, Attempt, NotTried, deception, failed, succeeded
 from cloister.app.battery.following import traced
 from cloister.app.battery.keeping import BLOCK, NOTICED, Read, keeper
 from cloister.app.battery.target import Arena, Target
@@ -20,6 +20,7 @@ __all__ = ["SHIELDED_FILES"]
 LINES, PLACES = 400, 5
 LARGEST = 64 << 20
 SUPERBLOCKS = 2
+WRITES = "pwrite(2)"
 Change = Callable[[bytes], Iterator[bytes]]
 """From what a file on the host holds to what the attacker puts there instead: one after another is tried."""
 
@@ -254,19 +255,16 @@ SHIELDED_FILES = (
     Attack(
         name="file-trace", what="trace who writes and reads its files", source="ptrace(2), tracefs", run=traced_reading
     ),
-    Attack(name="file-flip", what="change bits of its files", source="pwrite(2)", run=between_runs(flips)),
-    Attack(name="file-cut", what="cut its files off", source="truncate(2)", run=between_runs(cuts)),
-    Attack(name="file-swap", what="exchange blocks of its files", source="pwrite(2)", run=between_runs(swaps)),
-    Attack(
-        name="file-back", what="put an older state back; its root is known", source="pwrite(2)",
-        run=brought_back(rooted=True),
+    deception("file-flip", "change bits of its files", WRITES, between_runs(flips)),
+    deception("file-cut", "cut its files off", "truncate(2)", between_runs(cuts)),
+    deception("file-swap", "exchange blocks of its files", WRITES, between_runs(swaps)),
+    deception("file-back", "put an older state back; its root is known", WRITES, brought_back(rooted=True)),
+    deception("file-back-running", "put an older state back while it runs", WRITES, brought_back_meanwhile),
+    deception(
+        "file-back-unknown",
+        "put an older state back; nobody keeps its root",
+        WRITES,
+        brought_back(rooted=False),
+        declared="nobody keeps the root of the volume",
     ),
-    Attack(
-        name="file-back-running", what="put an older state back while it runs", source="pwrite(2)",
-        run=brought_back_meanwhile,
-    ),
-    Attack(
-        name="file-back-unknown", what="put an older state back; nobody keeps its root", source="pwrite(2)",
-        run=brought_back(rooted=False), declared="nobody keeps the root of the volume",
-    ),
-)  # fmt: skip
+)

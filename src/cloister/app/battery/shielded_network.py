@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from cloister.app.battery.attack import Attack, Attempt, NotTried, failed, succeeded
+from cloister.app.battery.attack import Attack, Attempt, NotTried, deception, failed, succeeded
 from cloister.app.battery.following import found_by, tracer
 from cloister.app.battery.serving import Between, Server, Way, close_writing, digest_of, server
 from cloister.app.battery.target import Arena
@@ -15,6 +15,7 @@ from cloister.observe.prove.wanted import Wanted
 __all__ = ["SHIELDED_NETWORK"]
 
 MOMENT = 0.3
+PROXY = "a proxy, or a router"
 
 
 def fresh() -> Secret:
@@ -98,12 +99,7 @@ def repeated(data: bytes) -> list[bytes]:
 SHIELDED_NETWORK = (
     Attack(name="net-packets", what="capture what a client sends it", source="packet(7)", run=captured),
     Attack(name="net-trace", what="trace it while it receives", source="ptrace(2), tracefs", run=traced_receiving),
-    Attack(name="net-flip", what="change bits on the way", source="a proxy", run=in_between(flipped)),
-    Attack(name="net-replay", what="send twice what was sent once", source="a proxy", run=in_between(repeated)),
-    Attack(
-        name="net-cut",
-        what="end the connection early, as if it were its end",
-        source="a proxy",
-        run=in_between(lambda _: None),
-    ),
+    deception("net-flip", "change bits on the way", PROXY, in_between(flipped)),
+    deception("net-replay", "send twice what was sent once", PROXY, in_between(repeated)),
+    deception("net-cut", "end the connection early, as if it were its end", PROXY, in_between(lambda _: None)),
 )

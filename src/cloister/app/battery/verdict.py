@@ -14,6 +14,9 @@ LEAKED_CODE, INCONCLUSIVE_CODE = 10, 16
 DECLARED_READERS: Final = frozenset({"kernel", "physical"})
 """Rows of the table of readers against which the software enclave claims nothing."""
 
+HARMS: Final = (("reads", False), ("deceives", True))
+"""What it does to a program when an attack works, and whether that is to deceive it."""
+
 
 class Outcome(StrEnum):
     """What is to be said of an attack."""
@@ -96,18 +99,32 @@ def row_of(finding: Finding, user: str) -> str:
 
 def native_cell(findings: Sequence[Finding]) -> str:
     """Whether anything worked natively."""
-    worked = sum(bool(finding.native.worked) for finding in findings)
-    return f"reads ({worked} attack{'s' if worked > 1 else ''})" if worked else "not tried"
+    parts = [
+        f"{word} ({worked} attack{'s' if worked > 1 else ''})"
+        for word, mine in by_harm(findings)
+        if (worked := sum(bool(finding.native.worked) for finding in mine))
+    ]
+    return "; ".join(parts) or "not tried"
+
+
+def by_harm(findings: Sequence[Finding]) -> tuple[tuple[str, list[Finding]], ...]:
+    """What an attack that works does."""
+    return tuple((word, [one for one in findings if one.attack.deceives is deceives]) for word, deceives in HARMS)
 
 
 def enclaved_cell(findings: Sequence[Finding]) -> str:
     """What leaked, by name, worst first; then how much was stopped."""
-    leaked = [one.attack.name for one in findings if one.outcome is Outcome.LEAKED]
-    declared = [one.attack.name for one in findings if one.outcome is Outcome.DECLARED]
+    parts: list[str] = []
+    for word, mine in by_harm(findings):
+        parts += named_with(f"{word.upper()}: ", mine, Outcome.LEAKED)
+        parts += named_with(f"{word}, as declared: ", mine, Outcome.DECLARED)
+    parts += named_with("declared, not seen now: ", findings, Outcome.NOT_SEEN)
     stopped = sum(one.outcome is Outcome.STOPPED for one in findings)
-    unseen = [one.attack.name for one in findings if one.outcome is Outcome.NOT_SEEN]
-    parts = [f"READS: {', '.join(leaked)}"] if leaked else []
-    parts += [f"reads, as declared: {', '.join(declared)}"] if declared else []
-    parts += [f"declared, not seen now: {', '.join(unseen)}"] if unseen else []
     parts += [f"{stopped} stopped"] if stopped else []
     return "; ".join(parts) or "not tried"
+
+
+def named_with(words: str, findings: Sequence[Finding], outcome: Outcome) -> list[str]:
+    """Those that ended so, by name; nothing if none did."""
+    names = [one.attack.name for one in findings if one.outcome is outcome]
+    return [words + ", ".join(names)] if names else []

@@ -63,11 +63,16 @@ class Delivery:
             done = self.program.write(fill(self.feed.template, self.secret))
             if isinstance(self.feed, FeedStdin) and self.feed.close:
                 self.program.streams.keyboard.end()
-            self.delivered = Check(holds=done, detail="written" if done else "the program ended before it was fed")
+            self.delivered = Check(holds=done, detail="written" if done else self.too_late)
         elif isinstance(self.feed, FeedSend):
             self.delivered = self.send(self.feed)
         else:
             self.delivered = Check(holds=True, detail="given at the start")
+
+    @property
+    def too_late(self) -> str:
+        """Why nothing could be fed."""
+        return f"the program ended before it was fed{self.program.refusal}"
 
     def send(self, feed: FeedSend) -> Check:
         """Send the filled template and wait for a reply that matches."""
@@ -125,7 +130,7 @@ class Delivery:
         left = self.program.streams.keyboard.unread or self.inside()
         self.empty_since = now if left or self.empty_since is None else self.empty_since
         if left or (self.program.person is not None and now < self.empty_since + ON_ITS_WAY):
-            return Check(holds=False, detail=f"{left} bytes of standard input were never read")
+            return Check(holds=False, detail=f"{left} bytes of standard input were never read{self.program.refusal}")
         return Check(holds=True, detail="read from standard input")
 
     def wait(self, seconds: float) -> Check:

@@ -23,6 +23,7 @@ from cloister.observe.prove.wanted import Wanted
 __all__ = ["Program"]
 
 STEP = 0.02
+TAIL = 400  # bytes of what a person was told
 CORE_SIGNALS = {
     signal.SIGQUIT,
     signal.SIGABRT,
@@ -104,6 +105,19 @@ class Program:
     def others(self) -> frozenset[int]:
         """Processes that the prover started and that are not the program's."""
         return frozenset() if self.person is None else frozenset((self.person.pid,))
+
+    @property
+    def refusal(self) -> str:
+        """What a person said who has left the console with an error; nothing otherwise."""
+        if self.person is None or not self.person.poll():
+            return ""
+        words = (self.streams.stderr or self.streams.stdout)[-TAIL:].decode("utf-8", "replace").strip()
+        return f"; at the console: {words}" if words and not self.printed_secret else ""
+
+    @property
+    def printed_secret(self) -> bool:
+        """Whether one of the outputs holds a secret."""
+        return any(capture.found for capture in self.streams.captures)
 
     def identities(self) -> frozenset[FileId]:
         """The identities of the three pipes between the prover and the program."""

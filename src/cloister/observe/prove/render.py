@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cloister.observe.prove.plan import GroundName, Plan
+from cloister.observe.prove.plan import FeedSend, GroundName, Plan
 from cloister.observe.prove.record import ArmRecord, Place
 from cloister.observe.prove.verdict import Outcome, Verdict, counts
 from cloister.quantities import counted, human_size
@@ -146,11 +146,21 @@ def arm_json(arm: ArmRecord) -> dict[str, Any]:
     return document
 
 
+def tls_word(plan: Plan) -> str | None:
+    """Who speaks TLS on the port that is fed, if anybody does."""
+    if not isinstance(plan.feed, FeedSend) or plan.feed.tls is None:
+        return None
+    return "program" if plan.feed.tls.natively else "shield"
+
+
 def plan_json(plan: Plan) -> dict[str, Any]:
     """What was asked for; the environment is left out, since it may hold secrets of the caller's own."""
     return {
         "program": list(plan.words),
         "feed": type(plan.feed).__name__.removeprefix("Feed").lower(),
+        "tls": tls_word(plan),
+        "console": plan.console is not None,
+        "shield": bool(plan.shield) or (plan.console is not None and plan.console.shield is not None),
         "readiness": type(plan.readiness).__name__,
         "hold_seconds": plan.hold,
         "comparison": plan.comparison.value,

@@ -33,7 +33,6 @@ def run_arm(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], None
             return not_run(arm.name, arm.secret.label, busy)
         try:
             program = started(setting)
-            seat = seated(setting, program)
         except OSError as error:
             return not_run(arm.name, arm.secret.label, f"could not be started: {error}")
         try:
@@ -45,10 +44,8 @@ def run_arm(plan: Plan, arm: Arm, canary: Secret, progress: Callable[[str], None
                 feed_file=setting.feed_file,
                 tls=plan.feed.tls_in(arm.name) if isinstance(plan.feed, FeedSend) else None,
             )
-            if not seat.holds:
-                delivery.delivered = seat
             sampler = sampler_of(setting, program, delivery)
-            if program.person is not None:
+            if arm.person is not None:
                 delivery.inside = lambda: waiting_at(sampler.first)
             ready = sampled(setting, program, sampler, delivery)
             return record(setting, program, sampler, fed=delivery.taken(), ready=ready)
@@ -65,16 +62,17 @@ def started(setting: Setting) -> Program:
     return program
 
 
-def seated(setting: Setting, program: Program) -> Check:
-    """The person at the console has attached, if there is to be one."""
+def seated(setting: Setting, program: Program, sampler: Sampler) -> Check:
+    """The person at the console, if there is to be one, is told where to attach; they are not of the program's."""
     person = setting.arm.person
     trouble = "" if person is None else program.seat(person, setting.plan.ready_timeout)
+    sampler.offspring.others |= program.others
     return Check(holds=not trouble, detail=trouble)
 
 
 def sampler_of(setting: Setting, program: Program, delivery: Delivery) -> Sampler:
     """The sampler of one arm with everything it looks at."""
-    offspring = Offspring(root=program.pid, others=setting.others | program.others)
+    offspring = Offspring(root=program.pid, others=setting.others)
     book = Book(own_label=setting.arm.secret.label, wanted=setting.wanted)
     setting.watch.foreign = lambda pid: pid not in book.pids and pid not in offspring.alive()
     surfaces = Surfaces(
@@ -98,7 +96,11 @@ def sampled(setting: Setting, program: Program, sampler: Sampler, delivery: Deli
     """Conduct the program's run while it is sampled, until nothing of it is left; whether it became ready."""
     sampler.start()
     try:
-        ready = conduct(setting.plan, program, sampler, delivery)
+        seat = seated(setting, program, sampler)
+        if seat.holds:
+            ready = conduct(setting.plan, program, sampler, delivery)
+        else:
+            ready = delivery.delivered = seat
     finally:  # interrupted or not, nothing stays behind
         program.kill()
         left = sampler.offspring.end(PATIENCE)
