@@ -82,3 +82,7 @@ void shield_before_exit(void) {
     socket_before_exit();
     mount_before_exit(has_counted());
 }
+
+void shield_recalled(void) {
+    if (shield_is_on()) mount_recalled();
+}

@@ -56,7 +56,7 @@ void arena_leave(struct mount *mount) {
 long mount_enter(struct mount *mount, bool changes) {
     bool broken = arena_lock(mount);
     long error = state_ready(mount, broken);
-    if (!error && mount->arena->shared) error = state_refresh(mount, changes);
+    if (!error && is_among_others(mount->arena)) error = state_refresh(mount, changes);
     if (!error && changes) error = state_tidy(mount);
     if (error) arena_leave(mount);
     return error;
@@ -70,7 +70,7 @@ long mount_leave(struct mount *mount) {
 
 /* Entered for reading: others may be reading, too. */
 static long become_writer(struct mount *mount) {
-    if (!mount->arena->shared || mount->written) return 0;
+    if (!is_among_others(mount->arena) || mount->written) return 0;
     container_unlock(mount);
     return state_refresh(mount, true);
 }

@@ -2,7 +2,8 @@
  *
  * All processes that come of one image by fork are a family. They share one arena (secret memory): the engine's state, its cache, its
  * lock. Another family is what comes by execve(2). While there is one family in the tree, changes are written out only by mount_sync,
- * at the end and before an exec. While there are more, each enter looks for what others changed and each leave writes out (mount.c).
+ * at the end and before an exec. While there are more, each enter looks for what others changed and each leave writes out (mount.c),
+ * unless the family has the lease (mount_lease.c).
  *
  * Lock order: the lock of `state` (lock_take) first, which the caller holds, with all signals blocked; a mount's lock inside it. So
  * nothing here takes the lock of `state`. One mount at a time. */
@@ -47,6 +48,8 @@ void mount_before_fork(void);
  * held on its account; then it is not from here on. */
 NODISCARD long mount_before_exec(bool holding);
 void mount_exec_failed(bool holding);
+/* The guard has called a lease back (guard_lease.h): in the handler of SIGSYS, holding no lock. */
+void mount_recalled(void);
 /* Before exit_group(2): makes durable what this family changed, if it is the last to know. */
 void mount_before_exit(bool holding);
 

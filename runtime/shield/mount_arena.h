@@ -25,7 +25,9 @@ struct arena {
     u32 hungry;                /* this thread has waited long */
     bool broken;               /* the engine's state is not to be believed: mount_state.c */
     bool forked;               /* the family may be more than one process, for good */
-    bool shared;               /* other families may change the volume */
+    bool shared;               /* other families may change the volume, */
+    u32 lease;                 /* but not as long as this one has the lease: its number (guard_words.h), or 0 */
+    u32 calm;                  /* how often in a row it was asked for news and there was none */
     bool holds_lost;           /* there was no room for a hold: no inode is released any more */
     bool untidy;               /* inodes without a name may be there that nobody has open */
     bool read_only;
@@ -86,8 +88,28 @@ NODISCARD long state_tidy(struct mount *mount); /* before changes */
 NODISCARD long state_commit(struct mount *mount); /* -EREMOTEIO: it is on the disk, but the broker has not heard of it */
 NODISCARD long state_commit_unasked(struct mount *mount); /* as nobody waits for it, the broker's answer does not matter */
 NODISCARD long state_share(struct mount *mount); /* a family that was alone tells all, and is not alone any more */
+NODISCARD long state_return(struct mount *mount); /* the same of one that had the lease, or may have had it */
 struct volume_root *state_root(struct mount *mount);
 u32 mount_slot(const struct mount *mount);
+
+/* mount_lease.c: begins as zeros. False if it has waited long enough. */
+struct lease_wait {
+    u64 rounds, until;
+};
+NODISCARD bool lease_await(struct mount *mount, struct lease_wait *wait);
+/* As guard_root, and waits while another family has the lease; the container must not be locked. */
+NODISCARD long lease_root(struct mount *mount, struct guard_root *kept, u64 *families);
+void lease_return_held(void); /* with the lock of `state` held */
+/* Whether others' changes must be looked for, and own ones told. */
+static inline bool is_among_others(const struct arena *arena) { return arena->shared && !arena->lease && !arena->read_only; }
+
+/* mount_family.c: for each mount of this process that is in use, on the arena's stack with its lock held, until one fails. */
+struct work {
+    struct mount *mount;
+    bool broken;
+    long error;
+};
+NODISCARD long mount_each(void (*function)(void *));
 
 /* mount_holds.c */
 void holds_sweep(struct mount *mount); /* the family is alone again */

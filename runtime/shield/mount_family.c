@@ -6,12 +6,6 @@
 
 void rt_on_stack(void *stack_top, void (*function)(void *), void *argument);
 
-struct work {
-    struct mount *mount;
-    bool broken;
-    long error;
-};
-
 /* On the arena's stack: the program's may be small (posix_spawn(3)). */
 static long with_arena(struct mount *mount, void (*function)(void *)) {
     struct work work = {.mount = mount, .broken = arena_lock(mount)};
@@ -20,7 +14,7 @@ static long with_arena(struct mount *mount, void (*function)(void *)) {
     return work.error;
 }
 
-static long all(void (*function)(void *)) {
+long mount_each(void (*function)(void *)) {
     for (u32 i = 0; i < MOUNTS_MOST; i++) {
         struct mount *mount = &mounts_of_process[i];
         long error = mount->arena ? with_arena(mount, function) : 0;
@@ -56,10 +50,11 @@ static void hold_own(void *work) { for_own(work, true); }
 static void become_shared(void *argument) {
     struct work *work = argument;
     struct arena *arena = work->mount->arena;
-    if (!arena->volume || arena->shared) return;
+    if (!arena->volume || arena->read_only || (arena->shared && !arena->lease)) return;
     work->error = state_ready(work->mount, work->broken);
-    if (!work->error) work->error = container_lock(work->mount, true);
-    if (work->error) return;
+    if (!work->error && arena->lease) work->error = state_return(work->mount);
+    if (!work->error && !arena->shared) work->error = container_lock(work->mount, true);
+    if (work->error || arena->shared) return;
     work->mount->entered_shared = true;
     work->error = state_share(work->mount);
 }
@@ -70,9 +65,9 @@ long mount_before_exec(bool holding) {
     struct lock_guard lock;
     lock_take(&lock, false);
     long error = guard_executing(true, &families);
-    if (!error) error = all(become_shared);
+    if (!error) error = mount_each(become_shared);
     if (error) (void)!guard_executing(false, &families);
-    else if (holding) (void)!all(drop_own);
+    else if (holding) (void)!mount_each(drop_own);
     lock_give(&lock);
     return error ? -EIO : 0;
 }
@@ -81,7 +76,7 @@ void mount_exec_failed(bool holding) {
     u64 families;
     struct lock_guard lock;
     lock_take(&lock, false);
-    if (holding) (void)!all(hold_own);
+    if (holding) (void)!mount_each(hold_own);
     (void)!guard_executing(false, &families);
     lock_give(&lock);
 }
@@ -99,7 +94,8 @@ static bool is_left_over(struct mount *mount, const struct guard_root *kept) {
 bool mount_is_left_over(const struct mount *mount) {
     struct guard_root kept;
     u64 families;
-    return !guard_root(mount_slot(mount), &kept, &families) && kept.generation && kept.place >= SUPERBLOCKS;
+    long error = guard_root(mount_slot(mount), mount->arena->lease, &kept, &families);
+    return error == -EBUSY || (!error && kept.generation && kept.place >= SUPERBLOCKS);
 }
 
 static void commit_last(void *argument) {
@@ -108,9 +104,9 @@ static void commit_last(void *argument) {
     struct guard_root kept;
     u64 families;
     if (mount->arena->error || mount->arena->read_only) return;
-    if (guard_root(mount_slot(mount), &kept, &families) || !is_left_over(mount, &kept)) return;
+    if (lease_root(mount, &kept, &families) || !is_left_over(mount, &kept)) return;
     if (state_ready(mount, work->broken)) return;
-    if (mount->arena->shared && state_refresh(mount, true)) return;
+    if (is_among_others(mount->arena) && state_refresh(mount, true)) return;
     if (state_tidy(mount)) return;
     (void)!state_commit(mount);
 }
@@ -120,7 +116,9 @@ void mount_before_exit(bool holding) {
     u64 families;
     struct lock_guard lock;
     lock_take(&lock, false);
-    if (holding) (void)!all(drop_own);
-    if (!guard_leaving(&families) && families == 1) (void)!all(commit_last);
+    if (holding) (void)!mount_each(drop_own);
+    long error = guard_leaving(&families);
+    lease_return_held();
+    if (!error && families == 1) (void)!mount_each(commit_last);
     lock_give(&lock);
 }

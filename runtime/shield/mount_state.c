@@ -12,6 +12,7 @@
 #include "secret.h"
 #include "state.h"
 
+enum { CALM = 8 /* questions without news: then the lease is asked for */ };
 enum { SECONDS_UNTIL_COMMIT = 5 }; /* as file systems with journals do: no more is lost by a kill or a power failure */
 
 u32 mount_slot(const struct mount *mount) { return mount->entry->index; }
@@ -142,8 +143,8 @@ static long open_locked(struct mount *mount) {
     struct arena *arena = mount->arena;
     struct guard_root kept, fresh;
     u64 families;
-    long error = guard_root(mount_slot(mount), &kept, &families);
-    if (failed(error)) return -EIO;
+    long error = guard_root(mount_slot(mount), 0, &kept, &families);
+    if (failed(error)) return error == -EBUSY ? error : -EIO;
     bool first = !kept.generation;
     error = first ? open_first(mount) : open_later(mount, &kept);
     if (error) return error;
@@ -152,12 +153,23 @@ static long open_locked(struct mount *mount) {
     if (!arena->read_only) error = mount_take_over(mount, first);
     if (error) return error;
     fresh = to_guard(state_root(mount));
-    if (first && failed(guard_swap(mount_slot(mount), 0, &fresh, &kept, &families))) return -EIO;
+    if (first && failed(guard_swap(mount_slot(mount), 0, 0, &fresh, &kept, &families))) return -EIO;
     arena->shared = families != 1 || !mounts_settled;
     error = begin_tidy(mount, first);
     if (error) return error;
     arena->committed_at = container_second(mount);
     return 0;
+}
+
+static long lock_and_open(struct mount *mount) {
+    struct lease_wait wait = {0};
+    long error;
+    do {
+        error = container_lock(mount, true);
+        if (!error) error = open_locked(mount);
+        container_unlock(mount);
+    } while (error == -EBUSY && lease_await(mount, &wait));
+    return error;
 }
 
 /* Once: what cannot be opened cannot be opened later. */
@@ -166,9 +178,8 @@ static long open_volume(struct mount *mount, bool broken) {
     struct memory memory = engine_memory(mount);
     if (broken) secret_wipe(addr_of(memory.at), memory.size, state.residency);
     arena->broken = true;
-    long error = container_lock(mount, true);
-    if (!error) error = open_locked(mount);
-    container_unlock(mount);
+    long error = lock_and_open(mount);
+    if (error == -EBUSY) return -EIO; /* another family may give its lease back later */
     if (error) {
         arena->volume = NULL;
         arena->error = error;
@@ -182,7 +193,7 @@ static long open_volume(struct mount *mount, bool broken) {
 static long make_whole(struct mount *mount) {
     struct guard_root kept;
     u64 families;
-    if (failed(guard_root(mount_slot(mount), &kept, &families))) return -EIO;
+    if (failed(lease_root(mount, &kept, &families))) return -EIO;
     struct volume_root root = from_guard(&kept);
     if (state_root(mount)->generation > root.generation) root = *state_root(mount);
     return lose(mount, &root);
@@ -196,41 +207,65 @@ long state_ready(struct mount *mount, bool broken) {
 
 /* ---- with others */
 
+/* Locks the container and asks what the newest state is; for the lease too, if it is worth it. */
+static long lock_and_ask(struct mount *mount, bool changes, struct guard_root *kept, u64 *families) {
+    struct arena *arena = mount->arena;
+    struct lease_wait wait = {0};
+    bool wanted = arena->calm >= CALM;
+    for (;;) {
+        long error = container_lock(mount, changes || wanted);
+        if (error) return error;
+        mount->entered_shared = true;
+        if (wanted) error = guard_lease(mount_slot(mount), &arena->lease, kept, families);
+        else error = guard_root(mount_slot(mount), 0, kept, families);
+        if (error != -EBUSY) return failed(error) ? -EIO : 0;
+        container_unlock(mount);
+        if (!lease_await(mount, &wait)) return -EIO;
+        wanted = false;
+    }
+}
+
 long state_refresh(struct mount *mount, bool changes) {
+    struct arena *arena = mount->arena;
     struct guard_root kept;
     u64 families;
-    long error = container_lock(mount, changes);
+    long error = lock_and_ask(mount, changes, &kept, &families);
     if (error) return error;
-    mount->entered_shared = true;
-    error = guard_root(mount_slot(mount), &kept, &families);
-    if (failed(error)) return -EIO;
     struct volume_root root = from_guard(&kept);
-    if (!is_same(&root, state_root(mount))) {
-        mount->arena->broken = true;
-        error = volume_reload(mount->arena->volume, &root, false);
+    bool news = !is_same(&root, state_root(mount));
+    arena->calm = news || arena->calm >= CALM ? 0 : arena->calm + 1;
+    if (news) {
+        arena->broken = true;
+        error = volume_reload(arena->volume, &root, false);
         if (error) return error;
         note_root(mount);
-        mount->arena->broken = false;
+        arena->broken = false;
     }
     note_families(mount, families);
     return 0;
 }
 
 /* The root that is there now is the truth. */
-static long swap(struct mount *mount, u64 before) {
-    struct volume_root mine;
-    struct guard_root kept, fresh;
-    u64 families;
-    volume_root(mount->arena->volume, &mine);
-    fresh = to_guard(&mine);
-    long error = guard_swap(mount_slot(mount), before, &fresh, &kept, &families);
+static long take_answer(struct mount *mount, long error, const struct guard_root *kept) {
     if (!error) {
         note_root(mount);
         return 0;
     }
-    struct volume_root root = from_guard(&kept);
+    struct volume_root root = from_guard(kept);
     if (error == -EAGAIN) (void)!lose(mount, &root);
     return -EIO;
+}
+
+static long swap(struct mount *mount, u64 before) {
+    struct arena *arena = mount->arena;
+    struct volume_root mine;
+    struct guard_root kept, fresh;
+    u64 families;
+    volume_root(arena->volume, &mine);
+    fresh = to_guard(&mine);
+    long error = guard_swap(mount_slot(mount), arena->lease, before, &fresh, &kept, &families);
+    if (!error && arena->lease) note_families(mount, families); /* it does not ask otherwise */
+    return take_answer(mount, error, &kept);
 }
 
 static long publish(struct arena *arena) {
@@ -245,12 +280,27 @@ long state_share(struct mount *mount) {
     u64 families;
     long error = volume_is_changed(arena->volume) ? publish(arena) : 0;
     if (error) return error;
-    if (failed(guard_root(mount_slot(mount), &kept, &families))) return -EIO;
+    if (failed(guard_root(mount_slot(mount), 0, &kept, &families))) return -EIO;
     volume_root(arena->volume, &mine);
     struct volume_root known = from_guard(&kept);
     if (!is_same(&mine, &known)) error = swap(mount, kept.generation);
     if (!error) arena->shared = true;
     return error;
+}
+
+/* If it cannot be published it is lost, and who syncs hears of that. */
+long state_return(struct mount *mount) {
+    struct arena *arena = mount->arena;
+    struct volume_root before = *state_root(mount), mine;
+    struct guard_root kept, fresh = {0};
+    u64 families;
+    if (!arena->lease) return guard_return(mount_slot(mount), 0, 0, &fresh, &kept, &families); /* all is told already */
+    if (volume_is_changed(arena->volume) && publish(arena)) (void)!lose(mount, &before);
+    volume_root(arena->volume, &mine);
+    fresh = to_guard(&mine);
+    long error = guard_return(mount_slot(mount), arena->lease, before.generation, &fresh, &kept, &families);
+    arena->lease = arena->calm = 0;
+    return take_answer(mount, error, &kept);
 }
 
 /* Nobody was promised anything: that the broker did not hear of it is no failure of a write. */
@@ -266,7 +316,7 @@ long state_give_out(struct mount *mount) {
     if (!volume_is_changed(arena->volume)) return 0;
     struct volume_root before = *state_root(mount);
     bool durable = is_time(mount);
-    if (!arena->shared) return durable ? state_commit_unasked(mount) : 0;
+    if (!is_among_others(arena)) return durable ? state_commit_unasked(mount) : 0;
     long error = durable ? volume_commit(arena->volume) : publish(arena);
     if (error) {
         (void)!lose(mount, &before);
@@ -282,7 +332,7 @@ long state_commit(struct mount *mount) {
     long error = volume_commit(arena->volume);
     if (error) return error;
     volume_root(arena->volume, &after);
-    if (!is_same(&before, &after)) error = arena->shared ? swap(mount, before.generation) : 0;
+    if (!is_same(&before, &after)) error = arena->shared || arena->lease ? swap(mount, before.generation) : 0;
     if (error) return error;
     note_root(mount);
     arena->committed_at = container_second(mount);

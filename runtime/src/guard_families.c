@@ -121,6 +121,24 @@ u64 guard_families_alive(void) {
     return family_count + executing_count + unknown;
 }
 
+u16 guard_families_of(u32 tid) { return find(tid)->family; }
+bool guard_families_lives(u16 family) { return threads_of[family] > 0; }
+
+u32 guard_families_next(u16 family, u32 after) {
+    u32 at = after ? (u32)(find(after) - members) : 0;
+    for (u32 i = 1; i <= MEMBERS; i++) {
+        const struct member *member = &members[(at + i) % MEMBERS];
+        if (member->tid && member->family == family) return member->tid;
+    }
+    return 0;
+}
+
+bool guard_families_stay(u16 family) {
+    for (u32 at = 0; (executing_count || leaving_count) && at < MEMBERS; at++)
+        if (members[at].family == family && (members[at].executing || members[at].leaving)) return false;
+    return true;
+}
+
 u64 guard_families_staying(u32 tid) {
     struct member *member = find(tid);
     u64 alive = guard_families_alive(), others = leaving_count - (member->tid ? member->leaving : 0U);

@@ -17,4 +17,12 @@ NODISCARD u64 guard_families_alive(void);
  * leaves may leave others of its family behind. */
 NODISCARD u64 guard_families_staying(u32 tid);
 
+/* A number for each family, of those that live; 0: it is not known yet which one. */
+NODISCARD u16 guard_families_of(u32 tid);
+NODISCARD bool guard_families_lives(u16 family);
+/* One of its threads, each in its turn: `after` is the last. 0 if it has none. */
+NODISCARD u32 guard_families_next(u16 family, u32 after);
+/* None of its threads is about to execute or to leave. */
+NODISCARD bool guard_families_stay(u16 family);
+
 #endif

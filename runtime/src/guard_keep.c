@@ -6,6 +6,7 @@
 #include "bytes.h"
 #include "guard_console.h"
 #include "guard_families.h"
+#include "guard_lease.h"
 #include "guard_words.h"
 #include "hmac.h"
 #include "state.h"
@@ -55,8 +56,7 @@ static long add_if(struct registers *registers, u32 slot) {
     return same ? 0 : -EAGAIN;
 }
 
-static long swap(struct registers *registers, u32 slot, bool changes) {
-    if (slot >= GUARD_ROOTS) return -EINVAL;
+static long swap_root(struct registers *registers, u32 slot, bool changes) {
     struct guard_root *root = &roots[slot];
     long result = changes && root->generation != registers->rsi ? -EAGAIN : 0;
     if (changes && !result) {
@@ -67,7 +67,17 @@ static long swap(struct registers *registers, u32 slot, bool changes) {
     registers->rdx = root->generation, registers->rbp = root->place;
     registers->r10 = load64(root->digest), registers->r8 = load64(root->digest + 8);
     registers->r9 = load64(root->digest + 16), registers->r15 = load64(root->digest + 24);
-    registers->rsi = guard_families_alive();
+    return result;
+}
+
+/* While another family has the lease, not even the root is told: it may be no longer what the volume is. */
+static long swap(struct registers *registers, u32 tid, u32 slot, enum guard_request request) {
+    if (slot >= GUARD_ROOTS) return -EINVAL;
+    if (!guard_lease_lets(tid, slot, (u32)(registers->rdi >> LEASE_AT))) return -EBUSY;
+    bool fresh = registers->rdx;
+    long result = swap_root(registers, slot, request == ASK_SWAP || (request == ASK_RETURN && fresh));
+    if (request == ASK_RETURN) guard_lease_returned(slot);
+    registers->rsi = guard_families_alive() | (u64)guard_lease_of(tid, slot, request == ASK_LEASE) << TOLD_LEASE_AT;
     return result;
 }
 
@@ -79,15 +89,18 @@ static long execute(struct registers *registers, long tid) {
 
 static long answer(long tid, struct registers *registers) {
     u32 slot = (u32)registers->rdi;
-    switch (registers->rdi >> 32) {
+    enum guard_request request = (u8)(registers->rdi >> REQUEST_AT);
+    switch (request) {
     case ASK_ADD: {
         long result = add(registers, slot);
         if (slot == WORD_OUTPUT) guard_console_numbered((u32)tid, registers->rsi + 1);
         return result;
     }
     case ASK_ADD_IF: return add_if(registers, slot);
-    case ASK_SWAP: return swap(registers, slot, true);
-    case ASK_ROOT: return swap(registers, slot, false);
+    case ASK_SWAP:
+    case ASK_ROOT:
+    case ASK_LEASE:
+    case ASK_RETURN: return swap(registers, (u32)tid, slot, request);
     case ASK_EXECUTING: return execute(registers, tid);
     case ASK_LEAVING: registers->rsi = guard_families_staying((u32)tid); return 0;
     default: return -EINVAL;

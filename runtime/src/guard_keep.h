@@ -4,13 +4,15 @@
 
 #include "guard_registers.h"
 
-enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING, ASK_LEAVING, ASK_ADD_IF };
+enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING, ASK_LEAVING, ASK_ADD_IF, ASK_LEASE, ASK_RETURN };
+/* Parts of what is asked: the slot stands below them; and of the answer, above how many families there are. */
+enum { REQUEST_AT = 32, LEASE_AT = 40, TOLD_LEASE_AT = 32 };
 enum { GUARD_PROOF = 32 };
 
 /* In the order of entry.S. An answer comes in the same fields. */
 struct guard_question {
-    u64 what;      /* request << 32 | slot; answered: GUARD_ANSWERED */
-    u64 number;    /* delta, expected word or generation, whether it executes; answered: what was there, how many families */
+    u64 what;      /* lease, request, slot; answered: GUARD_ANSWERED */
+    u64 number;    /* delta, expected word or generation, whether it executes; answered: what was there, lease and number of families */
     u64 generation; /* ASK_ADD_IF: delta */
     u64 digest[4];
     u64 place;

@@ -9,7 +9,7 @@ long rt_ask_words(struct guard_question *question);
 /* That a filter of the program's own says 0 for the guard is no answer. */
 static long ask(struct guard_question *question, u64 request, u32 slot) {
     if (state.unsafe_no_guard || state.keyless) return -ENOSYS;
-    question->what = request << 32 | slot;
+    question->what |= request << REQUEST_AT | slot;
     guard_proof(question->proof);
     long result = rt_ask_words(question);
     bool answered = question->what == GUARD_ANSWERED;
@@ -31,23 +31,40 @@ long guard_add_if(u32 slot, u64 expected, u64 delta, u64 *before) {
     return result;
 }
 
-static long ask_root(struct guard_question *question, u64 request, u32 slot, struct guard_root *current, u64 *families) {
+static long ask_root(struct guard_question *question, u64 request, u32 slot, u32 *lease, struct guard_root *current, u64 *families) {
+    question->what = (u64)*lease << LEASE_AT;
     long result = ask(question, request, slot);
     *current = (struct guard_root){.generation = question->generation, .place = question->place};
     memcpy(current->digest, question->digest, sizeof current->digest);
-    *families = question->number;
+    *families = (u32)question->number;
+    *lease = failed(result) ? 0 : (u32)(question->number >> TOLD_LEASE_AT);
     return result;
 }
 
-long guard_swap(u32 slot, u64 expected, const struct guard_root *fresh, struct guard_root *current, u64 *families) {
+static long ask_swap(u64 request, u32 slot, u32 lease, u64 expected, const struct guard_root *fresh, struct guard_root *current,
+                     u64 *families) {
     struct guard_question question = {.number = expected, .generation = fresh->generation, .place = fresh->place};
     memcpy(question.digest, fresh->digest, sizeof question.digest);
-    return ask_root(&question, ASK_SWAP, slot, current, families);
+    return ask_root(&question, request, slot, &lease, current, families);
 }
 
-long guard_root(u32 slot, struct guard_root *current, u64 *families) {
+long guard_swap(u32 slot, u32 lease, u64 expected, const struct guard_root *fresh, struct guard_root *current, u64 *families) {
+    return ask_swap(ASK_SWAP, slot, lease, expected, fresh, current, families);
+}
+
+long guard_return(u32 slot, u32 lease, u64 expected, const struct guard_root *fresh, struct guard_root *current, u64 *families) {
+    return ask_swap(ASK_RETURN, slot, lease, expected, fresh, current, families);
+}
+
+long guard_root(u32 slot, u32 lease, struct guard_root *current, u64 *families) {
     struct guard_question question = {0};
-    return ask_root(&question, ASK_ROOT, slot, current, families);
+    return ask_root(&question, ASK_ROOT, slot, &lease, current, families);
+}
+
+long guard_lease(u32 slot, u32 *lease, struct guard_root *current, u64 *families) {
+    struct guard_question question = {0};
+    *lease = 0;
+    return ask_root(&question, ASK_LEASE, slot, lease, current, families);
 }
 
 long guard_executing(bool executing, u64 *families) {

@@ -6,7 +6,7 @@
 
 #include "rt.h"
 
-enum { GUARD_WORDS = 16, GUARD_ROOTS = 32 };
+enum { GUARD_WORDS = 16, GUARD_ROOTS = 32, GUARD_LEASES = (1 << 24) - 1 /* their numbers, from 1 */ };
 
 /* Fetch and add: 0 and what it was before, or -errno. */
 NODISCARD long guard_add(u32 slot, u64 delta, u64 *before);
@@ -20,9 +20,14 @@ struct guard_root {
     u8 digest[32];
     u64 place; /* the block where its superblock stands */
 };
-/* Compare and swap by generation: 0, or -EAGAIN if another is there. Either way `current` is what is there now. */
-NODISCARD long guard_swap(u32 slot, u64 expected, const struct guard_root *fresh, struct guard_root *current, u64 *families);
-NODISCARD long guard_root(u32 slot, struct guard_root *current, u64 *families);
+/* Compare and swap by generation: 0, or -EAGAIN if another is there. Either way `current` is what is there now. -EBUSY: another family
+ * has the lease of this volume (guard_lease.h) and is called to return it. `lease`: which one the caller has, or 0. */
+NODISCARD long guard_swap(u32 slot, u32 lease, u64 expected, const struct guard_root *fresh, struct guard_root *current, u64 *families);
+NODISCARD long guard_root(u32 slot, u32 lease, struct guard_root *current, u64 *families);
+/* The same, and takes the lease if it may: then *lease is its number, else 0. */
+NODISCARD long guard_lease(u32 slot, u32 *lease, struct guard_root *current, u64 *families);
+/* As guard_swap, but for a `fresh` of generation 0, which changes nothing; and whatever comes of that, the lease is over. */
+NODISCARD long guard_return(u32 slot, u32 lease, u64 expected, const struct guard_root *fresh, struct guard_root *current, u64 *families);
 /* Families: what came of one image by fork, as long as any thread of it lives. A thread that is about to execute says so: from then
  * on what it will be counts as one more, until it has executed or ended or says that it could not. */
 NODISCARD long guard_executing(bool executing, u64 *families);

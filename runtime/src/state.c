@@ -1,8 +1,9 @@
 #include "state.h"
 
+#include "call.h"
 #include "deferral.h"
 
-enum { SET_MASK = 2, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129 };
+enum { BLOCK, UNBLOCK, SET_MASK, WAIT_PRIVATE = 128, WAKE_PRIVATE = 129 };
 
 struct state state AFTER_SMALL("b") __attribute__((aligned(PAGE)));
 static u32 lock_word; /* 0 free, 1 held, 2 held and waited for */
@@ -10,7 +11,8 @@ static u32 lock_word; /* 0 free, 1 held, 2 held and waited for */
 void lock_take(struct lock_guard *guard, bool signals_are_blocked) {
     guard->blocked = !signals_are_blocked;
     u64 all = deferral_now() ? ~SEGV_BIT : ~0UL; /* there the runtime faults where it writes */
-    if (guard->blocked) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, &guard->signals, 8);
+    if (!guard->blocked) all = SIGSYS_BIT;
+    SYS4(__NR_rt_sigprocmask, guard->blocked ? SET_MASK : BLOCK, &all, &guard->signals, 8);
     u32 expected = 0;
     if (__atomic_compare_exchange_n(&lock_word, &expected, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
     while (__atomic_exchange_n(&lock_word, 2, __ATOMIC_ACQUIRE)) SYS4(__NR_futex, &lock_word, WAIT_PRIVATE, 2, 0);
@@ -18,7 +20,9 @@ void lock_take(struct lock_guard *guard, bool signals_are_blocked) {
 
 void lock_give(struct lock_guard *guard) {
     if (__atomic_exchange_n(&lock_word, 0, __ATOMIC_RELEASE) == 2) SYS3(__NR_futex, &lock_word, WAKE_PRIVATE, 1);
+    const u64 recall = SIGSYS_BIT;
     if (guard->blocked) SYS4(__NR_rt_sigprocmask, SET_MASK, &guard->signals, 0, 8);
+    else if (!(guard->signals & recall)) SYS4(__NR_rt_sigprocmask, UNBLOCK, &recall, 0, 8);
 }
 
 /* The forking thread held the lock; in the child nobody else exists. */

@@ -47,7 +47,8 @@ struct state {
 extern struct state state;
 
 /* One lock guards the areas, the window and `state`. Signals are blocked while it is held, for a handler of the program that
- * maps memory would wait for its own thread. */
+ * maps memory would wait for its own thread. In the handler of SIGSYS they are, but for SIGSYS itself, which may be a recall
+ * (guard_lease.h). */
 struct lock_guard {
     u64 signals;
     bool blocked;

@@ -8,6 +8,7 @@
 #include "deferral.h"
 #include "farewell.h"
 #include "files.h"
+#include "guard_lease.h"
 #include "memory.h"
 #include "observer.h"
 #include "opening.h"
@@ -217,6 +218,10 @@ __attribute__((used)) void trap_handler(int signal, void *info, struct trap_fram
     const int *si_code = (const int *)info + 2;
     if (*si_code == SYS_DISPATCH_CODE && deferral_now()) {
         deferral_call(info, f);
+        return;
+    }
+    if (*si_code == GUARD_RECALL) {
+        if (!deferral_now()) shield_recalled(); /* its parent will do it */
         return;
     }
     if (*si_code != SYS_SECCOMP_CODE) {
