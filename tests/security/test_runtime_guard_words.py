@@ -16,7 +16,7 @@ from cloister.launch.runtime_file import runtime_path
 pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_program("nm", "cc")]
 
 HERE = Path(__file__).resolve().parent / "runtime_programs"
-FUNCTIONS = ("guard_add", "guard_swap", "guard_root", "guard_executing", "state")
+FUNCTIONS = ("guard_add", "guard_swap", "guard_root", "guard_executing", "guard_lease", "guard_return", "state")
 UNKNOWN = f"{-errno.ENOSYS}"
 
 
@@ -111,6 +111,61 @@ def settled(one: Asker, wanted: int = 1) -> int:
     while (count := int(one.ask("look 0").split()[-1])) != wanted and time.monotonic() < deadline:
         time.sleep(0.02)
     return count
+
+
+# ---- the lease of a volume
+
+ROW = 8  # questions of one family with nobody else between
+REFUSED = f"{-errno.EBUSY}"
+
+
+def test_who_asks_in_a_row_gets_the_lease_and_others_learn_nothing(program: Path) -> None:
+    with asker(program) as one:
+        assert one.ask("other") == "0"
+        assert one.ask("swap 2 0 7 1000").split()[0] == "0"
+        assert settled(one, 2) == 2
+        assert one.ask("tell look 2").split()[0] == "0"
+        assert [one.ask("lease 2") for _ in range(ROW)] == ["0 0"] * (ROW - 1) + ["0 1"]
+        for order in ("look 2", "swap 2 7 8 2000", "return 2 7 8 2000", "lease 2"):
+            assert one.ask(f"tell {order}").split()[0] == REFUSED
+        assert one.ask("tell look 3").split()[0] == "0", "of another volume"
+        assert one.ask("swap 2 7 9 3000") == "0 9 3000 0909 2"
+        assert one.ask("tell look 2").split()[0] == REFUSED, "until it is back"
+        assert one.ask("return 2 9 10 4000") == "0 10 4000 0a0a 2"
+        assert one.ask("tell look 2") == "0 10 4000 0a0a 2"
+
+
+def test_one_family_at_a_time_has_leases(program: Path) -> None:
+    """So nobody who has one waits for another's."""
+    with asker(program) as one:
+        assert one.ask("other") == "0"
+        assert settled(one, 2) == 2
+        assert [one.ask("lease 2") for _ in range(ROW)][-1] == "0 1"
+        assert {one.ask("tell lease 3") for _ in range(5 * ROW)} == {"0 0"}
+        assert one.ask("return 2 0 0 0").split()[0] == "0"
+        assert "0 1" in {one.ask("tell lease 3") for _ in range(5 * ROW)}
+
+
+def test_the_lease_ends_with_its_family(program: Path) -> None:
+    with asker(program) as one:
+        assert one.ask("other") == "0"
+        assert settled(one, 2) == 2
+        assert "0 1" in {one.ask("tell lease 2") for _ in range(2 * ROW)}
+        assert one.ask("look 2").split()[0] == REFUSED
+        assert one.ask("tell end") == "gone"
+        deadline = time.monotonic() + 20
+        while one.ask("look 2").split()[0] == REFUSED and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert one.ask("look 2") == "0 0 0 0000 1"
+
+
+def test_who_is_about_to_execute_gets_no_lease(program: Path) -> None:
+    """What it changed would go with its memory."""
+    with asker(program) as one:
+        assert one.ask("executing 1").split()[0] == "0"
+        assert {one.ask("lease 2") for _ in range(5 * ROW)} == {"0 0"}
+        assert one.ask("executing 0").split()[0] == "0"
+        assert one.ask("lease 2") == "0 1"
 
 
 # ---- who gets no answer

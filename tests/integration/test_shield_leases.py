@@ -1,0 +1,142 @@
+"""The lease of a volume (runtime/src/guard_lease.h): one family works as if alone, and others see what it did all the same."""
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.integration.runtime_programs.arms import HERE
+from tests.services.shielded import Shielded
+
+pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_program("cc")]
+
+ROW = 50  # calls, of which the first few ask the guard
+QUICKLY = 5.0  # seconds; whoever is not recalled lets others wait for 30
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    target = tmp_path_factory.mktemp("lease") / "lease"
+    subprocess.run(["cc", "-O1", "-Wall", "-o", target, HERE / "lease.c", "-lpthread"], check=True)
+    return str(target)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Shielded:
+    return Shielded(tmp_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Families:
+    """lease.c, twice: one that was started, and the other, which it has executed."""
+
+    process: "subprocess.Popen[str]"
+
+    def ask(self, order: str) -> str:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def read_quickly(self) -> int:
+        begun = time.monotonic()
+        there = int(self.ask("read"))
+        assert time.monotonic() - begun < QUICKLY
+        return there
+
+
+@contextlib.contextmanager
+def families(place: Shielded, program: str) -> Iterator[Families]:
+    with place.start([program, "/data/file"]) as process:
+        try:
+            both = Families(process=process)
+            assert both.ask("other") == "0"
+            yield both
+            assert process.stdin
+            process.stdin.close()
+            assert process.wait(60) == 0
+            assert process.stderr
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
+
+
+def number_in(place: Shielded) -> int:
+    content = place.tree()[b"file"]
+    assert content is not None
+    return int.from_bytes(content, "little")
+
+
+def test_what_one_wrote_the_other_reads_at_once(place: Shielded, program: str) -> None:
+    """In turn, after rows of changes that nobody was told of."""
+    with families(place, program) as both:
+        for turn in range(1, 30):
+            last = turn * ROW
+            assert both.ask(f"{'tell ' * (turn % 2)}write {last - ROW + 1} {last}") == str(last)
+            assert both.ask(f"{'tell ' * (1 - turn % 2)}read") == str(last)
+            assert both.ask(f"{'tell ' * (turn % 2)}read") == str(last)
+    assert number_in(place) == last
+
+
+@pytest.mark.parametrize("rounds", [400])
+def test_nobody_reads_anything_old_while_the_other_writes(place: Shielded, program: str, rounds: int) -> None:
+    with families(place, program) as both:
+        assert int(both.ask(f"race {rounds}")) > 0
+        assert int(both.ask("answer")) > 0
+
+
+@pytest.mark.parametrize("kind", ["poll", "select", "epoll"])
+def test_who_waits_gives_it_back_and_waits_on(place: Shielded, program: str, kind: str) -> None:
+    """The program has no handler of a signal, so its calls are not interrupted."""
+    with families(place, program) as both:
+        assert both.ask(f"tell write 1 {ROW}") == str(ROW)
+        assert both.ask(f"post wait {kind}") == "0"
+        time.sleep(0.2)
+        assert both.read_quickly() == ROW
+        assert both.ask("post read") == "0"
+        result, error, _ = both.ask("answer").split()
+        assert (result, error) == ("1", "0")
+        assert both.ask("answer") == str(ROW)
+
+
+def test_a_thread_that_had_it_has_ended(place: Shielded, program: str) -> None:
+    with families(place, program) as both:
+        assert both.ask(f"tell thread 1 {ROW}") == str(ROW)
+        assert both.read_quickly() == ROW
+
+
+@pytest.mark.parametrize("way", ["end", "killed"])
+def test_who_had_it_is_gone(place: Shielded, program: str, way: str) -> None:
+    """Who exits has told all. Who is killed loses what was not synced; nobody else does, and the volume is whole."""
+    with families(place, program) as both:
+        assert both.ask(f"tell write 1 {ROW}") == str(ROW)
+        assert both.ask("tell sync") == "0"
+        assert both.ask(f"tell write {ROW + 1} {2 * ROW}") == str(2 * ROW)
+        if way == "end":
+            assert both.ask("tell end 0") == "gone"
+        else:
+            assert both.ask(f"signal {signal.SIGKILL:d}") == "0"
+        there = both.read_quickly()
+        assert there == 2 * ROW if way == "end" else ROW <= there <= 2 * ROW
+        assert both.ask("sync") == "0"
+        assert both.ask(f"write 1 {3 * ROW}") == str(3 * ROW)
+        assert both.ask("sync") == "0"
+    assert number_in(place) == 3 * ROW
+
+
+def test_it_has_one_at_all(place: Shielded, program: str) -> None:
+    """Who is killed loses something that it had written, in one of ten times at least: else the others here show nothing."""
+    for _ in range(10):
+        with families(place, program) as both:
+            assert both.ask(f"tell write 1 {ROW}") == str(ROW)
+            assert both.ask("tell sync") == "0"
+            assert both.ask(f"tell write {ROW + 1} {2 * ROW}") == str(2 * ROW)
+            assert both.ask(f"signal {signal.SIGKILL:d}") == "0"
+            if both.read_quickly() == ROW:
+                return
+    raise AssertionError("nobody ever lost anything, so nobody had a lease")
