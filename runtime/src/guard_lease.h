@@ -10,14 +10,14 @@
 
 #include "rt.h"
 
-enum { GUARD_RECALL = -0x434c }; /* si_code of the signal */
-
 /* Thread `tid` asks about a volume and says which lease it has for it, or 0. False: it is another family's, which is recalled. */
 NODISCARD bool guard_lease_lets(u32 tid, u32 slot, u32 number);
 /* After that: which lease its family has for the volume, 0 for none. `wanted`: it takes one if it may. */
 NODISCARD u32 guard_lease_of(u32 tid, u32 slot, bool wanted);
 void guard_lease_returned(u32 slot);
-/* A SIGSYS is about to reach a thread: false if it is a recall for who has nothing to return. */
-NODISCARD bool guard_lease_signal(long tid);
+/* Whether anybody ever had one; whether the thread is of the family that has leases; whether another wants them. */
+NODISCARD bool guard_lease_was(void);
+NODISCARD bool guard_lease_is_holders(u32 tid);
+NODISCARD bool guard_lease_is_wanted(void);
 
 #endif

@@ -8,11 +8,10 @@
 #include <linux/wait.h>
 
 #include "bytes.h"
-#include "call.h"
 #include "guard_console.h"
 #include "guard_families.h"
 #include "guard_key.h"
-#include "guard_lease.h"
+#include "guard_signals.h"
 #include "guard_table.h"
 #include "process.h"
 #include "state.h"
@@ -118,7 +117,7 @@ static void answer_stop(long tid, int status) {
     int signal = (status >> 8) & 0xff, event = status >> 16;
     guard_table_seen((u32)tid);
     switch (event) {
-    case 0: go_on(tid, PTRACE_CONT, signal == SIGSYS_NUMBER && !guard_lease_signal(tid) ? 0 : (u64)signal); return;
+    case 0: go_on(tid, PTRACE_CONT, guard_signals_let(tid, (u64)signal)); return;
     case PTRACE_EVENT_STOP: go_on(tid, signal == 5 /* SIGTRAP */ ? PTRACE_CONT : PTRACE_LISTEN, 0); return;
     case PTRACE_EVENT_FORK:
     case PTRACE_EVENT_VFORK:

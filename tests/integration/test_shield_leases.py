@@ -83,10 +83,9 @@ def test_what_one_wrote_the_other_reads_at_once(place: Shielded, program: str) -
     assert number_in(place) == last
 
 
-@pytest.mark.parametrize("rounds", [400])
-def test_nobody_reads_anything_old_while_the_other_writes(place: Shielded, program: str, rounds: int) -> None:
+def test_nobody_reads_anything_old_while_the_other_writes(place: Shielded, program: str) -> None:
     with families(place, program) as both:
-        assert int(both.ask(f"race {rounds}")) > 0
+        assert int(both.ask("race 400")) > 0
         assert int(both.ask("answer")) > 0
 
 
@@ -108,6 +107,29 @@ def test_a_thread_that_had_it_has_ended(place: Shielded, program: str) -> None:
     with families(place, program) as both:
         assert both.ask(f"tell thread 1 {ROW}") == str(ROW)
         assert both.read_quickly() == ROW
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGPIPE", "SIGINT", "SIGUSR1", "SIGRTMIN"])
+def test_a_signal_that_ends_who_had_it_loses_nothing(place: Shielded, program: str, how: str) -> None:
+    """As natively: what write(2) has taken is there, whatever becomes of the writer."""
+    with families(place, program) as both:
+        assert both.ask(f"tell write 1 {ROW}") == str(ROW)
+        assert both.ask(f"signal {signal.Signals[how]:d}") == "0"
+        assert both.ask("answer") == "gone"
+        assert both.read_quickly() == ROW
+    assert number_in(place) == ROW
+
+
+def test_who_has_it_is_stopped_and_goes_on(place: Shielded, program: str) -> None:
+    """As by the terminal's Ctrl-Z: others must not wait for it."""
+    with families(place, program) as both:
+        assert both.ask(f"tell write 1 {ROW}") == str(ROW)
+        assert both.ask(f"signal {signal.SIGSTOP:d}") == "0"
+        time.sleep(0.2)
+        assert both.read_quickly() == ROW
+        assert both.ask(f"write {ROW + 1} {2 * ROW}") == str(2 * ROW)
+        assert both.ask(f"signal {signal.SIGCONT:d}") == "0"
+        assert both.ask("tell read") == str(2 * ROW)
 
 
 @pytest.mark.parametrize("way", ["end", "killed"])

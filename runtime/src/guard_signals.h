@@ -1,0 +1,20 @@
+/* Signals on their way to a thread, as the guard sees them: recalls of the lease (guard_lease.h), and what would end or stop a process that
+ * has it, which gives it back first. */
+#ifndef CLOISTER_GUARD_SIGNALS_H
+#define CLOISTER_GUARD_SIGNALS_H
+
+#include "rt.h"
+
+enum { GUARD_RECALL = -0x434c /* si_code */ };
+
+/* siginfo_t, as far as it matters here. Of a recall: `error` is the signal to be sent again after it, with the same code, or 0. */
+struct signal_info {
+    int signal, error, code, unused;
+    u32 process, user;
+    u8 rest[104];
+};
+
+/* What the thread gets in its place; 0: nothing. */
+NODISCARD u64 guard_signals_let(long tid, u64 signal);
+
+#endif
