@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.benchmark import NotMeasured, PackageMissing
@@ -101,6 +101,14 @@ def shielded(base: Path) -> Iterator[Site]:
     )
     start = [*CLOISTER, "run", "--quiet", "--shield", str(policy), "--"]
     yield Site(directory=directory, start=lambda words: [*start, *words], forget=lambda: drop(base))
+
+
+@contextmanager
+def waiting(base: Path) -> Iterator[Site]:
+    """The same, the program started by a shell that waits for it: two families of processes have the volume."""
+    with shielded(base) as site:
+        shell = ["sh", "-c", '"$@"; exit $?', "sh"]
+        yield replace(site, start=lambda words: site.start([*shell, *words]))
 
 
 @contextmanager
@@ -207,6 +215,7 @@ SITES = {
     "native": native,
     "enclaved": enclaved,
     "shielded": shielded,
+    "waiting": waiting,
     "gocryptfs": gocryptfs,
     "encfs": encfs,
     "securefs": securefs,

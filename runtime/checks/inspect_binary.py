@@ -7,10 +7,11 @@
    chance in a large program: whoever jumps there is trapped, as the program itself is.
 3. No other way into the kernel (`int`, `sysenter`; the filter kills who makes a 32-bit system call), no vector, mask
    or floating-point register: the runtime runs between two instructions of a program, whose registers it does not save.
-   Two exceptions. What stands between the symbols vector_start and vector_end saves each that it uses before anything
+   Three exceptions. What stands between the symbols vector_start and vector_end saves each that it uses before anything
    else, and restores it after everything else. The section vector_text (volume/aes_gcm.c) uses those of SSE and no
    others, so the upper halves survive; nothing goes there but the code between vector_doors_start and vector_doors_end,
-   which saves all of them before it calls, and restores them after it.
+   which saves all of them before it calls, and restores them after it. And between vector_back_start and vector_back_end
+   they are loaded as the kernel saved them for a signal's handler, and nothing else is done with them.
 4. The entry point is text, and the whole stays small enough to read.
 5. What it can write begins as zeros, not as bytes of the file: the guard recognises the runtime by what it cannot write
    (guard_key.c).
@@ -48,6 +49,7 @@ SAVE = re.compile(r"movdqu (%xmm\d+),(0x[0-9a-f]+)?\(%rsp\)")
 RESTORE = re.compile(r"movdqu (0x[0-9a-f]+)?\(%rsp\),(%xmm\d+)")
 XMM = [f"%xmm{number}" for number in range(16)]
 TARGET = re.compile(r"(?:^|# )([0-9a-f]+) <")
+GIVES_BACK = re.compile(r"f?xrstor64 \(%rdi\)")
 VECTOR_STATE = re.compile(r"f[a-z0-9]+|v[a-z0-9]+|emms|xsave\w*|xrstor\w*|ldmxcsr|stmxcsr|wait")
 
 
@@ -85,6 +87,7 @@ class Binary:
     gate: range
     vector: range
     doors: range
+    back: range
     vector_text: range
     instructions: list[Instruction]
 
@@ -105,6 +108,7 @@ def read_binary(path: Path) -> Binary:
             gate=between(elf, "gate_start", "gate_end"),
             vector=between(elf, "vector_start", "vector_end"),
             doors=between(elf, "vector_doors_start", "vector_doors_end"),
+            back=between(elf, "vector_back_start", "vector_back_end"),
             vector_text=section_range(elf, "vector_text"),
             instructions=disassemble(path),
         )
@@ -192,7 +196,8 @@ def register_findings(binary: Binary) -> Iterator[str]:
     yield from door_findings(binary)
     yield from passing_findings(binary)
     for one in binary.instructions:
-        if VECTOR_STATE.fullmatch(one.mnemonic) or forbidden_registers(binary, one):
+        gives_back = one.address in binary.back and GIVES_BACK.fullmatch(f"{one.mnemonic} {one.operands}")
+        if (VECTOR_STATE.fullmatch(one.mnemonic) and not gives_back) or forbidden_registers(binary, one):
             yield f"{one.address:#x}: {one.mnemonic} {one.operands}: a vector or floating-point register"
 
 

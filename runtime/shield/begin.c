@@ -83,6 +83,4 @@ void shield_before_exit(void) {
     mount_before_exit(has_counted());
 }
 
-void shield_recalled(void) {
-    if (shield_is_on()) mount_recalled();
-}
+bool shield_recalled(void) { return !shield_is_on() || mount_recalled(); }

@@ -48,8 +48,9 @@ void mount_before_fork(void);
  * held on its account; then it is not from here on. */
 NODISCARD long mount_before_exec(bool holding);
 void mount_exec_failed(bool holding);
-/* The guard has called a lease back (guard_lease.h): in the handler of SIGSYS, holding no lock. */
-void mount_recalled(void);
+/* The guard has called a lease back (guard_lease.h): in the handler of SIGSYS, holding no lock. False if it had to wait for another
+ * process of the family. */
+NODISCARD bool mount_recalled(void);
 /* Before exit_group(2): makes durable what this family changed, if it is the last to know. */
 void mount_before_exit(bool holding);
 

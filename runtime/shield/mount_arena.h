@@ -66,6 +66,7 @@ extern bool mounts_settled;
 
 /* mount_lock.c: the family's lock. True if whoever had it was killed meanwhile, or left the arena broken. */
 NODISCARD bool arena_lock(struct mount *mount);
+extern u64 arena_waits; /* how often this process had to sleep for one; under the lock of `state` */
 void arena_unlock(struct mount *mount);
 void arena_leave(struct mount *mount); /* the container's lock too: mount.c */
 

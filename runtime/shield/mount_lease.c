@@ -47,9 +47,12 @@ static void return_any(void *work) { give_back(work); }
 void lease_return_held(void) { (void)!mount_each(return_held); }
 
 /* The answer that gave this family a lease may have been lost with the thread that asked. */
-void mount_recalled(void) {
+bool mount_recalled(void) {
     struct lock_guard lock;
     lock_take(&lock, true);
+    u64 before = arena_waits;
     (void)!mount_each(return_any);
+    bool waited = arena_waits != before;
     lock_give(&lock);
+    return !waited;
 }

@@ -43,11 +43,14 @@ static bool try(struct arena *arena, u32 me, u32 *was) {
     return __atomic_compare_exchange_n(&arena->lock, was, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
+u64 arena_waits;
+
 static void wait(struct arena *arena) {
     const u64 a_while[2] = {0, A_WHILE};
     u32 *bell = bell_of(arena), rung = __atomic_load_n(bell, __ATOMIC_SEQ_CST);
     __atomic_store_n(&arena->waiting, 1, __ATOMIC_SEQ_CST);
     u32 holder = __atomic_load_n(&arena->lock, __ATOMIC_SEQ_CST);
+    arena_waits++;
     if (holder && !(holder & FUTEX_OWNER_DIED)) SYS4(__NR_futex, bell, FUTEX_WAIT, rung, a_while);
 }
 
@@ -58,6 +61,7 @@ static void let_hungry_go(struct arena *arena, u32 me) {
     const u64 a_while[2] = {0, A_WHILE};
     u32 *bell = bell_of(arena), rung = __atomic_load_n(bell, __ATOMIC_SEQ_CST);
     __atomic_store_n(&arena->waiting, 1, __ATOMIC_SEQ_CST);
+    arena_waits++;
     SYS4(__NR_futex, bell, FUTEX_WAIT, rung, a_while);
     __atomic_compare_exchange_n(&arena->hungry, &other, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }

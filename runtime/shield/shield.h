@@ -59,8 +59,9 @@ void shield_child_complete(void);
 NODISCARD long shield_before_exec(void);
 void shield_exec_failed(void);
 void shield_before_exit(void);
-/* The guard calls a lease of volumes back (guard_lease.h): in the handler of SIGSYS. */
-void shield_recalled(void);
+/* The guard calls a lease of volumes back (guard_lease.h): in the handler of SIGSYS. False if that made a call with a time limit, so that
+ * the kernel may have forgotten about the one that was interrupted. */
+NODISCARD bool shield_recalled(void);
 
 /* What is to be done once the lock has been given back: fcntl(2) that may wait. */
 struct later {

@@ -133,6 +133,8 @@ u32 guard_families_next(u16 family, u32 after) {
     return 0;
 }
 
+bool guard_families_goes(u32 tid) { return find(tid)->executing || find(tid)->leaving; }
+
 bool guard_families_stay(u16 family) {
     for (u32 at = 0; (executing_count || leaving_count) && at < MEMBERS; at++)
         if (members[at].family == family && (members[at].executing || members[at].leaving)) return false;

@@ -22,7 +22,8 @@ NODISCARD u16 guard_families_of(u32 tid);
 NODISCARD bool guard_families_lives(u16 family);
 /* One of its threads, each in its turn: `after` is the last. 0 if it has none. */
 NODISCARD u32 guard_families_next(u16 family, u32 after);
-/* None of its threads is about to execute or to leave. */
+/* A thread is about to execute or to leave; none of a family's is. */
+NODISCARD bool guard_families_goes(u32 tid);
 NODISCARD bool guard_families_stay(u16 family);
 
 #endif

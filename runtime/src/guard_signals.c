@@ -1,5 +1,6 @@
 #include "guard_signals.h"
 
+#include <linux/futex.h>
 #include <linux/ptrace.h>
 
 #include "call.h"
@@ -7,17 +8,18 @@
 #include "guard_lease.h"
 #include "guard_registers.h"
 
-enum { CHILD = 17, CONTINUE = 18, URGENT = 23, WINDOW = 28, STATUS_SIZE = 4096 };
+enum { CHILD = 17, CONTINUE, STOP, STOP_LAST = 22 /* SIGTTOU */, URGENT = 23, WINDOW = 28, STATUS_SIZE = 4096 };
 enum { RESTART_SYS = 512, RESTART_ALWAYS, RESTART_NO_HANDLER, RESTART_BLOCK = 516 /* linux/errno.h */ };
 
 static char status[STATUS_SIZE] BEHIND;
 
 /* ---- calls that were interrupted */
 
-/* Whether it has no time limit, so that it may begin anew. */
+/* Whether it has no time limit, or one by the clock, so that it may begin anew. */
 static bool is_untimed(const struct registers *registers) {
     switch (registers->original_rax) {
     case __NR_poll: return (int)registers->rdx < 0;
+    case __NR_futex: return ((int)registers->rsi & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;
     case __NR_epoll_wait:
     case __NR_epoll_pwait: return (int)registers->r10 < 0;
     case __NR_epoll_pwait2: return !registers->r10;
@@ -27,23 +29,25 @@ static bool is_untimed(const struct registers *registers) {
     }
 }
 
-/* The program has no handler that would have interrupted its call: it goes on as if nothing had been, as far as it can. */
-static void let_call_go_on(long tid) {
+/* The program has no handler that would have interrupted its call: it goes on as if nothing had been, as far as it can. True if it
+ * shall wait for the rest of its time: recall.c. */
+static bool let_call_go_on(long tid) {
     struct registers registers;
-    if (failed(SYS4(__NR_ptrace, PTRACE_GETREGS, tid, 0, &registers)) || (long)registers.original_rax < 0) return;
+    if (failed(SYS4(__NR_ptrace, PTRACE_GETREGS, tid, 0, &registers)) || (long)registers.original_rax < 0) return false;
     long result = (long)registers.rax;
     bool anew = result == -RESTART_SYS || result == -RESTART_NO_HANDLER;
     if ((result == -RESTART_BLOCK || result == -EINTR) && is_untimed(&registers)) anew = true;
-    if (!anew) return;
+    bool timed = !anew && result == -RESTART_BLOCK;
+    if (!anew && !timed) return false;
     registers.rax = (u64)-RESTART_ALWAYS;
-    SYS4(__NR_ptrace, PTRACE_SETREGS, tid, 0, &registers);
+    if (timed) registers.original_rax = __NR_restart_syscall;
+    return !failed(SYS4(__NR_ptrace, PTRACE_SETREGS, tid, 0, &registers)) && timed;
 }
 
 static u64 give_recall(long tid, struct signal_info *info, u64 then) {
     *info = (struct signal_info){.signal = SIGSYS_NUMBER, .error = (int)then, .code = GUARD_RECALL};
-    if (failed(SYS4(__NR_ptrace, PTRACE_SETSIGINFO, tid, 0, info))) return then;
-    let_call_go_on(tid);
-    return SIGSYS_NUMBER;
+    if (let_call_go_on(tid)) info->user = GUARD_TIMED;
+    return failed(SYS4(__NR_ptrace, PTRACE_SETSIGINFO, tid, 0, info)) ? then : SIGSYS_NUMBER;
 }
 
 /* ---- what would end or stop it */
@@ -78,7 +82,13 @@ static bool may_end_or_stop(u64 signal) {
     return signal > 63 || !((harmless | faults) >> signal & 1);
 }
 
-/* Between the two the family gets no new lease: it counts as about to execute. */
+/* Between the two the family gets no new lease: it counts as about to leave, so that others do not leave to it what is to be committed,
+ * or, if it is to be stopped, to execute. */
+static void keep_from_leases(u32 tid, u64 signal) {
+    if (signal >= STOP && signal <= STOP_LAST) guard_families_executing(tid, true);
+    else (void)!guard_families_staying(tid);
+}
+
 static u64 let_after_recall(long tid, u64 signal) {
     struct signal_info info;
     if (failed(SYS4(__NR_ptrace, PTRACE_GETSIGINFO, tid, 0, &info))) return signal;
@@ -89,7 +99,7 @@ static u64 let_after_recall(long tid, u64 signal) {
         return signal;
     }
     if (!guard_lease_is_holders((u32)tid) || !may_end_or_stop(signal) || !has_default_action(tid, signal)) return signal;
-    guard_families_executing((u32)tid, true);
+    keep_from_leases((u32)tid, signal);
     return give_recall(tid, &info, signal);
 }
 
@@ -103,8 +113,7 @@ static bool is_recall(const struct signal_info *info) {
 u64 guard_signals_let(long tid, u64 signal) {
     struct signal_info info;
     if (signal != SIGSYS_NUMBER) return guard_lease_was() ? let_after_recall(tid, signal) : signal;
-    if (!guard_lease_was() || failed(SYS4(__NR_ptrace, PTRACE_GETSIGINFO, tid, 0, &info)) || !is_recall(&info)) return signal;
-    if (info.error) return signal; /* with what is to be sent after it: it waited until it could be taken */
-    bool wanted = guard_lease_is_wanted() && guard_lease_is_holders((u32)tid);
-    return wanted ? give_recall(tid, &info, 0) : 0;
+    if (failed(SYS4(__NR_ptrace, PTRACE_GETSIGINFO, tid, 0, &info)) || !is_recall(&info)) return signal;
+    if (info.error && guard_families_goes((u32)tid)) return give_recall(tid, &info, (u64)info.error); /* it could not be taken before */
+    return guard_lease_is_wanted() && guard_lease_is_holders((u32)tid) ? give_recall(tid, &info, 0) : 0;
 }

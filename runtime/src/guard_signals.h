@@ -5,9 +5,10 @@
 
 #include "rt.h"
 
-enum { GUARD_RECALL = -0x434c /* si_code */ };
+enum { GUARD_RECALL = -0x434c /* si_code */, GUARD_TIMED = 1 };
 
-/* siginfo_t, as far as it matters here. Of a recall: `error` is the signal to be sent again after it, with the same code, or 0. */
+/* siginfo_t, as far as it matters here. Of a recall: `error` is the signal to be sent again after it, with the same code, or 0; `user` is
+ * GUARD_TIMED if it interrupted a call that waits with a time limit. */
 struct signal_info {
     int signal, error, code, unused;
     u32 process, user;

@@ -1,5 +1,6 @@
 /* Signal calls. SIGSYS is the runtime's: a program must not block it (the kernel would kill it at its next intercepted call),
  * handle it or see that it is handled. Everything else goes to the kernel unchanged. */
+#include "../shield/shield.h"
 #include "access.h"
 #include "call.h"
 #include "deferral.h"
@@ -111,6 +112,7 @@ void signal_foreign_sigsys(int signal, void *info, struct trap_frame *frame) {
         return;
     }
     struct kernel_action standard = {0};
+    (void)!shield_recalled(); /* this process ends */
     SYS4(__NR_rt_sigaction, signal, &standard, 0, MASK_SIZE);
     SYS2(__NR_kill, SYS0(__NR_getpid), signal);
 }

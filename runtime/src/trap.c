@@ -8,10 +8,10 @@
 #include "deferral.h"
 #include "farewell.h"
 #include "files.h"
-#include "guard_signals.h"
 #include "memory.h"
 #include "observer.h"
 #include "opening.h"
+#include "recall.h"
 #include "state.h"
 
 extern const char rt_replay[];
@@ -214,15 +214,6 @@ struct direct_frame {
 void trap_handler(int signal, void *info, struct trap_frame *f);
 long direct_handler(struct direct_frame *frame);
 
-/* A deferred child leaves it to its parent, or to itself once it is complete. */
-static void recalled(const struct signal_info *info) {
-    struct signal_info then = {.signal = info->error, .code = GUARD_RECALL};
-    if (!deferral_now()) shield_recalled();
-    long process = SYS0(__NR_getpid), thread = SYS0(__NR_gettid);
-    if (then.signal && failed(SYS4(__NR_rt_tgsigqueueinfo, process, thread, then.signal, &then)))
-        SYS3(__NR_tgkill, process, thread, then.signal); /* over the limit of queued signals */
-}
-
 __attribute__((used)) void trap_handler(int signal, void *info, struct trap_frame *f) {
     const int *si_code = (const int *)info + 2;
     if (*si_code == SYS_DISPATCH_CODE && deferral_now()) {
@@ -230,7 +221,7 @@ __attribute__((used)) void trap_handler(int signal, void *info, struct trap_fram
         return;
     }
     if (*si_code == GUARD_RECALL) {
-        recalled(info);
+        recall_answer(info, f);
         return;
     }
     if (*si_code != SYS_SECCOMP_CODE) {

@@ -1,69 +1,26 @@
-"""The lease of a volume (runtime/src/guard_lease.h): one family works as if alone, and others see what it did all the same."""
+"""The lease of a volume (guard_lease.h): one family works as if alone, and others see what it did all the same."""
 
-import contextlib
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.integration.runtime_programs.arms import HERE
 from tests.services.shielded import Shielded
+from tests.services.two_families import build, families
 
 pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_program("cc")]
 
 ROW = 50  # calls, of which the first few ask the guard
-QUICKLY = 5.0  # seconds; whoever is not recalled lets others wait for 30
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    target = tmp_path_factory.mktemp("lease") / "lease"
-    subprocess.run(["cc", "-O1", "-Wall", "-o", target, HERE / "lease.c", "-lpthread"], check=True)
-    return str(target)
+    return build(tmp_path_factory.mktemp("lease"))
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Shielded:
     return Shielded(tmp_path)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Families:
-    """lease.c, twice: one that was started, and the other, which it has executed."""
-
-    process: "subprocess.Popen[str]"
-
-    def ask(self, order: str) -> str:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(order + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def read_quickly(self) -> int:
-        begun = time.monotonic()
-        there = int(self.ask("read"))
-        assert time.monotonic() - begun < QUICKLY
-        return there
-
-
-@contextlib.contextmanager
-def families(place: Shielded, program: str) -> Iterator[Families]:
-    with place.start([program, "/data/file"]) as process:
-        try:
-            both = Families(process=process)
-            assert both.ask("other") == "0"
-            yield both
-            assert process.stdin
-            process.stdin.close()
-            assert process.wait(60) == 0
-            assert process.stderr
-            assert process.stderr.read() == ""
-        finally:
-            process.kill()
 
 
 def number_in(place: Shielded) -> int:
@@ -101,6 +58,21 @@ def test_who_waits_gives_it_back_and_waits_on(place: Shielded, program: str, kin
         result, error, _ = both.ask("answer").split()
         assert (result, error) == ("1", "0")
         assert both.ask("answer") == str(ROW)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"), [("nanosleep", "0 0"), ("registers", "0 0"), ("timedpoll", "0 0"), ("semaphore", "-1 110")]
+)
+def test_who_waits_for_a_time_waits_as_long_as_it_wanted(place: Shielded, program: str, kind: str, ends: str) -> None:
+    """1200 ms: what is left of them, not all once more; no call says EINTR, and registers are as they were."""
+    with families(place, program) as both:
+        assert both.ask(f"tell write 1 {ROW}") == str(ROW)
+        assert both.ask(f"post wait {kind}") == "0"
+        time.sleep(0.9)
+        assert both.read_quickly() == ROW
+        result, _, taken = both.ask("answer").rpartition(" ")
+        assert result == ends
+        assert 1190 <= int(taken) < 1900
 
 
 def test_a_thread_that_had_it_has_ended(place: Shielded, program: str) -> None:
@@ -152,7 +124,7 @@ def test_who_had_it_is_gone(place: Shielded, program: str, way: str) -> None:
 
 
 def test_it_has_one_at_all(place: Shielded, program: str) -> None:
-    """Who is killed loses something that it had written, in one of ten times at least: else the others here show nothing."""
+    """Who is killed loses something that it had written, in one of ten times at least: else the rest shows nothing."""
     for _ in range(10):
         with families(place, program) as both:
             assert both.ask(f"tell write 1 {ROW}") == str(ROW)
