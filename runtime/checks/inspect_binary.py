@@ -10,8 +10,8 @@
    Three exceptions. What stands between the symbols vector_start and vector_end saves each that it uses before anything
    else, and restores it after everything else. The section vector_text (volume/aes_gcm.c) uses those of SSE and no
    others, so the upper halves survive; nothing goes there but the code between vector_doors_start and vector_doors_end,
-   which saves all of them before it calls, and restores them after it. And between vector_back_start and vector_back_end
-   they are loaded as the kernel saved them for a signal's handler, and nothing else is done with them.
+   which saves all of them before it calls, and restores them after it. And between the symbols vector_back_start and
+   vector_back_end they are loaded as the kernel saved them for a signal's handler, and nothing else is done with them.
 4. The entry point is text, and the whole stays small enough to read.
 5. What it can write begins as zeros, not as bytes of the file: the guard recognises the runtime by what it cannot write
    (guard_key.c).
