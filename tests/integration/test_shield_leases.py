@@ -31,6 +31,7 @@ def number_in(place: Shielded) -> int:
 
 def test_what_one_wrote_the_other_reads_at_once(place: Shielded, program: str) -> None:
     """In turn, after rows of changes that nobody was told of."""
+    last = 0
     with families(place, program) as both:
         for turn in range(1, 30):
             last = turn * ROW

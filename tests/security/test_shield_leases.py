@@ -42,6 +42,7 @@ def recaller(directory: Path, number: int, *pids: int) -> Iterator[None]:
 
 def test_forged_recalls_are_needless_at_most(place: Shielded, program: str, tmp_path: Path) -> None:
     """Sent all the time, to both families, while they work."""
+    last = told = 0
     with families(place, program) as both, recaller(tmp_path, signal.SIGSYS, both.process.pid, both.other()):
         assert both.ask("wait nanosleep").split()[:2] == ["0", "0"], "nobody has a lease yet"
         for _ in range(3):
@@ -68,7 +69,7 @@ def test_who_is_ended_by_a_sent_sigsys_has_lost_nothing(place: Shielded, program
 
 
 @contextlib.contextmanager
-def freezer(pid: int) -> Iterator[Callable[[str], None]]:
+def freezer(pid: int) -> Iterator[Callable[[str], int]]:
     """Freezes and thaws this process by a control group, of version 2 or 1."""
     first, second = Path("/sys/fs/cgroup/freezer"), Path("/sys/fs/cgroup")
     root, file, thaws, freezes = second, "cgroup.freeze", "0", "1"
@@ -80,7 +81,7 @@ def freezer(pid: int) -> Iterator[Callable[[str], None]]:
     group.mkdir()
     try:
         (group / "cgroup.procs").write_text(str(pid))
-        yield lambda order: (group / file).write_text({"freeze": freezes, "thaw": thaws}[order]) and None
+        yield lambda order: (group / file).write_text({"freeze": freezes, "thaw": thaws}[order])
     finally:
         (group / file).write_text(thaws)
         (root / "cgroup.procs").write_text(str(pid))
