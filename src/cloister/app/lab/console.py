@@ -40,9 +40,9 @@ def trace_console(_argv: Sequence[str], command: str, directory: Path) -> TraceR
     calls = (*map(call_record, program.calls), *map(call_record, relay.calls))
     whose = (
         f"the first {len(program.calls)} calls are the program's, from its prompt on; the other {len(relay.calls)} are "
-        f"those of the relay outside ({relay.engine.value}: {relay.reason})"
+        f"those of the relay outside, which nothing guards ({relay.engine.value})"
     )
-    notes = (f"{program.engine.value}: {program.reason}", *program.notes, whose)
+    notes = (f"{program.engine.value}: the guard holds ptrace of the program itself", *program.notes, whose)
     return TraceRecord(engine=program.engine.value, command=command, calls=calls, notes=notes, absent="")
 
 
