@@ -84,7 +84,7 @@ PAGES: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "verify-evidence": (pytest.mark.needs_program("jq"),),
     "verify-the-audit-log": (),
     "write-a-policy": (),
-    "write-a-shield-policy": (),
+    "write-a-shield-policy": (pytest.mark.needs_runtime,),
     "write-a-session": (pytest.mark.needs_program("openssl"),),
 }
 

@@ -112,6 +112,19 @@ def test_the_manifest_of_the_software_enclave_runs(place: Path) -> None:
     assert (again.returncode, again.stdout) == (0, "[x]\n"), again.stderr
 
 
+def test_a_shield_policy_lets_the_program_do_the_same_and_no_more(place: Path) -> None:
+    done = learn(place, "--no-trace", "--to", "cloister-shield", "-o", "s.toml", "--", "/bin/cat", "settings.ini")
+    assert done.returncode == 0, done.stderr
+    (place.parent / "elsewhere").write_text("not for it\n")
+    run = [sys.executable, "-m", "cloister", "run", "--quiet", "--shield", "s.toml", "--", "/bin/cat", "settings.ini"]
+    again = subprocess.run(run, cwd=place, capture_output=True, text=True, timeout=60, check=False)
+    assert (again.returncode, again.stdout) == (0, "[x]\n"), again.stderr
+    run[-1] = str(place.parent / "elsewhere")
+    other = subprocess.run(run, cwd=place, capture_output=True, text=True, timeout=60, check=False)
+    assert (other.returncode, other.stdout) == (1, ""), other.stderr
+    assert "Permission denied" in other.stderr
+
+
 def test_a_program_that_fails_is_said_to_have(place: Path) -> None:
     done = learn(place, "--no-trace", "-o", "m", "--", "/bin/cat", "no-such-file")
     assert done.returncode == 0

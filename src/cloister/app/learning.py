@@ -63,7 +63,7 @@ class Learned:
     def remarks(self) -> Iterator[str]:
         """What a person must know beside the configuration, a line each."""
         for where in self.network.listening:
-            yield f"listens on {where}: no framework restricts ports; the host's firewall does"
+            yield f"listens on {where}: no framework restricts ports; a shield policy does (--to cloister-shield)"
         for where in self.network.spoken:
             yield f"spoke with {where}: what goes there must be TLS, with certificates that are measured"
         if self.network.unseen:
@@ -145,6 +145,8 @@ def _see(trace: Trace, network: Network) -> None:
     network.spoken = tuple(sorted({one for one in places if "->" in one}))
     if not places and "listen" in trace.summary.counts:
         network.unseen = "the program listened, and ended before anybody could look where; learn from a longer run"
+    elif not network.spoken and "connect" in trace.summary.counts:
+        network.unseen = "the program connected, and was through before anybody could look where; add where that was"
     network.tasks = sum(count.calls for name, count in trace.summary.counts.items() if name in STARTS_TASKS)
 
 

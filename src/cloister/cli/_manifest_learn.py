@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 from cloister.app.learning import Learned, learn_configuration, without_digests
+from cloister.app.learning_shield import shield_policy
 from cloister.cli._terminal import clean_lines
 from cloister.cli.convert import write
 from cloister.errors import UsageError
+from cloister.frameworks import cloister_shield
 from cloister.frameworks.cloister_files import MANIFEST
 from cloister.frameworks.conversion import Conversion, convert, name_of
 from cloister.frameworks.formats import FORMATS
@@ -63,6 +65,8 @@ def made(learned: Learned, to: str) -> str:
     remarks = [clean_lines(one) for one in learned.remarks()]
     if to == MANIFEST:
         text, comments = write_measurement(learned.found.measured, learned.found.notes), True
+    elif to == cloister_shield.NAME:
+        text, comments, remarks = shield_policy(learned), True, []
     else:
         found = convert(without_digests(learned.configuration), to)
         text, comments = found.text, FORMATS[to].comments

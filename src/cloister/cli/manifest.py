@@ -16,6 +16,7 @@ examples:
   cloister manifest learn -- ./server --port 8080             runs it, and writes a Gramine manifest of what it used
   cloister manifest learn --to cloister-manifest -o app.toml -- python3 app.py
   cloister manifest learn --timeout 30 -o app.manifest -- ./server   a server ends by itself, by Ctrl-C, or so
+  cloister manifest learn --to cloister-shield -o shield.toml -- ./server   for `cloister run --shield`
   cloister manifest learn --to ego -o enclave.json -- ./app   JSON has no comments: they go to standard error
   cloister manifest check app.manifest                        what is dangerous, in which line, why, and what to do
   cloister manifest check --strict --json session.yml scone.env
