@@ -4,6 +4,7 @@
 #include "file_pool.h"
 #include "ledger.h"
 #include "location.h"
+#include "pipe.h"
 #include "reserved.h"
 #include "socket.h"
 #include "table.h"
@@ -78,6 +79,7 @@ void shield_before_exit(void) {
     if (!shield_is_on()) return;
     lock_take(&lock, false);
     (void)!location_store_mapped();
+    if (!table_is_borrowed()) pipe_before_exit();
     lock_give(&lock);
     socket_before_exit();
     mount_before_exit(has_counted());

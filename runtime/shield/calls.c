@@ -13,6 +13,7 @@
 #include "mount.h"
 #include "numbers.h"
 #include "outside.h"
+#include "pipe.h"
 #include "reserved.h"
 #include "table.h"
 #include "working.h"
@@ -68,6 +69,7 @@ bool shield_concerns(u64 number, const u64 a[6]) {
     case CALL_SOCKET:
     case CALL_OUTSIDE: return true;
     case CALL_OPEN: return policy.files_count || policy.console.key;
+    case CALL_PIPE: return pipes_are_sealed();
     case CALL_NONE: return false;
     default: return policy.files_count != 0;
     }
@@ -89,6 +91,7 @@ long shield_by_descriptor(struct call *call, u64 fd) {
     lock_give(&lock);
     if (is_there && entry.kind == SHIELD_CONSOLE) return console_call(call, (int)fd, &entry);
     if (is_there && entry.kind == SHIELD_SOCKET) return socket_call(call, (int)fd, &entry);
+    if (is_there && entry.kind == SHIELD_PIPE) return pipe_call(call, (int)fd, &entry);
     if (!later.wanted) return result;
     shield_unblock(call);
     result = SYS3(__NR_fcntl, later.fd, later.command, later.record);
@@ -164,8 +167,10 @@ long shield_call(struct call *call) {
     case CALL_NUMBER: return shield_number_call(call);
     case CALL_OPEN: {
         long result = by_path(call, open_path);
+        if (result == SHIELD_PASS) result = pipe_open(call);
         return policy.console.key ? console_open(call, result) : result;
     }
+    case CALL_PIPE: return pipe_new_call(call);
     case CALL_STATUS: return by_path(call, status_of);
     case CALL_CHANGE: return by_path(call, change);
     case CALL_WORKING: return by_path(call, working);
@@ -175,6 +180,7 @@ long shield_call(struct call *call) {
     case CALL_SOCKET: {
         long result = shield_by_descriptor(call, a[0]);
         if (result == SHIELD_PASS) result = socket_place_call(call);
+        if (result == SHIELD_PASS && call->number == __NR_socketpair) result = pipe_new_call(call);
         return result == SHIELD_PASS && policy.network ? socket_new_call(call) : result;
     }
     case CALL_NONE: break;

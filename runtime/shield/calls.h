@@ -11,6 +11,7 @@ enum call_class {
     CALL_THIRD,      /* of two: the third argument's too (splice, copy_file_range) */
     CALL_NUMBER,     /* changes which number means what: close, dup */
     CALL_OPEN,
+    CALL_PIPE,       /* makes one */
     CALL_STATUS,
     CALL_CHANGE,
     CALL_WORKING,

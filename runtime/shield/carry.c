@@ -6,6 +6,7 @@
 #include "kept_path.h"
 #include "ledger.h"
 #include "mount_carry.h"
+#include "pipe.h"
 #include "table.h"
 #include "working.h"
 
@@ -66,6 +67,7 @@ static void read_table(struct reader *reader, char path[PATH_SIZE]) {
             entry.path = failed(kept) ? 0 : (u16)kept;
         }
         if (entry.kind == SHIELD_SOCKET) entry.object = socket_carry_read(reader);
+        if (entry.kind == SHIELD_PIPE) pipe_inherited();
         table_restore(fd, &entry);
     }
 }

@@ -1,5 +1,7 @@
 #include "mount_trouble.h"
 
+#include "say.h"
+
 enum { LINE = 512 };
 
 struct trouble mount_trouble(long error) {
@@ -46,6 +48,6 @@ void mount_say(const struct shield_files *entry, long error, bool is_older) {
     at = append(line, at, sizeof line, trouble.what);
     at = append(line, at, sizeof line, "\n  fix: ");
     at = append(line, at, sizeof line, trouble.fix);
-    at = append(line, at, sizeof line, "\n");
-    SYS3(__NR_write, 2, line, at);
+    append(line, at, sizeof line, "\n");
+    shield_say(line);
 }

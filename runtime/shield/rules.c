@@ -119,6 +119,8 @@ const struct shield_rule shield_rules[] = {
     {__NR_getpeername, CALL_SOCKET, 1},
     {__NR_getsockopt, CALL_SOCKET, 1},
     {__NR_setsockopt, CALL_SOCKET, 1},
+    {__NR_pipe, CALL_PIPE, 1},
+    {__NR_pipe2, CALL_PIPE, 1},
     {__NR_inotify_add_watch, CALL_WATCH, 1},
     {__NR_vmsplice, CALL_OUTSIDE, 0},
     {__NR_pidfd_getfd, CALL_OUTSIDE, 0},

@@ -6,6 +6,7 @@
  *   file     the ledger, an empty sealed memfd: it keeps the offset and flags  file_*.c
  *   console  what leads to the person's relay                                  console*.c
  *   socket   a TCP socket that carries TLS                                     socket*.c
+ *   pipe     a pipe that carries records                                       pipe*.c
  *
  * Rules for whoever answers:
  * - The program's signals: from a patched site (call->frame == NULL) its mask is in force and a blocking call can simply be made; in
@@ -22,7 +23,7 @@
 enum { SHIELD_PASS = -4096 /* no errno */ };
 /* Of `access`, beside open(2)'s flags. */
 enum { SHIELDED_LINKABLE = 1 << 29 /* made without a name, and may get one */, SHIELDED_DIRECTORY = 1 << 30, SHIELDED_OWN = 3 << 29 };
-enum shield_kind { SHIELD_NONE, SHIELD_FILE, SHIELD_CONSOLE, SHIELD_SOCKET };
+enum shield_kind { SHIELD_NONE, SHIELD_FILE, SHIELD_CONSOLE, SHIELD_SOCKET, SHIELD_PIPE };
 
 /* What the table holds of a descriptor. Copied by dup, fork and exec. */
 struct shielded {

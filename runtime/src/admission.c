@@ -2,13 +2,14 @@
 
 #include <linux/fcntl.h>
 
+#include "../shield/table.h"
 #include "manifest.h"
 #include "measured.h"
 #include "opening.h"
 #include "program.h"
 #include "state.h"
 
-enum { READ_IMPLIES_EXECUTE = 0x0400000, LINE_SIZE = 1024, LINK_SIZE = 512 };
+enum { READ_IMPLIES_EXECUTE = 0x0400000, LINE_SIZE = 1024, LINK_SIZE = 512, STANDARD_ERROR = 2 };
 
 bool admission_is_strict(void) { return state.manifest.size != 0; }
 
@@ -19,7 +20,7 @@ static long refuse(const char *path, const char *why) {
     size_t at = append(line, 0, LINE_SIZE, "cloister: ");
     at = append(line, at, LINE_SIZE / 2, path);
     at = append(line, at, LINE_SIZE, why);
-    SYS3(__NR_write, 2, line, at);
+    if (!shield_is_on() || !table_has(STANDARD_ERROR)) SYS3(__NR_write, STANDARD_ERROR, line, at); /* else it would be among the program's */
     has_spoken = true;
     return -EACCES;
 }

@@ -7,6 +7,7 @@
 #include "guard_console.h"
 #include "guard_families.h"
 #include "guard_lease.h"
+#include "guard_pipe_words.h"
 #include "guard_words.h"
 #include "hmac.h"
 #include "state.h"
@@ -103,6 +104,7 @@ static long answer(long tid, struct registers *registers) {
     case ASK_RETURN: return swap(registers, (u32)tid, slot, request);
     case ASK_EXECUTING: return execute(registers, tid);
     case ASK_LEAVING: registers->rsi = guard_families_staying((u32)tid); return 0;
+    case ASK_PIPE: return guard_pipe_answer((u32)tid, slot, registers);
     default: return -EINVAL;
     }
 }

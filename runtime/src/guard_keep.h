@@ -4,7 +4,7 @@
 
 #include "guard_registers.h"
 
-enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING, ASK_LEAVING, ASK_ADD_IF, ASK_LEASE, ASK_RETURN };
+enum guard_request { ASK_ADD = 1, ASK_SWAP, ASK_ROOT, ASK_EXECUTING, ASK_LEAVING, ASK_ADD_IF, ASK_LEASE, ASK_RETURN, ASK_PIPE };
 /* Parts of what is asked: the slot stands below them; and of the answer, above how many families there are. */
 enum { REQUEST_AT = 32, LEASE_AT = 40, TOLD_LEASE_AT = 32 };
 enum { GUARD_PROOF = 32 };
@@ -19,6 +19,9 @@ struct guard_question {
     u8 proof[GUARD_PROOF];
 };
 #define GUARD_ANSWERED 0x6465726577736e61UL
+
+/* Asks it: the answer, or -ENOSYS where there is nobody to ask. */
+NODISCARD long guard_ask(struct guard_question *question, u64 request, u32 slot);
 
 /* HMAC of a fixed text with the tree's key. */
 void guard_proof(u8 proof[GUARD_PROOF]);

@@ -11,6 +11,7 @@
 #include "guard_console.h"
 #include "guard_families.h"
 #include "guard_key.h"
+#include "guard_pipes.h"
 #include "guard_signals.h"
 #include "guard_table.h"
 #include "process.h"
@@ -99,16 +100,24 @@ static void note_new_thread(long tid) {
     guard_families_joined((u32)new_tid, (u32)tid);
 }
 
-static void note_end(long tid) {
+/* By a signal, for which it was not ready; `status` is wait(2)'s. */
+static bool was_killed(int status) { return status & 0x7f; }
+
+static void note_end(long tid, int status) {
     guard_table_ended((u32)tid);
     guard_families_ended((u32)tid);
+    guard_pipes_ended((u32)tid, was_killed(status));
 }
 
 /* The thread that executed takes over the leader's id; its former id is gone without a word. */
 static void note_exec(long tid) {
     u64 former = 0;
     SYS4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &former);
-    if ((long)former != tid) guard_table_ended((u32)former);
+    if ((long)former != tid) {
+        guard_table_ended((u32)former);
+        guard_pipes_ended((u32)tid, true);
+    }
+    guard_pipes_ended((u32)former, false);
     guard_families_executed((u32)tid, (u32)former);
     guard_key_executed(tid);
 }
@@ -140,7 +149,7 @@ static __attribute__((noreturn)) void watch_program(const struct guard *guard) {
             answer_guard_stop(tid);
         } else if (has_stopped(status)) answer_stop(tid, status);
         else {
-            note_end(tid);
+            note_end(tid, status);
             guard_console_lost(guard->console, (u32)tid);
             if (tid == guard->program) guard_console_ended(guard->console, status);
         }

@@ -7,7 +7,7 @@
 long rt_ask_words(struct guard_question *question);
 
 /* That a filter of the program's own says 0 for the guard is no answer. */
-static long ask(struct guard_question *question, u64 request, u32 slot) {
+long guard_ask(struct guard_question *question, u64 request, u32 slot) {
     if (state.unsafe_no_guard || state.keyless) return -ENOSYS;
     question->what |= request << REQUEST_AT | slot;
     guard_proof(question->proof);
@@ -19,21 +19,21 @@ static long ask(struct guard_question *question, u64 request, u32 slot) {
 
 long guard_add(u32 slot, u64 delta, u64 *before) {
     struct guard_question question = {.number = delta};
-    long result = ask(&question, ASK_ADD, slot);
+    long result = guard_ask(&question, ASK_ADD, slot);
     *before = question.number;
     return result;
 }
 
 long guard_add_if(u32 slot, u64 expected, u64 delta, u64 *before) {
     struct guard_question question = {.number = expected, .generation = delta};
-    long result = ask(&question, ASK_ADD_IF, slot);
+    long result = guard_ask(&question, ASK_ADD_IF, slot);
     *before = question.number;
     return result;
 }
 
 static long ask_root(struct guard_question *question, u64 request, u32 slot, u32 *lease, struct guard_root *current, u64 *families) {
     question->what = (u64)*lease << LEASE_AT;
-    long result = ask(question, request, slot);
+    long result = guard_ask(question, request, slot);
     *current = (struct guard_root){.generation = question->generation, .place = question->place};
     memcpy(current->digest, question->digest, sizeof current->digest);
     *families = (u32)question->number;
@@ -69,14 +69,14 @@ long guard_lease(u32 slot, u32 *lease, struct guard_root *current, u64 *families
 
 long guard_executing(bool executing, u64 *families) {
     struct guard_question question = {.number = executing};
-    long result = ask(&question, ASK_EXECUTING, 0);
+    long result = guard_ask(&question, ASK_EXECUTING, 0);
     *families = question.number;
     return result;
 }
 
 long guard_leaving(u64 *families) {
     struct guard_question question = {0};
-    long result = ask(&question, ASK_LEAVING, 0);
+    long result = guard_ask(&question, ASK_LEAVING, 0);
     *families = question.number;
     return result;
 }

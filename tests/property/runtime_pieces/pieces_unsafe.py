@@ -23,6 +23,7 @@ PURE = [
     "idle.c",
     "guard_table.c",
     "guard_families.c",
+    "guard_pipes.c",
     "text.c",
     "elf_file.c",
     "patch.c",
@@ -56,6 +57,18 @@ class Moment(ctypes.Structure):
     """struct moment (idle.h)."""
 
     _fields_ = [("clock", Word), ("processor", Word)]
+
+
+class PipeNumbers(ctypes.Structure):
+    """struct pipe_numbers (guard_pipes.h)."""
+
+    _fields_ = [*((name, Word) for name in ("first", "count", "least")), ("crowded", ctypes.c_bool)]
+
+
+class PipeClaim(ctypes.Structure):
+    """struct pipe_claim (guard_pipes.h); `start` and `end` are its `from` and `to`."""
+
+    _fields_ = [(name, Word) for name in ("first", "count", "least", "start", "end")]
 
 
 class PatchTarget(ctypes.Structure):
@@ -122,6 +135,14 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "guard_families_ended": (None, [ctypes.c_uint32]),
     "guard_families_executing": (None, [ctypes.c_uint32, ctypes.c_bool]),
     "guard_families_alive": (Word, []),
+    "guard_pipes_new": (ctypes.c_long, [Word]),
+    "guard_pipes_send": (ctypes.c_long, [Word, ctypes.c_uint32, ctypes.POINTER(PipeNumbers)]),
+    "guard_pipes_sent": (ctypes.c_long, [Word, ctypes.c_uint32]),
+    "guard_pipes_unsent": (ctypes.c_long, [Word, ctypes.c_uint32, ctypes.POINTER(PipeNumbers), ctypes.c_bool]),
+    "guard_pipes_take": (ctypes.c_long, [Word, ctypes.POINTER(PipeClaim)]),
+    "guard_pipes_end": (ctypes.c_long, [Word]),
+    "guard_pipes_look": (ctypes.c_long, [Word, ctypes.POINTER(Word), ctypes.POINTER(Word)]),
+    "guard_pipes_ended": (None, [ctypes.c_uint32, ctypes.c_bool]),
     "append": (Word, [Text, Word, Word, Text]),
     "append_number": (Word, [Text, Word, Word, Word]),
     "copy_bounded": (Word, [Text, Word, Text]),

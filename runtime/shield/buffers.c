@@ -1,7 +1,6 @@
-/* The program's memory, as read(2), write(2) and their kind name it. */
-#include <linux/uio.h>
+#include "buffers.h"
 
-#include "console.h"
+#include <linux/uio.h>
 
 static const u64 most_at_once = 0x7ffff000; /* of a single call: MAX_RW_COUNT */
 static const u64 here = ~0UL;               /* preadv2's offset for "none" */
