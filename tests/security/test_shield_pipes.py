@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.security.shielded_runs import ENVIRONMENT, PYTHON, Policy
+from tests.security.shielded_runs import ENVIRONMENT, PYTHON, Policy, compiled
 
 from cloister.observe.prove.kernel_unsafe import copy_descriptor
 
@@ -219,3 +219,10 @@ def test_what_root_finds_by_proc_is_ciphertext(tmp_path: Path, *, strict: bool) 
                 os.close(copy)
     assert len(found) >= TEXT
     assert (text in found) is not strict
+
+
+def test_signals_that_jump_out_of_reading_and_writing_leave_a_pipe_whole(tmp_path: Path) -> None:
+    program = compiled("pipe_jumps", tmp_path)
+    shield = Policy(directory=tmp_path, memory=("/secret",), plain=(str(tmp_path),))
+    done = shield.run([str(program)])
+    assert done.stdout == "reader 0, jumps out of read 0\n", done.stderr
