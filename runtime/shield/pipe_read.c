@@ -22,6 +22,12 @@ static struct {
     u64 id, number, from;
 } last;
 
+/* The record there, if some of it was read: who reads byte by byte opens it once. */
+static struct {
+    u64 id, number, least, size;
+    u8 text[PIPE_TEXT];
+} begun BEHIND;
+
 /* Records that follow one another, opened: their texts stand together at the beginning of the window. */
 struct run {
     u64 first, count, least, text;
@@ -36,13 +42,14 @@ static long damaged(void) {
     return -EIO;
 }
 
-/* What the pipe holds, without taking it out: bytes, 0 at its end, -EAGAIN if it is empty. */
-static long look(const struct channel *channel) {
+/* What the pipe holds, without taking it out: bytes, 0 at its end, -EAGAIN if it is empty. No more than may be needed, but a record. */
+static long look(const struct channel *channel, u64 wanted) {
     int pair[2];
-    if (channel->stream) return stream_look(channel->fd, window, WINDOW);
+    u64 size = min_u64(WINDOW, wanted + wanted / 8 + PIPE_RECORD);
+    if (channel->stream) return stream_look(channel->fd, window, size);
     long n = SYS2(__NR_pipe2, pair, O_CLOEXEC | O_NONBLOCK);
     if (failed(n)) return n;
-    n = SYS4(__NR_tee, channel->fd, pair[1], WINDOW, AT_ONCE);
+    n = SYS4(__NR_tee, channel->fd, pair[1], size, AT_ONCE);
     if (n > 0) n = SYS3(__NR_read, pair[0], window, n);
     SYS1(__NR_close, pair[0]);
     SYS1(__NR_close, pair[1]);
@@ -110,6 +117,21 @@ static long show(const struct channel *channel, const struct run *run, const str
     return buffers_put(to, 0, window + from, n) ? (long)n : -EFAULT;
 }
 
+static bool is_begun(u64 id) { return begun.size && begun.id == id && last.id == id && last.number == begun.number && last.from; }
+
+static void take_begun(struct run *run) {
+    *run = (struct run){.first = begun.number, .count = 1, .least = begun.least, .text = begun.size, .size = {(u16)begun.size}};
+    memcpy(window, begun.text, begun.size);
+}
+
+static void note_begun(u64 id, const struct run *run, const struct pipe_claim *claim) {
+    u64 at = 0, whole = claim->count - 1;
+    if (!claim->to || is_begun(id)) return;
+    for (u64 i = 0; i < whole; i++) at += run->size[i];
+    begun.id = id, begun.number = run->first + whole, begun.least = min_u64(run->least, begun.number), begun.size = run->size[whole];
+    memcpy(begun.text, window + at, begun.size);
+}
+
 static long give(struct channel *channel, const struct run *run, const struct buffers *to, u64 done, u64 wanted, u32 *naps) {
     struct pipe_claim claim;
     u64 id = channel->id, from = last.id == id && last.number == run->first ? last.from : 0;
@@ -123,6 +145,7 @@ static long give(struct channel *channel, const struct run *run, const struct bu
         from = error ? claim.from : from;
         if (error) continue;
         (void)!buffers_put(to, done, window + from, n);
+        note_begun(id, run, &claim);
         last.id = id, last.number = claim.first + claim.count - (claim.to ? 1 : 0), last.from = claim.to;
         take_out(channel, over);
         return (long)n;
@@ -132,10 +155,16 @@ static long give(struct channel *channel, const struct run *run, const struct bu
 /* With the lock held: bytes; 0 at the end; -EAGAIN; -EINTR to look again. */
 static long take(struct channel *channel, const struct buffers *to, u64 done, u64 wanted, u32 *naps) {
     struct run run;
-    long size = look(channel);
+    if (!channel->looks && is_begun(channel->id)) {
+        take_begun(&run);
+        long n = give(channel, &run, to, done, wanted, naps);
+        if (n == -EINTR) begun.size = 0; /* others went on with it */
+        return n;
+    }
+    u64 before = channel->looks ? PIPE_TEXT : last.id == channel->id ? last.from : 0;
+    long size = look(channel, before + wanted);
     if (size == 0) return at_end(channel->id);
     if (failed(size)) return size;
-    u64 before = channel->looks ? PIPE_TEXT : last.id == channel->id ? last.from : 0;
     if (!open_run(channel, (u64)size, before + wanted, &run)) return damaged();
     return channel->looks ? show(channel, &run, to, wanted) : give(channel, &run, to, done, wanted, naps);
 }
