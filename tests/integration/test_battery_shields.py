@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from tests.integration.test_battery import attack, only
 
-from cloister.app.battery import keeping, serving, shielded_console, shielded_files, shielded_network, talking
+from cloister.app.battery import (
+    keeping,
+    serving,
+    shielded_console,
+    shielded_files,
+    shielded_network,
+    shielded_pipes,
+    talking,
+)
 from cloister.app.battery.attack import Attack, NotTried
 from cloister.app.battery.battery import attempt
 from cloister.app.battery.target import Arena, Setting, Start
@@ -17,6 +25,7 @@ ATTACKS = {
     one.name: one
     for one in (
         *shielded_files.SHIELDED_FILES, *shielded_network.SHIELDED_NETWORK, *shielded_console.SHIELDED_CONSOLE,
+        *shielded_pipes.SHIELDED_PIPES,
     )
 }  # fmt: skip
 OF_THE_MACHINE = {"file-disk", "file-trace", "net-trace", "net-packets", "console-trace"}
@@ -26,7 +35,7 @@ OF_THE_MACHINE = {"file-disk", "file-trace", "net-trace", "net-packets", "consol
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_all_are_stopped() -> None:
-    status, outcomes, printed = attack(*only("file-*", "net-*", "console-*"), seconds=180)
+    status, outcomes, printed = attack(*only("file-*", "net-*", "console-*", "pipe-*"), seconds=180)
     assert set(outcomes) == set(ATTACKS)
     assert outcomes.pop("file-back-unknown") == "leaked (declared)", printed
     assert {name for name, outcome in outcomes.items() if outcome == "not tried"} <= OF_THE_MACHINE
@@ -45,6 +54,7 @@ def unshielded(monkeypatch: pytest.MonkeyPatch) -> None:
         serving, "shielded", lambda arena: shielded(Arena(setting=arena.setting, enclaved=False, directory=Path()))
     )
     monkeypatch.setattr(talking, "console_key", lambda _arena: b"")
+    monkeypatch.setattr(shielded_pipes, "strict", Start)
 
 
 @pytest.mark.usefixtures("unshielded")

@@ -18,6 +18,7 @@ from cloister.app.battery.registers import REGISTERS
 from cloister.app.battery.shielded_console import SHIELDED_CONSOLE
 from cloister.app.battery.shielded_files import SHIELDED_FILES
 from cloister.app.battery.shielded_network import SHIELDED_NETWORK
+from cloister.app.battery.shielded_pipes import SHIELDED_PIPES
 from cloister.app.battery.sideways import SIDEWAYS
 from cloister.app.battery.starting import STARTING
 from cloister.app.battery.stress import STRESS
@@ -32,7 +33,7 @@ __all__ = ["ATTACKS", "attacks_named", "run_battery"]
 
 FAMILIES = (
     MEMORY, TRACING, PROCFS, SIDEWAYS, PAGING, CORES, STARTING, PLANTING, STRESS, REGISTERS, USERS,
-    SHIELDED_FILES, SHIELDED_NETWORK, SHIELDED_CONSOLE, KERNEL,
+    SHIELDED_FILES, SHIELDED_NETWORK, SHIELDED_CONSOLE, SHIELDED_PIPES, KERNEL,
 )  # fmt: skip
 ATTACKS: Final = {attack.name: attack for family in FAMILIES for attack in family}
 """Every attack by its name, family by family."""
