@@ -153,6 +153,7 @@ const struct shield_rule shield_rules[] = {
     {REMOVEXATTRAT, CALL_OUTSIDE, 1},
     {FILE_GETATTR, CALL_OUTSIDE, 1},
     {FILE_SETATTR, CALL_OUTSIDE, 1},
+    {__NR_memfd_create, CALL_OUTSIDE, 1},
     {__NR_mq_open, CALL_OUTSIDE, 1},
     {__NR_mq_unlink, CALL_OUTSIDE, 1},
     {__NR_msgget, CALL_OUTSIDE, 1},

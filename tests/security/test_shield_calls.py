@@ -42,7 +42,7 @@ HARMLESS = {
         pkey_free memfd_secret process_vm_readv process_vm_writev rseq_slice_yield
     """,
     "memory and messages between the program's own processes, which LIMITATIONS.md leaves to the kernel": """
-        pipe pipe2 memfd_create shmget shmctl shmdt semget semop semctl semtimedop
+        shmget shmctl shmdt semget semop semctl semtimedop
     """,
     "goes on with what mq_open(2), msgget(2), io_setup(2) would have given, which are refused in strict enclaves": """
         mq_timedsend mq_timedreceive mq_notify mq_getsetattr msgsnd msgrcv msgctl io_destroy io_getevents

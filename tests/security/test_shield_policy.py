@@ -31,7 +31,7 @@ KEPT_BY_THE_KERNEL = "queue message key"
 CHANGES_WHAT_PATHS_MEAN = """
     chroot mount umount pivot_root open_tree move_mount fsopen fspick mount_setattr swapon acct quotactl fanotify
 """
-NOT_OFFERED = "openat2 setxattrat getxattrat listxattrat removexattrat file_getattr file_setattr"
+NOT_OFFERED = "memory_file openat2 setxattrat getxattrat listxattrat removexattrat file_getattr file_setattr"
 EXPECTED = {
     **dict.fromkeys((PATHS + THROUGH_PROC + KEPT_BY_THE_KERNEL).split(), DENIED),
     **dict.fromkeys(CHANGES_WHAT_PATHS_MEAN.split(), NOT_PERMITTED),

@@ -78,6 +78,11 @@ static long by_message(void) {
     return 0;
 }
 
+static long by_memory_file(void) {
+    int fd = (int)syscall(SYS_memfd_create, "cloister-escape", 0);
+    return fd < 0 ? -errno : number(write(fd, secret, sizeof secret));
+}
+
 static long by_key(void) { return number(syscall(SYS_add_key, "user", "cloister-escape", secret, sizeof secret, -2 /* process keyring */)); }
 
 static long by_read_only(void) {
@@ -175,6 +180,7 @@ static long perform(const char *way) {
     WAY(queue) return by_queue();
     WAY(message) return by_message();
     WAY(key) return by_key();
+    WAY(memory_file) return by_memory_file();
     WAY(execve) return execute(0);
     WAY(execveat) return execute(1);
     WAY(execveat_inherited) return execute(2);
