@@ -39,6 +39,7 @@ struct arena {
     u64 losses;                /* how often something was lost */
     u64 moment[2];             /* what the kernel tells of the time */
     u64 committed_at;          /* the second of the last commit */
+    u64 not_started;           /* blocks that were written and that the disk was not told of */
     u32 pending_count;
     u32 pending[PENDING];      /* inodes that have lost their names while there were other families */
     struct hold hold[HOLDS];   /* by inode, open addressing; never taken out */

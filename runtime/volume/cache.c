@@ -7,7 +7,7 @@ static u64 hash_of(u64 object, u32 level, u64 index) {
     return hash ^ hash >> 29;
 }
 
-static u32 *bucket_of(struct volume *volume, u64 object, u32 level, u64 index) {
+u32 *cache_bucket(struct volume *volume, u64 object, u32 level, u64 index) {
     return &volume->buckets[hash_of(object, level, index) & volume->bucket_mask];
 }
 
@@ -34,15 +34,15 @@ void cache_begin(struct volume *volume, bool in_order) {
     if (!in_order) memset(volume->buckets, 0, (volume->bucket_mask + 1UL) * sizeof *volume->buckets);
     for (u32 at = 0; in_order && at < volume->frames_touched; at++) {
         const struct frame *frame = &volume->frames[at];
-        if (frame->used) *bucket_of(volume, frame->object, frame->level, frame->index) = 0;
+        if (frame->used) *cache_bucket(volume, frame->object, frame->level, frame->index) = 0;
     }
     memset(volume->frames, 0, volume->frames_touched * sizeof *volume->frames);
-    for (u32 i = 0; i < DIRTY_LISTS; i++) volume->dirty_first[i] = NO_FRAME;
+    for (u32 i = 0; i < DIRTY_LISTS; i++) volume->dirty_first[i] = volume->dirty_last[i] = NO_FRAME;
     volume->dirty_count = 0;
 }
 
 u32 cache_find(struct volume *volume, u64 object, u32 level, u64 index) {
-    for (u32 at = *bucket_of(volume, object, level, index); at; at = volume->frames[at - 1].next_in_bucket) {
+    for (u32 at = *cache_bucket(volume, object, level, index); at; at = volume->frames[at - 1].next_in_bucket) {
         struct frame *frame = &volume->frames[at - 1];
         if (frame->object != object || frame->level != level || frame->index != index) continue;
         frame->referenced = 1;
@@ -54,7 +54,7 @@ u32 cache_find(struct volume *volume, u64 object, u32 level, u64 index) {
 void cache_drop(struct volume *volume, u32 at) {
     struct frame *frame = &volume->frames[at];
     if (frame->dirty) cache_clean(volume, at);
-    u32 *link = bucket_of(volume, frame->object, frame->level, frame->index);
+    u32 *link = cache_bucket(volume, frame->object, frame->level, frame->index);
     while (*link != at + 1) link = &volume->frames[*link - 1].next_in_bucket;
     *link = frame->next_in_bucket;
     frame->used = 0;
@@ -82,7 +82,7 @@ static u32 evict(struct volume *volume) {
 
 u32 cache_take(struct volume *volume, u64 object, u32 level, u64 index) {
     note_wanted(volume, object, level, index);
-    u32 at = evict(volume), *bucket = bucket_of(volume, object, level, index);
+    u32 at = evict(volume), *bucket = cache_bucket(volume, object, level, index);
     volume->frames[at] = (struct frame){.object = object, .index = index, .level = (u8)level, .used = 1, .referenced = 1,
                                         .next_in_bucket = *bucket};
     *bucket = at + 1;
@@ -92,12 +92,13 @@ u32 cache_take(struct volume *volume, u64 object, u32 level, u64 index) {
 void cache_dirty(struct volume *volume, u32 at) {
     struct frame *frame = &volume->frames[at];
     if (frame->dirty) return;
-    u32 *first = &volume->dirty_first[list_of(frame)];
+    u32 *last = &volume->dirty_last[list_of(frame)];
     frame->dirty = 1;
-    frame->dirty_previous = NO_FRAME;
-    frame->dirty_next = *first;
-    if (*first != NO_FRAME) volume->frames[*first].dirty_previous = at;
-    *first = at;
+    frame->dirty_next = NO_FRAME;
+    frame->dirty_previous = *last;
+    if (*last == NO_FRAME) volume->dirty_first[list_of(frame)] = at;
+    else volume->frames[*last].dirty_next = at;
+    *last = at;
     volume->dirty_count++;
 }
 
@@ -106,7 +107,8 @@ void cache_clean(struct volume *volume, u32 at) {
     if (!frame->dirty) return;
     if (frame->dirty_previous == NO_FRAME) volume->dirty_first[list_of(frame)] = frame->dirty_next;
     else volume->frames[frame->dirty_previous].dirty_next = frame->dirty_next;
-    if (frame->dirty_next != NO_FRAME) volume->frames[frame->dirty_next].dirty_previous = frame->dirty_previous;
+    if (frame->dirty_next == NO_FRAME) volume->dirty_last[list_of(frame)] = frame->dirty_previous;
+    else volume->frames[frame->dirty_next].dirty_previous = frame->dirty_previous;
     frame->dirty = 0;
     volume->dirty_count--;
 }

@@ -5,6 +5,7 @@
 #include "state.h"
 
 void cache_begin(struct volume *volume, bool in_order); /* empty; in order unless somebody was stopped in the middle */
+u32 *cache_bucket(struct volume *volume, u64 object, u32 level, u64 index); /* where the numbers of its frame and others begin */
 u32 cache_find(struct volume *volume, u64 object, u32 level, u64 index); /* NO_FRAME if it is not there */
 /* A frame for a block that is not there; its content is what was in it before. What cache_find and cache_take returned earlier may
  * be gone then, unless it is dirty. */

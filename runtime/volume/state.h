@@ -42,7 +42,7 @@ struct volume {
     u32 *ghosts, ghost_mask, came_back; /* which blocks were dropped, by hash; how many were wanted again */
     u32 frames_touched;                /* those behind were never used: looking at them would bring their memory into being */
     u32 *buckets, bucket_mask;         /* numbers of frames plus 1, for memory begins as zeros */
-    u32 dirty_first[DIRTY_LISTS];
+    u32 dirty_first[DIRTY_LISTS], dirty_last[DIRTY_LISTS];
 
     bool walked;                       /* what follows is known: only who changes something needs it (walk.c) */
     bool lost;                         /* numbers of inodes that were forgotten are not given again */

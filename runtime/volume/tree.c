@@ -1,5 +1,6 @@
 #include "tree.h"
 
+#include "order.h"
 #include "store.h"
 #include "table.h"
 
@@ -143,10 +144,12 @@ static long flush_frame(struct volume *volume, u32 at) {
 }
 
 long tree_flush(struct volume *volume) {
-    for (u32 list = 0; list < DIRTY_LISTS; list++)
+    for (u32 list = 0; list < DIRTY_LISTS; list++) {
+        order_dirty(volume, list);
         while (volume->dirty_first[list] != NO_FRAME) {
             long error = flush_frame(volume, volume->dirty_first[list]);
             if (error) return error;
         }
+    }
     return 0;
 }
