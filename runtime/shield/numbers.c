@@ -26,6 +26,7 @@ static long note_copy(u64 fd, long made) {
     long error = table_put((u64)made, &entry);
     if (!failed(error)) return made;
     SYS1(__NR_close, made);
+    table_drop((u64)made);
     return error;
 }
 
@@ -38,7 +39,7 @@ static long copy_onto(const struct call *call) {
     if (onto < TABLE_MOST) tell_before_close(onto);
     long made = SYS3((long)call->number, fd, onto, call->arg[2]);
     if (failed(made)) return made;
-    table_drop(onto);
+    if (!table_has(fd)) table_drop(onto);
     return note_copy(fd, made);
 }
 

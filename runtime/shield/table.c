@@ -38,10 +38,12 @@ long table_put(u64 fd, const struct shielded *entry) {
     if (fd >= TABLE_MOST) return -EMFILE;
     if (fd >= end) end = fd + 1;
     if (table_is_borrowed()) return overlay_put(fd, entry);
-    table_drop(fd);
-    table[fd] = *entry;
+    struct shielded before;
+    bool was_there = table_get(fd, &before);
+    table[fd] = *entry; /* who looks without the lock must not find nothing between the two */
     kept_path_use(entry->path);
     tell_copied(entry);
+    if (was_there) tell_closed(&before);
     return 0;
 }
 
