@@ -35,7 +35,7 @@ static bool is_covered(u64 address, u64 length, int protection) {
     u64 end = address + length;
     if (end < address) return false;
     for (size_t i = areas_first_ending_after(address); address < end; i++) {
-        if (i == areas_count()) return false;
+        if (i >= areas_count()) return false; /* without the lock there may be fewer by now */
         const struct area *area = areas_get(i);
         if (area->start > address || (area->protection & protection) != protection) return false;
         address = area->end;
@@ -81,13 +81,15 @@ long shield_by_descriptor(struct call *call, u64 fd) {
     fd = (u32)fd;
     if (reserved_may_be(fd)) return -EBADF;
     if (!table_get(fd, &entry)) return SHIELD_PASS;
+    long result = file_peek(call, fd);
+    if (result != SHIELD_PASS) return result;
     /* Between close(2) and the table's word of it the number may be another thread's already, for something of the kernel's: with the
      * lock the table is right. */
     struct lock_guard lock;
     struct later later = {0};
     lock_take(&lock, call->frame != NULL);
     bool is_there = table_get(fd, &entry);
-    long result = is_there && entry.kind == SHIELD_FILE ? file_call(call, (int)fd, &entry, &later) : SHIELD_PASS;
+    result = is_there && entry.kind == SHIELD_FILE ? file_call(call, (int)fd, &entry, &later) : SHIELD_PASS;
     lock_give(&lock);
     if (is_there && entry.kind == SHIELD_CONSOLE) return console_call(call, (int)fd, &entry);
     if (is_there && entry.kind == SHIELD_SOCKET) return socket_call(call, (int)fd, &entry);

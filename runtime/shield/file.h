@@ -9,6 +9,8 @@ NODISCARD long file_open_call(struct call *call);
 NODISCARD long file_status_call(struct call *call);
 NODISCARD long file_change_call(struct call *call);
 /* Those by descriptor, which `file_call` shares out. */
+/* Without the lock: how many bytes, or SHIELD_PASS: only file_call can tell. */
+NODISCARD long file_peek(const struct call *call, u64 fd);
 NODISCARD long file_transfer_call(struct call *call, int fd, const struct shielded *entry);
 NODISCARD long file_seek_call(struct call *call, int fd, const struct shielded *entry);
 NODISCARD long file_list_call(struct call *call, int fd, const struct shielded *entry);

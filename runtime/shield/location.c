@@ -42,6 +42,8 @@ static long leave_region(struct location *location) {
 
 struct mount *location_entered(u32 region) { return entered && mounts[region] == entered ? entered : NULL; }
 
+struct volume *location_peek(u32 region) { return mounts[region] ? mount_peek(mounts[region]) : NULL; }
+
 void location_begin(void) {
     for (u32 i = 0; i < policy.files_count; i++) {
         const struct shield_files *region = &policy.files[i];

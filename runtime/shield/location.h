@@ -39,6 +39,8 @@ NODISCARD long location_store_mapped(void);
 NODISCARD long location_sync_all(void);
 /* The region's volume if it is entered now, else NULL. */
 struct mount *location_entered(u32 region);
+/* Without the lock: the region's volume, if whoever changes it takes the lock of this process; else NULL. */
+struct volume *location_peek(u32 region);
 /* Whether a call's argument is the text of a path in the runtime's buffers: `native` of a location. */
 NODISCARD bool location_is_text(u64 address);
 /* With the lock held. 0: the volume is entered, and location_leave must follow. SHIELD_PASS: nothing is shielded there. Else -errno. */

@@ -47,6 +47,11 @@ long mount_open(const struct shield_files *entry, struct mount **out) {
 
 struct volume *mount_volume(struct mount *mount) { return mount->arena->volume; }
 
+struct volume *mount_peek(const struct mount *mount) {
+    const struct arena *arena = mount->arena;
+    return arena->forked || arena->shared || arena->broken || arena->error ? NULL : arena->volume;
+}
+
 void arena_leave(struct mount *mount) {
     if (mount->entered_shared) container_unlock(mount);
     mount->entered_shared = false;

@@ -24,6 +24,8 @@ NODISCARD long mount_open(const struct shield_files *entry, struct mount **out);
  * lost, or somebody else won), -EBADMSG (the container does not hold what was written). Opens or makes the volume if this is the first
  * time. After an error nothing is held. */
 NODISCARD long mount_enter(struct mount *mount, bool changes);
+/* Without entering it: the same if nobody but this process can change it, and only with the lock of `state`; else NULL. */
+struct volume *mount_peek(const struct mount *mount);
 struct volume *mount_volume(struct mount *mount); /* between enter and leave */
 /* 0, or an error of writing out: then what was done since the enter is not done. */
 NODISCARD long mount_leave(struct mount *mount);

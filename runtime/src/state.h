@@ -56,5 +56,8 @@ struct lock_guard {
 void lock_take(struct lock_guard *guard, bool signals_are_blocked);
 void lock_give(struct lock_guard *guard);
 void lock_reset_in_child(void);
+/* Reading without it what is changed only with it. False: somebody has it. What is read then is right if lock_was_free afterwards. */
+NODISCARD bool lock_watch(u64 *turn);
+NODISCARD bool lock_was_free(u64 turn);
 
 #endif

@@ -83,6 +83,9 @@ NODISCARD long volume_set_owner(struct volume *volume, u64 inode, u32 mode, u32 
 NODISCARD long volume_set_time(struct volume *volume, u64 inode, u64 mtime);
 
 NODISCARD long volume_read(struct volume *volume, u64 inode, u64 offset, u8 *to, size_t size); /* bytes; 0 at the end */
+/* The same of what is in the cache, without changing anything, while somebody else may be changing the volume: then it may read nonsense,
+ * which the caller must find out, but nothing outside of the volume. -EAGAIN if not all of it is there. peek.c */
+NODISCARD long volume_peek(struct volume *volume, u64 inode, u64 offset, u8 *to, size_t size);
 NODISCARD long volume_write(struct volume *volume, u64 inode, u64 offset, const u8 *from, size_t size); /* bytes */
 NODISCARD long volume_resize(struct volume *volume, u64 inode, u64 size);
 /* As lseek(2) has SEEK_DATA and SEEK_HOLE: an offset, or -ENXIO. */

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.integration.runtime_programs.arms import HERE
+from tests.integration.runtime_programs.arms import HERE, build
 from tests.services.shielded import Shielded
 
 from cloister.shield_policy.words import FileKind
@@ -120,6 +120,16 @@ print(hashlib.sha256(content).hexdigest())
     same, digest = done.stdout.split()
     assert same == "True"
     assert sh(place, "sha256sum < /data/f") == [f"{digest}  -"]
+
+
+# ---- without a lock
+
+
+def test_reads_among_threads_and_signals(place: Shielded, tmp_path: Path) -> None:
+    """What the cache holds is read without a lock: never half of a change, nor another file's."""
+    place.cache = 8 << 20
+    done = place.run(str(build(tmp_path, "peeking")), "/data", "1500")
+    assert (done.stdout, done.returncode) == ("right\n", 0), done.stderr
 
 
 # ---- killed at any moment

@@ -188,6 +188,34 @@ def test_a_file_that_is_open_and_has_no_name_goes_when_the_volume_is_opened_agai
         assert engine.read(inode, 0, 5) == b""
 
 
+def test_what_can_be_peeked_at(place: Place) -> None:
+    """That it is what `read` reads, `read` looks whenever it can. Here: when it can."""
+    again = -errno.EAGAIN
+    with place.engine() as engine:
+        inode = engine.number("make", ROOT_INODE, b"file".hex(), FILE)
+        assert engine.number("peek", inode, 0, BLOCK) == again  # there is nothing
+        assert engine.number("write", inode, 0, os.urandom(3 * BLOCK + 7).hex()) == 3 * BLOCK + 7
+        assert [engine.number("peek", inode, at, BLOCK) for at in (0, 5, 3 * BLOCK - 1)] == [BLOCK, BLOCK, 8]
+        assert engine.number("peek", inode, 3 * BLOCK + 7, BLOCK) == again
+        assert engine.number("peek", ROOT_INODE, 0, BLOCK) == again
+        assert engine.number("peek", 999, 0, BLOCK) == again
+        assert engine.number("commit") == 0
+        assert engine.number("peek", inode, 0, BLOCK) == BLOCK
+        assert engine.number("resize", inode, 10) == 0
+        assert [engine.number("peek", inode, at, BLOCK) for at in (0, 10, BLOCK)] == [10, again, again]
+        assert engine.number("remove", ROOT_INODE, b"file".hex()) == 0
+        assert engine.number("release", inode) == 0
+        assert engine.number("peek", inode, 0, BLOCK) == again
+    with place.engine() as engine:
+        other = engine.number("make", ROOT_INODE, b"other".hex(), FILE)
+        assert engine.number("write", other, 0, os.urandom(10).hex()) == 10
+        assert engine.number("commit") == 0
+    with place.engine() as engine:
+        assert engine.number("peek", other, 0, 10) == again  # on the disk only
+        assert len(engine.read(other, 0, 10)) == 10
+        assert engine.number("peek", other, 0, 10) == 10
+
+
 def test_attributes(place: Place) -> None:
     with place.engine() as engine:
         inode = engine.number("make", ROOT_INODE, b"file".hex(), FILE)

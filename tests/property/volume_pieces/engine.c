@@ -127,6 +127,9 @@ static void read_back(struct volume *volume, u64 number, u64 offset, u64 size)
         printf("%ld\n", n);
         return;
     }
+    long peeked = volume_peek(volume, number, offset, bytes[1], size < LINE ? size : LINE);
+    if (peeked != -EAGAIN && (peeked != n || memcmp(bytes[0], bytes[1], (size_t)n)))
+        abort();
     printf("%ld ", n);
     print_hex(bytes[0], (size_t)n);
     printf("\n");
@@ -186,6 +189,8 @@ static long change(struct volume *volume, const char *verb, char *word[6])
         return volume_release(volume, a);
     if (!strcmp(verb, "write"))
         return volume_write(volume, a, b, bytes[0], from_hex(word[2], bytes[0]));
+    if (!strcmp(verb, "peek"))
+        return volume_peek(volume, a, b, bytes[0], strtoul(word[2], NULL, 10));
     if (!strcmp(verb, "resize"))
         return volume_resize(volume, a, b);
     if (!strcmp(verb, "owner"))
