@@ -157,14 +157,61 @@ static inline vector counter_block(vector first, u32 counter) {
     return _mm_insert_epi32(first, (int)__builtin_bswap32(counter), 3);
 }
 
-static void apply_stream(const struct gcm *gcm, const u8 nonce[GCM_NONCE], const u8 *in, size_t size, u8 *out) {
-    u32 counter = 2;
-    vector lane[LANES], first = first_counter(nonce);
-    for (; size >= 16 * LANES; in += 16 * LANES, out += 16 * LANES, size -= 16 * LANES) {
-        for (int i = 0; i < LANES; i++) lane[i] = counter_block(first, counter++);
-        encrypt_lanes(gcm, lane);
-        for (int i = 0; i < LANES; i++) store(out + 16 * i, _mm_xor_si128(lane[i], load(in + 16 * i)));
+/* Key streams for a group of blocks, while GHASH goes on over another of as many: the processor does both at once. */
+static inline vector encrypt_and_hash(const struct gcm *gcm, vector lane[LANES], vector state, const u8 *hashed) {
+    struct product sum = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128()};
+    vector key = load(gcm->round_key[0]);
+    for (int i = 0; i < LANES; i++) lane[i] = _mm_xor_si128(lane[i], key);
+    state = _mm_xor_si128(state, reversed(load(hashed)));
+#pragma GCC unroll 8
+    for (int block = 0; block < LANES; block++) {
+        key = load(gcm->round_key[1 + block]);
+        for (int i = 0; i < LANES; i++) lane[i] = _mm_aesenc_si128(lane[i], key);
+        add_product(&sum, block ? reversed(load(hashed + 16 * block)) : state, load(gcm->power[LANES - 1 - block]));
     }
+    for (u64 round = 1 + LANES; round < gcm->rounds; round++) {
+        key = load(gcm->round_key[round]);
+        for (int i = 0; i < LANES; i++) lane[i] = _mm_aesenc_si128(lane[i], key);
+    }
+    key = load(gcm->round_key[gcm->rounds]);
+    for (int i = 0; i < LANES; i++) lane[i] = _mm_aesenclast_si128(lane[i], key);
+    return reduce(&sum);
+}
+
+static inline void next_counters(vector lane[LANES], vector first, u32 counter) {
+    for (u32 i = 0; i < LANES; i++) lane[i] = counter_block(first, counter + i);
+}
+
+static inline void put_group(const vector lane[LANES], const u8 *in, u8 *out) {
+    for (int i = 0; i < LANES; i++) store(out + 16 * i, _mm_xor_si128(lane[i], load(in + 16 * i)));
+}
+
+enum { GROUP = 16 * LANES, FIRST_COUNTER = 2 };
+
+/* All whole groups; returns GHASH's state behind them. What is hashed is what was sealed just before. */
+static vector seal_groups(const struct gcm *gcm, vector first, vector state, const u8 *in, size_t groups, u8 *out) {
+    vector lane[LANES];
+    for (size_t group = 0; group < groups; group++, in += GROUP, out += GROUP) {
+        next_counters(lane, first, FIRST_COUNTER + (u32)group * LANES);
+        if (group) state = encrypt_and_hash(gcm, lane, state, out - GROUP);
+        else encrypt_lanes(gcm, lane);
+        put_group(lane, in, out);
+    }
+    return groups ? hash(gcm, state, out - GROUP, GROUP) : state;
+}
+
+static vector open_groups(const struct gcm *gcm, vector first, vector state, const u8 *in, size_t groups, u8 *out) {
+    vector lane[LANES];
+    for (size_t group = 0; group < groups; group++, in += GROUP, out += GROUP) {
+        next_counters(lane, first, FIRST_COUNTER + (u32)group * LANES);
+        state = encrypt_and_hash(gcm, lane, state, in);
+        put_group(lane, in, out);
+    }
+    return state;
+}
+
+/* What is behind the groups. */
+static void apply_stream(const struct gcm *gcm, vector first, u32 counter, const u8 *in, size_t size, u8 *out) {
     while (size) {
         u8 stream[16];
         size_t piece = size < 16 ? size : 16;
@@ -174,30 +221,32 @@ static void apply_stream(const struct gcm *gcm, const u8 nonce[GCM_NONCE], const
     }
 }
 
-static void make_tag(const struct gcm *gcm, const u8 nonce[GCM_NONCE], const u8 *aad, size_t aad_size, const u8 *sealed, size_t size,
-                     u8 tag[GCM_TAG]) {
-    vector state = hash(gcm, _mm_setzero_si128(), aad, aad_size);
-    state = hash(gcm, state, sealed, size);
+static void make_tag(const struct gcm *gcm, vector first, vector state, size_t aad_size, size_t size, u8 tag[GCM_TAG]) {
     vector lengths = _mm_set_epi64x((long long)(aad_size * 8), (long long)(size * 8));
     state = multiply(_mm_xor_si128(state, lengths), load(gcm->power[0]));
-    store(tag, _mm_xor_si128(reversed(state), encrypt_one(gcm, counter_block(first_counter(nonce), 1))));
+    store(tag, _mm_xor_si128(reversed(state), encrypt_one(gcm, counter_block(first, 1))));
 }
 
 void gcm_seal(const struct gcm *gcm, const u8 nonce[GCM_NONCE], const u8 *aad, size_t aad_size, const u8 *in, size_t size, u8 *out,
               u8 tag[GCM_TAG]) {
-    apply_stream(gcm, nonce, in, size, out);
-    make_tag(gcm, nonce, aad, aad_size, out, size, tag);
+    size_t groups = size / GROUP, done = groups * GROUP;
+    vector first = first_counter(nonce), state = hash(gcm, _mm_setzero_si128(), aad, aad_size);
+    state = seal_groups(gcm, first, state, in, groups, out);
+    apply_stream(gcm, first, FIRST_COUNTER + (u32)groups * LANES, in + done, size - done, out + done);
+    state = hash(gcm, state, out + done, size - done);
+    make_tag(gcm, first, state, aad_size, size, tag);
 }
 
 bool gcm_open(const struct gcm *gcm, const u8 nonce[GCM_NONCE], const u8 *aad, size_t aad_size, const u8 *in, size_t size, u8 *out,
               const u8 tag[GCM_TAG]) {
+    size_t groups = size / GROUP, done = groups * GROUP;
+    vector first = first_counter(nonce), state = hash(gcm, _mm_setzero_si128(), aad, aad_size);
+    state = open_groups(gcm, first, state, in, groups, out);
+    state = hash(gcm, state, in + done, size - done);
+    apply_stream(gcm, first, FIRST_COUNTER + (u32)groups * LANES, in + done, size - done, out + done);
     u8 right[GCM_TAG], difference = 0;
-    make_tag(gcm, nonce, aad, aad_size, in, size, right);
+    make_tag(gcm, first, state, aad_size, size, right);
     for (int i = 0; i < GCM_TAG; i++) difference |= (u8)(right[i] ^ tag[i]);
-    if (difference) {
-        memset(out, 0, size);
-        return false;
-    }
-    apply_stream(gcm, nonce, in, size, out);
-    return true;
+    if (difference) memset(out, 0, size);
+    return !difference;
 }
