@@ -31,24 +31,25 @@ void shield_block(const struct call *call) {
     if (call->frame) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, 0, 8);
 }
 
+/* Any of `protection` will do: what can be written can be read on this processor. */
 static bool is_covered(u64 address, u64 length, int protection) {
     u64 end = address + length;
     if (end < address) return false;
     for (size_t i = areas_first_ending_after(address); address < end; i++) {
         if (i >= areas_count()) return false; /* without the lock there may be fewer by now */
         const struct area *area = areas_get(i);
-        if (area->start > address || (area->protection & protection) != protection) return false;
+        if (area->start > address || !(area->protection & protection)) return false;
         address = area->end;
     }
     return true;
 }
 
 bool shield_readable(u64 address, u64 length) {
-    return is_covered(address, length, 1 /* PROT_READ */) || file_buffer_has(address, length);
+    return is_covered(address, length, 3 /* PROT_READ | PROT_WRITE */) || file_buffer_has(address, length);
 }
 
 bool shield_writable(u64 address, u64 length) {
-    return is_covered(address, length, 3 /* PROT_READ | PROT_WRITE */) || file_buffer_has(address, length);
+    return is_covered(address, length, 2 /* PROT_WRITE */) || file_buffer_has(address, length);
 }
 
 bool shield_only(u64 number) {
@@ -101,8 +102,11 @@ long shield_by_descriptor(struct call *call, u64 fd) {
     return result;
 }
 
+static bool is_open(u64 fd) { return !failed(SYS2(__NR_fcntl, (u32)fd, F_GETFD)); }
+
 static long by_two(struct call *call, u64 one, u64 other) {
     struct shielded entry;
+    if ((table_has((u32)one) || table_has((u32)other)) && (!is_open(one) || !is_open(other))) return -EBADF;
     bool is_file = table_get((u32)other, &entry) && entry.kind == SHIELD_FILE;
     if (is_file && call->number == __NR_sendfile) return file_send(call, (int)other);
     if (is_file && call->number == __NR_copy_file_range && table_get((u32)one, &entry) && entry.kind == SHIELD_FILE) return file_copy(call);

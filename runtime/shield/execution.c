@@ -29,7 +29,7 @@ long outside_execution(int directory, const char *path, char to[PATH_SIZE], bool
     lock_take(&lock, false);
     long error = check(directory, path);
     *full = !failed(error) && directory == AT_HERE && (has_dots(path) || (*path != '/' && working_is_shielded()));
-    if (*full) copy_bounded(to, PATH_SIZE, name);
+    if (*full && to) copy_bounded(to, PATH_SIZE, name);
     lock_give(&lock);
     return error;
 }

@@ -123,6 +123,7 @@ long file_call(struct call *call, int fd, const struct shielded *entry, struct l
     case __NR_ioctl: return control(call, fd, entry);
     case __NR_fcntl:
         if (call->arg[1] == F_GETFL) return flags_of(fd, entry);
+        if (call->arg[1] == F_GET_SEALS || call->arg[1] == F_ADD_SEALS) return -EINVAL; /* the ledger has some */
         return entry->access & O_PATH && call->arg[1] != F_GETFD && call->arg[1] != F_SETFD ? -EBADF : SHIELD_PASS;
     case __NR_fadvise64:
     case __NR_readahead: return 0;
@@ -132,8 +133,9 @@ long file_call(struct call *call, int fd, const struct shielded *entry, struct l
     case __NR_fremovexattr: return -EOPNOTSUPP;
     case __NR_copy_file_range: return -EXDEV; /* callers read and write instead */
     case __NR_sendfile:
+    case __NR_tee:
     case __NR_splice: return -EINVAL; /* the same */
-    default: return -EBADF;
+    default: return entry->access & O_PATH ? -EBADF : -ENOTSOCK;
     }
 }
 

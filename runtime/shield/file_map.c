@@ -12,6 +12,7 @@ enum { MAPS_MOST = 128 };
 static struct map {
     u64 start, end, inode, offset;
     u32 region;
+    bool read_only; /* the descriptor's mode: mprotect(2) gives no more */
 } maps[MAPS_MOST] BEHIND;
 static u32 maps_count;
 
@@ -52,15 +53,14 @@ static bool enter(struct location *location, const struct map *map) {
 long shield_map(u64 address, u64 length, int protection, int flags, int fd, u64 offset) {
     struct shielded entry;
     struct location location;
-    if (!table_get((u32)fd, &entry) || entry.kind != SHIELD_FILE) return SHIELD_PASS;
-    u64 mode = entry.access & O_ACCMODE;
-    if (entry.access & O_PATH) return -EBADF;
-    if (mode == O_WRONLY || (protection & PROT_WRITE && mode == O_RDONLY) || protection & PROT_EXEC) return -EACCES;
+    long mappable = shield_mappable(fd, protection, true);
+    if (mappable) return mappable;
+    if (!table_get((u32)fd, &entry)) return -EBADF;
     if (!file_pool_is_there(entry.region) || maps_count == MAPS_MOST) return -ENOMEM;
     int place = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT);
     long at = SYS6(__NR_mmap, address, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | place, -1, 0);
     if (failed(at)) return at;
-    struct map map = {(u64)at, (u64)at + length, entry.object, offset, entry.region};
+    struct map map = {(u64)at, (u64)at + length, entry.object, offset, entry.region, (entry.access & O_ACCMODE) == O_RDONLY};
     long error = location_enter_open(&location, &entry, true);
     if (!failed(error)) {
         error = fill_mapping(&location, &map);
@@ -76,11 +76,14 @@ long shield_map(u64 address, u64 length, int protection, int flags, int fd, u64 
     return at;
 }
 
-long shield_mappable(int fd) {
+/* Code cannot be secret: the kernel executes nothing of what the ledger stands for. */
+long shield_mappable(int fd, int protection, bool shared) {
     struct shielded entry;
     if (!table_get((u32)fd, &entry) || entry.kind != SHIELD_FILE) return SHIELD_PASS;
-    if (entry.access & SHIELDED_DIRECTORY) return -ENODEV;
-    return entry.access & O_PATH ? -EBADF : (entry.access & O_ACCMODE) == O_WRONLY ? -EACCES : 0;
+    u64 mode = entry.access & O_ACCMODE;
+    if (entry.access & O_PATH) return -EBADF;
+    if (mode == O_WRONLY || protection & PROT_EXEC || (shared && protection & PROT_WRITE && mode == O_RDONLY)) return -EACCES;
+    return entry.access & SHIELDED_DIRECTORY ? -ENODEV : 0;
 }
 
 long shield_fill(int fd, u64 at, u64 length, u64 offset) {
@@ -105,6 +108,22 @@ static void cut(u32 number, u64 start, u64 end) {
     if (behind.start < behind.end && maps_count < MAPS_MOST) maps[maps_count++] = behind;
 }
 
+/* Whether [start, end) of the mapping has something of that chunk. */
+static bool has_of(const struct map *map, u64 start, u64 end, u64 index) {
+    return start < end && (map->offset + start - map->start) / CHUNK <= index && index <= (map->offset + end - map->start - 1) / CHUNK;
+}
+
+/* [start, end) of a mapping goes: of what is left before and behind it, each is a user of the chunks that it has something of. */
+static void count_users(const struct location *location, const struct map *map, u64 start, u64 end) {
+    u64 first = (map->offset + start - map->start) / CHUNK, last = (map->offset + end - map->start - 1) / CHUNK;
+    for (u64 index = first; index <= last; index++) {
+        long chunk = file_pool_find(map->region, map->inode, index);
+        u32 users = (u32)has_of(map, map->start, start, index) + (u32)has_of(map, end, map->end, index);
+        if (chunk >= 0 && users == 0) file_pool_give(location, (u32)chunk);
+        if (chunk >= 0 && users == 2) file_pool_share(map->region, (u32)chunk);
+    }
+}
+
 void shield_unmapped(u64 start, u64 length) {
     u64 end = start + page_up(length);
     struct location location;
@@ -113,7 +132,7 @@ void shield_unmapped(u64 start, u64 length) {
         u64 from = max_u64(start, map.start), to = min_u64(end, map.end);
         if (from >= to) continue;
         if (enter(&location, &map)) {
-            release(&location, &map, from, to);
+            count_users(&location, &map, from, to);
             if (from > map.start && to < map.end) mount_hold(location.mount, map.inode);
             if (from == map.start && to == map.end) mount_drop(location.mount, map.inode);
             (void)!location_leave(&location, 0);
@@ -122,9 +141,17 @@ void shield_unmapped(u64 start, u64 length) {
     }
 }
 
+static bool meets(const struct map *map, u64 start, u64 length) { return max_u64(start, map->start) < min_u64(start + page_up(length), map->end); }
+
 bool shield_has_mapped(u64 start, u64 length) {
     for (u32 i = 0; i < maps_count; i++)
-        if (max_u64(start, maps[i].start) < min_u64(start + page_up(length), maps[i].end)) return true;
+        if (meets(&maps[i], start, length)) return true;
+    return false;
+}
+
+bool shield_is_read_only(u64 start, u64 length) {
+    for (u32 i = 0; i < maps_count; i++)
+        if (maps[i].read_only && meets(&maps[i], start, length)) return true;
     return false;
 }
 

@@ -17,7 +17,7 @@ NODISCARD bool outside_is_magic(const char *path, u32 flags);
 NODISCARD int outside_descriptor(const char *path);
 
 /* execution.c: whether `path` may be executed: 0, or -errno. Where the kernel would take it for another file, *full is set and `to` holds
- * the path that is meant. Takes the lock. */
+ * the path that is meant; NULL: nobody asks. Takes the lock. */
 NODISCARD long outside_execution(int directory, const char *path, char to[PATH_SIZE], bool *full);
 /* The same for what the runtime opens itself: an interpreter. Of regions only. */
 NODISCARD bool outside_is_shielded(const char *path);

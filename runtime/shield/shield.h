@@ -92,12 +92,14 @@ NODISCARD bool socket_is_any(void);
 
 /* Mappings of shielded files, with the lock held. The address of a shared one, SHIELD_PASS if the descriptor is of none, -errno. */
 NODISCARD long shield_map(u64 address, u64 length, int protection, int flags, int fd, u64 offset);
-/* For private ones: whether the file may be mapped so (0), SHIELD_PASS, or -errno; and its bytes, whatever was there before. */
-NODISCARD long shield_mappable(int fd);
+/* Whether the file may be mapped so (0), SHIELD_PASS, or -errno; of private ones its bytes, whatever was there before. */
+NODISCARD long shield_mappable(int fd, int protection, bool shared);
 NODISCARD long shield_fill(int fd, u64 at, u64 length, u64 offset);
 /* Before a range is unmapped, or something else is put there. */
 void shield_unmapped(u64 start, u64 length);
 NODISCARD bool shield_has_mapped(u64 start, u64 length);
+/* Whether some of it was mapped from a descriptor for reading only. */
+NODISCARD bool shield_is_read_only(u64 start, u64 length);
 NODISCARD long shield_sync_mapped(u64 start, u64 length, bool durable);
 
 /* For waiting in the handler of SIGSYS (nothing happens at a patched site). */

@@ -49,12 +49,19 @@ static long execute_path(struct call *call, const char *path) {
     return execute_image(call, &image);
 }
 
-/* Not inlined: of the path's room only those need stack whose files are shielded. */
-static __attribute__((noinline)) long execute_shielded(struct call *call, const char *path) {
+/* Not inlined: few programs need the path's room, and the stack may be a small one (musl's posix_spawn(3) has 5 KiB). */
+static __attribute__((noinline)) long execute_by_full_path(struct call *call, const char *path) {
     char full_path[PATH_SIZE];
     bool full;
     long error = outside_execution(AT_HERE, path, full_path, &full);
     return failed(error) ? error : execute_path(call, full ? full_path : path);
+}
+
+static long execute_shielded(struct call *call, const char *path) {
+    bool full;
+    long error = outside_execution(AT_HERE, path, NULL, &full);
+    if (failed(error)) return error;
+    return full ? execute_by_full_path(call, path) : execute_path(call, path);
 }
 
 long execute(struct call *call) {
@@ -98,9 +105,8 @@ static char *descriptor_name(char *to, size_t size, int directory, const char *p
 }
 
 static __attribute__((noinline)) bool may_execute(int directory, const char *path) {
-    char unused[PATH_SIZE];
     bool full;
-    return !shield_is_on() || (!failed(outside_execution(directory, path, unused, &full)) && !full);
+    return !shield_is_on() || (!failed(outside_execution(directory, path, NULL, &full)) && !full);
 }
 
 static long execute_relative(struct call *call, int directory, const char *path, bool follow) {

@@ -176,7 +176,7 @@ long files_mappable(int fd) {
 
 void files_fill(int fd, u64 at, u64 length, u64 offset) {
     struct file file;
-    if (shield_is_on() && shield_mappable(fd) != SHIELD_PASS) {
+    if (shield_is_on() && shield_mappable(fd, 0, false) != SHIELD_PASS) {
         if (failed(shield_fill(fd, at, length, offset))) memset(ptr_of(at), 0, length);
         return;
     }

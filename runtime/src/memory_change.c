@@ -3,6 +3,8 @@
 #include "admission.h"
 #include "limits.h"
 #include "memory.h"
+
+#include "../shield/shield.h"
 #include "secret.h"
 #include "state.h"
 #include "window.h"
@@ -105,6 +107,7 @@ static bool holds_stack(u64 start, u64 end) { return start < state.stack_end && 
 
 static long protect_area(const struct area *area, u64 start, u64 end, int protection) {
     bool copied_on_write = area->kind == AREA_SEALED || area->kind == AREA_PRIVATE_FILE;
+    if (shield_is_on() && protection & PROT_WRITE && shield_is_read_only(start, end - start)) return -EACCES;
     if (area->kind == AREA_SECRET && protection & PROT_EXEC)
         return holds_stack(start, end) ? -EACCES : become(area, start, end, protection);
     if (copied_on_write && protection & PROT_WRITE) return become(area, start, end, protection);

@@ -136,7 +136,7 @@ static long map_injected(const struct request *r) {
 
 static long map_file(const struct request *r) {
     if (shield_is_on()) {
-        long at = is_shared(r) ? shield_map(wanted_address(r), r->length, r->protection, placement(r), r->fd, r->offset) : shield_mappable(r->fd);
+        long at = is_shared(r) ? shield_map(wanted_address(r), r->length, r->protection, placement(r), r->fd, r->offset) : shield_mappable(r->fd, r->protection, false);
         if (at != SHIELD_PASS) return is_shared(r) ? record(r, at, AREA_SHARED_SECRET) : failed(at) ? at : map_injected(r);
     }
     long injected = files_mappable(r->fd);
@@ -157,6 +157,8 @@ static long map_anonymous(const struct request *r) {
 /* What stands where a file is to be mapped may be given up only if the file can be mapped: the kernel is asked, for it knows
  * files, modes and mounts. */
 static long ask_kernel(const struct request *r) {
+    long shielded = shield_is_on() ? shield_mappable(r->fd, r->protection, is_shared(r)) : SHIELD_PASS;
+    if (shielded != SHIELD_PASS) return shielded;
     int flags = r->flags & ~(MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_POPULATE);
     long at = SYS6(__NR_mmap, 0, r->length, r->protection, flags, r->fd, r->offset);
     if (!failed(at)) SYS2(__NR_munmap, at, r->length);
@@ -167,7 +169,9 @@ static long ask_kernel(const struct request *r) {
 static long clear_way(const struct request *r, bool anonymous, bool secret) {
     if (!(r->flags & MAP_FIXED) || r->flags & MAP_FIXED_NOREPLACE) return 0;
     long error = anonymous ? 0 : ask_kernel(r);
-    if (failed(error) || secret) return failed(error) ? error : 0;
+    if (failed(error)) return error;
+    if (shield_is_on()) shield_unmapped(r->address, r->length);
+    if (secret) return 0;
     return window_meets(r->address, r->address + r->length) ? memory_unmap(r->address, r->length) : 0;
 }
 

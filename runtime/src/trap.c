@@ -43,17 +43,8 @@ void call_replay(struct call *call, const u64 arg[6], int data_arg, const void *
     f->rip = addr_of(rt_replay);
 }
 
-/* What shielded files are mapped is the shields' to know. */
-static void tell_shields(const struct call *call) {
+static long change_memory(const struct call *call) {
     const u64 *a = call->arg;
-    bool over = call->number == __NR_mmap && a[3] & MAP_FIXED;
-    if (shield_is_on() && (over || call->number == __NR_munmap) && a[0] % PAGE == 0) shield_unmapped(a[0], a[1]);
-    if (shield_is_on() && call->number == __NR_mremap && a[3] & MREMAP_FIXED) shield_unmapped(a[4], a[2]);
-}
-
-static long memory_call(const struct call *call) {
-    const u64 *a = call->arg;
-    tell_shields(call);
     if (call->number == __NR_mremap && shield_is_on() && shield_has_mapped(a[0], a[1])) return -ENOMEM; /* callers map anew */
     switch (call->number) {
     case __NR_mmap: return memory_map(a[0], a[1], (int)a[2], (int)a[3], (int)a[4], a[5]);
@@ -66,6 +57,16 @@ static long memory_call(const struct call *call) {
     case __NR_brk: return memory_break(a[0]);
     default: return -ENOSYS;
     }
+}
+
+/* What shielded files are mapped is the shields' to know; what mmap(2) puts something over, memory_map tells them. */
+static long memory_call(const struct call *call) {
+    const u64 *a = call->arg;
+    long result = change_memory(call);
+    if (failed(result) || !shield_is_on()) return result;
+    if (call->number == __NR_munmap) shield_unmapped(a[0], a[1]);
+    if (call->number == __NR_mremap && a[3] & MREMAP_FIXED) shield_unmapped(a[4], a[2]);
+    return result;
 }
 
 static bool unmaps(const struct call *call, u64 stack_pointer) {
@@ -92,9 +93,13 @@ static long locked_memory_call(const struct call *call, u64 stack_pointer) {
 }
 
 /* Secret pages cannot be given to a pipe; their bytes can be written to it, or read from it. */
-static void splice_by_copy(struct call *call) {
+static u64 copying(const struct call *call) {
     long flags = SYS2(__NR_fcntl, call->arg[0], F_GETFL);
-    call->number = (flags & O_ACCMODE) == O_RDONLY ? __NR_readv : __NR_writev;
+    return (flags & O_ACCMODE) == O_RDONLY ? __NR_readv : __NR_writev;
+}
+
+static void splice_by_copy(struct call *call) {
+    call->number = copying(call);
     call_replay(call, call->arg, -1, NULL, 0);
 }
 
@@ -268,6 +273,7 @@ static long answer_in_place(struct call *call) {
     case __NR_access:
     case __NR_faccessat:
     case __NR_faccessat2: return files_path_call(call);
+    case __NR_vmsplice: call->number = copying(call); return in_kernel(call);
     default: return in_kernel(call);
     }
 }

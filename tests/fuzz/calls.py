@@ -37,6 +37,21 @@ HOW: Final = {
 ARMS: Final = {"guarded": (), "unguarded": ("--unsafe-no-guard",)}
 """How the enclave runs, by its options."""
 SECONDS: Final = 10
+PLACE: Final = "{place}"
+"""In a command: the directory that a run has for itself."""
+POLICY: Final = """
+[shield]
+unsafe_open_files = true
+unsafe_open_network = true
+[[shield.files]]
+path = "{path}"
+kind = "memory"
+"""
+SHIELDED: Final = (
+    *(sys.executable, "-m", "cloister", "run", "--quiet", "--shield", f"{PLACE}/shield.toml", "--"),
+    *("/bin/sh", "-c", 'cd "$0" && exec /usr/bin/env -i A=1 "$@"', f"{PLACE}/files"),
+)
+"""The program's files are those of a region: it works there, with the environment that it has natively."""
 PROFILES: Final = {
     "memory": """
         map 30 unmap 10 protect 20 move 8 resize 8 away 4 advise 14 sync 4 residency 2 invalid 4 fill 20 look 2
@@ -110,13 +125,13 @@ def built(directory: Path, how: str, sources: Path = SOURCES) -> Path:
     return target
 
 
-def generated(seed: int, profile: str, count: int = 40) -> Program:
-    """The program of a seed."""
+def generated(seed: int, profile: str, count: int = 40, *, shielded: bool = False) -> Program:
+    """The program of a seed; for shielded files it leaves out what is known to differ there."""
     chance = random.Random(f"{profile} {seed}")  # noqa: S311 - repeatable is what it must be
     words = PROFILES[profile].split()
     names = chance.choices(words[::2], [int(weight) for weight in words[1::2]], k=count)
     lines = [" ".join([name, *(str(number(chance)) for _ in range(6))]) for name in names]
-    return Program((f"arena {seed % 2}", *lines))
+    return Program((f"arena {seed % 2}{' 1' * shielded}", *lines))
 
 
 def number(chance: random.Random) -> int:
@@ -133,10 +148,16 @@ def limits() -> None:
 def log_of(command: Sequence[str], program: Program, *more: str) -> list[str]:
     """What a run says, in a directory of its own, and how it ended."""
     with tempfile.TemporaryDirectory(prefix="calls-") as place:
-        (Path(place) / "program").write_text(program.text)
+        text = Path(place) / "program"
+        text.write_text(program.text)
+        (Path(place) / "files").mkdir()
+        (Path(place) / "shield.toml").write_text(POLICY.format(path=f"{place}/files"))
+        words = [word.replace(PLACE, place) for word in command]
+        is_shielded = words != list(command)
         with subprocess.Popen(
-            [*command, "program", "0", "0", *more], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, cwd=place, env={"A": "1"}, start_new_session=True,
+            [*words, str(text), "0", "0", *more], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, cwd=f"{place}/files", env=dict(os.environ) if is_shielded else {"A": "1"},
+            start_new_session=True,
             preexec_fn=limits,  # noqa: PLW1509 - this program has one thread
         ) as process:  # fmt: skip
             try:
@@ -168,6 +189,11 @@ class Runner:
         return cls(
             binary=binary, arms={arm: [str(runtime_path()), *ARMS[arm], "--", *words] for arm in arms or tuple(ARMS)}
         )
+
+    @classmethod
+    def shielded(cls, binary: Path) -> "Runner":
+        """In a directory that is shielded."""
+        return cls(binary=binary, arms={"shielded": [*SHIELDED, str(binary)]})
 
     def native_log(self, program: Program, *more: str) -> list[str]:
         """Of a run without an enclave."""
@@ -209,7 +235,7 @@ def shrunk(program: Program, differs: Callable[[Program], bool]) -> Program:
             else:
                 at += size
         size //= 2
-    for index, line in enumerate(program.lines):
+    for index, line in enumerate(program.lines[1:], 1):  # the first says what all others leave out
         for shorter in simpler(line):
             changed = Program((*program.lines[:index], shorter, *program.lines[index + 1 :]))
             if differs(changed):

@@ -51,6 +51,34 @@ def test_many_random_programs_do_the_same(binaries: dict[str, Path], profile: st
         assert found is None, f"seed {seed}: {found}"
 
 
+def test_a_small_stack_is_enough_to_start_a_program_from_a_shielded_directory(binaries: dict[str, Path]) -> None:
+    """musl's posix_spawn(3) gives its child 5 KiB."""
+    program = Program(("arena 0 1", "borrow 3", "borrow 1 0"))
+    for binary in binaries.values():
+        assert Runner.shielded(binary).difference(program) is None, binary.name
+
+
+SHIELDED_PROFILES = ("files", "memory", "children", "processes", "signals")
+
+
+@pytest.mark.parametrize("profile", SHIELDED_PROFILES)
+def test_random_programs_do_the_same_in_a_shielded_directory(binaries: dict[str, Path], profile: str) -> None:
+    hows = itertools.cycle(binaries.values())
+    for seed in range(2000, 2003):
+        found = Runner.shielded(next(hows)).difference(generated(seed, profile, shielded=True))
+        assert found is None, f"seed {seed}: {found}"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("profile", calls.PROFILES)
+def test_many_random_programs_do_the_same_in_a_shielded_directory(binaries: dict[str, Path], profile: str) -> None:
+    hows = itertools.cycle(binaries.values())
+    for seed in range(3000, 3200):
+        found = Runner.shielded(next(hows)).difference(generated(seed, profile, shielded=True))
+        assert found is None, f"seed {seed}: {found}"
+
+
 # ---------------------------------------------------------------- the control
 
 

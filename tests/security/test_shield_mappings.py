@@ -1,9 +1,10 @@
 """Mappings of shielded files damage none: not one that took an inode, nor what another program wrote meanwhile."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
-from tests.security.shielded_runs import PYTHON, Policy
+from tests.security.shielded_runs import PYTHON, Policy, compiled
 
 pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_root, pytest.mark.needs_program(PYTHON)]
 
@@ -52,3 +53,31 @@ def test_what_another_program_wrote_is_not_undone(tmp_path: Path) -> None:
     assert said == "b'mine.' b'other'\nb'other' b'other'\n"
     after = "f = open('/data/file', 'rb').read(); print(f[:5], f[20000:20005], f[40000:40005])"
     assert policy.python(after) == "b'mine.' b'other' b'again'\n"
+
+
+SAID = {
+    "cut": "013a Bb\none 01a3aaaa\nother Bbbbbbbb\none 01a3aaaa\nother Bbbbbbbb\n",
+    "fixed": "01\none 0aaaaaaa\nother 1bbbbbbb\n",
+    "refused": "Permission denied\nNo such device\none 0aaaaaaa\n",
+    "guarded": "a Permission denied\n",
+    "written": "4096 4096\none Aaaaaaaa\n",
+    "spliced": "8 8 spliced\n",
+}
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled("mappings", tmp_path_factory.mktemp("mappings"))
+
+
+@pytest.mark.needs_program("cc")
+@pytest.mark.parametrize("scenario", SAID)
+def test_what_is_cut_covered_or_refused_is_as_natively(tmp_path: Path, program: Path, scenario: str) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    native = subprocess.run(
+        [str(program), str(plain), scenario], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert native.stdout == SAID[scenario], "the scenario itself"
+    shielded = Policy(directory=tmp_path, strict=False, memory=("/data",)).run([str(program), "/data", scenario])
+    assert (shielded.returncode, shielded.stdout) == (0, SAID[scenario]), shielded.stderr

@@ -33,7 +33,7 @@ enum {
 enum { PAGE = 4096, PAGES = 64, LONGEST = 12, ARGUMENTS = 6, LOG_SIZE = 1 << 17, SLOT = 16 << 20 };
 /* Descriptors of the program's own, out of the way of those that its operations make. */
 enum { LOOK_READ = 1000, LOOK_WRITE, CONSTANT_FILE, SHARED_FILE, WRITE_ONLY_FILE, DIRECTORY, PROGRAM };
-enum { CONSTANT_PAGES = 11, CONSTANT_SIZE = 10 * PAGE + 100, SHARED_SIZE = 8 * PAGE + 50 };
+enum { CONSTANT_PAGES = 11, CONSTANT_SIZE = 10 * PAGE + 100, SHARED_PAGES = 9, SHARED_SIZE = 8 * PAGE + 50 };
 
 enum kind { NOTHING, PRIVATE, SHARED, COPY, OF_FILE };
 
@@ -56,7 +56,9 @@ struct world {
 };
 extern __thread struct world *here;
 extern int verbose, depth;
-extern const char *own_path;
+/* What is known to differ for shielded files is left out. */
+extern int shielded;
+extern const char *own_path, *text_path;
 extern unsigned next_line;
 
 struct operation {

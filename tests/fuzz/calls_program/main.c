@@ -2,7 +2,7 @@
  *
  * usage: calls FILE LINE DEPTH [verbose]        FILE: lines of a name and up to six numbers
  * The log has no addresses and no process numbers in it, so it is the same wherever the calls mean the same. The first line
- * must be `arena WHERE`. */
+ * must be `arena WHERE`, or `arena WHERE 1`: its files may be those of a shielded directory. */
 #define _GNU_SOURCE
 #include "calls.h"
 
@@ -17,8 +17,8 @@ struct line {
 };
 
 __thread struct world *here;
-int verbose, depth;
-const char *own_path;
+int verbose, depth, shielded;
+const char *own_path, *text_path;
 unsigned next_line;
 static struct line lines[LINES_MAX];
 static unsigned line_count;
@@ -193,7 +193,9 @@ int main(int count, char **words, char **environment) {
     if (count < 4) return 2;
     depth = atoi(words[3]);
     verbose = count > 4;
-    read_program(words[1]);
+    text_path = words[1];
+    read_program(text_path);
+    shielded = line_count && lines[0].a[1] % 2;
     unsigned first = (unsigned)atoi(words[2]);
     if (!first) make_files();
     make_arena(here, line_count && strncmp(text, "arena", 5) == 0 ? (int)lines[0].a[0] : 0);

@@ -76,6 +76,10 @@ static void op_map(const long *a) {
     long offset = source.fd < 0 ? 0 : a[4] % CONSTANT_PAGES;
     /* Behind the end of the file a private mapping is a copy with zeros, and natively SIGBUS. */
     if (source.kind == COPY && count > CONSTANT_PAGES - offset) count = (unsigned)(CONSTANT_PAGES - offset);
+    /* A shared mapping of a shielded file ends in zeros instead of SIGBUS, and what is shielded is no code. */
+    if (shielded && source.kind == OF_FILE && count > SHARED_PAGES - offset % SHARED_PAGES) count = (unsigned)(SHARED_PAGES - offset % SHARED_PAGES);
+    if (shielded && source.kind == OF_FILE) offset %= SHARED_PAGES;
+    if (shielded && source.fd >= 0) protection &= ~PROT_EXEC;
     /* MAP_SHARED_VALIDATE refuses MAP_FIXED_NOREPLACE, for it came later: a trifle that an enclave does not tell. */
     int placing = a[4] % 7 == 6 && (source.flags & MAP_TYPE) != MAP_SHARED_VALIDATE ? MAP_FIXED_NOREPLACE : MAP_FIXED;
     long result = call_mmap(a[5], at(first), size_of(count, a[4]), protection, source.flags | placing | PICK(more, a[5] / 2),
@@ -100,7 +104,7 @@ static void op_unmap(const long *a) {
 static void op_protect(const long *a) {
     unsigned first = first_of(a), count = count_of(a);
     int protection = some_protection(a[2]);
-    if (any_kind(first, count, SHARED)) protection &= ~PROT_EXEC; /* what processes share anonymously cannot become code */
+    if (any_kind(first, count, SHARED) || (shielded && any_kind(first, count, OF_FILE))) protection &= ~PROT_EXEC; /* what processes share anonymously cannot become code */
     size_t size = size_of(count, a[3]);
     long result = outcome(a[5] % 2 ? mprotect(at(first), size, protection) : syscall(SYS_mprotect, at(first), size, protection));
     note(" %u+%u prot %d %ld", first, count, protection, result);
@@ -128,7 +132,8 @@ static void op_move(const long *a) {
     unsigned target = (unsigned)(a[3] % (PAGES - new_count + 1));
     struct page old = here->page[first], moved[LONGEST];
     /* Growth of a private file mapping is of the file natively, and zeros here. */
-    if (!is_one_mapping(first, count) || (old.kind == COPY && new_count > count)) {
+    /* Mappings of shielded files do not move: their users map anew. */
+    if (!is_one_mapping(first, count) || (old.kind == COPY && new_count > count) || (shielded && old.kind == OF_FILE)) {
         note(" skipped");
         return;
     }
@@ -150,7 +155,7 @@ static void op_resize(const long *a) {
     struct page old = here->page[first];
     /* Where only the kernel's mapping can grow (code, files, what is shared), there is no room behind it in an enclave. */
     int of_kernel = old.was_code || old.kind != PRIVATE;
-    if (!is_one_mapping(first, count) || first + new_count > PAGES || (of_kernel && new_count > count)) {
+    if ((shielded && old.kind == OF_FILE) || !is_one_mapping(first, count) || first + new_count > PAGES || (of_kernel && new_count > count)) {
         note(" skipped");
         return;
     }
@@ -237,6 +242,7 @@ static void op_invalid(const long *a) {
     char *page = at(first), *odd = page + 1;
     int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
     long result = 0;
+    if (shielded && any_kind(first, count, OF_FILE)) return; /* which of two errors comes first */
     switch (a[2] % 18) {
     case 0: result = syscall(SYS_munmap, odd, size); break;
     case 1: result = syscall(SYS_munmap, page, 0); break;
