@@ -86,3 +86,13 @@ void shield_before_exit(void) {
 }
 
 bool shield_recalled(void) { return !shield_is_on() || mount_recalled(); }
+
+/* It may live on (the first process of a pid namespace does), so it keeps what it holds. */
+void shield_before_death(void) {
+    struct lock_guard lock;
+    if (!shield_is_on()) return;
+    lock_take(&lock, true);
+    (void)!location_store_mapped();
+    lock_give(&lock);
+    mount_before_exit(false);
+}

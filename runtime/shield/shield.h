@@ -60,6 +60,8 @@ void shield_child_complete(void);
 NODISCARD long shield_before_exec(void);
 void shield_exec_failed(void);
 void shield_before_exit(void);
+/* Before a signal ends the process, or does not after all: in the handler of SIGSYS. */
+void shield_before_death(void);
 /* The guard calls a lease of volumes back (guard_lease.h): in the handler of SIGSYS. False if that made a call with a time limit, so that
  * the kernel may have forgotten about the one that was interrupted. */
 NODISCARD bool shield_recalled(void);

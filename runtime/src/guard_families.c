@@ -10,12 +10,12 @@ struct member {
     u32 tid;
     u32 creator; /* as long as its family is not known: it was reported before its creator was */
     u16 family;
-    u8 executing, leaving;
+    u8 executing, leaving, stopping;
 };
 
 static struct member members[MEMBERS] BEHIND;
 static u32 threads_of[FAMILIES] BEHIND;
-static u32 member_count, family_count, executing_count, leaving_count, waiting_count, last_family;
+static u32 member_count, family_count, executing_count, leaving_count, stopping_count, waiting_count, last_family;
 
 static u32 home_of(u32 tid) { return tid * 0x9e3779b1U >> 19; }
 
@@ -69,6 +69,7 @@ static void take_out(u32 tid) {
     }
     executing_count -= member->executing;
     leaving_count -= member->leaving;
+    stopping_count -= member->stopping;
     member_count--;
     close_gap((u32)(member - members));
 }
@@ -133,11 +134,22 @@ u32 guard_families_next(u16 family, u32 after) {
     return 0;
 }
 
-bool guard_families_goes(u32 tid) { return find(tid)->executing || find(tid)->leaving; }
+void guard_families_stopping(u32 tid, bool stopping) {
+    struct member *member = find(tid);
+    if (!member->tid || member->stopping == stopping) return;
+    member->stopping = stopping;
+    if (stopping) stopping_count++;
+    else stopping_count--;
+}
+
+static bool goes(const struct member *member) { return member->executing || member->leaving || member->stopping; }
+
+bool guard_families_goes(u32 tid) { return goes(find(tid)); }
 
 bool guard_families_stay(u16 family) {
-    for (u32 at = 0; (executing_count || leaving_count) && at < MEMBERS; at++)
-        if (members[at].family == family && (members[at].executing || members[at].leaving)) return false;
+    bool any = executing_count || leaving_count || stopping_count;
+    for (u32 at = 0; any && at < MEMBERS; at++)
+        if (members[at].family == family && goes(&members[at])) return false;
     return true;
 }
 

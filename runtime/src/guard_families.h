@@ -22,7 +22,9 @@ NODISCARD u16 guard_families_of(u32 tid);
 NODISCARD bool guard_families_lives(u16 family);
 /* One of its threads, each in its turn: `after` is the last. 0 if it has none. */
 NODISCARD u32 guard_families_next(u16 family, u32 after);
-/* A thread is about to execute or to leave; none of a family's is. */
+/* The guard knows that a thread is about to be stopped, or that it is now. */
+void guard_families_stopping(u32 tid, bool stopping);
+/* A thread is about to execute, to leave or to be stopped; none of a family's is. */
 NODISCARD bool guard_families_goes(u32 tid);
 NODISCARD bool guard_families_stay(u16 family);
 

@@ -36,6 +36,12 @@ static bool has_key(const struct registers *registers) {
     return same;
 }
 
+bool guard_has_roots(void) {
+    u64 any = 0;
+    for (u32 slot = 0; slot < GUARD_ROOTS; slot++) any |= roots[slot].generation;
+    return any;
+}
+
 u64 guard_kept(u32 slot) { return words[slot]; }
 
 static bool is_gate(u64 address) { return address > addr_of(gate_start) && address <= addr_of(gate_end); }

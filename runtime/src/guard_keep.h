@@ -26,6 +26,9 @@ NODISCARD long guard_ask(struct guard_question *question, u64 request, u32 slot)
 /* HMAC of a fixed text with the tree's key. */
 void guard_proof(u8 proof[GUARD_PROOF]);
 
+/* Whether a volume is in use. */
+NODISCARD bool guard_has_roots(void);
+
 /* What a word is now. */
 u64 guard_kept(u32 slot);
 

@@ -26,7 +26,6 @@ static u16 row_family;
 /* ---- calling it back */
 
 bool guard_lease_is_holders(u32 tid) { return lease.holder && guard_families_of(tid) == lease.holder; }
-bool guard_lease_was(void) { return last_number; }
 bool guard_lease_is_wanted(void) { return lease.wanted; }
 
 /* To the process: whichever of its threads can takes it. */

@@ -15,8 +15,7 @@ NODISCARD bool guard_lease_lets(u32 tid, u32 slot, u32 number);
 /* After that: which lease its family has for the volume, 0 for none. `wanted`: it takes one if it may. */
 NODISCARD u32 guard_lease_of(u32 tid, u32 slot, bool wanted);
 void guard_lease_returned(u32 slot);
-/* Whether anybody ever had one; whether the thread is of the family that has leases; whether another wants them. */
-NODISCARD bool guard_lease_was(void);
+/* Whether the thread is of the family that has leases; whether another wants them. */
 NODISCARD bool guard_lease_is_holders(u32 tid);
 NODISCARD bool guard_lease_is_wanted(void);
 

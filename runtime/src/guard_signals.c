@@ -5,10 +5,10 @@
 
 #include "call.h"
 #include "guard_families.h"
+#include "guard_keep.h"
 #include "guard_lease.h"
-#include "guard_registers.h"
 
-enum { CHILD = 17, CONTINUE, STOP, STOP_LAST = 22 /* SIGTTOU */, URGENT = 23, WINDOW = 28, STATUS_SIZE = 4096 };
+enum { CHILD = 17, CONTINUE = 18, URGENT = 23, WINDOW = 28, STATUS_SIZE = 4096 };
 enum { RESTART_SYS = 512, RESTART_ALWAYS, RESTART_NO_HANDLER, RESTART_BLOCK = 516 /* linux/errno.h */ };
 
 static char status[STATUS_SIZE] BEHIND;
@@ -75,6 +75,8 @@ static bool has_default_action(long tid, u64 signal) {
     return n > 0 && !has_bit("\nSigIgn:\t", signal) && !has_bit("\nSigCgt:\t", signal);
 }
 
+static bool is_stop(u64 signal) { return signal >= STOP && signal <= STOP_LAST; }
+
 /* Faults are not put off: where they happened they would happen again, whether or not a recall can be taken there. */
 static bool may_end_or_stop(u64 signal) {
     const u64 harmless = 1UL << CHILD | 1UL << CONTINUE | 1UL << URGENT | 1UL << WINDOW;
@@ -82,10 +84,9 @@ static bool may_end_or_stop(u64 signal) {
     return signal > 63 || !((harmless | faults) >> signal & 1);
 }
 
-/* Between the two the family gets no new lease: it counts as about to leave, so that others do not leave to it what is to be committed,
- * or, if it is to be stopped, to execute. */
-static void keep_from_leases(u32 tid, u64 signal) {
-    if (signal >= STOP && signal <= STOP_LAST) guard_families_executing(tid, true);
+/* Between the two the family gets no new lease, and others do not leave to it what is to be committed. */
+static void announce(u32 tid, u64 signal) {
+    if (is_stop(signal)) guard_families_stopping(tid, true);
     else (void)!guard_families_staying(tid);
 }
 
@@ -93,13 +94,14 @@ static u64 let_after_recall(long tid, u64 signal) {
     struct signal_info info;
     if (failed(SYS4(__NR_ptrace, PTRACE_GETSIGINFO, tid, 0, &info))) return signal;
     if (info.code == GUARD_RECALL) {
-        guard_families_executing((u32)tid, false);
+        guard_families_stopping((u32)tid, false);
         info.code = 0;
         SYS4(__NR_ptrace, PTRACE_SETSIGINFO, tid, 0, &info);
         return signal;
     }
-    if (!guard_lease_is_holders((u32)tid) || !may_end_or_stop(signal) || !has_default_action(tid, signal)) return signal;
-    keep_from_leases((u32)tid, signal);
+    bool matters = guard_lease_is_holders((u32)tid) || !is_stop(signal);
+    if (!matters || !may_end_or_stop(signal) || !has_default_action(tid, signal)) return signal;
+    announce((u32)tid, signal);
     return give_recall(tid, &info, signal);
 }
 
@@ -112,7 +114,7 @@ static bool is_recall(const struct signal_info *info) {
 
 u64 guard_signals_let(long tid, u64 signal) {
     struct signal_info info;
-    if (signal != SIGSYS_NUMBER) return guard_lease_was() ? let_after_recall(tid, signal) : signal;
+    if (signal != SIGSYS_NUMBER) return guard_has_roots() ? let_after_recall(tid, signal) : signal;
     if (failed(SYS4(__NR_ptrace, PTRACE_GETSIGINFO, tid, 0, &info)) || !is_recall(&info)) return signal;
     if (info.error && guard_families_goes((u32)tid)) return give_recall(tid, &info, (u64)info.error); /* it could not be taken before */
     return guard_lease_is_wanted() && guard_lease_is_holders((u32)tid) ? give_recall(tid, &info, 0) : 0;

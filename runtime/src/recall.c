@@ -32,12 +32,19 @@ static void send_again(int signal) {
         SYS3(__NR_tgkill, process, thread, signal); /* over the limit of queued signals */
 }
 
-/* A deferred child leaves it to its parent. */
+/* False if the kernel may have forgotten about the call that was interrupted. A deferred child leaves it to its parent. */
+static bool give_back(int then) {
+    if (deferral_now()) return false;
+    if (!then || (then >= STOP && then <= STOP_LAST)) return shield_recalled();
+    shield_before_death();
+    return false;
+}
+
 void recall_answer(const struct signal_info *info, struct trap_frame *frame) {
     const u64 recall = SIGSYS_BIT;
     bool timed = info->user == GUARD_TIMED && frame->rax == __NR_restart_syscall;
     if (timed) SYS4(__NR_rt_sigprocmask, BLOCK, &recall, 0, 8); /* one more would go the usual way back */
-    bool undisturbed = !deferral_now() && shield_recalled();
+    bool undisturbed = give_back(info->error);
     if (info->error) send_again(info->error);
     if (timed && undisturbed && frame->floating_point && !((u32)frame->stack.flags & DISARMED)) go_on_waiting(frame);
 }

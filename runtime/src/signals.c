@@ -112,7 +112,7 @@ void signal_foreign_sigsys(int signal, void *info, struct trap_frame *frame) {
         return;
     }
     struct kernel_action standard = {0};
-    (void)!shield_recalled(); /* this process ends */
+    shield_before_death();
     SYS4(__NR_rt_sigaction, signal, &standard, 0, MASK_SIZE);
     SYS2(__NR_kill, SYS0(__NR_getpid), signal);
 }

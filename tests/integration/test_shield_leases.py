@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.services.shielded import Shielded
-from tests.services.two_families import build, families
+from tests.services.two_families import Families, build, families
 
 pytestmark = [pytest.mark.needs_runtime, pytest.mark.needs_program("cc")]
 
@@ -90,6 +90,16 @@ def test_a_signal_that_ends_who_had_it_loses_nothing(place: Shielded, program: s
         assert both.ask(f"signal {signal.Signals[how]:d}") == "0"
         assert both.ask("answer") == "gone"
         assert both.read_quickly() == ROW
+    assert number_in(place) == ROW
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_that_ends_the_whole_program_loses_nothing(place: Shielded, program: str, how: str) -> None:
+    """Nobody else is there, and nobody synced."""
+    with place.start([program, "/data/file"]) as process:
+        assert Families(process=process).ask(f"write 1 {ROW}") == str(ROW)
+        process.send_signal(signal.Signals[how])
+        assert process.wait(60) == -signal.Signals[how]
     assert number_in(place) == ROW
 
 
