@@ -8,7 +8,7 @@
 #include "guard_keep.h"
 #include "guard_lease.h"
 
-enum { CHILD = 17, CONTINUE = 18, URGENT = 23, WINDOW = 28, STATUS_SIZE = 4096 };
+enum { CHILD = 17, URGENT = 23, WINDOW = 28, STATUS_SIZE = 4096 };
 enum { RESTART_SYS = 512, RESTART_ALWAYS, RESTART_NO_HANDLER, RESTART_BLOCK = 516 /* linux/errno.h */ };
 
 static char status[STATUS_SIZE] BEHIND;
@@ -99,6 +99,7 @@ static u64 let_after_recall(long tid, u64 signal) {
         SYS4(__NR_ptrace, PTRACE_SETSIGINFO, tid, 0, &info);
         return signal;
     }
+    if (signal == CONTINUE) guard_families_stopping((u32)tid, false);
     bool matters = guard_lease_is_holders((u32)tid) || !is_stop(signal);
     if (!matters || !may_end_or_stop(signal) || !has_default_action(tid, signal)) return signal;
     announce((u32)tid, signal);

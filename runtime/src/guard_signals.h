@@ -6,7 +6,7 @@
 #include "rt.h"
 
 enum { GUARD_RECALL = -0x434c /* si_code */, GUARD_TIMED = 1 };
-enum { STOP = 19, STOP_LAST = 22 /* SIGTTOU */ }; /* signals that stop */
+enum { CONTINUE = 18, STOP, STOP_LAST = 22 /* SIGTTOU */ }; /* signals: from STOP on they stop */
 
 /* siginfo_t, as far as it matters here. Of a recall: `error` is the signal to be sent again after it, with the same code, or 0; `user` is
  * GUARD_TIMED if it interrupted a call that waits with a time limit. */

@@ -25,7 +25,17 @@ static void go_on_waiting(const struct trap_frame *frame) {
     rt_go_on(frame, back);
 }
 
+static bool is_stop(int signal) { return signal >= STOP && signal <= STOP_LAST; }
+
+/* Sent after a signal that stops, SIGCONT calls that off. */
+static bool is_continued(void) {
+    u64 pending = 0;
+    SYS2(__NR_rt_sigpending, &pending, sizeof pending);
+    return pending >> (CONTINUE - 1) & 1;
+}
+
 static void send_again(int signal) {
+    if (is_stop(signal) && is_continued()) return;
     const struct signal_info info = {.signal = signal, .code = GUARD_RECALL};
     long process = SYS0(__NR_getpid), thread = SYS0(__NR_gettid);
     if (failed(SYS4(__NR_rt_tgsigqueueinfo, process, thread, signal, &info)))
@@ -35,7 +45,7 @@ static void send_again(int signal) {
 /* False if the kernel may have forgotten about the call that was interrupted. A deferred child leaves it to its parent. */
 static bool give_back(int then) {
     if (deferral_now()) return false;
-    if (!then || (then >= STOP && then <= STOP_LAST)) return shield_recalled();
+    if (!then || is_stop(then)) return shield_recalled();
     shield_before_death();
     return false;
 }

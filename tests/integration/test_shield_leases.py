@@ -1,5 +1,6 @@
 """The lease of a volume (guard_lease.h): one family works as if alone, and others see what it did all the same."""
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -113,6 +114,18 @@ def test_who_has_it_is_stopped_and_goes_on(place: Shielded, program: str) -> Non
         assert both.ask(f"write {ROW + 1} {2 * ROW}") == str(2 * ROW)
         assert both.ask(f"signal {signal.SIGCONT:d}") == "0"
         assert both.ask("tell read") == str(2 * ROW)
+
+
+def test_who_is_stopped_and_continued_at_once_goes_on(place: Shielded, program: str) -> None:
+    with families(place, program) as both:
+        for turn in range(1, 21):
+            assert both.ask(f"tell write 1 {ROW}") == str(ROW)
+            other = both.other()
+            os.kill(other, signal.SIGSTOP)
+            time.sleep(turn * 2e-5)
+            os.kill(other, signal.SIGCONT)
+            assert both.ask(f"tell write 1 {ROW + turn}") == str(ROW + turn)
+            assert both.read_quickly() == ROW + turn
 
 
 @pytest.mark.parametrize("way", ["end", "killed"])
