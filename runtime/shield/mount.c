@@ -49,7 +49,7 @@ struct volume *mount_volume(struct mount *mount) { return mount->arena->volume; 
 
 struct volume *mount_peek(const struct mount *mount) {
     const struct arena *arena = mount->arena;
-    return arena->forked || arena->shared || arena->broken || arena->error ? NULL : arena->volume;
+    return arena->forked || is_among_others(arena) || arena->broken || arena->error ? NULL : arena->volume;
 }
 
 void arena_leave(struct mount *mount) {
