@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloister.errors import UsageError
+from cloister.observe.prove.grounds import blocks as blocks_module
 from cloister.observe.prove.grounds.blocks import DiskBlocks, runs
 from cloister.observe.prove.grounds.frames import segment_of
 from cloister.observe.prove.grounds.packets import Packets
@@ -143,6 +144,18 @@ def test_a_capture_file_is_read_by_others_and_by_nobody_else(tmp_path: Path) -> 
 def test_blocks_side_by_side_are_one_run() -> None:
     assert runs([1, 2, 3, 7]) == [(4096, 3 * 4096), (7 * 4096, 4096)]
     assert runs([]) == []
+
+
+def test_a_block_of_several_files_names_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disks with blocks of 1 KiB put several files into what is searched as one."""
+    blocks = DiskBlocks(wanted=WANTED)
+    monkeypatch.setattr(blocks_module, "MAJOR_OF_NONE", -1)
+    for name, start in (("gone", 4096), ("report", 5120), ("gone", 4096), ("alone", 8192)):
+        monkeypatch.setattr(blocks_module, "physical_extents", lambda _, start=start: [(start, 1024)])
+        with (tmp_path / name).open("wb") as file:
+            blocks.wrote(file.fileno(), name)
+    (places,) = blocks.places.values()
+    assert places == {1: "gone or report", 2: "alone"}
 
 
 def test_files_in_memory_are_on_no_disk() -> None:

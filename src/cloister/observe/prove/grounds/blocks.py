@@ -21,6 +21,8 @@ from cloister.quantities import counted, human_size
 __all__ = ["BlockHit", "DiskBlocks"]
 
 LIMIT = 2 << 30
+OR = " or "
+MOST_OWNERS = 4
 MAJOR_OF_NONE = 0  # file systems without a device: tmpfs, overlays, network
 
 
@@ -39,7 +41,7 @@ class DiskBlocks:
 
     wanted: Wanted
     places: dict[int, dict[int, str]] = field(default_factory=dict)
-    """By device number: each block of 4 KiB by its number on the device, and the file that it belonged to."""
+    """By device number: each block of 4 KiB by its number on the device, and the files that it belonged to."""
     unplaced: dict[str, int] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
     size: int = 0
@@ -65,7 +67,8 @@ class DiskBlocks:
             if (sum(map(len, self.places.values())) * BLOCK) + size > LIMIT:
                 self.note(f"{path}: more than {human_size(LIMIT)} of blocks, not all were searched")
                 return
-            blocks.update(dict.fromkeys(range(start // BLOCK, -(-(start + size) // BLOCK)), path))
+            for number in range(start // BLOCK, -(-(start + size) // BLOCK)):
+                blocks[number] = _owners(blocks.get(number), path)
 
     def note(self, text: str) -> None:
         """Why something was not searched, once."""
@@ -103,6 +106,14 @@ class DiskBlocks:
             amount += f"; {counted(count, 'file')} on {kind}, which is on no disk"
         whole = Check(holds=not self.trouble, detail="; ".join(self.trouble[:3]) or amount)
         return Ground(name=GroundName.BLOCKS, amount=amount, whole=whole, seen=tuple(disks))
+
+
+def _owners(before: str | None, path: str) -> str:
+    """Whose a block is: of several files one after the other, or at once where the disk's own blocks are smaller."""
+    if before is None or before == path:
+        return path
+    known = before.split(OR)
+    return before if path in known or len(known) == MOST_OWNERS else f"{before}{OR}{path}"
 
 
 def runs(blocks: list[int]) -> list[tuple[int, int]]:
