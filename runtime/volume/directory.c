@@ -1,5 +1,7 @@
 #include "directory.h"
 
+#include "index.h"
+
 /* Where an entry stands: the block, its frame now, and the bytes in it. `previous` is the entry before, or the same if there is none. */
 struct position {
     u64 block;
@@ -46,32 +48,66 @@ static bool is_used(const struct entry *entry, struct name name) {
     return entry->inode != 0;
 }
 
-/* The first entry that is chosen: 1, or 0 if there is none. */
-static long seek(struct volume *volume, u64 directory, chooser *choose, struct name name, struct position *found) {
-    long blocks = blocks_of(volume, directory);
-    for (u64 block = 0; (long)block < blocks; block++) {
-        long frame = tree_get(volume, directory, 0, block);
-        if (frame < 0) return frame;
-        u32 previous = 0;
-        for (u32 offset = 0; offset < BLOCK;) {
-            const struct entry *entry = entry_at(volume, (u32)frame, offset);
-            if (!is_right(entry, offset)) return -EBADMSG;
-            if (choose(entry, name)) {
-                *found = (struct position){block, (u32)frame, offset, previous};
-                return 1;
-            }
-            previous = offset;
-            offset += entry->length;
+/* In one block: 1, or 0 if there is none. */
+static long seek_in(struct volume *volume, u64 directory, u64 block, chooser *choose, struct name name, struct position *found) {
+    long frame = tree_get(volume, directory, 0, block);
+    if (frame < 0) return frame;
+    u32 previous = 0;
+    for (u32 offset = 0; offset < BLOCK;) {
+        const struct entry *entry = entry_at(volume, (u32)frame, offset);
+        if (!is_right(entry, offset)) return -EBADMSG;
+        if (choose(entry, name)) {
+            *found = (struct position){block, (u32)frame, offset, previous};
+            return 1;
         }
+        previous = offset;
+        offset += entry->length;
     }
-    return blocks < 0 ? blocks : 0;
+    return 0;
+}
+
+/* The first entry that is chosen, from a block on: 1, or 0 if there is none. */
+static long seek_from(struct volume *volume, u64 directory, u64 block, chooser *choose, struct name name, struct position *found) {
+    long blocks = blocks_of(volume, directory), result = 0;
+    for (; (long)block < blocks && !result; block++) result = seek_in(volume, directory, block, choose, name, found);
+    return blocks < 0 ? blocks : result;
+}
+
+static long put_in_index(struct volume *volume, u64 directory, u64 block) {
+    long frame = tree_get(volume, directory, 0, block);
+    for (u32 offset = 0; frame >= 0 && offset < BLOCK;) {
+        const struct entry *entry = entry_at(volume, (u32)frame, offset);
+        if (!is_right(entry, offset)) return -EBADMSG;
+        if (entry->inode) index_add(volume, directory, (struct name){entry->name, entry->name_length}, block);
+        offset += entry->length;
+    }
+    return frame < 0 ? frame : 0;
+}
+
+/* 1 if its names are in the index now. */
+static long is_indexed(struct volume *volume, u64 directory) {
+    long blocks = blocks_of(volume, directory), error = 0;
+    if (blocks < INDEX_BLOCKS) return blocks < 0 ? blocks : 0;
+    if (index_has(volume, directory)) return 1;
+    if (!index_begin(volume, directory)) return 0;
+    for (u64 block = 0; (long)block < blocks && !error; block++) error = put_in_index(volume, directory, block);
+    if (error) index_drop(volume, directory);
+    return error ? error : index_has(volume, directory);
+}
+
+static long seek_named(struct volume *volume, u64 directory, struct name name, struct position *found) {
+    long indexed = is_indexed(volume, directory), block, result = 0;
+    if (indexed <= 0) return indexed ? indexed : seek_from(volume, directory, 0, is_named, name, found);
+    for (u64 at = 0; !result && (block = index_next(volume, directory, name, &at)) >= 0;)
+        if (block < blocks_of(volume, directory)) result = seek_in(volume, directory, (u64)block, is_named, name, found);
+    return result;
 }
 
 long directory_find(struct volume *volume, u64 directory, struct name name) {
     struct position at;
     if (name.length > NAME_LONGEST) return -ENAMETOOLONG;
     if (!name.length) return -ENOENT;
-    long found = seek(volume, directory, is_named, name, &at);
+    long found = seek_named(volume, directory, name, &at);
     if (found <= 0) return found ? found : -ENOENT;
     return entry_at(volume, at.frame, at.offset)->inode;
 }
@@ -103,7 +139,7 @@ static long extend(struct volume *volume, u64 directory, struct position *at) {
 
 long directory_add(struct volume *volume, u64 directory, struct name name, u64 inode) {
     struct position at;
-    long found = seek(volume, directory, has_room, name, &at);
+    long found = seek_from(volume, directory, index_room(volume, directory), has_room, name, &at);
     if (found == 0) found = extend(volume, directory, &at);
     if (found < 0) return found;
     struct entry *entry = entry_at(volume, at.frame, at.offset);
@@ -111,12 +147,14 @@ long directory_add(struct volume *volume, u64 directory, struct name name, u64 i
     if (kept) entry->length = (u16)kept;
     fill(entry_at(volume, at.frame, at.offset + kept), name, inode, length);
     cache_dirty(volume, at.frame);
+    index_add(volume, directory, name, at.block);
+    index_set_room(volume, directory, at.block);
     return 0;
 }
 
 long directory_replace(struct volume *volume, u64 directory, struct name name, u64 inode) {
     struct position at;
-    long found = seek(volume, directory, is_named, name, &at);
+    long found = seek_named(volume, directory, name, &at);
     if (found <= 0) return found ? found : -ENOENT;
     entry_at(volume, at.frame, at.offset)->inode = (u32)inode;
     cache_dirty(volume, at.frame);
@@ -126,7 +164,7 @@ long directory_replace(struct volume *volume, u64 directory, struct name name, u
 /* Its room goes to the entry before, if that stands in the same block. */
 long directory_remove(struct volume *volume, u64 directory, struct name name) {
     struct position at;
-    long found = seek(volume, directory, is_named, name, &at);
+    long found = seek_named(volume, directory, name, &at);
     if (found <= 0) return found ? found : -ENOENT;
     struct entry *entry = entry_at(volume, at.frame, at.offset), *before = entry_at(volume, at.frame, at.previous);
     u32 length = entry->length;
@@ -136,12 +174,13 @@ long directory_remove(struct volume *volume, u64 directory, struct name name) {
         before->length = (u16)(before->length + length);
     }
     cache_dirty(volume, at.frame);
+    index_remove(volume, directory, name, at.block);
     return 0;
 }
 
 long directory_is_empty(struct volume *volume, u64 directory) {
     struct position at;
-    long found = seek(volume, directory, is_used, (struct name){0}, &at);
+    long found = seek_from(volume, directory, 0, is_used, (struct name){0}, &at);
     return found < 0 ? found : !found;
 }
 

@@ -1,6 +1,7 @@
 /* Making, linking, removing and renaming. Every call checks first and changes then, so an error of the caller changes nothing. */
 #include "begin.h"
 #include "directory.h"
+#include "index.h"
 #include "store.h"
 
 static u64 now(const struct volume *volume) { return volume->io.now(volume->io.context); }
@@ -83,6 +84,7 @@ long volume_release(struct volume *volume, u64 number) {
     long error = volume_begin(volume);
     if (!error) error = table_read(volume, number, &inode);
     if (error || inode.links) return error;
+    index_drop(volume, number);
     error = tree_resize(volume, number, inode.size, 0);
     return error ? error : table_free(volume, number);
 }

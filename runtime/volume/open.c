@@ -1,11 +1,12 @@
 #include "../src/bytes.h"
 #include "cache.h"
 #include "commit.h"
+#include "index.h"
 #include "store.h"
 #include "superblock.h"
 #include "table.h"
 
-enum { FEWEST_FRAMES = 256, BITMAPS = 3, PART_OF_BITMAPS = 4 /* of the memory, at most one by so many */ };
+enum { FEWEST_FRAMES = 256, BITMAPS = 3, PART_OF_BITMAPS = 4, PART_OF_INDEX = 32 /* of the memory, at most one by so many */ };
 static const u64 most_blocks = 1UL << 26 /* 256 GiB */, most_inodes = 1UL << 22;
 
 static void *part(u8 **free, size_t size) {
@@ -25,9 +26,11 @@ static long lay_out(struct volume *volume, u8 *memory, size_t size) {
     volume->kept = part(&free, volume->block_limit / 8);
     volume->inode_used = part(&free, most_inodes / 8);
     if (free >= end) return -ENOMEM;
-    u64 frames = (u64)(end - free) / (BLOCK + sizeof(struct frame) + 3 * sizeof(u32) + 1), buckets = 1;
+    u64 frames = (u64)(end - free) / (BLOCK + sizeof(struct frame) + 3 * sizeof(u32) + 1), buckets = 1, slots = 1;
     if (frames < FEWEST_FRAMES + 2 + SCRATCH_FRAMES) return -ENOMEM;
     frames -= 2 + SCRATCH_FRAMES; /* for what rounding takes */
+    while (slots * 2 * sizeof *volume->index <= frames * BLOCK / PART_OF_INDEX) slots *= 2;
+    frames -= (slots * sizeof *volume->index + BLOCK - 1) / BLOCK;
     while (buckets * 2 <= frames) buckets *= 2;
     volume->frame_count = (u32)frames;
     volume->bucket_mask = (u32)buckets - 1;
@@ -36,6 +39,8 @@ static long lay_out(struct volume *volume, u8 *memory, size_t size) {
     volume->frames_open = volume->frame_count < FIRST_FRAMES ? volume->frame_count : FIRST_FRAMES;
     volume->ghosts = part(&free, buckets * sizeof(u32));
     volume->ghost_mask = volume->bucket_mask;
+    volume->index = part(&free, slots * sizeof *volume->index);
+    volume->index_mask = (u32)slots - 1;
     volume->data = (void *)(((uintptr_t)free + 63) / 64 * 64);
     return 0;
 }
@@ -55,6 +60,7 @@ static long take_state(struct volume *volume, const struct superblock *state, u6
     volume->superblock = *state;
     volume->walked = false;
     volume->lost = volume->lost || lost;
+    index_forget(volume);
     commit_note(volume, &root);
     return 0;
 }

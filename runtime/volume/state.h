@@ -9,7 +9,7 @@
 
 enum {
     DIRTY_LISTS = 2 * LEVELS, NO_FRAME = ~0U, OPERATION_FRAMES = 64, NAMELESS = 1024, SCRATCH_FRAMES = 2 * LEVELS, FIRST_FRAMES = 1024,
-    ENOUGH_CAME_BACK = 8,
+    ENOUGH_CAME_BACK = 8, INDEXED = 8,
 };
 
 /* One cached block. Dirty ones stand in a list for each level, the table's levels after those of all other objects: the order in
@@ -19,6 +19,15 @@ struct frame {
     u8 level, used, dirty, referenced;
     u32 next_in_bucket; /* its number plus 1 */
     u32 dirty_next, dirty_previous;
+};
+
+/* index.h: a name's place, and the directories whose names are all there. */
+struct index_slot {
+    u32 tag, block; /* block: its number plus 1; 0 free */
+};
+
+struct indexed {
+    u64 directory, room; /* 0: unused */
 };
 
 struct volume {
@@ -43,6 +52,11 @@ struct volume {
     u32 frames_touched;                /* those behind were never used: looking at them would bring their memory into being */
     u32 *buckets, bucket_mask;         /* numbers of frames plus 1, for memory begins as zeros */
     u32 dirty_first[DIRTY_LISTS], dirty_last[DIRTY_LISTS];
+
+    struct index_slot *index;
+    u32 index_mask, index_used, index_next;
+    struct indexed indexed[INDEXED];
+    u64 index_wanted, index_refused;   /* directories: looked through last; too large */
 
     bool walked;                       /* what follows is known: only who changes something needs it (walk.c) */
     bool lost;                         /* numbers of inodes that were forgotten are not given again */

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.forge.volumes import build
 from tests.property.volume_pieces.engine import Engine, crashed, journal
-from tests.property.volume_pieces.model import FILE, Model
+from tests.property.volume_pieces.model import DIRECTORY, FILE, Model
 
 from cloister.seal.fresh_file import fresh_file
 from cloister.shield.volume.building import Builder
@@ -259,6 +259,37 @@ def test_it_opens_what_the_python_builder_made(tmp_path: Path) -> None:
         for name, content in tree.items():
             if isinstance(content, bytes):
                 assert engine.read(engine.number("find", ROOT_INODE, name.encode().hex()), 0, 1 << 20) == content
+
+
+@pytest.mark.parametrize("names", [1000, 3200], ids=["in the index", "too many for the index"])
+def test_a_large_directory_is_what_a_dictionary_says(place: Place, names: int) -> None:
+    draw = random.Random(names)  # noqa: S311
+    some = [f"{number:x}-".ljust(draw.choice([6, 20, 90]), "x").encode() for number in range(names)]
+    with place.engine() as engine:
+        large = engine.number("make", ROOT_INODE, b"large".hex(), DIRECTORY)
+        found = {name: engine.number("make", large, name.hex(), FILE) for name in some}
+        for _ in range(200):
+            name, other = draw.choice(some), draw.choice(some)
+            assert engine.number("find", large, name.hex()) == found.get(name, -errno.ENOENT)
+            act = draw.choice(["remove", "remove", "make", "rename"])
+            if act == "make":
+                answer = engine.number("make", large, name.hex(), FILE)
+                assert (answer == -errno.EEXIST) == (name in found)
+                found.setdefault(name, answer)
+            elif act == "remove":
+                assert engine.number("remove", large, name.hex()) == (0 if name in found else -errno.ENOENT)
+                if name in found:
+                    assert engine.number("release", found.pop(name)) == 0
+            elif name in found and other not in found:
+                assert engine.number("rename", large, name.hex(), large, other.hex()) == 0
+                found[other] = found.pop(name)
+        assert engine.entries(large) == found
+        assert engine.number("commit") == 0
+        assert state_of(place.volume, place.key).keys() == {b"large", *(b"large/" + name for name in found)}
+        for name in found:
+            assert engine.number("remove", large, name.hex()) == 0
+        assert engine.number("remove", ROOT_INODE, b"large".hex()) == 0
+        assert engine.number("release", large) == 0
 
 
 def test_every_changed_block_is_refused_or_not_looked_at(place: Place, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ SANITIZED: Final = ("-O1", "-g", "-std=gnu11", "-fsanitize=address,undefined", "
 WARNED: Final = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 VECTORS: Final = ("-O3", "-maes", "-mpclmul", "-mssse3", "-msse4.1")
 ENGINE: Final = (
-    "cache", "commit", "directory", "file", "holes", "names", "open", "order", "peek", "store", "superblock", "table",
-    "tree", "walk",
+    "cache", "commit", "directory", "file", "holes", "index", "names", "open", "order", "peek", "store", "superblock",
+    "table", "tree", "walk",
 )  # fmt: skip
 FEW_FRAMES: Final = 2_600_000
 """Bytes of memory that leave some three hundred frames: most blocks are read again and again."""
