@@ -64,7 +64,7 @@ long mount_enter(struct mount *mount, bool changes) {
     if (!error && is_among_others(mount->arena)) error = state_refresh(mount, changes);
     if (!error && changes) error = state_tidy(mount);
     if (error) arena_leave(mount);
-    return error;
+    return error == -EREMOTEIO ? -EIO : error;
 }
 
 long mount_leave(struct mount *mount) {

@@ -32,6 +32,7 @@ struct arena {
     bool untidy;               /* inodes without a name may be there that nobody has open */
     bool read_only;
     bool older;                /* than the policy asks for */
+    bool tried;                /* it could not be opened once, because the broker did not answer: the engine's memory is not zeros */
     long error;                /* it could not be opened, and will not be */
     struct volume *volume;     /* NULL: not opened yet */
     struct volume_root root[2];

@@ -172,19 +172,23 @@ static long lock_and_open(struct mount *mount) {
     return error;
 }
 
-/* Once: what cannot be opened cannot be opened later. */
+/* What cannot be opened cannot be opened later, but where only the broker did not answer: then the next call asks again. */
+static void note_failure(struct mount *mount, long error) {
+    struct arena *arena = mount->arena;
+    arena->volume = NULL;
+    if (error != -EREMOTEIO) arena->error = error;
+    if (arena->error || !arena->tried) mount_say(mount->entry, error, arena->older);
+    arena->tried = true;
+}
+
 static long open_volume(struct mount *mount, bool broken) {
     struct arena *arena = mount->arena;
     struct memory memory = engine_memory(mount);
-    if (broken) secret_wipe(addr_of(memory.at), memory.size, state.residency);
+    if (broken || arena->tried) secret_wipe(addr_of(memory.at), memory.size, state.residency);
     arena->broken = true;
     long error = lock_and_open(mount);
     if (error == -EBUSY) return -EIO; /* another family may give its lease back later */
-    if (error) {
-        arena->volume = NULL;
-        arena->error = error;
-        mount_say(mount->entry, error, arena->older);
-    }
+    if (error) note_failure(mount, error);
     arena->broken = false;
     return error;
 }

@@ -34,6 +34,9 @@ static struct trouble of_use(long error, bool is_older) {
     case -EINVAL:
         return (struct trouble){"its volume is not of the kind that the policy says (encrypted, authenticated)",
                                 "change `kind` in the policy"};
+    case -EREMOTEIO:
+        return (struct trouble){"the broker does not confirm that its volume is the newest: it cannot be reached, or refuses",
+                                "start the broker; the next use of the volume asks again"};
     case -EFBIG: return (struct trouble){"its volume is too large for the memory that it may have", "a larger `cache` in the policy"};
     default: return (struct trouble){"its volume cannot be used", "cloister volume verify VOLUME --key KEY says what is wrong with it"};
     }

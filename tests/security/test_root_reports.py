@@ -73,8 +73,8 @@ class Reporting(PlayedCarrier):
 
 
 @contextlib.contextmanager
-def writing(carrier: Path, program: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [runtime_path(), f"{_abi.OPTION_ATTESTER}{carrier}", "--", str(program), "notes"]
+def writing(carrier: Path, program: Path, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [runtime_path(), f"{_abi.OPTION_ATTESTER}{carrier}", "--", str(program), "notes", *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, env={}) as process:
         try:
@@ -164,6 +164,24 @@ def test_a_volume_that_is_nobody_s_yet_is_not_opened(tmp_path: Path, program: Pa
         with writing(tmp_path / "c", program) as process:
             assert process.stdout
             assert process.stdout.readline().startswith(b"open: ")
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_volume_that_was_not_opened_is_opened_later(tmp_path: Path, program: Path, lie: str) -> None:
+    """The broker is asked again, by the same process: what was wrong once need not be so for good."""
+    with Reporting(tmp_path / "c", tmp_path / "v") as carrier:
+        carrier.answer = LIES[lie]
+        with writing(tmp_path / "c", program, "patient") as process:
+            assert process.stdin
+            assert process.stdout
+            for _ in range(2):
+                assert process.stdout.readline() == b"open: Input/output error\n"
+                process.stdin.write(b"again\n")
+            assert process.stdout.readline() == b"open: Input/output error\n"
+            carrier.answer = honest
+            process.stdin.write(b"again\n")
+            assert sync(process) == DONE
+            begin(process, "x")
 
 
 def test_acknowledgements_that_were_kept_are_none_for_later_states(tmp_path: Path, program: Path) -> None:

@@ -1,14 +1,19 @@
 /* A program that keeps notes in /data/notes. Each line of input: `+TEXT` appends and makes it last, `-TEXT` only appends, `?` shows;
- * `<PATH` shows what stands in another file. */
+ * `<PATH` shows what stands in another file. With an argument, it asks for a line and tries again where it cannot open its notes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-int main(void) {
+int main(int argc, char **argv) {
     char line[200], all[4096];
-    int notes = open("/data/notes", O_RDWR | O_CREAT | O_APPEND, 0600);
-    if (notes < 0) { printf("open: %s\n", strerror(errno)); return 3; }
+    int notes;
+    (void)argv;
+    while ((notes = open("/data/notes", O_RDWR | O_CREAT | O_APPEND, 0600)) < 0) {
+        printf("open: %s\n", strerror(errno));
+        fflush(stdout);
+        if (argc < 2 || !fgets(line, sizeof line, stdin)) return 3;
+    }
     while (fgets(line, sizeof line, stdin)) {
         if (*line == '?') {
             ssize_t size = pread(notes, all, sizeof all - 1, 0);
