@@ -28,6 +28,8 @@ static long allocate(const struct location *location, const struct shielded *ent
     if (mode == 0) return end > location->status.size ? file_resize(location, end) : 0;
     if (mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE) && mode != (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE)) return -EOPNOTSUPP;
     end = min_u64(end, location->status.size);
+    if (start >= end) return 0;
+    if (!file_pool_is_used(location->region->index)) return volume_punch(location->volume, location->inode, start, end - start);
     for (u64 at = start; at < end;) {
         u64 piece = min_u64(BLOCK - at % BLOCK, end - at);
         long n = file_pool_write(location, at, zeros, piece);

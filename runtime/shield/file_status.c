@@ -5,6 +5,7 @@
 #include <linux/stat.h>
 
 #include "file.h"
+#include "file_pool.h"
 #include "table.h"
 
 enum {
@@ -15,13 +16,20 @@ enum {
 
 static const u64 second = 1000000000UL;
 
+/* What stands in mappings only is in no volume yet. */
+static u64 sectors(const struct location *location) {
+    u64 blocks = (location->status.size + BLOCK - 1) / BLOCK;
+    if (!file_pool_is_used(location->region->index)) blocks = volume_stored(location->volume, location->inode, &location->status);
+    return blocks * (BLOCK / SECTOR);
+}
+
 long file_tell_status(const struct location *location, u64 to) {
     const struct inode *inode = &location->status;
     if (!shield_writable(to, sizeof(struct stat))) return -EFAULT;
     struct stat *info = ptr_of(to);
     *info = (struct stat){.st_dev = DEVICE + location->region->index, .st_ino = location->inode, .st_nlink = inode->links, .st_mode = inode->mode,
                           .st_uid = inode->uid, .st_gid = inode->gid, .st_size = (long)inode->size, .st_blksize = BLOCK,
-                          .st_blocks = (long)((inode->size + SECTOR - 1) / SECTOR), .st_atime = inode->mtime / second,
+                          .st_blocks = (long)sectors(location), .st_atime = inode->mtime / second,
                           .st_atime_nsec = inode->mtime % second, .st_mtime = inode->mtime / second, .st_mtime_nsec = inode->mtime % second,
                           .st_ctime = inode->ctime / second, .st_ctime_nsec = inode->ctime % second};
     return 0;
@@ -37,7 +45,7 @@ long file_tell_extended(const struct location *location, u64 to) {
     struct statx *info = ptr_of(to);
     *info = (struct statx){.stx_mask = STATX_BASIC_STATS, .stx_blksize = BLOCK, .stx_nlink = inode->links, .stx_uid = inode->uid, .stx_gid = inode->gid,
                            .stx_mode = (u16)inode->mode, .stx_ino = location->inode, .stx_size = inode->size,
-                           .stx_blocks = (inode->size + SECTOR - 1) / SECTOR, .stx_atime = moment(inode->mtime), .stx_mtime = moment(inode->mtime),
+                           .stx_blocks = sectors(location), .stx_atime = moment(inode->mtime), .stx_mtime = moment(inode->mtime),
                            .stx_ctime = moment(inode->ctime), .stx_dev_major = DEVICE >> 8, .stx_dev_minor = location->region->index};
     return 0;
 }

@@ -132,7 +132,11 @@ static long seek_from(const struct location *location, int fd, long offset, u64 
         return size + offset < 0 ? -EINVAL : SYS3(__NR_lseek, fd, size + offset, SEEK_BEGIN);
     }
     if (offset < 0 || offset >= size) return -ENXIO;
-    return SYS3(__NR_lseek, fd, whence == SEEK_BYTES ? offset : size, SEEK_BEGIN); /* to this shield all that a file has is data */
+    long found = whence == SEEK_BYTES ? offset : size; /* where something is mapped, all is data: the volume may not have it yet */
+    bool known = !file_pool_is_used(location->region->index) && (location->status.mode & TYPE_MASK) == REGULAR;
+    if (known && whence == SEEK_BYTES) found = volume_data_after(location->volume, location->inode, (u64)offset);
+    if (known && whence == SEEK_GAP) found = volume_hole_after(location->volume, location->inode, (u64)offset);
+    return failed(found) ? found : SYS3(__NR_lseek, fd, found, SEEK_BEGIN);
 }
 
 long file_seek_call(struct call *call, int fd, const struct shielded *entry) {

@@ -352,13 +352,13 @@ long location_enter_two(struct location *one, struct location *other, const int 
     *one = *other = (struct location){0};
     struct walk first = {.location = one, .flags = flags[0]}, second = {.location = other, .flags = flags[1]};
     long error = take(&first, 0, paths[0]);
-    if (!failed(error)) error = take(&second, 1, paths[1]);
     if (!failed(error)) error = walk_all(&first, directories[0]);
-    if (error == SHIELD_PASS) {
-        error = walk_all(&second, directories[1]);
-        return other->mount ? location_leave(other, -EXDEV) : error;
-    }
-    return failed(error) ? finish(one, error) : enter_beside(one, &second, directories[1]);
+    bool outside = error == SHIELD_PASS;
+    if (!failed(error)) error = take(&second, 1, paths[1]); /* what is wrong with the first is said first */
+    if (failed(error)) return finish(one, error);
+    if (!outside) return enter_beside(one, &second, directories[1]);
+    error = walk_all(&second, directories[1]);
+    return other->mount ? location_leave(other, -EXDEV) : error;
 }
 
 long location_enter_open_and(struct location *one, struct location *other, const struct shielded *entry, int directory, u64 path, u32 flags) {

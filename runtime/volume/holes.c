@@ -2,7 +2,7 @@
 #include "begin.h"
 #include "table.h"
 
-enum { CHUNK = 32 }; /* blocks that one step changes: file.c */
+enum { CHUNK = 32 /* blocks that one step changes: file.c */, NODES_COUNTED = 16 };
 
 static u64 min(u64 a, u64 b) { return a < b ? a : b; }
 
@@ -43,6 +43,41 @@ static long seek(struct volume *volume, u64 number, u64 offset, bool hole) {
 
 long volume_data_after(struct volume *volume, u64 number, u64 offset) { return seek(volume, number, offset, false); }
 long volume_hole_after(struct volume *volume, u64 number, u64 offset) { return seek(volume, number, offset, true); }
+
+struct count {
+    u64 object, limit; /* limit: blocks of the file */
+    struct top top;
+    u32 nodes;         /* so many more may be looked at; all below others counts as stored */
+};
+
+/* Blocks below this node that a pointer leads to. */
+static u64 pointed(struct volume *volume, struct count *count, u32 level, u64 index) {
+    u64 first = index << (FANOUT_BITS * level), stored = 0;
+    if (first >= count->limit) return 0;
+    u64 width = min(1UL << (FANOUT_BITS * level), count->limit - first);
+    struct pointer pointer;
+    if (tree_pointer(volume, &count->top, count->object, level, index, &pointer)) return width;
+    if (!pointer.physical && (!level || cache_find(volume, count->object, level, index) == NO_FRAME)) return 0;
+    if (!level || !count->nodes) return width;
+    count->nodes--;
+    for (u64 child = 0; child < FANOUT; child++) stored += pointed(volume, count, level - 1, index * FANOUT + child);
+    return stored;
+}
+
+/* Those that are not written yet; some of them may take the place of stored ones. */
+static u64 unwritten(const struct volume *volume, u64 object) {
+    u64 found = 0;
+    for (u32 at = volume->dirty_first[0]; at != NO_FRAME; at = volume->frames[at].dirty_next) found += volume->frames[at].object == object;
+    return found;
+}
+
+u64 volume_stored(struct volume *volume, u64 number, const struct inode *status) {
+    u64 blocks = (status->size + BLOCK - 1) / BLOCK;
+    struct count count = {.object = number, .limit = blocks, .nodes = NODES_COUNTED};
+    if (table_top(volume, number, &count.top)) return blocks;
+    u64 stored = pointed(volume, &count, count.top.levels, 0);
+    return stored < blocks ? min(blocks, stored + unwritten(volume, number)) : stored;
+}
 
 static long clear(struct volume *volume, u64 number, u64 offset, u64 end) {
     long error = volume_begin(volume);

@@ -91,6 +91,8 @@ NODISCARD long volume_resize(struct volume *volume, u64 inode, u64 size);
 /* As lseek(2) has SEEK_DATA and SEEK_HOLE: an offset, or -ENXIO. */
 NODISCARD long volume_data_after(struct volume *volume, u64 inode, u64 offset);
 NODISCARD long volume_hole_after(struct volume *volume, u64 inode, u64 offset);
+/* How many blocks are stored, or will be: never too few; of large files with much in them, as many as the size has. */
+NODISCARD u64 volume_stored(struct volume *volume, u64 inode, const struct inode *status);
 NODISCARD long volume_punch(struct volume *volume, u64 inode, u64 offset, u64 size); /* zeros there; the size stays */
 
 /* The entry at or after byte `*position` of a directory: 1 and the next position, or 0 at the end. */

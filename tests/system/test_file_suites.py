@@ -30,7 +30,6 @@ NEVER_SHIELDED = {
 """Checks that fail on a shielded directory, and why that is so."""
 NOT_YET = {
     "record_locks_keep_other_processes_out": "F_GETLK does not say whose lock it is: l_pid is -1",
-    "writing_beyond_the_end_leaves_zeros": "holes are counted in st_blocks",
 }
 """Checks that fail there today although they need not: what is left to do. None of them loses or shows data."""
 

@@ -1,5 +1,6 @@
 """Reading, writing, seeking, truncating: what stands in a file."""
 
+import ctypes
 import errno
 import mmap
 import os
@@ -194,6 +195,27 @@ def past_the_cache() -> None:
         buffer[:] = b"y" * PAGE
         assert os.pwritev(fd, [buffer], 0) == PAGE
     assert get("a") == b"y" * PAGE + b"z" * PAGE
+
+
+@check
+def holes_are_found_and_made() -> None:
+    far, size = 1 << 20, 300 * PAGE
+    fd = os.open("a", os.O_RDWR | os.O_CREAT)
+    os.pwrite(fd, b"x" * size, far)
+    os.ftruncate(fd, far + 2 * size)
+    assert os.lseek(fd, 0, os.SEEK_HOLE) == 0
+    assert os.lseek(fd, 0, os.SEEK_DATA) == far
+    assert os.lseek(fd, far, os.SEEK_HOLE) == far + size
+    with fails(errno.ENXIO):
+        os.lseek(fd, far + size, os.SEEK_DATA)
+    assert size <= os.fstat(fd).st_blocks * 512 <= size + 100 * PAGE
+    punch_and_keep_size = 3
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.fallocate(fd, punch_and_keep_size, ctypes.c_long(far), ctypes.c_long(200 * PAGE + 7)) == 0
+    assert os.lseek(fd, 0, os.SEEK_DATA) == far + 200 * PAGE
+    assert os.pread(fd, 9, far + 200 * PAGE) == b"\0" * 7 + b"xx"
+    assert os.fstat(fd).st_blocks * 512 <= 200 * PAGE
+    assert os.fstat(fd).st_size == far + 2 * size
 
 
 @check
