@@ -36,7 +36,7 @@ from cloister.observe.prove.verdict import Outcome
 from cloister.shield.local_keys import LocalKeys
 from cloister.shield_policy.resolve import resolve
 
-pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.slow]
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runtime, pytest.mark.slow, pytest.mark.timeout(300)]
 
 GROUNDS = frozenset({GroundName.PACKETS, GroundName.TRACES})
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/bin", "TERM": "dumb"}
