@@ -2,8 +2,10 @@
 
 import argparse
 import base64
+import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from cloister.observe.prove.checkpoint import parse_record
 from cloister.observe.prove.compare import compare_outputs, reduce_output
 from cloister.observe.prove.descriptors import Hit
 from cloister.observe.prove.files import Tree, core_directory
+from cloister.observe.prove.offspring import Offspring
 from cloister.observe.prove.plan import (
     AfterDelay,
     Comparison,
@@ -126,6 +129,20 @@ def test_trees_tell_what_is_new_or_changed(tmp_path: Path) -> None:
     changed = Tree.read((tmp_path,)).changed_since(before)
     assert {Path(path).name for path in changed} >= {"old", "new"}
     assert before.complete
+
+
+def test_one_process_is_looked_up_as_all_are() -> None:
+    words = ["/bin/sh", "-c", "sleep 30 & echo $!; wait"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as shell:
+        assert shell.stdout
+        pids = {shell.pid, int(shell.stdout.readline())}
+        every, without = (Offspring(root=shell.pid, others=others) for others in (frozenset(), frozenset({shell.pid})))
+        for offspring in (every, without):
+            for pid in {*pids, 1, os.getpid(), os.getppid()}:
+                assert offspring.contains(pid) is (pid in offspring.alive())
+        assert every.contains(shell.pid)
+        os.killpg(shell.pid, signal.SIGKILL)
+    assert not any(map(every.contains, pids))
 
 
 def test_core_directory_is_a_directory_or_a_program(tmp_path: Path) -> None:

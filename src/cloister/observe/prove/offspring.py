@@ -21,13 +21,18 @@ def descendants_of_prover() -> dict[int, str]:
     """Pid and state letter of every process below this one (proc_pid_stat(5))."""
     table: dict[int, tuple[int, str]] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                state, parent = (entry / "stat").read_bytes().rpartition(b") ")[2].split()[:2]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            table[int(entry.name)] = int(parent), state.decode()
+        if entry.name.isdecimal() and (found := parent_and_state(int(entry.name))):
+            table[int(entry.name)] = found
     return {pid: state for pid, (_, state) in table.items() if is_below(pid, os.getpid(), table)}
+
+
+def parent_and_state(pid: int) -> tuple[int, str] | None:
+    """Of one process; None when it has ended."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(parent), state.decode()
 
 
 def is_below(pid: int, ancestor: int, table: dict[int, tuple[int, str]]) -> bool:
@@ -59,6 +64,15 @@ class Offspring:
         """Descendants that have not ended."""
         below = descendants_of_prover()
         return {pid for pid, state in below.items() if state != ENDED and pid not in self.others}
+
+    def contains(self, pid: int) -> bool:
+        """Whether it is among those alive. Asked for each file that anybody writes: no look at all of /proc."""
+        found = None if pid in self.others else parent_and_state(pid)
+        if found is None or found[1] == ENDED:
+            return False
+        while found is not None and found[0] != os.getpid():
+            found = parent_and_state(found[0])
+        return found is not None
 
     def end(self, patience: float) -> int:
         """Wait `patience` seconds, then end the rest with SIGTERM and SIGKILL by pid; returns how many that were."""

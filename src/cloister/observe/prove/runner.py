@@ -74,7 +74,7 @@ def sampler_of(setting: Setting, program: Program, delivery: Delivery) -> Sample
     """The sampler of one arm with everything it looks at."""
     offspring = Offspring(root=program.pid, others=setting.others)
     book = Book(own_label=setting.arm.secret.label, wanted=setting.wanted)
-    setting.watch.foreign = lambda pid: pid not in book.pids and pid not in offspring.alive()
+    setting.watch.foreign = lambda pid: pid not in book.pids and not offspring.contains(pid)
     surfaces = Surfaces(
         wanted=setting.wanted,
         descriptors=DescriptorReader(wanted=setting.wanted, excluded=setting.feeds | program.identities()),
