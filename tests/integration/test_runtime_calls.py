@@ -52,7 +52,7 @@ def test_many_random_programs_do_the_same(binaries: dict[str, Path], profile: st
 
 
 def test_a_small_stack_is_enough_to_start_a_program_from_a_shielded_directory(binaries: dict[str, Path]) -> None:
-    """musl's posix_spawn(3) gives its child 5 KiB."""
+    """With musl, posix_spawn(3) gives its child 5 KiB."""
     program = Program(("arena 0 1", "borrow 3", "borrow 1 0"))
     for binary in binaries.values():
         assert Runner.shielded(binary).difference(program) is None, binary.name
