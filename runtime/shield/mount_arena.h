@@ -43,7 +43,7 @@ struct arena {
     u64 not_started;           /* blocks that were written and that the disk was not told of */
     u32 pending_count;
     u32 pending[PENDING];      /* inodes that have lost their names while there were other families */
-    struct hold hold[HOLDS];   /* by inode, open addressing; never taken out */
+    struct hold hold[HOLDS];   /* by inode, open addressing: of those that are open */
     u8 stack[ARENA_STACK] __attribute__((aligned(64)));
     struct run run;            /* of blocks to be written: mount_container.c */
 };

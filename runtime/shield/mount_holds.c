@@ -49,9 +49,28 @@ void mount_hold(struct mount *mount, u64 inode) {
     } else mount->arena->holds_lost = true;
 }
 
+/* Those behind it that would not be found any more move up. Whoever is killed in between leaves the rest with nothing that is released. */
+static void take_out(struct arena *arena, struct hold *hold) {
+    u32 hole = (u32)(hold - arena->hold);
+    bool lost = arena->holds_lost;
+    arena->holds_lost = true;
+    __asm__ volatile("" ::: "memory");
+    *hold = (struct hold){0};
+    for (u32 at = (hole + 1) % HOLDS; arena->hold[at].inode; at = (at + 1) % HOLDS) {
+        u32 from_home = (at - arena->hold[at].inode) % HOLDS, from_hole = (at - hole) % HOLDS;
+        if (from_home < from_hole) continue;
+        arena->hold[hole] = arena->hold[at];
+        arena->hold[at] = (struct hold){0};
+        hole = at;
+    }
+    __asm__ volatile("" ::: "memory");
+    arena->holds_lost = lost;
+}
+
 void mount_drop(struct mount *mount, u64 inode) {
     struct hold *hold = find(mount->arena, inode);
     if (!hold || !hold->count || --hold->count) return;
+    take_out(mount->arena, hold);
     release(mount, inode);
 }
 

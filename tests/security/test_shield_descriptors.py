@@ -59,3 +59,32 @@ def test_no_process_shares_descriptors_with_another(tmp_path: Path) -> None:
     assert shielded.stdout.splitlines() == [f"False {errno.EINVAL}"] * 3, shielded.stderr
     native = subprocess.run([PYTHON, "-I", "-S", "-c", CLONES, "natively"], capture_output=True, text=True, check=True)
     assert native.stdout.splitlines()[0] == "True 0", "control"
+
+
+MANY_FILES = """
+import os, sys
+os.chdir(sys.argv[1])
+for number in range(4500):
+    os.close(os.open(f"f{number}", os.O_CREAT | os.O_WRONLY))
+os.sync()
+held = os.open("held", os.O_CREAT | os.O_RDWR)
+os.write(held, b"held")
+os.unlink("held")
+for _ in range(20):
+    with open("big", "wb") as file:
+        file.write(b"x" * 1_000_000)
+        file.flush()
+        os.fsync(file.fileno())
+    os.unlink("big")
+    os.sync()
+print(os.pread(held, 10, 0))
+"""
+"""More than the 4,096 that can be open at a time."""
+
+
+@pytest.mark.needs_program(PYTHON)
+def test_room_of_what_is_deleted_comes_back_however_many_files_were_open(tmp_path: Path) -> None:
+    region = Region(tmp_path).make()
+    done = region.python(MANY_FILES)
+    assert done.stdout == "b'held'\n", done.stderr
+    assert region.volume.stat().st_size < 10_000_000

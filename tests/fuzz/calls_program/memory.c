@@ -200,8 +200,8 @@ static void op_advise(const long *a) {
     int advice = PICK(advices, a[2]);
     for (unsigned i = first; i < first + count; i++) {
         const struct page *page = &here->page[i];
-        /* A private file mapping that was written has zeros afterwards, not the file's bytes. */
-        int returns = advice == MADV_DONTNEED && page->kind == COPY && page->was_writable;
+        /* A private file mapping that was written, or is of a shielded file, has zeros afterwards, not the file's bytes. */
+        int returns = advice == MADV_DONTNEED && page->kind == COPY && (page->was_writable || shielded);
         /* What is read after MADV_FREE before the next write is open, so only memory that is written at once is freed;
          * a private file mapping (EINVAL) is private memory to an enclave. */
         int open = advice == MADV_FREE && ((page->kind == PRIVATE && !can_write(at(i))) || page->kind == COPY);
