@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.security.mounts import unmount
 from tests.security.shielded import Region
 
 from cloister.app.prove import prove
@@ -165,7 +166,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     try:
         yield mount
     finally:
-        subprocess.run(["umount", str(mount)], check=True, timeout=60)
+        unmount(mount)
 
 
 @pytest.mark.needs_program("mkfs.ext4", "mount")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.security.mounts import unmount
 from tests.security.shielded import PYTHON, Region
 from tests.system.process_tree import kill, tree, wait_until_gone
 
@@ -192,7 +193,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield mount
     finally:
-        subprocess.run(["umount", mount], check=True)
+        unmount(mount)
 
 
 FULL = """
