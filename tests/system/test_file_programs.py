@@ -112,6 +112,21 @@ MODULES = (
 )  # fmt: skip
 
 
+DIFFERENT = {
+    r"xattr|test_os\.ExtendedAttributeTests": "a volume holds no extended attributes",
+    r"fifo|named_pipe|TestExtractionFilters\.test_pipe|test_stat\..*test_socket": "nor pipes and sockets",
+    r"test_os\.UtimeTests|TestMaildir\.test_clean": "nor times of access",
+    r"test_os\.FileTests\.test_splice": "splice(2) is refused: programs read and write then",
+    r"LargeMmapTests": "64 MiB of a region's files are mapped at a time",
+    r"MmapTests\.test_(basic|offset)\b": "mremap(2) of shared mappings is refused",
+}
+"""Tests that end otherwise on a shielded directory (LIMITATIONS.md)."""
+
+
+def is_known(name: str, place: Place) -> bool:
+    return place.shielded and any(re.search(pattern, name) for pattern in DIFFERENT)
+
+
 def endings(place: Place, module: str) -> dict[str, str]:
     """How each of its tests ended."""
     words = [interpreter(module), "-m", "test", "-v", "--tempdir", str(place.directory), "-i", WITHOUT_HOST, module]
@@ -129,7 +144,7 @@ def test_cpython(module: str, place: Place, disk: Place) -> None:
     different = {
         name: (native.get(name), there.get(name)) for name in native | there if native.get(name) != there.get(name)
     }
-    assert not different
+    assert not {name: ends for name, ends in different.items() if not is_known(name, place)}
 
 
 SETTINGS = ("listen_addresses=", "shared_buffers=16MB", "max_connections=20", "checkpoint_timeout=30s", "fsync=on")
