@@ -154,7 +154,7 @@ static void op_between(const long *a) {
     case 3: result = tee(from, to, length, SPLICE_F_NONBLOCK); break;
     default: result = writev(to, &part, 1); break;
     }
-    if (shielded && how == 1 && result < 0 && errno == EBADF) errno = EINVAL; /* which of two errors comes first */
+    if (shielded && how <= 1 && result < 0 && (errno == EBADF || errno == EISDIR)) errno = EINVAL; /* which of several comes first */
     note(" %d %zu %ld", how, length, outcome(result));
 }
 
