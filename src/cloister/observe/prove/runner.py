@@ -127,7 +127,7 @@ def conduct(plan: Plan, program: Program, sampler: Sampler, delivery: Delivery) 
         ready = delivery.delivered = asked
     if ready.holds and isinstance(plan.feed, FeedFile) and plan.feed.unlink:
         plan.feed.path.unlink(missing_ok=True)
-    if ready.holds:
+    if ready.holds and delivery.delivered.holds:
         hold(program, sampler, plan)
     program.end(plan.ending, plan.grace)
     return ready
