@@ -21,14 +21,14 @@
 enum { SET_MASK = 2 };
 
 void shield_unblock(const struct call *call) {
-    if (!call->frame) return;
-    u64 mask = call->frame->signals & ~SIGSYS_BIT;
+    if (!call->frame && !call->held) return;
+    u64 mask = (call->frame ? call->frame->signals : *call->held) & ~SIGSYS_BIT;
     SYS4(__NR_rt_sigprocmask, SET_MASK, &mask, 0, 8);
 }
 
 void shield_block(const struct call *call) {
-    u64 all = ~SIGSYS_BIT;
-    if (call->frame) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, 0, 8);
+    u64 all = call->frame ? ~SIGSYS_BIT : ~0UL;
+    if (call->frame || call->held) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, 0, 8);
 }
 
 /* Any of `protection` will do: what can be written can be read on this processor. */
@@ -82,8 +82,8 @@ long shield_by_descriptor(struct call *call, u64 fd) {
     fd = (u32)fd;
     if (reserved_may_be(fd)) return -EBADF;
     if (!table_get(fd, &entry)) return SHIELD_PASS;
-    long result = file_peek(call, fd);
-    if (result != SHIELD_PASS) return result;
+    long result = entry.kind == SHIELD_SOCKET ? socket_call(call, (int)fd, &entry) : file_peek(call, fd);
+    if (result != (entry.kind == SHIELD_SOCKET ? SHIELD_STALE : SHIELD_PASS)) return result;
     /* Between close(2) and the table's word of it the number may be another thread's already, for something of the kernel's: with the
      * lock the table is right. */
     struct lock_guard lock;
@@ -93,7 +93,10 @@ long shield_by_descriptor(struct call *call, u64 fd) {
     result = is_there && entry.kind == SHIELD_FILE ? file_call(call, (int)fd, &entry, &later) : SHIELD_PASS;
     lock_give(&lock);
     if (is_there && entry.kind == SHIELD_CONSOLE) return console_call(call, (int)fd, &entry);
-    if (is_there && entry.kind == SHIELD_SOCKET) return socket_call(call, (int)fd, &entry);
+    if (is_there && entry.kind == SHIELD_SOCKET) {
+        result = socket_call(call, (int)fd, &entry);
+        return result == SHIELD_STALE ? -EBADF : result;
+    }
     if (is_there && entry.kind == SHIELD_PIPE) return pipe_call(call, (int)fd, &entry);
     if (!later.wanted) return result;
     shield_unblock(call);

@@ -6,7 +6,7 @@
 enum { SET_MASK = 2, SPINS = 200, ASK_EVERY = 64, FOR_EVER = 0, NOT_LONG = 2000 };
 
 static void block_signals(struct turn *turn, const struct call *call) {
-    turn->blocked = !call || !call->frame;
+    turn->blocked = !call || !(call->frame || call->held);
     u64 all = ~0UL;
     if (turn->blocked) SYS4(__NR_rt_sigprocmask, SET_MASK, &all, &turn->signals, 8);
 }
@@ -82,7 +82,7 @@ void socket_unlock_state(struct lock_guard *lock, bool taken) {
 struct connection *connection_pin(const struct call *call, int fd) {
     struct shielded entry;
     struct lock_guard lock;
-    lock_take(&lock, call->frame != NULL);
+    shield_lock(&lock, call);
     struct connection *c = table_get((u32)fd, &entry) && entry.kind == SHIELD_SOCKET ? ptr_of(entry.object) : NULL;
     if (c) __atomic_add_fetch(&c->holds, CONNECTION_PIN, __ATOMIC_RELAXED);
     lock_give(&lock);

@@ -20,7 +20,7 @@
 #include "policy.h"
 #include "state.h"
 
-enum { SHIELD_PASS = -4096 /* no errno */ };
+enum { SHIELD_PASS = -4096 /* no errno */, SHIELD_STALE = SHIELD_PASS - 2 /* the number means something else by now */ };
 /* Of `access`, beside open(2)'s flags. */
 enum { SHIELDED_LINKABLE = 1 << 29 /* made without a name, and may get one */, SHIELDED_DIRECTORY = 1 << 30, SHIELDED_OWN = 3 << 29 };
 enum shield_kind { SHIELD_NONE, SHIELD_FILE, SHIELD_CONSOLE, SHIELD_SOCKET, SHIELD_PIPE };
@@ -105,6 +105,11 @@ NODISCARD bool shield_is_read_only(u64 start, u64 length);
 NODISCARD long shield_sync_mapped(u64 start, u64 length, bool durable);
 
 /* For waiting in the handler of SIGSYS (nothing happens at a patched site). */
+/* The lock of `state`, whichever signals are blocked. */
+static inline void shield_lock(struct lock_guard *lock, const struct call *call) {
+    if (call->held) lock_take_quiet(lock);
+    else lock_take(lock, call->frame != NULL);
+}
 void shield_unblock(const struct call *call);
 void shield_block(const struct call *call);
 /* Whether all of it is the program's memory and may be read or written now. With the lock held. */

@@ -32,7 +32,7 @@ long buffers_take(struct buffers *buffers, struct vector *copy, const struct cal
     struct lock_guard lock;
     *buffers = (struct buffers){.vector = copy, .count = count};
     if (count > VECTORS_MOST) return -EINVAL;
-    lock_take(&lock, call->frame != NULL);
+    shield_lock(&lock, call);
     bool usable = !count || shield_readable(vectors, count * sizeof *copy);
     if (usable) memcpy(copy, ptr_of(vectors), count * sizeof *copy);
     usable = usable && are_usable(copy, count, written);

@@ -3,7 +3,7 @@
 
 #include <linux/fcntl.h>
 
-enum { FEW = 8, ANY_OFFSET = -1 };
+enum { FEW = 8, ANY_OFFSET = -1, SET_MASK = 2 };
 
 struct message { /* struct msghdr */
     u64 name;
@@ -43,7 +43,7 @@ static long transfer_one(struct call *call, int fd, struct connection *c, u64 at
     struct buffers buffers = {.vector = &one, .count = 1, .left = one.size};
     struct lock_guard lock;
     const bool out = sends(call->number);
-    lock_take(&lock, call->frame != NULL);
+    shield_lock(&lock, call);
     const bool usable = !one.size || (out ? shield_readable(at, one.size) : shield_writable(at, one.size));
     lock_give(&lock);
     if (!usable) return -EFAULT;
@@ -52,7 +52,7 @@ static long transfer_one(struct call *call, int fd, struct connection *c, u64 at
 
 static bool read_message(const struct call *call, struct message *message) {
     struct lock_guard lock;
-    lock_take(&lock, call->frame != NULL);
+    shield_lock(&lock, call);
     const bool usable = shield_writable(call->arg[1], sizeof *message) ||
                         (call->number == __NR_sendmsg && shield_readable(call->arg[1], sizeof *message));
     if (usable) memcpy(message, ptr_of(call->arg[1]), sizeof *message);
@@ -75,7 +75,7 @@ static long transfer_message(struct call *call, int fd, struct connection *c) {
 static void tell_no_address(const struct call *call) {
     struct lock_guard lock;
     if (!call->arg[4] || !call->arg[5]) return;
-    lock_take(&lock, call->frame != NULL);
+    shield_lock(&lock, call);
     if (shield_writable(call->arg[5], sizeof(u32))) *(u32 *)ptr_of(call->arg[5]) = 0;
     lock_give(&lock);
 }
@@ -132,11 +132,23 @@ static long without_state(const struct call *call) {
     }
 }
 
-long socket_call(struct call *call, int fd, const struct shielded *entry) {
+static long with_state(struct call *call, int fd, const struct shielded *entry) {
     struct connection *c = entry->object ? connection_pin(call, fd) : NULL;
-    if (!c) return without_state(call);
+    if (!c) return entry->object ? SHIELD_STALE : without_state(call);
     const long result = answer(call, fd, c);
     if (result == SOCKET_GONE) return -EBADF;
     connection_let_go(c);
+    return result;
+}
+
+/* All signals are blocked once, for all that is locked on the way. */
+long socket_call(struct call *call, int fd, const struct shielded *entry) {
+    if (call->frame || call->held) return with_state(call, fd, entry);
+    u64 signals, all = ~0UL;
+    SYS4(__NR_rt_sigprocmask, SET_MASK, &all, &signals, 8);
+    call->held = &signals;
+    const long result = with_state(call, fd, entry);
+    call->held = NULL;
+    SYS4(__NR_rt_sigprocmask, SET_MASK, &signals, 0, 8);
     return result;
 }

@@ -7,7 +7,7 @@ enum { FROM_HERE = 1, FROM_START = 0 };
 
 static bool get_offset(const struct call *call, u64 address, u64 *offset) {
     struct lock_guard lock;
-    lock_take(&lock, call->frame != NULL);
+    shield_lock(&lock, call);
     const bool usable = shield_writable(address, sizeof *offset);
     if (usable) *offset = *(u64 *)ptr_of(address);
     lock_give(&lock);

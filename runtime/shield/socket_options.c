@@ -5,7 +5,7 @@ enum { BYTES_THERE = 0x541b /* FIONREAD */, LEAST_BUFFER = 128 << 10 };
 
 static bool is_usable(const struct call *call, u64 address, u64 size, bool written) {
     struct lock_guard lock;
-    lock_take(&lock, call->frame != NULL);
+    shield_lock(&lock, call);
     const bool usable = written ? shield_writable(address, size) : shield_readable(address, size);
     lock_give(&lock);
     return usable;

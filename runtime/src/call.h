@@ -24,7 +24,8 @@ struct trap_frame {
 struct call {
     u64 number;
     u64 arg[6];
-    struct trap_frame *frame; /* NULL if a patched site called directly: then the program's mask is in force */
+    struct trap_frame *frame; /* NULL if a patched site called directly: then the program's mask is in force, */
+    const u64 *held;          /* unless this is where it is kept, because the runtime has blocked all */
 };
 
 enum { SIGSYS_NUMBER = 31 };

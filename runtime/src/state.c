@@ -9,16 +9,26 @@ struct state state AFTER_SMALL("b") __attribute__((aligned(PAGE)));
 static u32 lock_word; /* 0 free, 1 held, 2 held and waited for */
 static u64 turns;     /* how often it was taken */
 
-void lock_take(struct lock_guard *guard, bool signals_are_blocked) {
-    guard->blocked = !signals_are_blocked;
-    u64 all = deferral_now() ? ~SEGV_BIT : ~0UL; /* there the runtime faults where it writes */
-    if (!guard->blocked) all = SIGSYS_BIT;
-    SYS4(__NR_rt_sigprocmask, guard->blocked ? SET_MASK : BLOCK, &all, &guard->signals, 8);
+static void take(void) {
     u32 expected = 0;
     if (!__atomic_compare_exchange_n(&lock_word, &expected, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         while (__atomic_exchange_n(&lock_word, 2, __ATOMIC_ACQUIRE)) SYS4(__NR_futex, &lock_word, WAIT_PRIVATE, 2, 0);
     __atomic_store_n(&turns, turns + 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE); /* before whatever is changed */
+}
+
+void lock_take(struct lock_guard *guard, bool signals_are_blocked) {
+    guard->blocked = !signals_are_blocked;
+    u64 all = deferral_now() ? ~SEGV_BIT : ~0UL; /* there the runtime faults where it writes */
+    if (!guard->blocked) all = SIGSYS_BIT;
+    SYS4(__NR_rt_sigprocmask, guard->blocked ? SET_MASK : BLOCK, &all, &guard->signals, 8);
+    take();
+}
+
+void lock_take_quiet(struct lock_guard *guard) {
+    guard->blocked = false;
+    guard->signals = SIGSYS_BIT;
+    take();
 }
 
 void lock_give(struct lock_guard *guard) {

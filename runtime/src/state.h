@@ -54,6 +54,7 @@ struct lock_guard {
     bool blocked;
 };
 void lock_take(struct lock_guard *guard, bool signals_are_blocked);
+void lock_take_quiet(struct lock_guard *guard); /* where all signals are blocked, recalls too: no system call */
 void lock_give(struct lock_guard *guard);
 void lock_reset_in_child(void);
 /* Reading without it what is changed only with it. False: somebody has it. What is read then is right if lock_was_free afterwards. */

@@ -6,8 +6,8 @@ const char *shield_directory(int directory) {
     (void)directory;
     return NULL;
 }
-long shield_mappable(int fd) {
-    (void)fd;
+long shield_mappable(int fd, int protection, bool shared) {
+    (void)fd, (void)protection, (void)shared;
     return SHIELD_PASS;
 }
 long shield_fill(int fd, u64 at, u64 length, u64 offset) {
