@@ -124,6 +124,10 @@ def mounted(mount: Path, stored: Path) -> Iterator[Site]:
             time.sleep(0.1)
 
 
+SHARED = ("-o", "allow_other")
+"""PostgreSQL runs as a user of its own."""
+
+
 def folders(base: Path, name: str) -> tuple[Path, Path]:
     """Where ciphertext is stored, and where it is mounted."""
     stored, mount = base / f"{name}-stored", base / name
@@ -139,7 +143,7 @@ def gocryptfs(base: Path) -> Iterator[Site]:
     password = base / "password"
     password.write_text(PASSWORD)
     told(["gocryptfs", "-q", "-init", "-scryptn", "10", "-passfile", password, stored])
-    told(["gocryptfs", "-q", "-passfile", password, stored, mount])
+    told(["gocryptfs", "-q", "-allow_other", "-passfile", password, stored, mount])
     with mounted(mount, stored) as site:
         yield site
 
@@ -148,7 +152,7 @@ def gocryptfs(base: Path) -> Iterator[Site]:
 def encfs(base: Path) -> Iterator[Site]:
     """EncFS: AES in CBC, in user space; its standard settings authenticate nothing."""
     stored, mount = folders(base, "encfs")
-    told(["encfs", "--standard", "--stdinpass", stored, mount], given=f"{PASSWORD}\n")
+    told(["encfs", "--public", "--standard", "--stdinpass", stored, mount], given=f"{PASSWORD}\n")
     with mounted(mount, stored) as site:
         yield site
 
@@ -158,7 +162,7 @@ def cryfs(base: Path) -> Iterator[Site]:
     """CryFS: blocks of 16 KiB, each a file, in user space; it notices older blocks."""
     stored, mount = folders(base, "cryfs")
     quiet = {"CRYFS_FRONTEND": "noninteractive", "CRYFS_NO_UPDATE_CHECK": "true", "HOME": str(base)}
-    told(["cryfs", stored, mount], given=PASSWORD, environment=quiet)
+    told(["cryfs", stored, mount, *SHARED], given=PASSWORD, environment=quiet)
     with mounted(mount, stored) as site:
         yield site
 
@@ -168,7 +172,7 @@ def securefs(base: Path) -> Iterator[Site]:
     """securefs: AES-256-GCM, in user space, format 4; without a tree over its files."""
     stored, mount = folders(base, "securefs")
     told(["securefs", "create", "--pass", PASSWORD, "--pbkdf", "pkcs5-pbkdf2-hmac-sha256", "-r", "1000", stored])
-    told(["securefs", "mount", "--pass", PASSWORD, "-b", "--log", base / "securefs.log", stored, mount])
+    told(["securefs", "mount", "--pass", PASSWORD, "-b", "--log", base / "securefs.log", *SHARED, stored, mount])
     for _ in range(50):
         if mount.is_mount():
             break
