@@ -2,6 +2,7 @@
 
 #include "store.h"
 #include "superblock.h"
+#include "table.h"
 #include "tree.h"
 #include "walk.h"
 
@@ -62,6 +63,7 @@ long volume_commit(struct volume *volume) {
     volume->durable = volume->other.generation;
     finish(volume, place);
     store_committed(volume);
+    table_keep(volume, true);
     return 0;
 }
 
@@ -75,6 +77,7 @@ long volume_publish(struct volume *volume) {
     if (error < 0) return error;
     finish(volume, (u64)place);
     store_published(volume, (u64)place);
+    table_keep(volume, false);
     return 0;
 }
 

@@ -25,6 +25,7 @@ static long lay_out(struct volume *volume, u8 *memory, size_t size) {
     volume->durable_blocks = part(&free, volume->block_limit / 8);
     volume->kept = part(&free, volume->block_limit / 8);
     volume->inode_used = part(&free, most_inodes / 8);
+    volume->inode_kept = part(&free, most_inodes / 8);
     if (free >= end) return -ENOMEM;
     u64 frames = (u64)(end - free) / (BLOCK + sizeof(struct frame) + 3 * sizeof(u32) + 1), buckets = 1, slots = 1;
     if (frames < FEWEST_FRAMES + 2 + SCRATCH_FRAMES) return -ENOMEM;

@@ -65,7 +65,7 @@ struct volume {
     u64 *kept;                         /* by that or by the last published one */
     u64 block_limit, blocks_known;     /* no bit is set behind blocks_known */
     u64 next_free, spare;              /* spare: blocks of the file that neither is used nor kept */
-    u64 *inode_used;
+    u64 *inode_used, *inode_kept;      /* kept: by a state that may come back, in which the number means what it meant */
     u64 inode_limit, inodes_known, next_inode;
     u32 nameless_count, nameless[NAMELESS]; /* inodes without a name in the state that was opened, as many as there is room for */
 };

@@ -25,9 +25,12 @@ long table_write(struct volume *volume, u64 number, const struct inode *inode) {
     return 0;
 }
 
+static u64 words_known(const struct volume *volume) { return (volume->inodes_known + 63) / 64; }
+
+/* Not what was removed since the last state that may come back: who has it open would then write to another file. */
 static u64 find_free(struct volume *volume) {
     for (u64 i = 0; i < volume->inode_limit / 64; i++) {
-        u64 word = (volume->next_inode / 64 + i) % (volume->inode_limit / 64), used = volume->inode_used[word];
+        u64 word = (volume->next_inode / 64 + i) % (volume->inode_limit / 64), used = volume->inode_used[word] | volume->inode_kept[word];
         if (used == ~0UL) continue;
         return word * 64 + (u64)__builtin_ctzl(~used);
     }
@@ -55,9 +58,14 @@ void table_claim(struct volume *volume, u64 number) {
 }
 
 void table_forget(struct volume *volume, bool keep_numbers) {
-    if (!keep_numbers) memset(volume->inode_used, 0, (volume->inodes_known + 63) / 64 * 8);
+    if (!keep_numbers) memset(volume->inode_used, 0, words_known(volume) * sizeof(u64));
+    if (!keep_numbers) memset(volume->inode_kept, 0, words_known(volume) * sizeof(u64));
     volume->next_inode = 0;
     table_claim(volume, 0); /* is none */
+}
+
+void table_keep(struct volume *volume, bool only) {
+    for (u64 i = 0; i < words_known(volume); i++) volume->inode_kept[i] = volume->inode_used[i] | (only ? 0 : volume->inode_kept[i]);
 }
 
 long table_free(struct volume *volume, u64 number) {

@@ -104,6 +104,7 @@ long walk_ensure(struct volume *volume) {
     if (!error) error = walk_durable(volume);
     if (error) return error;
     store_opened(volume, volume->root.place);
+    table_keep(volume, false);
     volume->walked = true;
     return 0;
 }
