@@ -172,3 +172,11 @@ def test_the_end_of_a_very_long_buffer_is_noted(monkeypatch: pytest.MonkeyPatch)
     line(call)
     assert [(item.kind, item.amount) for item in call.clues.unsearched] == [(UnsearchedKind.LONG_BUFFER, 6)]
     assert not call.clues.carried
+
+
+def test_a_length_below_zero_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read after the call, when something else may stand there."""
+    monkeypatch.setattr(look_module, "SEARCH_LIMIT", 4)
+    call = look("getsockopt", (3, 1, 4, BASE + 4, BASE), b"\xff\xff\xff\xba01234567")
+    line(call)
+    assert not call.clues.unsearched

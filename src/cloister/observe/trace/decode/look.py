@@ -68,7 +68,8 @@ class Look:
             return max(self.result, 0)
         if detail.startswith("*"):
             data = self.eyes.memory.read(self.pid, self.value(detail[1:]), 4)
-            return 0 if isinstance(data, Unreadable) else int.from_bytes(data, "little")
+            # An int: the kernel refuses those below 0.
+            return 0 if isinstance(data, Unreadable) else max(int.from_bytes(data, "little", signed=True), 0)
         return max(signed(self.value(detail), 64), 0)
 
     def refused(self, detail: str) -> Unreadable | None:
