@@ -52,6 +52,14 @@ long buffers_size(const struct buffers *buffers) {
     return (long)size;
 }
 
+long buffers_size_now(const struct call *call, const struct buffers *buffers) {
+    struct lock_guard lock;
+    lock_take(&lock, call->frame != NULL);
+    long size = buffers_size(buffers);
+    lock_give(&lock);
+    return size;
+}
+
 enum what { GET, PUT, TRY };
 
 static bool walk(const struct buffers *buffers, u64 offset, u8 *bytes, u64 size, enum what what) {

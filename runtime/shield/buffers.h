@@ -16,6 +16,7 @@ struct buffers {
 NODISCARD long buffers_of(const struct call *call, struct buffers *buffers);
 /* Bytes in all, or -errno. With the lock held. */
 NODISCARD long buffers_size(const struct buffers *buffers);
+NODISCARD long buffers_size_now(const struct call *call, const struct buffers *buffers); /* without it: takes and gives it back */
 /* Copies so many bytes from `offset` on; false if they may not be read or written. With the lock held. */
 NODISCARD bool buffers_get(const struct buffers *buffers, u64 offset, u8 *to, u64 size);
 NODISCARD bool buffers_put(const struct buffers *buffers, u64 offset, const u8 *from, u64 size);

@@ -66,16 +66,8 @@ static long write_piece(const struct call *call, const struct buffers *from, u64
     return error;
 }
 
-static long size_of(const struct call *call, const struct buffers *buffers) {
-    struct lock_guard lock;
-    lock_take(&lock, call->frame != NULL);
-    long size = buffers_size(buffers);
-    lock_give(&lock);
-    return size;
-}
-
 long console_write(const struct call *call, int fd, const struct buffers *from, u8 kind) {
-    long size = size_of(call, from), error = 0;
+    long size = buffers_size_now(call, from), error = 0;
     if (failed(size)) return size;
     u64 done = 0, all = (u64)size;
     while (done < all && !failed(error)) {

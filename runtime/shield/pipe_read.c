@@ -2,7 +2,6 @@
 #include <asm/ioctls.h>
 #include <linux/fcntl.h>
 
-#include "fail.h"
 #include "buffers.h"
 #include "bytes.h"
 #include "console.h"

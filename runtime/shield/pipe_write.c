@@ -27,7 +27,14 @@ static void forget_flight(u64 id, u64 number) {
         if (flights[i].thread == me && flights[i].id == id && flights[i].number == number) flights[i].thread = 0;
 }
 
+static bool is_any_flight(void) {
+    for (u32 i = 0; i < FLIGHTS; i++)
+        if (flights[i].thread) return true;
+    return false;
+}
+
 static void settle_flights(void) {
+    if (!is_any_flight()) return;
     u32 me = (u32)SYS0(__NR_gettid);
     for (u32 i = 0; i < FLIGHTS; i++) {
         if (flights[i].thread != me) continue;
@@ -145,16 +152,8 @@ static long try(const struct call *call, struct channel *channel, const struct b
     return n;
 }
 
-static long size_of(const struct call *call, const struct buffers *buffers) {
-    struct lock_guard lock;
-    lock_take(&lock, call->frame != NULL);
-    long size = buffers_size(buffers);
-    lock_give(&lock);
-    return size;
-}
-
 long pipe_write(const struct call *call, struct channel *channel, const struct buffers *from) {
-    long size = size_of(call, from), n = 0;
+    long size = buffers_size_now(call, from), n = 0;
     u64 done = 0;
     while (size > 0 && done < (u64)size) {
         while (exiting) console_nap();
