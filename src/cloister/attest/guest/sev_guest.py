@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from cloister._wire import Record, raw, reserved, u32
+from cloister.attest.guest.device import open_device
 from cloister.attest.guest.report import GuestReport
 from cloister.attest.guest.sev_guest_unsafe import Exchange, device_call
-from cloister.errors import CannotProtect, UsageError
+from cloister.errors import CannotProtect
 
 __all__ = ["DEVICE", "ask_sev_guest"]
 
@@ -48,12 +49,7 @@ def ask_sev_guest(
 ) -> GuestReport:
     """An SNP report with `report_data`, 64 bytes, in it, and the host's certificates. CannotProtect, UsageError."""
     question = Question(user_data=report_data, vmpl=privilege_level).serialize()
-    try:
-        descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
-    except PermissionError as error:
-        raise UsageError(f"{device}: asking for a report takes root here; use sudo") from error
-    except OSError as error:
-        raise CannotProtect(f"cannot open {device}: {error.strerror}") from error
+    descriptor = open_device(device)
     try:
         answer = _answer(descriptor, question, device, call)
     finally:

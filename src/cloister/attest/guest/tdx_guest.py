@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from cloister._wire import Record, u16, u32
+from cloister.attest.guest.device import open_device
 from cloister.attest.guest.report import GuestReport
 from cloister.attest.guest.tdx_guest_unsafe import TD_REPORT_SIZE, td_report_call
-from cloister.errors import CannotProtect, ParseError, UsageError
+from cloister.errors import CannotProtect, ParseError
 
 __all__ = ["DEVICE", "SETTINGS", "ask_tdx_guest", "host_service"]
 
@@ -93,12 +94,7 @@ def host_service(settings: Path = SETTINGS) -> socket.socket:
 
 
 def _report(report_data: bytes, device: Path, call: Callable[[int, bytes], bytes]) -> bytes:
-    try:
-        descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
-    except PermissionError as error:
-        raise UsageError(f"{device}: asking for a report takes root here; use sudo") from error
-    except OSError as error:
-        raise CannotProtect(f"cannot open {device}: {error.strerror}") from error
+    descriptor = open_device(device)
     try:
         report = call(descriptor, report_data)
     except OSError as error:
